@@ -1,0 +1,3 @@
+//! What the operator writes, and how it becomes what the program uses.
+
+pub mod settings;

@@ -1,0 +1,242 @@
+//! What the program uses: every value present, checked and in its own type.
+//!
+//! `Config` is what the operator wrote; `Settings` is what it means. Nothing past `config` sees a `Config`, so
+//! nothing past `config` can meet a bad value.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Everything the operator decided, or left to its default.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Worker threads, each with its own listeners and pools. At least 1.
+    pub workers: usize,
+    /// Where requests are accepted. At least one.
+    pub listeners: Vec<Listener>,
+    /// Bounds on what a peer may send.
+    pub http: HttpLimits,
+    /// By name.
+    pub registries: BTreeMap<Arc<str>, RegistrySettings>,
+    /// By name.
+    pub services: BTreeMap<Arc<str>, ServiceSettings>,
+    /// Policies of services that are not declared and are reached by name.
+    pub defaults: Policy,
+    /// In the order they were written.
+    pub routes: Vec<RouteSettings>,
+    /// Reaching services by the request's host name. None where switched off.
+    pub names: Option<NameSettings>,
+    /// Where the admin API listens; none where switched off.
+    pub admin: Option<SocketAddr>,
+    /// How the process ends.
+    pub shutdown: Shutdown,
+    /// Whether each request is written to the access log, as a JSON line on stdout.
+    pub access_log: bool,
+    /// How long `/readyz` waits for the registries' first answers before it says ready without them.
+    pub ready_grace: Duration,
+}
+
+/// A listening address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Port 0 asks the system for one.
+    pub address: SocketAddr,
+    /// Whether every request here goes to one service, whatever its host: a local port of its own.
+    pub service: Option<Arc<str>>,
+    /// Accept a connection only when its first bytes are there. Saves CPU per new connection; not where the
+    /// server speaks first.
+    pub defer_accept: bool,
+}
+
+/// Bounds on what a peer may send, and on how long it may take.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HttpLimits {
+    /// Bytes of a message's head, start line included. At most 60 KiB.
+    pub max_head_bytes: usize,
+    /// Header lines of a head.
+    pub max_headers: usize,
+    /// From the first byte of a head to its last.
+    pub header_timeout: Duration,
+    /// A client's connection with no request on it.
+    pub idle_timeout: Duration,
+    /// A body or a tunnel on which nothing moves in either direction.
+    pub stream_idle_timeout: Duration,
+    /// Clients' connections for the whole process.
+    pub max_connections: usize,
+    /// Addresses whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed, beside loopback.
+    pub trusted: Vec<Cidr>,
+    /// Whether a client that has closed its sending side still gets its answer.
+    pub half_close: bool,
+}
+
+/// A block of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cidr {
+    /// Any address of the block.
+    pub address: std::net::IpAddr,
+    /// 0 to 32, or to 128.
+    pub prefix: u8,
+}
+
+/// A registry, and how to reach it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RegistrySettings {
+    /// A Consul agent or server. What is none comes from the `CONSUL_*` variables.
+    Consul {
+        /// `http(s)://host[:port][/prefix]` or `unix:///path`.
+        address: Option<String>,
+        /// The ACL token's file, read again when it changes.
+        token_file: Option<PathBuf>,
+        /// The datacenter to ask for.
+        datacenter: Option<String>,
+        /// A bound on `X-Consul-LastContact`: older answers are kept only if there is no better.
+        max_stale: Option<Duration>,
+        /// Whether instances whose checks warn take traffic.
+        include_warning: bool,
+    },
+    /// A YAML or JSON file of services, watched.
+    File {
+        /// Its path.
+        path: PathBuf,
+    },
+}
+
+/// A declared service.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServiceSettings {
+    /// Where its instances come from.
+    pub source: Source,
+    /// A local address of its own, every request to which goes to it.
+    pub listen: Option<SocketAddr>,
+    /// Its policies, the defaults filled in.
+    pub policy: Policy,
+}
+
+/// Where a service's instances come from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Source {
+    /// A registry.
+    Registry {
+        /// Its name in [`Settings::registries`].
+        registry: Arc<str>,
+        /// The service's name there.
+        name: Arc<str>,
+    },
+    /// Written in the configuration.
+    Static(Vec<StaticInstance>),
+}
+
+/// An instance written in the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StaticInstance {
+    /// An IP address or a host name.
+    pub host: Arc<str>,
+    /// 1 to 65535.
+    pub port: u16,
+    /// 0 to 65535.
+    pub weight: u32,
+}
+
+/// The policies of a service, or of a route to it: the same names and shapes everywhere.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    /// From the end of the request's body to the head of the answer, every attempt included.
+    pub timeout: Duration,
+    /// For one connection attempt.
+    pub connect_timeout: Duration,
+    /// Further attempts after the first that failed; 0 for none. Free replays of a request that was never
+    /// written do not count.
+    pub max_retries: u32,
+    /// How an endpoint is chosen.
+    pub balance: Balance,
+    /// What endpoints speak.
+    pub protocol: Protocol,
+    /// Connections to one endpoint, for the whole process.
+    pub max_connections: u32,
+    /// Idle connections kept to one endpoint, for the whole process; shared out among the workers.
+    pub max_idle: u32,
+    /// How long a connection to an endpoint is kept idle. Keep it below what the endpoints allow.
+    pub idle_timeout: Duration,
+}
+
+/// How an endpoint is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Balance {
+    /// Two choices, the one with the lower peak-EWMA latency times in-flight wins.
+    P2c,
+    /// Weighted round robin.
+    RoundRobin,
+}
+
+/// What endpoints speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 in cleartext with prior knowledge.
+    Http2,
+}
+
+/// A route as written, its policies filled in from its service.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RouteSettings {
+    /// Its place in the file, for messages: `routes[2]`.
+    pub name: Arc<str>,
+    /// None for any host; `*.example.com` for a wildcard; lower-case, without port.
+    pub host: Option<Arc<str>>,
+    /// None for any path.
+    pub path: Option<PathMatch>,
+    /// Empty for any method.
+    pub methods: Vec<Arc<str>>,
+    /// A declared service.
+    pub service: Arc<str>,
+    /// Its policies.
+    pub policy: Policy,
+}
+
+/// How a path is matched, on the path in its normal form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PathMatch {
+    /// The whole path.
+    Exact(Arc<str>),
+    /// Whole segments from the start: `/cart` matches `/cart` and `/cart/1`, not `/cartoon`.
+    Prefix(Arc<str>),
+}
+
+/// Reaching services by the request's host name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NameSettings {
+    /// The registry that names are looked up in; none where there is no registry, and only declared services
+    /// are reachable by name.
+    pub registry: Option<Arc<str>>,
+    /// Suffixes taken off a host name before it is a service's: `.service.consul`, `.local`.
+    pub suffixes: Vec<Arc<str>>,
+    /// Only names that match one of these globs (`*`, `orders-*`) start a watch.
+    pub allow: Vec<Arc<str>>,
+    /// Watches that may be open at once because a name was used.
+    pub max_watches: usize,
+    /// A watch whose name was not used for this long ends.
+    pub unused_after: Duration,
+    /// What becomes of an absolute-form request for a host that is no service.
+    pub unknown: UnknownHost,
+}
+
+/// What becomes of an absolute-form request for a host that is no service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownHost {
+    /// 404.
+    Reject,
+    /// Sent to that host as it is.
+    Direct,
+}
+
+/// How the process ends on SIGTERM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shutdown {
+    /// Keeps accepting and serving while `/readyz` already says no.
+    pub lame_duck: Duration,
+    /// From SIGTERM; what is in flight then is cut.
+    pub deadline: Duration,
+}

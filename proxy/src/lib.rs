@@ -1,0 +1,8 @@
+//! Outrigger.
+
+pub mod balance;
+pub mod config;
+pub mod error;
+pub mod route;
+pub mod snapshot;
+pub mod telemetry;

@@ -1,0 +1,216 @@
+//! The joint between the two halves: what the control plane publishes and every worker reads.
+//!
+//! A [`Snapshot`] is immutable. The control plane builds a new one and publishes it whole, so a request sees
+//! one consistent world, and reading it costs a worker one atomic load. What has to live longer than a snapshot
+//! (counters, connection caps) hangs on an [`Endpoint`] or a [`Cluster`] by an `Arc` that survivors keep.
+//!
+//! What the data plane asks for goes the other way, through one bounded channel of [`Demand`]s; a publish wakes
+//! whoever waits for the answer.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, watch};
+
+use crate::config::settings::Policy;
+use crate::route::RouteTable;
+use crate::telemetry::metrics::ServiceMetrics;
+
+/// What the data plane knows of the world at one time.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Rises by one with each publish.
+    pub generation: u64,
+    /// Which request goes to which service.
+    pub routes: Arc<RouteTable>,
+    /// By service name, as the configuration or the registry has it. A direct destination (`unknown: direct`)
+    /// is under its authority, `example.com:80`.
+    pub clusters: HashMap<Arc<str>, Arc<Cluster>>,
+}
+
+/// A service's pool.
+#[derive(Debug)]
+pub struct Cluster {
+    /// The service's name.
+    pub name: Arc<str>,
+    /// The service's policies; a route may override them for its own requests.
+    pub policy: Arc<Policy>,
+    /// What is known of it.
+    pub standing: Standing,
+    /// Those that take traffic: healthy, of weight above 0, with an address. In a stable order.
+    pub endpoints: Arc<[Arc<Endpoint>]>,
+    /// What outlives snapshots.
+    pub shared: Arc<ClusterShared>,
+}
+
+/// What is known of a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// The registry has not answered yet: a request waits for it, up to a second.
+    Awaited,
+    /// It has or once had instances: without endpoints its requests get 503.
+    Known,
+    /// The registry answered, and it never had an instance: its requests get 404.
+    Unseen,
+}
+
+/// What outlives the snapshots of a cluster.
+#[derive(Debug)]
+pub struct ClusterShared {
+    /// Resolved once, so that the data plane never looks a metric up.
+    pub metrics: ServiceMetrics,
+    /// When it was last used, in milliseconds of the publisher's clock. Workers write it at their ticks.
+    pub last_used: AtomicU64,
+    /// When the registry last confirmed the set, in milliseconds of the publisher's clock; 0 for never.
+    pub confirmed: AtomicU64,
+}
+
+/// Who an endpoint is, for as long as the process lives. Never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EndpointId(pub u64);
+
+/// An instance that can be dialled: one address of one instance.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Who it is, over every change but that of its address.
+    pub id: EndpointId,
+    /// The registry's id of the instance.
+    pub instance: Arc<str>,
+    /// Where it is dialled.
+    pub address: SocketAddr,
+    /// Its share of the traffic relative to the others'. At least 1.
+    pub weight: u32,
+    /// What outlives snapshots.
+    pub shared: Arc<EndpointShared>,
+}
+
+/// What outlives the snapshots of an endpoint. Everything but the connection count is written by the workers at
+/// their ticks, not by requests.
+#[derive(Debug, Default)]
+pub struct EndpointShared {
+    /// Open connections, of all workers; what the cap is held against.
+    pub connections: AtomicU32,
+    /// Requests in flight.
+    pub in_flight: AtomicI64,
+    /// Attempts since the start.
+    pub attempts: AtomicU64,
+    /// Attempts that failed.
+    pub failures: AtomicU64,
+    /// Peak-EWMA latency in microseconds, of the worker that wrote last; 0 for none yet.
+    pub latency_us: AtomicU64,
+}
+
+/// What the data plane asks of the control plane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Demand {
+    /// A service was used by its name and is in no snapshot.
+    Service(Arc<str>),
+    /// A request is for a host that is no service, and goes there as it is: `host:port`.
+    Direct(Arc<str>),
+}
+
+/// Demands that may wait for the control plane; more are dropped, and the request that asked gets 503.
+pub const DEMANDS: usize = 256;
+
+/// The control plane's side of the joint.
+#[derive(Debug)]
+pub struct Publisher {
+    joint: Arc<Joint>,
+    wake: watch::Sender<u64>,
+    /// Old snapshots that a worker may still hold: their last drop has to happen here, not in a request.
+    retired: Vec<Arc<Snapshot>>,
+}
+
+#[derive(Debug)]
+struct Joint {
+    current: ArcSwap<Snapshot>,
+    generation: AtomicU64,
+    epoch: Instant,
+}
+
+/// The data plane's side of the joint. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    joint: Arc<Joint>,
+    wake: watch::Receiver<u64>,
+    demands: mpsc::Sender<Demand>,
+}
+
+/// Makes the joint, with a first snapshot.
+pub fn joint(first: Snapshot) -> (Publisher, Reader, mpsc::Receiver<Demand>) {
+    let (demands, asked) = mpsc::channel(DEMANDS);
+    let (wake, woken) = watch::channel(first.generation);
+    let joint = Arc::new(Joint {
+        generation: AtomicU64::new(first.generation),
+        current: ArcSwap::from_pointee(first),
+        epoch: Instant::now(),
+    });
+    let reader = Reader { joint: Arc::clone(&joint), wake: woken, demands };
+    (Publisher { joint, wake, retired: Vec::new() }, reader, asked)
+}
+
+impl Publisher {
+    /// The snapshot that readers see.
+    pub fn current(&self) -> Arc<Snapshot> {
+        self.joint.current.load_full()
+    }
+
+    /// Publishes a snapshot under the next generation and wakes whoever waits.
+    pub fn publish(&mut self, mut next: Snapshot) {
+        next.generation = self.joint.generation.load(Ordering::Relaxed) + 1;
+        let generation = next.generation;
+        let old = self.joint.current.swap(Arc::new(next));
+        self.joint.generation.store(generation, Ordering::Release);
+        self.wake.send_replace(generation);
+        self.retired.push(old);
+        self.sweep();
+    }
+
+    /// Drops the old snapshots that no worker holds any more. Called at the control plane's ticks.
+    pub fn sweep(&mut self) {
+        self.retired.retain(|old| Arc::strong_count(old) > 1);
+    }
+
+    /// Milliseconds on the clock of `last_used` and `confirmed`; at least 1.
+    pub fn clock(&self, now: Instant) -> u64 {
+        clock(self.joint.epoch, now)
+    }
+}
+
+impl Reader {
+    /// The generation that is current: one atomic load, to be compared with the one a view was made from.
+    pub fn generation(&self) -> u64 {
+        self.joint.generation.load(Ordering::Acquire)
+    }
+
+    /// The current snapshot.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.joint.current.load_full()
+    }
+
+    /// Asks the control plane for something. False when too much is being asked for already.
+    pub fn demand(&self, demand: Demand) -> bool {
+        self.demands.try_send(demand).is_ok()
+    }
+
+    /// Returns when a snapshot newer than `generation` is current; never when the publisher is gone.
+    pub async fn newer_than(&self, generation: u64) {
+        let mut wake = self.wake.clone();
+        if wake.wait_for(|current| *current > generation).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Milliseconds on the clock of `last_used` and `confirmed`; at least 1.
+    pub fn clock(&self, now: Instant) -> u64 {
+        clock(self.joint.epoch, now)
+    }
+}
+
+fn clock(epoch: Instant, now: Instant) -> u64 {
+    u64::try_from(now.saturating_duration_since(epoch).as_millis()).unwrap_or(u64::MAX).max(1)
+}
