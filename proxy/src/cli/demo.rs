@@ -12,25 +12,27 @@ mod fault;
 mod fleet;
 pub mod instance;
 mod measure;
+mod prose;
 mod proxy;
 mod registry;
 mod report;
 
+use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use outrigger_registry::embedded::Embedded;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
 use self::client::Client;
 use self::fault::Model;
-use self::fleet::Fleet;
+use self::fleet::{Ended, Fleet};
 use self::measure::{Tally, Way};
 use self::proxy::Proxy;
-use self::registry::Registry;
 use self::report::{JsonRow, Report, Row, Screen};
 
 /// How many services a user request needs, row by row.
@@ -41,6 +43,9 @@ const INSTANCES: u32 = 3;
 
 /// How many services a user request of the light traffic after the table needs.
 const LIGHT: usize = 10;
+
+/// How long the registry goes on listing an instance that was killed.
+const LISTED: Duration = Duration::from_secs(10);
 
 /// Show what Outrigger makes of total availability, on sample services that fail.
 #[derive(Debug, clap::Args)]
@@ -109,12 +114,24 @@ pub fn end_with_stdin() {
     });
 }
 
+/// Who plays, and where.
+struct Stage {
+    client: Client,
+    model: Model,
+    services: Vec<String>,
+    /// The proxy's address.
+    listen: SocketAddr,
+    /// Its admin API's.
+    admin: SocketAddr,
+    registry: SocketAddr,
+}
+
 /// What has to be ended in good order, however the demo ends.
 #[derive(Default)]
 struct World {
     fleet: Option<Fleet>,
     proxy: Option<Proxy>,
-    registry: Option<Registry>,
+    registry: Option<Embedded>,
     /// Whether the table is complete.
     done: bool,
 }
@@ -139,84 +156,58 @@ async fn until_stopped(arguments: &Demo, screen: &mut Screen) -> io::Result<Exit
 
 async fn demo(arguments: &Demo, screen: &mut Screen, world: &mut World) -> io::Result<()> {
     let mut notes = Vec::new();
-    let listen = port("--listen", arguments.listen, 8080, &mut notes)?;
-    let admin = port("--admin", arguments.admin, 9901, &mut notes)?;
-    let registry = port("--registry", arguments.registry, 8500, &mut notes)?;
+    let listen = hold("--listen", arguments.listen, 8080, &mut notes)?;
+    let admin = hold("--admin", arguments.admin, 9901, &mut notes)?;
+    let registry = hold("--registry", arguments.registry, 8500, &mut notes)?;
+    let stage = Stage {
+        client: Client::default(),
+        model: Model { seed: arguments.seed, instances: INSTANCES },
+        services: fleet::services(usize::from(arguments.services)),
+        listen: listen.local_addr()?,
+        admin: admin.local_addr()?,
+        registry: registry.local_addr()?,
+    };
     raise_descriptor_limit();
-
-    let model = Model { seed: arguments.seed, instances: INSTANCES };
-    let services = fleet::services(usize::from(arguments.services));
-    let client = Client::default();
-
-    screen.progress(format_args!("starting {} sample services ...", services.len()));
-    let registry = world.registry.insert(Registry::start(registry).await?).address();
-    let fleet = world.fleet.insert(Fleet::start(&services, model, usize::from(arguments.processes)).await?);
-    registry::register(&client, registry, &services, fleet).await?;
+    screen.progress(format_args!("starting {} sample services ...", stage.services.len()));
+    drop(registry);
+    world.registry = Some(Embedded::bind(stage.registry).await?);
+    let fleet = Fleet::start(&stage.services, stage.model, usize::from(arguments.processes)).await?;
+    let fleet = world.fleet.insert(fleet);
+    registry::register(&stage, fleet).await?;
     screen.progress(format_args!("starting the proxy ..."));
-    let proxy = world.proxy.insert(Proxy::start(registry, listen, admin)?);
-    proxy.ready(&client, listen, admin, &services).await?;
-    for member in fleet.members.iter().flatten() {
-        // The instances too get a first, unmeasured request each, as they did by way of the proxy.
-        let _ = client.call(member.address, "", None).await;
-    }
+    drop((listen, admin));
+    let proxy = world.proxy.insert(Proxy::start(&stage)?);
+    proxy.ready(&stage).await?;
+    fleet.warm(&stage).await;
 
-    screen.say(&opening(arguments, model, fleet, registry, listen, &notes))?;
+    screen.say(&prose::opening(&stage, fleet, &notes))?;
     let began = Instant::now();
-    let rows = table(arguments, screen, &client, &services, model, fleet, listen).await?;
-    let took = began.elapsed();
-    let (mut direct, mut proxied) = (Tally::default(), Tally::default());
-    for row in &rows {
-        direct.add(row.direct);
-        proxied.add(row.proxied);
-    }
-    screen.foot(&direct, &proxied, took)?;
-    if arguments.json {
-        screen.json(&Report {
-            seed: arguments.seed,
-            services: services.len(),
-            instances: INSTANCES,
-            processes: fleet.processes(),
-            designed_availability: model.availability(),
-            measured_availability: direct.per_call(),
-            proxied_availability: proxied.per_call(),
-            seconds: took.as_secs_f64(),
-            rows: rows.iter().map(JsonRow::new).collect(),
-        })?;
-    }
+    let rows = table(arguments.requests, screen, &stage, fleet).await?;
+    report(arguments, screen, &stage, fleet, &rows, began.elapsed())?;
     world.done = true;
     if arguments.once {
         return Ok(());
     }
-    screen.say(&closing(model, fleet, registry, listen, admin))?;
+    screen.say(&prose::closing(&stage, fleet))?;
     let first = arguments.requests * ROWS.len() as u64;
-    light_traffic(screen, &client, &services, model, fleet, proxy, listen, first).await
+    afterwards(screen, &stage, fleet, proxy, first).await
 }
 
-async fn table(
-    arguments: &Demo,
-    screen: &mut Screen,
-    client: &Client,
-    services: &[String],
-    model: Model,
-    fleet: &Fleet,
-    listen: SocketAddr,
-) -> io::Result<Vec<Row>> {
+async fn table(requests: u64, screen: &mut Screen, stage: &Stage, fleet: &Fleet) -> io::Result<Vec<Row>> {
     screen.head()?;
     let mut rows: Vec<Row> = Vec::new();
     let mut all = Tally::default();
     let mut first = 0;
-    for count in ROWS.into_iter().filter(|count| *count <= services.len()) {
-        let needed = &services[..count];
-        let numbers = first..first + arguments.requests;
+    for count in ROWS.into_iter().filter(|count| *count <= stage.services.len()) {
+        let numbers = first..first + requests;
         first = numbers.end;
         let mut measured = [Tally::default(); 2];
-        let ways = [("directly", Way::Direct(fleet, model)), ("through Outrigger", Way::Proxy(listen))];
+        let ways = [("directly", Way::Direct(fleet)), ("through Outrigger", Way::Proxy)];
         for ((name, way), tally) in ways.into_iter().zip(&mut measured) {
             let progress = |done| {
-                let of = arguments.requests;
-                screen.progress(format_args!("{count} services, called {name}: {done} of {of} user requests"));
+                screen.progress(format_args!("{count} services, called {name}: {done} of {requests} user requests"));
             };
-            *tally = measure::run(client, way, needed, numbers.clone(), progress).await;
+            *tally = measure::run(stage, way, count, numbers.clone(), progress).await;
         }
         let [direct, proxied] = measured;
         all.add(direct);
@@ -227,120 +218,100 @@ async fn table(
     Ok(rows)
 }
 
-/// A few user requests each second, both ways, and a line on them every ten seconds; until the demo is ended.
-#[allow(clippy::too_many_arguments)]
-async fn light_traffic(
+fn report(
+    arguments: &Demo,
     screen: &mut Screen,
-    client: &Client,
-    services: &[String],
-    model: Model,
+    stage: &Stage,
+    fleet: &Fleet,
+    rows: &[Row],
+    took: Duration,
+) -> io::Result<()> {
+    let (mut direct, mut proxied) = (Tally::default(), Tally::default());
+    for row in rows {
+        direct.add(row.direct);
+        proxied.add(row.proxied);
+    }
+    if !arguments.json {
+        return screen.say(&prose::foot(&direct, &proxied, took));
+    }
+    screen.json(&Report {
+        seed: stage.model.seed,
+        services: stage.services.len(),
+        instances: INSTANCES,
+        processes: fleet.processes(),
+        designed_availability: stage.model.availability(),
+        measured_availability: direct.per_call(),
+        proxied_availability: proxied.per_call(),
+        seconds: took.as_secs_f64(),
+        rows: rows.iter().map(JsonRow::new).collect(),
+    })
+}
+
+/// A few user requests each second, both ways, and a line on them every ten seconds; until the demo is ended.
+/// Instances that somebody killed leave the registry after a while.
+async fn afterwards(
+    screen: &mut Screen,
+    stage: &Stage,
     fleet: &mut Fleet,
     proxy: &mut Proxy,
-    listen: SocketAddr,
     mut number: u64,
 ) -> io::Result<()> {
     const PER_LINE: u64 = 50;
-    let needed = &services[..services.len().min(LIGHT)];
+    let count = stage.services.len().min(LIGHT);
     let mut ticks = interval(Duration::from_millis(200));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut direct, mut proxied) = (Tally::default(), Tally::default());
+    let mut gone: VecDeque<(Instant, Ended)> = VecDeque::new();
     loop {
         ticks.tick().await;
-        for pid in fleet.ended() {
-            screen.say(&format!("Process {pid} has ended; the registry still lists what it stood for."))?;
+        for ended in fleet.ended() {
+            let seconds = LISTED.as_secs();
+            screen.say(&format!("{ended} has ended. The registry goes on listing it for {seconds} s."))?;
+            gone.push_back((Instant::now() + LISTED, ended));
+        }
+        while let Some((_, ended)) = gone.pop_front_if(|(due, _)| *due <= Instant::now()) {
+            match registry::deregister(stage, &ended).await {
+                Ok(()) => screen.say(&format!("{ended} has left the registry."))?,
+                Err(error) => screen.say(&format!("{ended} could not be taken out of the registry: {error}"))?,
+            }
         }
         if let Some(reason) = proxy.ended() {
             return Err(io::Error::other(reason));
         }
         let one = number..number + 1;
         number += 1;
-        direct.add(measure::run(client, Way::Direct(fleet, model), needed, one.clone(), |_| ()).await);
-        proxied.add(measure::run(client, Way::Proxy(listen), needed, one, |_| ()).await);
-        screen.progress(format_args!("light traffic: {number} user requests so far"));
+        direct.add(measure::run(stage, Way::Direct(fleet), count, one.clone(), |_| ()).await);
+        proxied.add(measure::run(stage, Way::Proxy, count, one, |_| ()).await);
+        screen.progress(format_args!("light traffic: {} of {PER_LINE} user requests", direct.requests));
         if direct.requests == PER_LINE {
             screen.say(&format!(
-                "Of the last {PER_LINE} user requests of {} services each, {} succeeded directly, {} through Outrigger.",
-                needed.len(),
-                direct.ok,
-                proxied.ok
+                "Of the last {PER_LINE} user requests of {count} services each, {} succeeded directly, {} through Outrigger.",
+                direct.ok, proxied.ok
             ))?;
             (direct, proxied) = Default::default();
         }
     }
 }
 
-fn opening(
-    arguments: &Demo,
-    model: Model,
-    fleet: &Fleet,
-    registry: SocketAddr,
-    listen: SocketAddr,
-    notes: &[String],
-) -> String {
-    let instances = fleet.members.iter().map(Vec::len).sum::<usize>();
-    let layout = if fleet.processes() == instances {
-        format!("each of the {instances} instances is a process of its own")
-    } else {
-        format!(
-            "{} processes stand for the {instances} instances, each for one instance of several services",
-            fleet.processes()
-        )
-    };
-    let notes: String = notes.iter().map(|note| format!("{note}\n")).collect();
-    format!(
-        "{notes}\
-         {} services with {INSTANCES} instances each; {layout}. Registered at http://{registry}; the proxy is at {listen}.\n\
-         One instance of each service is flaky. By seed {} and by design {:.2} % of direct calls succeed; the others get\n\
-         a 503, a reset connection or, rarely, no answer. Whether an instance fails a request depends on seed, service,\n\
-         instance and the request's number, so both ways of calling meet the same faults.\n\
-         A user request calls every service it needs at once, each once, and waits up to 1 s. No client retries.\n",
-        fleet.members.len(),
-        arguments.seed,
-        model.availability() * 100.0,
-    )
-}
-
-fn closing(model: Model, fleet: &Fleet, registry: SocketAddr, listen: SocketAddr, admin: SocketAddr) -> String {
-    let flaky = model.flaky("orders");
-    let member = fleet.members[0][flaky as usize];
-    let failing =
-        (0..1_000_000).find(|number| model.fault("orders", flaky, *number) == Some(fault::Fault::Unavailable));
-    let failing = failing.unwrap_or_default();
-    format!(
-        "\nStill up, with light traffic. Try:\n  \
-         curl -H 'Host: orders' http://{listen}/                        a service by its name\n  \
-         http_proxy=http://{listen} curl http://orders/                 the same, as a forward proxy\n  \
-         curl -i -H '{}: {failing}' http://{}/        a request that this instance fails,\n  \
-         curl -i -H '{}: {failing}' -H 'Host: orders' http://{listen}/  and the proxy does not\n  \
-         kill -9 {:<10}                                            end an instance of `orders`\n  \
-         curl http://{admin}/api/v1/services                            the proxy's pools\n  \
-         curl http://{admin}/metrics                                    and its metrics\n  \
-         curl http://{registry}/v1/catalog/services                        the registry's catalog\n  \
-         curl http://{registry}/v1/health/service/orders\n\
-         Ctrl-C ends everything.\n",
-        fault::REQUEST,
-        member.address,
-        fault::REQUEST,
-        member.pid,
-    )
-}
-
-/// The address to listen on: the one asked for, which has to be free; or the usual one, or a free one with a note.
-fn port(option: &str, asked: Option<SocketAddr>, usual: u16, notes: &mut Vec<String>) -> io::Result<SocketAddr> {
+/// Takes a port until it is needed: the one asked for, which has to be free; or the usual one, or a free one with a
+/// note. Held, because the fleet takes hundreds of free ports in the meantime.
+fn hold(option: &str, asked: Option<SocketAddr>, usual: u16, notes: &mut Vec<String>) -> io::Result<TcpListener> {
     if let Some(address) = asked {
-        let listener = TcpListener::bind(address).map_err(|error| {
-            let hint = if error.kind() == io::ErrorKind::AddrInUse { "; is another demo running?" } else { "" };
-            io::Error::new(error.kind(), format!("{option} {address}: {error}{hint}"))
-        })?;
-        return listener.local_addr();
+        return TcpListener::bind(address).map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                io::Error::new(error.kind(), format!("{option} {address}: the port is in use; choose another"))
+            }
+            kind => io::Error::new(kind, format!("{option} {address}: {error}")),
+        });
     }
     let usual = SocketAddr::from(([127, 0, 0, 1], usual));
-    if TcpListener::bind(usual).is_ok() {
-        return Ok(usual);
+    if let Ok(listener) = TcpListener::bind(usual) {
+        return Ok(listener);
     }
-    let free = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
+    let listener = TcpListener::bind(("127.0.0.1", 0))?;
+    let free = listener.local_addr()?;
     notes.push(format!("Note: {usual} is taken, so {free} is used ({option} chooses another)."));
-    Ok(free)
+    Ok(listener)
 }
 
 /// A connection or two to each of hundreds of instances need more descriptors than some systems allow at first.

@@ -1,5 +1,6 @@
 //! The sample fleet: the processes that stand for instances, and their ends.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::process::{ExitStatus, Stdio};
@@ -9,6 +10,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::timeout;
 
+use super::Stage;
 use super::fault::Model;
 
 /// How long an instance may take to say where it listens, on a machine that starts hundreds at once.
@@ -31,6 +33,7 @@ pub(crate) fn services(count: usize) -> Vec<String> {
 pub(crate) struct Fleet {
     /// By service, then by instance.
     pub members: Vec<Vec<Member>>,
+    services: Vec<String>,
     processes: Vec<Process>,
 }
 
@@ -51,6 +54,23 @@ struct Process {
     pid: u32,
     /// (service, instance) in the order of the ports it printed.
     hosted: Vec<(usize, u32)>,
+}
+
+/// A process that has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pid: u32,
+    /// Which instances it stood for: service and number.
+    pub hosted: Vec<(String, u32)>,
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.hosted.as_slice() {
+            [(service, instance)] => write!(f, "{service}-{instance} (process {})", self.pid),
+            hosted => write!(f, "process {} with its {} instances", self.pid, hosted.len()),
+        }
+    }
 }
 
 impl Fleet {
@@ -78,7 +98,7 @@ impl Fleet {
                 members[*service][*instance as usize] = Member { address, pid: process.pid };
             }
         }
-        Ok(Self { members, processes: started })
+        Ok(Self { members, services: services.to_vec(), processes: started })
     }
 
     /// How many processes there are.
@@ -86,17 +106,24 @@ impl Fleet {
         self.processes.len()
     }
 
-    /// Processes that have ended since the last call, by their ids.
-    pub(crate) fn ended(&mut self) -> Vec<u32> {
-        let mut ended = Vec::new();
-        self.processes.retain_mut(|process| match process.child.try_wait() {
-            Ok(None) => true,
-            Ok(Some(_)) | Err(_) => {
-                ended.push(process.pid);
-                false
+    /// One request to each instance that meets no fault, as each service had one by way of the proxy: so that first
+    /// connections are not measured in either way of calling.
+    pub(crate) async fn warm(&self, stage: &Stage) {
+        for (service, members) in stage.services.iter().zip(&self.members) {
+            for member in members {
+                // Should it fail, it fails again where it is counted.
+                let _ = stage.client.call(member.address, service, None).await;
             }
-        });
-        ended
+        }
+    }
+
+    /// Processes that have ended since the last call.
+    pub(crate) fn ended(&mut self) -> Vec<Ended> {
+        let ended = |process: &mut Process| !matches!(process.child.try_wait(), Ok(None));
+        let ended: Vec<Process> = self.processes.extract_if(.., ended).collect();
+        let names =
+            |hosted: Vec<(usize, u32)>| hosted.into_iter().map(|(at, number)| (self.services[at].clone(), number));
+        ended.into_iter().map(|one| Ended { pid: one.pid, hosted: names(one.hosted).collect() }).collect()
     }
 
     /// Ends all instances and waits for them; kills what has not ended after three seconds.

@@ -1,6 +1,5 @@
 //! Counting: what user requests see that need many services at once.
 
-use std::net::SocketAddr;
 use std::ops::Range;
 
 use futures_util::StreamExt;
@@ -8,8 +7,8 @@ use futures_util::future::join_all;
 use futures_util::stream;
 use serde::Serialize;
 
-use super::client::{Client, Failure};
-use super::fault::Model;
+use super::Stage;
+use super::client::Failure;
 use super::fleet::Fleet;
 
 /// User requests under way at a time. Each makes its calls at once.
@@ -19,9 +18,9 @@ pub(crate) const LANES: usize = 4;
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Way<'a> {
     /// An instance is taken at random, and that is that.
-    Direct(&'a Fleet, Model),
-    /// Everything goes to one address, that of a proxy.
-    Proxy(SocketAddr),
+    Direct(&'a Fleet),
+    /// Everything goes to the proxy.
+    Proxy,
 }
 
 /// What was counted.
@@ -113,18 +112,18 @@ fn wilson(part: u64, whole: u64) -> (f64, f64) {
     ((middle - half).max(0.0), (middle + half).min(1.0))
 }
 
-/// Makes the numbered user requests, each of which calls every one of the services at once, and counts. `progress`
+/// Makes the numbered user requests, each of which calls the first `count` services at once, and counts. `progress`
 /// hears how many are done.
 pub(crate) async fn run(
-    client: &Client,
+    stage: &Stage,
     way: Way<'_>,
-    services: &[String],
+    count: usize,
     numbers: Range<u64>,
     mut progress: impl FnMut(u64),
 ) -> Tally {
     let mut total = Tally::default();
     let mut requests =
-        stream::iter(numbers).map(|number| user_request(client, way, services, number)).buffer_unordered(LANES);
+        stream::iter(numbers).map(|number| user_request(stage, way, count, number)).buffer_unordered(LANES);
     while let Some(tally) = requests.next().await {
         total.add(tally);
         progress(total.requests);
@@ -132,13 +131,13 @@ pub(crate) async fn run(
     total
 }
 
-async fn user_request(client: &Client, way: Way<'_>, services: &[String], number: u64) -> Tally {
-    let calls = services.iter().enumerate().map(|(index, service)| {
+async fn user_request(stage: &Stage, way: Way<'_>, count: usize, number: u64) -> Tally {
+    let calls = stage.services.iter().take(count).enumerate().map(|(index, service)| {
         let to = match way {
-            Way::Proxy(address) => address,
-            Way::Direct(fleet, model) => fleet.members[index][model.direct_choice(service, number) as usize].address,
+            Way::Proxy => stage.listen,
+            Way::Direct(fleet) => fleet.members[index][stage.model.direct_choice(service, number) as usize].address,
         };
-        client.call(to, service, Some(number))
+        stage.client.call(to, service, Some(number))
     });
     Tally::request(&join_all(calls).await)
 }

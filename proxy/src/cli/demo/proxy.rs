@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
+// Held to push or to read a few lines, by the demo's own process, which carries no traffic of anybody.
+#[allow(clippy::disallowed_types)]
+use std::sync::Mutex;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
@@ -12,7 +14,8 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, Command};
 use tokio::time::{sleep, timeout};
 
-use super::client::{Client, Failure};
+use super::Stage;
+use super::client::Failure;
 
 /// How long it may take until it says that it is ready, and until every service is reached.
 const READY: Duration = Duration::from_secs(20);
@@ -26,19 +29,18 @@ pub(crate) struct Proxy {
     child: Child,
     /// Held, because the proxy ends when it closes.
     stdin: Option<ChildStdin>,
-    // Only the task that reads the log and an error path ever lock it.
     #[allow(clippy::disallowed_types)]
     log: Arc<Mutex<VecDeque<String>>>,
 }
 
 impl Proxy {
     /// Starts `outrigger run --consul <registry> --listen <listen> --admin <admin>`.
-    pub(crate) fn start(registry: SocketAddr, listen: SocketAddr, admin: SocketAddr) -> io::Result<Self> {
+    pub(crate) fn start(stage: &Stage) -> io::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command
             .arg("--end-with-stdin")
-            .args(["run", "--consul", &format!("http://{registry}")])
-            .args(["--listen", &listen.to_string(), "--admin", &admin.to_string()])
+            .args(["run", "--consul", &format!("http://{}", stage.registry)])
+            .args(["--listen", &stage.listen.to_string(), "--admin", &stage.admin.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -58,23 +60,17 @@ impl Proxy {
     }
 
     /// Waits until the proxy is ready and reaches every service, so that no first use is measured.
-    pub(crate) async fn ready(
-        &mut self,
-        client: &Client,
-        listen: SocketAddr,
-        admin: SocketAddr,
-        services: &[String],
-    ) -> io::Result<()> {
+    pub(crate) async fn ready(&mut self, stage: &Stage) -> io::Result<()> {
         let until = Instant::now() + READY;
         loop {
-            if matches!(client.ask(admin, Method::GET, "/readyz", String::new()).await, Ok(answer) if answer.status == StatusCode::OK)
-            {
+            let answer = stage.client.ask(stage.admin, Method::GET, "/readyz", String::new()).await;
+            if answer.is_ok_and(|answer| answer.status == StatusCode::OK) {
                 break;
             }
             self.check(until, "the proxy did not become ready").await?;
         }
-        for service in services {
-            while let Err(failure) = client.call(listen, service, None).await {
+        for service in &stage.services {
+            while let Err(failure) = stage.client.call(stage.listen, service, None).await {
                 let what = match failure {
                     Failure::Status => "answers with an error",
                     Failure::Connection => "closes the connection",

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::measure::{Failed, Tally};
+use super::measure::Tally;
 
 /// One line of the table.
 #[derive(Debug, Clone, Copy)]
@@ -104,22 +104,6 @@ impl Screen {
         ))
     }
 
-    /// What stands below the table.
-    pub(crate) fn foot(&mut self, direct: &Tally, proxied: &Tally, took: Duration) -> io::Result<()> {
-        self.say(&format!(
-            "\nA is the availability of one direct call, measured over all direct calls up to and with the row; at the end\n\
-             {:.4} % of {} calls. In brackets: 95 % intervals. A user request fails if any of its calls does.\n\
-             Failed calls, directly:          {}\n\
-             Failed calls, through Outrigger: {}\n\
-             The table took {:.0} s.",
-            direct.per_call() * 100.0,
-            direct.calls,
-            failures(direct),
-            failures(proxied),
-            took.as_secs_f64(),
-        ))
-    }
-
     /// Everything, as one JSON document on stdout.
     pub(crate) fn json(&mut self, report: &Report<'_>) -> io::Result<()> {
         self.clear();
@@ -128,20 +112,6 @@ impl Screen {
         writeln!(stdout)?;
         stdout.flush()
     }
-}
-
-fn failures(tally: &Tally) -> String {
-    let Failed { status, connection, timeout, wrong } = tally.failed;
-    let all = tally.calls - tally.calls_ok;
-    let mut text = format!("{all} of {}", tally.calls);
-    if all > 0 {
-        text += &format!(" ({status} answered with an error, {connection} cut off, {timeout} not answered within 1 s");
-        if wrong > 0 {
-            text += &format!(", {wrong} answered by another service");
-        }
-        text.push(')');
-    }
-    text
 }
 
 /// The numbers of a run, as `--json` prints them. Shares are from 0 to 1.
