@@ -1,5 +1,6 @@
 //! Outrigger.
 
+pub mod app;
 pub mod balance;
 pub mod config;
 pub mod error;
