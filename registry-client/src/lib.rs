@@ -11,7 +11,9 @@
 //!
 //! One registry is one file. `scripted` is the shortest example of how to write one.
 
+pub mod backoff;
 pub mod instance;
+pub mod watch;
 
 use std::pin::Pin;
 
