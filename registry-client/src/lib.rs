@@ -12,6 +12,7 @@
 //! One registry is one file. `scripted` is the shortest example of how to write one.
 
 pub mod backoff;
+pub mod consul;
 pub mod instance;
 pub mod watch;
 
