@@ -13,7 +13,9 @@
 
 pub mod backoff;
 pub mod consul;
+pub mod fixed;
 pub mod instance;
+pub mod scripted;
 pub mod watch;
 
 use std::pin::Pin;
