@@ -13,6 +13,7 @@
 
 pub mod backoff;
 pub mod consul;
+pub mod embedded;
 pub mod file;
 pub mod fixed;
 pub mod instance;
