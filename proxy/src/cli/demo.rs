@@ -203,7 +203,9 @@ async fn table(requests: u64, screen: &mut Screen, stage: &Stage, fleet: &Fleet)
         let ways = [("directly", Way::Direct(fleet)), ("through Outrigger", Way::Proxy)];
         for ((name, way), tally) in ways.into_iter().zip(&mut measured) {
             let progress = |done| {
-                screen.progress(format_args!("{count} services, called {name}: {done} of {requests} user requests"));
+                screen.progress(format_args!(
+                    "services needed: {count}, called {name}: {done} of {requests} user requests"
+                ));
             };
             *tally = measure::run(stage, way, count, numbers.clone(), progress).await;
         }
