@@ -189,9 +189,9 @@ impl Publisher {
         self.retired.retain(|old| Arc::strong_count(old) > 1);
     }
 
-    /// Says whether as many names are watched as may be.
-    pub fn tell_names_full(&self, full: bool) {
-        self.joint.names_full.store(full, Ordering::Relaxed);
+    /// Says whether as many names are watched as may be. What was said before.
+    pub fn tell_names_full(&self, full: bool) -> bool {
+        self.joint.names_full.swap(full, Ordering::Relaxed)
     }
 
     /// Milliseconds on the clock of `last_used` and `confirmed`; at least 1.
