@@ -171,7 +171,8 @@ struct Control {
     demands: mpsc::Receiver<Demand>,
     updates: mpsc::Receiver<Told>,
     answers: mpsc::Receiver<Resolved>,
-    published: Option<Instant>,
+    /// Not before then, so that bursts are few snapshots.
+    next_publish: Instant,
 }
 
 impl Control {
@@ -182,7 +183,7 @@ impl Control {
         let (tell, updates) = mpsc::channel(EVENTS);
         let (answer, answers) = mpsc::channel(EVENTS);
         let pools = Pools::new(settings, made, publisher, tell, resolve::Resolver::new(look_up, answer));
-        Ok(Self { pools, registries, demands, updates, answers, published: None })
+        Ok(Self { pools, registries, demands, updates, answers, next_publish: Instant::now() })
     }
 
     /// Runs until whoever gives the commands is gone.
@@ -221,13 +222,12 @@ impl Control {
     }
 
     fn publish_due(&self) -> Option<Instant> {
-        let earliest = self.published.map_or_else(Instant::now, |last| last + PUBLISH_EVERY);
-        self.pools.dirty().then_some(earliest)
+        self.pools.dirty().then_some(self.next_publish)
     }
 
     fn publish(&mut self, now: Instant) {
         self.pools.publish(now);
-        self.published = Some(now);
+        self.next_publish = now + PUBLISH_EVERY;
     }
 
     fn reload(&mut self, settings: Settings) -> Result<(), ControlError> {
