@@ -44,7 +44,8 @@ impl StatusBoard {
         self.0.load_full()
     }
 
-    pub(super) fn write(&self, statuses: Statuses) {
+    /// Replaces what was on the board.
+    pub fn write(&self, statuses: Statuses) {
         self.0.store(Arc::new(statuses));
     }
 }
