@@ -1,7 +1,7 @@
 //! The control plane: one thread that follows the registries and publishes what the data plane reads.
 //!
 //! Everything arrives as an event (a registry's update, a resolved name, a demand, new settings) and changes
-//! [`Pools`](pools::Pools), plain data on this one thread. What has changed is published by [`reconcile`], at
+//! [`Pools`], plain data on this one thread. What has changed is published by [`reconcile`], at
 //! most every 10 ms, so that a registry that restarts and confirms a thousand services costs a few snapshots and
 //! not a thousand. The first change after a quiet time is published at once: a request may be waiting for it.
 //!
@@ -193,8 +193,6 @@ impl Control {
         loop {
             let next = self.publish_due().map_or(tick, |due| due.min(tick));
             tokio::select! {
-                // In this order, so that a flood of updates cannot starve an order from the operator.
-                biased;
                 command = commands.recv() => match command {
                     Some(Command::Reload(settings, done)) => {
                         // Whoever ordered it may have gone away since.

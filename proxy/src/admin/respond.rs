@@ -11,7 +11,9 @@ use http_body_util::Full;
 use serde::Serialize;
 
 use super::{AdminInputs, api};
+use crate::control::ServiceStatus;
 use crate::control::reconcile::literal;
+use crate::telemetry::metrics::PoolFacts;
 
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -62,7 +64,9 @@ pub fn respond<B>(request: &Request<B>, inputs: &AdminInputs, loopback: bool) ->
         ("/readyz", _) => ready(inputs),
         ("/metrics", _) => {
             let clock = inputs.reader.clock(Instant::now());
-            answer(StatusCode::OK, PROMETHEUS, inputs.metrics.render(&inputs.reader.snapshot(), clock))
+            let board = inputs.board.read();
+            let facts = |service: &str| board.get(service).map(|status| facts(status)).unwrap_or_default();
+            answer(StatusCode::OK, PROMETHEUS, inputs.metrics.render(&inputs.reader.snapshot(), clock, &facts))
         }
         ("/api/v1/services", _) => {
             let clock = inputs.reader.clock(Instant::now());
@@ -79,6 +83,11 @@ fn ready(inputs: &AdminInputs) -> Response<Full<Bytes>> {
         None => json(StatusCode::OK, &Status { status: "ready", reason }),
         Some(_) => json(StatusCode::SERVICE_UNAVAILABLE, &Status { status: "not ready", reason }),
     }
+}
+
+fn facts(status: &ServiceStatus) -> PoolFacts {
+    let ServiceStatus { last_error, left_out, skipped, .. } = status;
+    PoolFacts { failing: last_error.is_some(), left_out: left_out.len(), skipped: *skipped }
 }
 
 fn service(name: &str, inputs: &AdminInputs) -> Response<Full<Bytes>> {

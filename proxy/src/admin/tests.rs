@@ -130,6 +130,8 @@ fn metrics_are_prometheus() {
     let answer = get(&running, "/metrics");
     assert_eq!(answer.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
     assert!(answer.body.contains("\noutrigger_endpoints{service=\"legacy\"} 1\n"), "{}", answer.body);
+    assert!(answer.body.contains("\noutrigger_registry_failing{service=\"orders\"} 1\n"), "{}", answer.body);
+    assert!(answer.body.contains("\noutrigger_instances_left_out{service=\"orders\"} 1\n"), "{}", answer.body);
     assert!(answer.body.contains("\nprocess_open_fds "), "{}", answer.body);
 }
 

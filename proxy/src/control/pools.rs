@@ -99,6 +99,7 @@ impl Pools {
             dirty: true,
         };
         pools.declare(&BTreeSet::new(), now);
+        pools.tell_names_full();
         pools
     }
 

@@ -12,8 +12,9 @@
 //! world as a request. What is one per process (reloads, clients' connections, dropped log lines) goes through the
 //! `metrics` crate, with labels from closed lists.
 //!
-//! A name that no registry knows does not become a label: names come from requests, and whoever sends them
-//! would choose our time series. Until its first instance is seen, a name counts under `(unseen)`.
+//! A name that no registry knows does not become a label, nor does a host that requests go to directly: they come
+//! from requests, and whoever sends those would choose our time series. They count under `(other)`, a name until
+//! its first instance is seen.
 
 mod process;
 mod render;
@@ -41,8 +42,8 @@ const BUCKETS: usize = BUCKETS_US.len() + 1;
 /// `1xx` to `5xx`, and what is none of them.
 const CLASSES: usize = 6;
 const REASONS: usize = Reason::ALL.len();
-/// What names count under until an instance of them is seen. No host name has parentheses.
-const UNSEEN_LABEL: &str = "(unseen)";
+/// What names count under until an instance of them is seen, and direct destinations always. No host name has parentheses.
+const OTHER_LABEL: &str = "(other)";
 
 /// A service's metrics, resolved once.
 #[derive(Debug)]
@@ -132,7 +133,7 @@ impl ServiceMetrics {
         Self { service: Arc::from(service), confirmed: AtomicBool::new(true), counts: Counts::new() }
     }
 
-    /// Those of a name that somebody used, and that may be no service: counted under `(unseen)` until
+    /// Those of a name that somebody used, and that may be no service: counted under `(other)` until
     /// [`ServiceMetrics::confirm`].
     pub fn provisional(service: &str) -> Self {
         Self { confirmed: AtomicBool::new(false), ..Self::new(service) }
@@ -148,13 +149,13 @@ impl ServiceMetrics {
         if !tally.touched {
             return;
         }
-        let counts = if self.confirmed.load(Relaxed) { &self.counts } else { &UNSEEN };
+        let counts = if self.confirmed.load(Relaxed) { &self.counts } else { &OTHER };
         counts.absorb(tally);
         *tally = ServiceTally::default();
     }
 }
 
-static UNSEEN: Counts = Counts::new();
+static OTHER: Counts = Counts::new();
 
 /// What has been counted since a service is followed.
 #[derive(Debug)]
@@ -207,6 +208,17 @@ fn add_all(to: &[AtomicU64], what: &[u32]) {
     }
 }
 
+/// What is known of a service beside its cluster.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PoolFacts {
+    /// Whether the registry could not be asked the last time.
+    pub failing: bool,
+    /// Instances that take no traffic, skipped ones included.
+    pub left_out: usize,
+    /// Entries of the registry that make no sense.
+    pub skipped: usize,
+}
+
 /// What renders `/metrics`. Cheap to clone; all are the same.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -240,8 +252,9 @@ pub fn install() -> Metrics {
 
 impl Metrics {
     /// Everything in Prometheus' text format, 0.0.4. `clock` is the joint's, [`crate::snapshot::Reader::clock`].
-    pub fn render(&self, snapshot: &Snapshot, clock: u64) -> String {
-        let mut text = render::services(snapshot, clock);
+    /// `facts` tells what the control plane knows of a service and no snapshot holds.
+    pub fn render(&self, snapshot: &Snapshot, clock: u64, facts: &dyn Fn(&str) -> PoolFacts) -> String {
+        let mut text = render::services(snapshot, clock, facts);
         render::process(&mut text, self.started);
         text.push_str(&self.rest.render());
         text
@@ -253,7 +266,8 @@ impl Metrics {
     }
 }
 
-/// Counts a reload of the configuration, refused ones too.
+/// Counts a reload of the configuration. The control plane counts those that reach it; whoever reads the file counts
+/// the file that is refused before.
 pub fn count_reload(applied: bool) {
     let result = if applied { "applied" } else { "refused" };
     metrics::counter!(name::RELOADS, "result" => result).increment(1);

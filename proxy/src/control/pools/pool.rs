@@ -99,9 +99,6 @@ impl Pool {
     /// A plain host that does not resolve ends as early as a name that no registry knows.
     pub fn resolves(&mut self, resolves: bool, now: Instant) {
         self.unseen_since = (!resolves).then(|| self.unseen_since.unwrap_or(now));
-        if resolves {
-            self.service.shared.metrics.confirm();
-        }
     }
 
     pub fn policy(&mut self, policy: Arc<Policy>) {

@@ -8,12 +8,12 @@ use std::time::SystemTime;
 
 use super::process::Process;
 use super::table::{TABLE, name};
-use super::{BUCKETS_US, Counts, UNSEEN, UNSEEN_LABEL, age_ms};
+use super::{BUCKETS_US, Counts, OTHER, OTHER_LABEL, PoolFacts, age_ms};
 use crate::error::Reason;
 use crate::snapshot::{Cluster, Snapshot};
 
 /// Every service's metrics.
-pub fn services(snapshot: &Snapshot, clock: u64) -> String {
+pub fn services(snapshot: &Snapshot, clock: u64, facts: &dyn Fn(&str) -> PoolFacts) -> String {
     let mut clusters: Vec<&Arc<Cluster>> = snapshot.clusters.values().collect();
     clusters.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     let counted: Vec<(String, &Counts)> = clusters
@@ -21,7 +21,7 @@ pub fn services(snapshot: &Snapshot, clock: u64) -> String {
         .map(|cluster| &cluster.shared.metrics)
         .filter(|metrics| metrics.confirmed.load(Relaxed))
         .map(|metrics| (escape(&metrics.service), &metrics.counts))
-        .chain([(UNSEEN_LABEL.to_owned(), &UNSEEN)])
+        .chain([(OTHER_LABEL.to_owned(), &OTHER)])
         .collect();
     let known: Vec<(String, &Cluster)> = clusters
         .iter()
@@ -68,6 +68,10 @@ pub fn services(snapshot: &Snapshot, clock: u64) -> String {
     let age = |cluster: &Cluster| age_ms(cluster.shared.confirmed.load(Relaxed), clock);
     let ages = known.iter().filter_map(|(service, cluster)| Some((service, age(cluster)? as f64 / 1e3)));
     page.by_service(name::REGISTRY_AGE, ages);
+    let facts: Vec<(&String, PoolFacts)> = known.iter().map(|(s, cluster)| (s, facts(&cluster.name))).collect();
+    page.by_service(name::REGISTRY_FAILING, facts.iter().map(|(s, facts)| (*s, u8::from(facts.failing))));
+    page.by_service(name::LEFT_OUT, facts.iter().map(|(s, facts)| (*s, facts.left_out)));
+    page.by_service(name::SKIPPED, facts.iter().map(|(s, facts)| (*s, facts.skipped)));
     page.single(name::GENERATION, snapshot.generation);
     page.0
 }

@@ -16,6 +16,9 @@ pub(super) mod name {
     pub const IN_FLIGHT: &str = "outrigger_in_flight_requests";
     pub const ENDPOINTS: &str = "outrigger_endpoints";
     pub const REGISTRY_AGE: &str = "outrigger_registry_age_seconds";
+    pub const REGISTRY_FAILING: &str = "outrigger_registry_failing";
+    pub const LEFT_OUT: &str = "outrigger_instances_left_out";
+    pub const SKIPPED: &str = "outrigger_instances_skipped";
     pub const GENERATION: &str = "outrigger_snapshot_generation";
     pub const RELOADS: &str = "outrigger_reloads_total";
     pub const RELOAD_TIME: &str = "outrigger_last_reload_timestamp_seconds";
@@ -106,6 +109,19 @@ pub const TABLE: &[Metric] = &[
         "Since the registry last confirmed the service's instances. Absent before the first answer, and where the configuration names the instances.",
     ),
     metric(
+        name::REGISTRY_FAILING,
+        Gauge,
+        &["service"],
+        "1 while the registry cannot be asked about the service; its last good instances stay.",
+    ),
+    metric(
+        name::LEFT_OUT,
+        Gauge,
+        &["service"],
+        "Instances that take no traffic: critical, of weight 0, without an address, or skipped.",
+    ),
+    metric(name::SKIPPED, Gauge, &["service"], "Entries of the registry that make no sense: port 0, no address."),
+    metric(
         name::GENERATION,
         Gauge,
         &[],
@@ -142,8 +158,8 @@ pub fn document() -> String {
         "# Metrics\n\n\
          <!-- Made from `proxy/src/telemetry/metrics/table.rs`: UPDATE_DOCS=1 cargo test -p outrigger metrics -->\n\n\
          `GET /metrics` on the admin port, in Prometheus' text format.\n\n\
-         Labels are bounded: `service` has the services that are followed now and `(unseen)`, under which all names \
-         count of which no registry has an instance; `code` is `1xx` to `5xx` or `other`; `reason` is a row of the \
+         Labels are bounded: `service` has the services that are followed now and `(other)`, under which all names \
+         count of which no registry has an instance, and all direct destinations; `code` is `1xx` to `5xx` or `other`; `reason` is a row of the \
          table of errors. A service's series end when it is no longer followed, and begin at 0 when it is again.\n\n\
          | Name | Type | Labels | |\n|---|---|---|---|\n",
     );

@@ -35,6 +35,10 @@ fn snapshot(metrics: ServiceMetrics, name: &str) -> Snapshot {
     Snapshot { generation: 7, routes: Arc::default(), clusters: HashMap::from([(name, Arc::new(cluster))]) }
 }
 
+fn facts(_: &str) -> PoolFacts {
+    PoolFacts { failing: true, left_out: 3, skipped: 2 }
+}
+
 fn has(text: &str, line: &str) {
     assert!(text.lines().any(|l| l == line), "no line {line:?} in\n{text}");
 }
@@ -53,7 +57,7 @@ fn what_a_worker_counts_is_what_prometheus_reads() {
     tally.connected();
     metrics.absorb(&mut tally);
     metrics.absorb(&mut tally);
-    let text = install().render(&snapshot(metrics, "or\"ders"), 2000);
+    let text = install().render(&snapshot(metrics, "or\"ders"), 2000, &facts);
 
     has(&text, r#"outrigger_requests_total{service="or\"ders",code="2xx"} 2"#);
     has(&text, r#"outrigger_requests_total{service="or\"ders",code="5xx"} 1"#);
@@ -71,6 +75,9 @@ fn what_a_worker_counts_is_what_prometheus_reads() {
     has(&text, r#"outrigger_request_duration_seconds_sum{service="or\"ders"} 60.001201"#);
     has(&text, r#"outrigger_upstream_connections{service="or\"ders"} 3"#);
     has(&text, r#"outrigger_registry_age_seconds{service="or\"ders"} 1.5"#);
+    has(&text, r#"outrigger_registry_failing{service="or\"ders"} 1"#);
+    has(&text, r#"outrigger_instances_left_out{service="or\"ders"} 3"#);
+    has(&text, r#"outrigger_instances_skipped{service="or\"ders"} 2"#);
     has(&text, "outrigger_snapshot_generation 7");
     has(&text, &format!("outrigger_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION")));
 }
@@ -82,14 +89,14 @@ fn a_name_nobody_knows_is_no_label() {
     tally.refused(Reason::UnknownService, Duration::ZERO);
     metrics.absorb(&mut tally);
     let known = snapshot(metrics, "evil-name");
-    let text = install().render(&known, 1);
+    let text = install().render(&known, 1, &facts);
     assert!(!text.contains("evil-name"), "{text}");
-    assert!(text.contains(r#"outrigger_refused_total{service="(unseen)",reason="unknown_service"}"#), "{text}");
+    assert!(text.contains(r#"outrigger_refused_total{service="(other)",reason="unknown_service"}"#), "{text}");
 
     known.clusters["evil-name"].shared.metrics.confirm();
     tally.answered(200, Duration::ZERO);
     known.clusters["evil-name"].shared.metrics.absorb(&mut tally);
-    has(&install().render(&known, 1), r#"outrigger_requests_total{service="evil-name",code="2xx"} 1"#);
+    has(&install().render(&known, 1, &facts), r#"outrigger_requests_total{service="evil-name",code="2xx"} 1"#);
 }
 
 #[test]
@@ -101,7 +108,7 @@ fn every_family_is_declared_once_and_is_in_the_table() {
     let mut clients = ClientMetrics::default();
     clients.opened();
     clients.flush();
-    let text = installed.render(&snapshot(ServiceMetrics::new("a"), "a"), 1000);
+    let text = installed.render(&snapshot(ServiceMetrics::new("a"), "a"), 1000, &facts);
     for metric in TABLE {
         let declared = format!("# TYPE {} {}", metric.name, metric.kind.word());
         assert_eq!(text.lines().filter(|line| **line == declared).count(), 1, "{declared}\n{text}");
