@@ -17,7 +17,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 
 use super::reconcile::{Hosts, Resolution};
@@ -31,8 +32,10 @@ const UNRESOLVED_EVERY: Duration = Duration::from_secs(2);
 /// How long one answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The system's way to look a name up, or a test's.
-pub type LookUp = Arc<dyn Fn(Arc<str>) -> Answer + Send + Sync>;
+/// The system's way to look a name up, or a test's. It holds its slot until it has really ended.
+pub type LookUp = Arc<dyn Fn(Arc<str>, Slot) -> Answer + Send + Sync>;
+/// One of the look-ups that may run.
+pub type Slot = OwnedSemaphorePermit;
 /// A look-up on its way.
 pub type Answer = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
 
@@ -46,6 +49,7 @@ pub struct Resolved {
 /// The names in use and what is known of them.
 pub struct Resolver {
     look_up: LookUp,
+    slots: Arc<Semaphore>,
     answers: mpsc::Sender<Resolved>,
     names: BTreeMap<Arc<str>, Name>,
     hosts: Hosts,
@@ -54,13 +58,25 @@ pub struct Resolver {
 #[derive(Debug)]
 struct Name {
     due: Instant,
-    asking: bool,
+    asking: Option<Asking>,
+}
+
+/// A look-up on its way. One that nobody wants any more leaves the queue for a slot, so that names that come
+/// and go cannot make it longer than the names that are there.
+#[derive(Debug)]
+struct Asking(AbortHandle);
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Resolver {
     /// A resolver that sends what it learns to `answers`; give it back to [`Resolver::learn`].
     pub fn new(look_up: LookUp, answers: mpsc::Sender<Resolved>) -> Self {
-        Self { look_up, answers, names: BTreeMap::new(), hosts: Hosts::new() }
+        let slots = Arc::new(Semaphore::new(AT_ONCE));
+        Self { look_up, slots, answers, names: BTreeMap::new(), hosts: Hosts::new() }
     }
 
     /// What is known.
@@ -73,7 +89,7 @@ impl Resolver {
         self.names.retain(|name, _| wanted.contains(name));
         self.hosts.retain(|name, _| wanted.contains(name));
         for name in wanted {
-            self.names.entry(Arc::clone(name)).or_insert(Name { due: now, asking: false });
+            self.names.entry(Arc::clone(name)).or_insert(Name { due: now, asking: None });
         }
         self.ask(now);
     }
@@ -81,14 +97,15 @@ impl Resolver {
     /// Starts the look-ups that are due. Called every second.
     pub fn ask(&mut self, now: Instant) {
         for (host, name) in &mut self.names {
-            if name.asking || name.due > now {
+            if name.asking.is_some() || name.due > now {
                 continue;
             }
-            name.asking = true;
             let (host, answers) = (Arc::clone(host), self.answers.clone());
-            let answer = (self.look_up)(Arc::clone(&host));
-            tokio::spawn(async move {
-                let result = match timeout(PATIENCE, answer).await {
+            let (look_up, slots) = (Arc::clone(&self.look_up), Arc::clone(&self.slots));
+            let asking = tokio::spawn(async move {
+                // Nobody closes the semaphore.
+                let Ok(slot) = slots.acquire_owned().await else { return };
+                let result = match timeout(PATIENCE, look_up(Arc::clone(&host), slot)).await {
                     Ok(Ok(addresses)) if addresses.is_empty() => Err("no address".to_owned()),
                     Ok(Ok(addresses)) => Ok(addresses),
                     Ok(Err(error)) => Err(error.to_string()),
@@ -97,6 +114,7 @@ impl Resolver {
                 // The receiver is gone only when the control plane has ended.
                 let _ended = answers.send(Resolved { host, result }).await;
             });
+            name.asking = Some(Asking(asking.abort_handle()));
         }
     }
 
@@ -119,7 +137,7 @@ impl Resolver {
                 Resolution { addresses, error: Some(error) }
             }
         };
-        name.asking = false;
+        name.asking = None;
         name.due = now + if after.addresses.is_empty() { UNRESOLVED_EVERY } else { EVERY };
         let changed = before != Some(&after);
         self.hosts.insert(Arc::clone(&host), after);
@@ -127,13 +145,10 @@ impl Resolver {
     }
 }
 
-/// `getaddrinfo`, bounded.
+/// `getaddrinfo`, on a thread for it.
 pub fn system() -> LookUp {
-    let slots = Arc::new(Semaphore::new(AT_ONCE));
-    Arc::new(move |host| {
-        let slots = Arc::clone(&slots);
+    Arc::new(|host, slot| {
         Box::pin(async move {
-            let slot = slots.acquire_owned().await.map_err(io::Error::other)?;
             let looked_up = tokio::task::spawn_blocking(move || {
                 let _slot = slot;
                 Ok((&*host, 0).to_socket_addrs()?.map(|address| address.ip()).collect())
@@ -149,17 +164,20 @@ mod tests {
 
     #[tokio::test]
     async fn the_system_knows_localhost_and_not_nonsense() {
+        let slots = Arc::new(Semaphore::new(2));
+        let slot = || Arc::clone(&slots).try_acquire_owned().unwrap();
         let look_up = system();
-        let addresses = look_up("localhost".into()).await.unwrap();
+        let addresses = look_up("localhost".into(), slot()).await.unwrap();
         assert!(!addresses.is_empty() && addresses.iter().all(IpAddr::is_loopback), "{addresses:?}");
-        assert!(look_up("no such name".into()).await.is_err());
+        assert!(look_up("no such name".into(), slot()).await.is_err());
+        assert_eq!(slots.available_permits(), 2, "a look-up that has ended gives its slot back");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_failed_look_up_keeps_the_last_good_addresses() {
         let good: IpAddr = "10.0.0.1".parse().unwrap();
         let first = Arc::new(std::sync::atomic::AtomicBool::new(true));
-        let look_up: LookUp = Arc::new(move |_| {
+        let look_up: LookUp = Arc::new(move |_, _slot| {
             let ok = first.swap(false, std::sync::atomic::Ordering::Relaxed);
             Box::pin(async move { if ok { Ok(vec![good, good]) } else { std::future::pending().await } })
         });
@@ -182,5 +200,45 @@ mod tests {
 
         resolver.want(&BTreeSet::new(), Instant::now());
         assert!(resolver.hosts().is_empty(), "a name out of use is forgotten");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn look_ups_that_hang_are_bounded_and_the_others_wait_for_them() {
+        let held = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let holding = Arc::clone(&held);
+        let look_up: LookUp = Arc::new(move |_, slot| {
+            holding.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            // As a blocked thread does: nobody waits any more, and the slot is still taken.
+            tokio::spawn(async move {
+                tokio::time::sleep(2 * PATIENCE).await;
+                drop(slot);
+            });
+            Box::pin(std::future::pending())
+        });
+        let (tell, mut told) = mpsc::channel(100);
+        let mut resolver = Resolver::new(look_up, tell);
+        let wanted: BTreeSet<Arc<str>> = (0..2 * AT_ONCE).map(|n| Arc::from(format!("h{n}"))).collect();
+        let start = Instant::now();
+        resolver.want(&wanted, start);
+        for _ in 0..AT_ONCE {
+            let answer = told.recv().await.unwrap();
+            resolver.learn(answer, Instant::now());
+        }
+        assert_eq!(start.elapsed(), PATIENCE);
+        resolver.ask(Instant::now());
+        for round in 0..1000 {
+            let fleeting = BTreeSet::from([Arc::from(format!("fleeting{round}"))]);
+            resolver.want(&wanted.union(&fleeting).cloned().collect(), Instant::now());
+            tokio::task::yield_now().await;
+        }
+        resolver.want(&wanted, Instant::now());
+        tokio::time::sleep(PATIENCE / 2).await;
+        let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        assert!(tasks <= 4 * AT_ONCE, "{tasks} tasks: names that are gone still wait");
+        assert_eq!(held.load(std::sync::atomic::Ordering::Relaxed), AT_ONCE, "no more threads than slots");
+        for _ in 0..AT_ONCE {
+            told.recv().await.unwrap();
+        }
+        assert_eq!(start.elapsed(), 3 * PATIENCE, "who waited for a slot still had its whole time");
     }
 }

@@ -104,7 +104,7 @@ impl Running {
         let (publisher, reader, demands) = joint(first_snapshot(&settings));
         let resolves = Arc::new(AtomicBool::new(true));
         let resolving = Arc::clone(&resolves);
-        let look_up: LookUp = Arc::new(move |host| {
+        let look_up: LookUp = Arc::new(move |host, _slot| {
             let known = host.ends_with(".test") && resolving.load(Relaxed);
             Box::pin(async move {
                 let one: IpAddr = "10.9.9.9".parse().map_err(std::io::Error::other)?;
@@ -388,6 +388,24 @@ async fn a_changed_registry_keeps_the_pool_until_it_answers() {
     let after = running.ids("orders");
     assert_eq!(after[0], before[1], "who is in both is one and the same");
     assert_ne!(after[1], before[0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_replaced_watch_still_had_on_its_way_is_not_heard() {
+    let settings = settings(&["orders"]);
+    let (publisher, reader, _demands) = joint(first_snapshot(&settings));
+    let (tell, _updates) = mpsc::channel(1);
+    let (answer, _answers) = mpsc::channel(1);
+    let made = registries(&settings, &Script::default());
+    let mut pools = Pools::new(settings, made, publisher, tell, resolve::Resolver::new(resolve::system(), answer));
+    let mut hear = |watch| {
+        let now = Instant::now();
+        pools.update(Told { pool: "orders".into(), watch, update: Update::Set(two()) }, now);
+        pools.publish(now);
+        reader.snapshot().clusters["orders"].endpoints.len()
+    };
+    assert_eq!(hear(99), 0);
+    assert_eq!(hear(1), 2, "the first watch is number 1");
 }
 
 #[tokio::test(start_paused = true)]
