@@ -1,7 +1,9 @@
 //! Outrigger.
 
+pub mod admin;
 pub mod balance;
 pub mod config;
+pub mod control;
 pub mod error;
 pub mod http;
 pub mod route;
