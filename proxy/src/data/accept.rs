@@ -39,6 +39,7 @@ pub struct Handed {
     stream: std::net::TcpStream,
     peer: SocketAddr,
     service: Option<Arc<str>>,
+    seat: Seat,
 }
 
 /// Connections on their way from one worker to another; more stay where they were accepted.
@@ -71,10 +72,7 @@ impl Crew {
         let mine = self.connections(own);
         let least = (0..self.workers()).min_by_key(|worker| self.connections(*worker)).unwrap_or(own);
         let worker = if mine > self.connections(least) + mine / 16 { least } else { own };
-        if let Some(count) = self.counts.get(worker) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-        Seat { crew: Arc::clone(self), worker }
+        Seat::new(self, worker)
     }
 }
 
@@ -83,6 +81,20 @@ impl Crew {
 struct Seat {
     crew: Arc<Crew>,
     worker: usize,
+}
+
+impl Seat {
+    fn new(crew: &Arc<Crew>, worker: usize) -> Self {
+        if let Some(count) = crew.counts.get(worker) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        Self { crew: Arc::clone(crew), worker }
+    }
+
+    /// The same connection, counted for another worker.
+    fn at(self, worker: usize) -> Self {
+        if worker == self.worker { self } else { Self::new(&self.crew, worker) }
+    }
 }
 
 impl Drop for Seat {
@@ -161,8 +173,7 @@ where
     F: Future<Output = bool> + 'static,
 {
     let alive = Rc::downgrade(&alive);
-    while let Some(Handed { stream, peer, service }) = desk.recv().await {
-        let seat = Seat { crew: Arc::clone(worker.crew()), worker: worker.index };
+    while let Some(Handed { stream, peer, service, seat }) = desk.recv().await {
         let (Ok(io), Some(alive)) = (Io::adopt(stream), alive.upgrade()) else { continue };
         tokio::task::spawn_local(connection(Rc::clone(&worker), io, peer, service, Rc::clone(&slots), seat, alive));
     }
@@ -179,42 +190,19 @@ fn settle<M, F>(
     M: Fn(Rc<Conn>) -> F + 'static,
     F: Future<Output = bool> + 'static,
 {
-    let mut seat = worker.crew().place(worker.index);
-    let mut io = io;
-    if seat.worker != worker.index {
-        match hand_over(worker.crew(), seat.worker, io, peer, service.clone()) {
-            Ok(()) => {
-                // The other worker makes a seat of its own of the count.
-                std::mem::forget(seat);
-                return;
-            }
-            Err(Some(back)) => {
-                io = back;
-                drop(seat);
-                seat = Seat { crew: Arc::clone(worker.crew()), worker: worker.index };
-                if let Some(count) = seat.crew.counts.get(seat.worker) {
-                    count.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-            Err(None) => return,
+    let seat = worker.crew().place(worker.index);
+    let crew = Arc::clone(worker.crew());
+    let desk = crew.desks.get(seat.worker).filter(|_| seat.worker != worker.index).and_then(|desk| desk.try_reserve().ok());
+    if let Some(desk) = desk {
+        // What cannot be let go of is lost with its socket.
+        if let Ok(stream) = io.release() {
+            desk.send(Handed { stream, peer, service, seat });
         }
+        return;
     }
+    let seat = seat.at(worker.index);
     let task = connection(Rc::clone(worker), io, peer, service, Rc::clone(slots), seat, Rc::clone(alive));
     tokio::task::spawn_local(task);
-}
-
-/// Sends a connection to another worker; gives it back where that one's desk is full, and none where it was lost.
-fn hand_over(
-    crew: &Crew,
-    worker: usize,
-    io: Io,
-    peer: SocketAddr,
-    service: Option<Arc<str>>,
-) -> Result<(), Option<Io>> {
-    let Some(Ok(desk)) = crew.desks.get(worker).map(mpsc::Sender::try_reserve) else { return Err(Some(io)) };
-    let stream = io.release().map_err(|_| None)?;
-    desk.send(Handed { stream, peer, service });
-    Ok(())
 }
 
 /// A connection's own task, from its first byte to its last.
@@ -230,7 +218,7 @@ async fn connection<M, F>(
     M: Fn(Rc<Conn>) -> F + 'static,
     F: Future<Output = bool> + 'static,
 {
-    let client = Rc::new(request::client(peer.ip(), &worker.http.trusted));
+    let client = Rc::new(request::client(peer, &worker.http.trusted));
     let Some((io, first)) = Box::pin(first_bytes(io, &worker)).await else { return };
     if first.bytes().starts_with(PREFACE) {
         Box::pin(h2::serve(io.with_ahead(first), client, service, worker)).await;

@@ -248,6 +248,16 @@ impl Upload {
         }
     }
 
+    /// Bytes of it that came so far and can be told of: those let go and those kept.
+    pub fn taken(&self) -> u64 {
+        let kept = match &self.source {
+            Source::Empty => 0,
+            Source::H1 { content, .. } => content.borrow().ready(),
+            Source::H2 { held, .. } => held.borrow().len,
+        };
+        self.gone.get() + kept as u64
+    }
+
     /// Sends some of `lead`, then of the `len` bytes at the cursor; says how many of both together.
     pub fn poll_send(&self, cx: &mut Context<'_>, io: &mut Io, lead: &[u8], cursor: u64, len: usize) -> Poll<io::Result<usize>> {
         let at = usize::try_from(cursor - self.gone.get()).unwrap_or(usize::MAX);

@@ -65,6 +65,8 @@ pub struct Trail {
     pub endpoint: Option<SocketAddr>,
     /// Attempts made.
     pub attempts: u32,
+    /// When the answer's head had come.
+    pub heard: Option<Instant>,
 }
 
 impl Trail {
@@ -121,6 +123,7 @@ pub async fn forward(
         let tally = || side.counts.tally.borrow_mut();
         let (next, failure) = match outcome {
             Ok((answer, heard)) => {
+                trail.heard = Some(heard);
                 let status = answer.status();
                 if !retry::is_retryable_status(status) {
                     endpoint.answered(heard.saturating_duration_since(now), heard);

@@ -8,7 +8,7 @@
 //! the request's id is. Everyone else's `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are replaced.
 
 use std::io::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::http::head::{Name, Version, list};
 use crate::http::{Head, Length, write};
@@ -53,7 +53,7 @@ impl Identity {
 #[derive(Debug, Clone)]
 pub struct Client {
     /// Its address.
-    pub ip: IpAddr,
+    pub peer: SocketAddr,
     /// The address as text, made once per connection.
     pub text: Box<str>,
     /// Whether its word counts.
@@ -227,7 +227,7 @@ impl Outgoing<'_> {
         emit(out, b"X-Forwarded-Host", said(Name::XForwardedHost).unwrap_or(self.host));
         if said(Name::Forwarded).is_some() {
             let mut chain = self.head.all(Name::Forwarded).collect::<Vec<_>>().join(&b", "[..]);
-            let _ = match self.client.ip {
+            let _ = match self.client.peer.ip() {
                 IpAddr::V4(ip) => write!(chain, ", for={ip}"),
                 IpAddr::V6(ip) => write!(chain, ", for=\"[{ip}]\""),
             };

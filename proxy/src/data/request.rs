@@ -1,6 +1,6 @@
 //! A request that was found sound, from either protocol.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -113,10 +113,10 @@ pub fn asks_upgrade(head: &Head, length: Length) -> bool {
 }
 
 /// Who a peer is, and whether its word counts.
-pub fn client(ip: IpAddr, trusted: &[Cidr]) -> Client {
-    let ip = ip.to_canonical();
+pub fn client(peer: SocketAddr, trusted: &[Cidr]) -> Client {
+    let ip = peer.ip().to_canonical();
     let trusted = ip.is_loopback() || trusted.iter().any(|block| block.contains(ip));
-    Client { ip, text: ip.to_string().into(), trusted }
+    Client { peer: SocketAddr::new(ip, peer.port()), text: ip.to_string().into(), trusted }
 }
 
 impl Cidr {

@@ -243,9 +243,9 @@ impl Finished {
             time: SystemTime::now(),
             method: text(request.head.method()),
             host: text(target.host),
-            path: text(target.path()),
-            service: trail.service().map(str::to_owned),
-            route: trail.route.as_ref().map(|route| route.name.to_string()),
+            path: text(&target.origin),
+            service: trail.side.as_ref().map(|side| Arc::clone(&side.cluster.name)).or_else(|| trail.name.clone()),
+            route: trail.route.as_ref().map(|route| Arc::clone(&route.name)),
             endpoint: trail.endpoint,
             status: self.status,
             reason: self.refused.or(self.broken),
@@ -253,9 +253,9 @@ impl Finished {
             request_bytes: request.body.taken(),
             response_bytes: self.sent,
             duration: timer::now().saturating_duration_since(self.started),
-            client: request.client.ip,
+            client: Some(request.client.peer),
             request_id: text(request.id.as_bytes()),
-            protocol: request.head.version(),
+            protocol: request.head.version().text(),
         }
     }
 }
