@@ -54,13 +54,18 @@ impl std::fmt::Debug for Reload {
 /// Reads and checks a file. `adjust` changes what was written before it is checked: what the command line says
 /// on top of the file.
 pub fn load(path: &Path, adjust: impl FnOnce(&mut Config)) -> Result<Loaded, ConfigErrors> {
-    let name = path.display().to_string();
-    let file = std::fs::File::open(path).map_err(|e| ConfigErrors::whole(&name, format!("cannot be opened: {e}")))?;
-    let text = read_text(&name, file)?;
-    parse(&name, &text, &|variable| std::env::var(variable).ok(), adjust)
+    let text = read_file(path)?;
+    parse(&path.display().to_string(), &text, &|variable| std::env::var(variable).ok(), adjust)
 }
 
-/// The text of a file or of standard input, refused when it is too large or not UTF-8.
+/// The text of a file, refused when it is too large or not UTF-8.
+pub fn read_file(path: &Path) -> Result<String, ConfigErrors> {
+    let name = path.display().to_string();
+    let file = std::fs::File::open(path).map_err(|e| ConfigErrors::whole(&name, format!("cannot be opened: {e}")))?;
+    read_text(&name, file)
+}
+
+/// The text of an open file or of standard input, refused when it is too large or not UTF-8.
 pub fn read_text(name: &str, input: impl Read) -> Result<String, ConfigErrors> {
     let mut bytes = Vec::new();
     let limit = tree::MAX_BYTES as u64 + 1;

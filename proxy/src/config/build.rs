@@ -293,7 +293,9 @@ impl Build<'_> {
             let same = |r: &&settings::RouteSettings| {
                 (&r.host, &r.path, &r.methods) == (&route.host, &route.path, &route.methods)
             };
-            if let Some(first) = routes.iter().find(same) {
+            if let Some(first) = routes.iter().find(same)
+                && !self.tree.is_damaged(&["routes"])
+            {
                 let message = format!("can never be taken: `{}` has the same host, path and methods", first.name);
                 self.blame(&path, message);
             }
@@ -391,7 +393,7 @@ impl Build<'_> {
 
     fn known_name(&mut self, path: &[&str], name: &str, what: &str, section: &str, known: Vec<String>) -> bool {
         let found = known.iter().any(|k| k == name);
-        if !found && !self.tree.is_dead(&[section]) && !self.tree.has_dead_key(&[]) {
+        if !found && !self.is_lost(section) {
             let hint = did_you_mean(name, known.iter().map(String::as_str));
             self.blame(path, format!("found `{name}`, expected a {what} that is declared under `{section}`{hint}"));
         }
@@ -402,13 +404,19 @@ impl Build<'_> {
         let known = self.registry_names();
         match known.as_slice() {
             [only] => return Some(Arc::from(only.as_str())),
-            _ if self.tree.is_dead(&["registries"]) || self.tree.has_dead_key(&[]) || self.tree.has_dead_key(path) => {}
+            _ if self.is_lost("registries") || self.tree.has_dead_key(path) => {}
             [] => self.blame(path, format!("there is no registry to find it in; expected {expected}")),
             many => {
                 self.blame(path, format!("there are several registries ({}); expected {expected}", many.join(", ")))
             }
         }
         None
+    }
+
+    /// Whether a section was wrong as a whole, or may be what an unknown key was meant to be.
+    fn is_lost(&self, section: &str) -> bool {
+        let mistyped = self.tree.at(&[section]).is_none() && self.tree.has_dead_key(&[]);
+        mistyped || self.tree.is_dead(&[section])
     }
 
     fn registry_names(&self) -> Vec<String> {

@@ -53,15 +53,15 @@ One YAML file (JSON is YAML, too). Every key may be left out, and an empty file 
 is an error, with the one that was probably meant.
 
 - `outrigger check FILE` tells every error at once, with the key, the line and the column.
-- `outrigger check --explain [SERVICE] FILE` prints what a service ends up with, and where each value came from.
+- `outrigger check --explain[=SERVICE] FILE` prints what a service ends up with, and where each value came from.
 - `outrigger check --route 'GET http://shop.local/cart' FILE` says which route a request takes, and why.
 - `outrigger schema` prints the JSON Schema of this page, for editors.
 
 **Durations** are written with a unit: `250ms`, `2s`, `1m30s`, `1h`. **Sizes** too: `512B`, `64KiB`, `1MiB`.
 
 **Environment variables**: `${NAME}` in a value is replaced by the variable, and one that is not set is an error;
-`${NAME:-default}` gives it a default; `$${` is a plain `${`. What a variable holds is only ever text of that value: it
-cannot add keys.
+`${NAME:-default}` gives it a default; `$${` is a plain `${`. Within `{ }` or `[ ]` it stands in quotes. What a variable
+holds is only ever text of that value: it cannot add keys.
 
 **Policies** (`timeout`, `max_retries` and so on) have the same keys under `defaults`, under a service and in a route. The
 narrower wins, key by key: route, then service, then `defaults`, then what is built in.
@@ -83,17 +83,27 @@ fn section(page: &mut String, title: &str, schema: &Value, definitions: &Map<Str
     let object = if schema["oneOf"].is_array() { &schema["oneOf"][1] } else { schema };
     page.push_str("| Key | Value | Default | Meaning |\n|---|---|---|---|\n");
     let empty = Map::new();
+    let policies = definitions.get("Defaults").and_then(|d| d["properties"].as_object()).unwrap_or(&empty);
+    let narrows = matches!(title, "`services.NAME`" | "`routes[]`");
     for (key, property) in object["properties"].as_object().unwrap_or(&empty) {
+        if narrows && policies.contains_key(key) {
+            continue;
+        }
         let required = object["required"].as_array().is_some_and(|r| r.iter().any(|k| k == key));
         let default = match &property["default"] {
             _ if required => "(required)".to_owned(),
             Value::Null => String::new(),
+            Value::Object(o) if o.is_empty() => "none".to_owned(),
             Value::Object(_) => "see below".to_owned(),
             Value::String(text) => format!("`{text}`"),
             other => format!("`{other}`"),
         };
         let meaning = property["description"].as_str().map(one_line).unwrap_or_default();
         page.push_str(&format!("| `{key}` | {} | {default} | {meaning} |\n", kind(property, definitions)));
+    }
+    if narrows {
+        let keys: Vec<_> = policies.keys().map(|k| format!("`{k}`")).collect();
+        page.push_str(&format!("\nAnd the policies, as under `defaults`: {}.\n", keys.join(", ")));
     }
 }
 
@@ -131,9 +141,12 @@ fn kind(schema: &Value, definitions: &Map<String, Value>) -> String {
         _ => "",
     };
     match name {
-        "array" => format!("list of {}", kind(&schema["items"], definitions)),
+        "array" => {
+            let item = kind(&schema["items"], definitions);
+            format!("list of: {}", item.trim_start_matches("an ").trim_start_matches("a "))
+        }
         "object" if schema["additionalProperties"].is_object() => {
-            format!("map of {}", kind(&schema["additionalProperties"], definitions))
+            format!("map of names to {}", kind(&schema["additionalProperties"], definitions))
         }
         "object" => match schema["properties"].as_object().and_then(|p| p.iter().next()) {
             Some((key, value)) => format!("`{{ {key}: … }}` with {}", kind(value, definitions)),

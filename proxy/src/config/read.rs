@@ -25,7 +25,8 @@ pub fn read<T: for<'de> Deserialize<'de> + Default>(tree: &mut Tree) -> T {
             Ok(value) => return value,
             Err(stumble) => stumble,
         };
-        tree.blame(stumble.at.unwrap_or(tree.root.id), stumble.message);
+        let at = stumble.at.unwrap_or(tree.root.id);
+        if stumble.lack { tree.blame_lack(at, stumble.message) } else { tree.blame(at, stumble.message) }
     }
     T::default()
 }
@@ -35,6 +36,8 @@ pub fn read<T: for<'de> Deserialize<'de> + Default>(tree: &mut Tree) -> T {
 struct Stumble {
     at: Option<u32>,
     message: String,
+    /// A key is missing.
+    lack: bool,
 }
 
 impl Stumble {
@@ -45,7 +48,7 @@ impl Stumble {
     }
 
     fn new(message: String) -> Self {
-        Self { at: None, message }
+        Self { at: None, message, lack: false }
     }
 }
 
@@ -82,7 +85,7 @@ impl de::Error for Stumble {
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Self::new(format!("the key `{field}` is missing"))
+        Self { lack: true, ..Self::new(format!("the key `{field}` is missing")) }
     }
 }
 
@@ -106,18 +109,14 @@ impl<'de> Reader<'de> {
         matches!(&self.node.kind, Kind::Scalar { text, plain: true } if matches!(text.as_str(), "" | "~" | "null"))
     }
 
-    /// What it is, for messages and for whoever takes anything.
-    fn found(self) -> Unexpected<'de> {
+    /// What it is, for messages.
+    fn found(self) -> String {
         match &self.node.kind {
-            _ if self.is_null() => Unexpected::Other("nothing"),
-            Kind::List(_) => Unexpected::Other("a list"),
-            Kind::Map(_) => Unexpected::Other("a map"),
-            Kind::Scalar { text, plain: true } => match text.as_str() {
-                "true" => Unexpected::Bool(true),
-                "false" => Unexpected::Bool(false),
-                text => text.parse().map_or(Unexpected::Str(text), Unexpected::Unsigned),
-            },
-            Kind::Scalar { text, .. } => Unexpected::Str(text),
+            _ if self.is_null() => "nothing".to_owned(),
+            Kind::List(_) => "a list".to_owned(),
+            Kind::Map(_) => "a map".to_owned(),
+            Kind::Scalar { text, plain: true } => format!("`{text}`"),
+            Kind::Scalar { text, .. } => format!("the text `{text}` (in quotes)"),
         }
     }
 
@@ -129,12 +128,7 @@ impl<'de> Reader<'de> {
     }
 
     fn wrong<T>(self, expected: &dyn de::Expected) -> Result<T, Stumble> {
-        let quoted = matches!(&self.node.kind, Kind::Scalar { plain: false, .. });
-        let mut stumble: Stumble = de::Error::invalid_type(self.found(), expected);
-        if quoted {
-            stumble.message.push_str(" (in quotes it is text)");
-        }
-        Err(stumble.at(self.node.id))
+        Err(Stumble::new(format!("found {}, expected {expected}", self.found())).at(self.node.id))
     }
 
     fn integer<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stumble> {

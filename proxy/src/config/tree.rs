@@ -9,7 +9,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Tag};
 
 use super::error::{ConfigError, Mark};
 
@@ -94,6 +94,15 @@ impl Tree {
         self.root.id == 0
     }
 
+    /// Has a node skipped that lacks a key, and says so unless something in it was wrong: that may be what is missed.
+    pub fn blame_lack(&mut self, id: u32, message: String) {
+        if find(&self.root, id).is_some_and(|node| self.is_damaged_node(node)) {
+            self.dead.insert(id);
+        } else {
+            self.blame(id, message);
+        }
+    }
+
     /// Records an error of a node or a key, and has it skipped from now on.
     pub fn blame(&mut self, id: u32, message: String) {
         let (path, mark) = self.locate(id);
@@ -113,6 +122,22 @@ impl Tree {
     /// Whether something stands under the path and was wrong, so that what it would mean is not known.
     pub fn is_dead(&self, path: &[&str]) -> bool {
         (0..=path.len()).any(|n| self.at(&path[..n]).is_some_and(|node| self.dead.contains(&node.id)))
+    }
+
+    /// Whether anything under the path was wrong.
+    pub fn is_damaged(&self, path: &[&str]) -> bool {
+        self.at(path).is_some_and(|node| self.is_damaged_node(node))
+    }
+
+    fn is_damaged_node(&self, node: &Node) -> bool {
+        self.dead.contains(&node.id)
+            || match &node.kind {
+                Kind::Scalar { .. } => false,
+                Kind::List(items) => items.iter().any(|item| self.is_damaged_node(item)),
+                Kind::Map(entries) => {
+                    entries.iter().any(|(key, value)| self.dead.contains(&key.id) || self.is_damaged_node(value))
+                }
+            }
     }
 
     /// Whether a key of the map under the path was wrong: what it was meant to be may be what is missed elsewhere.
@@ -170,6 +195,17 @@ pub fn join_keys(path: &[&str]) -> String {
     join(&steps)
 }
 
+fn find(node: &Node, id: u32) -> Option<&Node> {
+    if node.id == id {
+        return Some(node);
+    }
+    match &node.kind {
+        Kind::Scalar { .. } => None,
+        Kind::List(items) => items.iter().find_map(|item| find(item, id)),
+        Kind::Map(entries) => entries.iter().find_map(|(_, value)| find(value, id)),
+    }
+}
+
 enum Step {
     Key(String),
     Index(usize),
@@ -215,7 +251,7 @@ impl Composer<'_> {
         let mut root = None;
         let mut documents = 0;
         for event in Parser::new_from_str(text) {
-            let (event, span) = event.map_err(|e| fault(Some(mark(e.marker())), format!("not YAML: {}", e.info())))?;
+            let (event, span) = event.map_err(|e| not_yaml(text, &e))?;
             let at = mark(&span.start);
             let done = match event {
                 Event::DocumentStart(_) => {
@@ -391,6 +427,14 @@ impl Composer<'_> {
 
 fn fault(mark: Option<Mark>, message: String) -> ConfigError {
     ConfigError { path: String::new(), mark, message }
+}
+
+fn not_yaml(text: &str, error: &ScanError) -> ConfigError {
+    let mark = mark(error.marker());
+    // YAML takes the braces of a variable for its own where it is within others.
+    let variable = text.lines().nth(mark.line.saturating_sub(1)).is_some_and(|line| line.contains("${"));
+    let hint = if variable { "; within `{ }` or `[ ]`, `${NAME}` stands in quotes" } else { "" };
+    fault(Some(mark), format!("not YAML: {}{hint}", error.info()))
 }
 
 fn too_deep(mark: Mark) -> ConfigError {
