@@ -18,6 +18,9 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use crate::http::Buffer;
 
 #[cfg(not(sim))]
+use nix::{setsockopt_impl, sockopt_impl};
+
+#[cfg(not(sim))]
 use tokio::net::{TcpListener as Listening, TcpStream};
 #[cfg(sim)]
 use turmoil::net::{TcpListener as Listening, TcpStream};
@@ -306,7 +309,7 @@ pub fn bind_group(address: SocketAddr, workers: usize, defer_accept: bool) -> io
 }
 
 #[cfg(not(sim))]
-nix::sockopt_impl!(
+sockopt_impl!(
     /// Wakes a listener only when a connection's first bytes are there.
     DeferAccept,
     SetOnly,

@@ -34,7 +34,7 @@ pub struct Upstream {
     h2: RefCell<Vec<Rc<h2::Connection>>>,
     /// One dial at a time over HTTP/2.
     h2_turn: tokio::sync::Semaphore,
-    load: RefCell<PeakEwma>,
+    load: PeakEwma,
     in_flight: Cell<u32>,
     reported: Cell<u32>,
     attempts: Cell<u64>,
@@ -63,7 +63,9 @@ struct Open(Arc<EndpointShared>);
 
 impl Open {
     fn new(shared: &Arc<EndpointShared>, cap: u32) -> Option<Self> {
-        let counted = shared.connections.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |open| (open < cap).then_some(open + 1));
+        let counted = shared
+            .connections
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |open| (open < cap).then_some(open + 1));
         counted.ok().map(|_| Self(Arc::clone(shared)))
     }
 }
@@ -79,8 +81,8 @@ impl Drop for Open {
 const FRESH: Duration = Duration::from_secs(1);
 
 impl Upstream {
-    /// A side without connections.
-    pub fn new(endpoint: &Endpoint, now: Instant) -> Self {
+    /// A side without connections. `typical` is what the pool's other endpoints take for an answer.
+    pub fn new(endpoint: &Endpoint, typical: Option<Duration>, now: Instant) -> Self {
         Self {
             id: endpoint.id,
             address: endpoint.address,
@@ -88,7 +90,7 @@ impl Upstream {
             idle: RefCell::default(),
             h2: RefCell::default(),
             h2_turn: tokio::sync::Semaphore::new(1),
-            load: RefCell::new(PeakEwma::new(now)),
+            load: PeakEwma::new(typical, now),
             in_flight: Cell::new(0),
             reported: Cell::new(0),
             attempts: Cell::new(0),
@@ -98,7 +100,12 @@ impl Upstream {
 
     /// What the balancer compares: latency times what is in flight, relative to the weight.
     pub fn load(&self, now: Instant, relative_weight: f64) -> f64 {
-        self.load.borrow().value(now) * (1.0 + f64::from(self.in_flight.get()) / relative_weight)
+        self.load.load(self.in_flight.get(), relative_weight, now)
+    }
+
+    /// How slow it is, for what is to be expected of a new endpoint of its pool.
+    pub fn latency(&self) -> &PeakEwma {
+        &self.load
     }
 
     /// Requests in flight from this worker.
@@ -115,13 +122,13 @@ impl Upstream {
 
     /// An answer's head came after `latency`.
     pub fn answered(&self, latency: Duration, now: Instant) {
-        self.load.borrow_mut().observe(latency, now);
+        self.load.observe(latency, now);
     }
 
     /// An attempt failed by the endpoint's fault.
     pub fn failed(&self, now: Instant) {
         self.failures.set(self.failures.get() + 1);
-        self.load.borrow_mut().penalise(now);
+        self.load.penalise(now);
     }
 
     /// A free connection, the one used last first; dead ones are thrown away on the way.
@@ -168,9 +175,9 @@ impl Upstream {
 
     /// Ends what has been idle for too long or was closed by the other side. Called at the worker's ticks.
     pub fn reap(&self, idle_timeout: Duration, now: Instant) {
-        self.idle.borrow_mut().retain_mut(|idle| {
-            now.saturating_duration_since(idle.since) < idle_timeout && idle.link.io.is_idle()
-        });
+        self.idle
+            .borrow_mut()
+            .retain_mut(|idle| now.saturating_duration_since(idle.since) < idle_timeout && idle.link.io.is_idle());
         self.h2.borrow_mut().retain(|connection| !connection.is_over(idle_timeout, now));
     }
 
@@ -191,9 +198,8 @@ impl Upstream {
         if attempts > 0 {
             self.shared.attempts.fetch_add(attempts, Ordering::Relaxed);
             self.shared.failures.fetch_add(self.failures.take(), Ordering::Relaxed);
-            let seconds = self.load.borrow().value(now);
             // Latencies are far below the range of either type.
-            self.shared.latency_us.store((seconds * 1e6) as u64, Ordering::Relaxed);
+            self.shared.latency_us.store(self.load.value(now) as u64, Ordering::Relaxed);
         }
     }
 }

@@ -167,8 +167,12 @@ where
 }
 
 /// Takes in what other workers hand over.
-pub async fn take_over<M, F>(worker: Rc<Worker>, mut desk: mpsc::Receiver<Handed>, slots: Rc<Slots<M, F>>, alive: Rc<()>)
-where
+pub async fn take_over<M, F>(
+    worker: Rc<Worker>,
+    mut desk: mpsc::Receiver<Handed>,
+    slots: Rc<Slots<M, F>>,
+    alive: Rc<()>,
+) where
     M: Fn(Rc<Conn>) -> F + 'static,
     F: Future<Output = bool> + 'static,
 {
@@ -192,7 +196,8 @@ fn settle<M, F>(
 {
     let seat = worker.crew().place(worker.index);
     let crew = Arc::clone(worker.crew());
-    let desk = crew.desks.get(seat.worker).filter(|_| seat.worker != worker.index).and_then(|desk| desk.try_reserve().ok());
+    let desk =
+        crew.desks.get(seat.worker).filter(|_| seat.worker != worker.index).and_then(|desk| desk.try_reserve().ok());
     if let Some(desk) = desk {
         // What cannot be let go of is lost with its socket.
         if let Ok(stream) = io.release() {

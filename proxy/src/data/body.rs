@@ -92,7 +92,15 @@ impl Upload {
     }
 
     fn new(source: Source, length: Length, now: Instant, ended: Option<Instant>) -> Self {
-        Self { source, length, gone: Cell::new(0), ended: Cell::new(ended), moved: Cell::new(now), starved: Cell::new(false), failed: Cell::new(None) }
+        Self {
+            source,
+            length,
+            gone: Cell::new(0),
+            ended: Cell::new(ended),
+            moved: Cell::new(now),
+            starved: Cell::new(false),
+            failed: Cell::new(None),
+        }
     }
 
     /// How its end is known.
@@ -166,7 +174,13 @@ impl Upload {
         polled
     }
 
-    fn poll_h1(&self, cx: &mut Context<'_>, conn: &Conn, content: &mut Content, at: u64) -> Poll<Result<Piece, Reason>> {
+    fn poll_h1(
+        &self,
+        cx: &mut Context<'_>,
+        conn: &Conn,
+        content: &mut Content,
+        at: u64,
+    ) -> Poll<Result<Piece, Reason>> {
         let mut at = usize::try_from(at).unwrap_or(usize::MAX);
         loop {
             if content.ready() > at {
@@ -259,7 +273,14 @@ impl Upload {
     }
 
     /// Sends some of `lead`, then of the `len` bytes at the cursor; says how many of both together.
-    pub fn poll_send(&self, cx: &mut Context<'_>, io: &mut Io, lead: &[u8], cursor: u64, len: usize) -> Poll<io::Result<usize>> {
+    pub fn poll_send(
+        &self,
+        cx: &mut Context<'_>,
+        io: &mut Io,
+        lead: &[u8],
+        cursor: u64,
+        len: usize,
+    ) -> Poll<io::Result<usize>> {
         let at = usize::try_from(cursor - self.gone.get()).unwrap_or(usize::MAX);
         let sent = match &self.source {
             Source::Empty => io.poll_write_from(cx, lead),

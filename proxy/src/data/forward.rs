@@ -103,23 +103,25 @@ pub async fn forward(
     let mut held = None;
     let mut now = started;
     loop {
-        let Some(endpoint) = side.pick(&tried, now) else {
-            if trail.attempts == 0 {
-                return Err(Reason::NoEndpoint);
-            }
-            // Every endpoint was tried. One of them may be back; a short pause keeps this from being a hammer.
-            let pause = retry::pause(trail.attempts, worker.random());
-            clock.within(async { Ok(tokio::time::sleep(pause).await) }).await.map_err(|broken| broken.reason)?;
-            tried.clear();
-            now = timer::now();
-            match side.pick(&tried, now) {
-                Some(endpoint) => endpoint,
-                None => return Err(Reason::NoEndpoint),
+        let endpoint = match side.pick(&tried, now) {
+            Some(endpoint) => endpoint,
+            None if trail.attempts == 0 => return Err(Reason::NoEndpoint),
+            None => {
+                // Every endpoint was tried. One of them may be back; a short pause keeps this from being a hammer.
+                let pause = retry::pause(trail.attempts, worker.random());
+                let rested = clock.within(async { Ok(tokio::time::sleep(pause).await) }).await;
+                if let Err(broken) = rested {
+                    return held.ok_or(broken.reason);
+                }
+                tried.clear();
+                now = timer::now();
+                continue;
             }
         };
         trail.endpoint = Some(endpoint.address);
         trail.attempts += 1;
-        let outcome = clock.within(attempt(worker, request, &side, &endpoint, &policy, allowance.idempotent, now)).await;
+        let outcome =
+            clock.within(attempt(worker, request, &side, &endpoint, &policy, allowance.idempotent, now)).await;
         let tally = || side.counts.tally.borrow_mut();
         let (next, failure) = match outcome {
             Ok((answer, heard)) => {
@@ -241,13 +243,18 @@ async fn over_h2(
     policy: &Policy,
     home: Home,
 ) -> Result<(Answer, Instant), Broken> {
-    let connection = endpoint.h2(policy, || side.counts.tally.borrow_mut().connected()).await.map_err(Broken::unwritten)?;
+    let connection =
+        endpoint.h2(policy, || side.counts.tally.borrow_mut().connected()).await.map_err(Broken::unwritten)?;
     let (head, answer) = connection.send(worker, request, home).await?;
     Ok((Answer::Response(head, Download::H2(Box::new(answer))), timer::now()))
 }
 
 /// Which service the request is for, and under which policies. Waits for a registry that has not answered yet.
-async fn find_service(worker: &Rc<Worker>, request: &Request, trail: &mut Trail) -> Result<(Rc<Side>, Arc<Policy>), Reason> {
+async fn find_service(
+    worker: &Rc<Worker>,
+    request: &Request,
+    trail: &mut Trail,
+) -> Result<(Rc<Side>, Arc<Policy>), Reason> {
     let view = worker.view();
     let target = request.target();
     let host = std::str::from_utf8(target.host).map_err(|_| Reason::BadRequest)?;
@@ -296,7 +303,8 @@ async fn direct_or(
 }
 
 async fn direct_to(worker: &Rc<Worker>, host: &str, trail: &mut Trail) -> Result<(Rc<Side>, Arc<Policy>), Reason> {
-    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()));
+    let has_port =
+        host.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()));
     let authority: Arc<str> = if has_port { Arc::from(host) } else { Arc::from(format!("{host}:80")) };
     let side = wait_for(worker, &authority, Demand::Direct(Arc::clone(&authority)), trail).await?;
     let policy = Arc::clone(&side.cluster.policy);
@@ -317,7 +325,9 @@ async fn wait_for(worker: &Rc<Worker>, name: &Arc<str>, demand: Demand, trail: &
             }
             Some((Standing::Unseen, _)) => return Err(Reason::UnknownService),
             Some((Standing::Awaited, _)) => {}
-            None if view.routes.names().is_none_or(|names| names.registry.is_none()) && matches!(demand, Demand::Service(_)) => {
+            None if view.routes.names().is_none_or(|names| names.registry.is_none())
+                && matches!(demand, Demand::Service(_)) =>
+            {
                 return Err(Reason::UnknownService);
             }
             None if asked => {}

@@ -173,7 +173,9 @@ impl Conn {
             Poll::Ready(Ok(n)) => input.filled(*n),
             Poll::Pending => {}
         }
-        if input.is_empty() && let Some(input) = slot.take() {
+        if input.is_empty()
+            && let Some(input) = slot.take()
+        {
             self.worker.pools.buffers.give(input);
         }
         polled
@@ -202,7 +204,14 @@ impl Conn {
     }
 
     /// Sends some of `lead`, then of the `len` bytes at `at`.
-    pub fn poll_send_to(&self, cx: &mut Context<'_>, io: &mut Io, lead: &[u8], at: usize, len: usize) -> Poll<io::Result<usize>> {
+    pub fn poll_send_to(
+        &self,
+        cx: &mut Context<'_>,
+        io: &mut Io,
+        lead: &[u8],
+        at: usize,
+        len: usize,
+    ) -> Poll<io::Result<usize>> {
         match &mut *self.input.borrow_mut() {
             Some(input) if at == 0 => io.poll_write_fronted(cx, lead, input, len),
             Some(input) => {
@@ -292,7 +301,8 @@ pub async fn exchange(conn: Rc<Conn>) -> bool {
             return false;
         }
     };
-    let body = if length == Length::NONE { Ok(Upload::empty(started)) } else { Upload::h1(Rc::clone(&conn), length, started) };
+    let body =
+        if length == Length::NONE { Ok(Upload::empty(started)) } else { Upload::h1(Rc::clone(&conn), length, started) };
     let body = match body {
         Ok(body) => Rc::new(body),
         Err(reason) => {
@@ -404,7 +414,13 @@ async fn read_head(conn: &Conn, head: &mut Rc<Head>) -> Result<Length, Option<Re
 }
 
 /// Writes an answer. True when the connection can carry another request after it.
-async fn respond(conn: &Rc<Conn>, request: &Request, head: &Head, mut download: Download, finished: &mut Finished) -> bool {
+async fn respond(
+    conn: &Rc<Conn>,
+    request: &Request,
+    head: &Head,
+    mut download: Download,
+    finished: &mut Finished,
+) -> bool {
     let worker = &conn.worker;
     let version = request.head.version();
     let early = request.body.ended().is_none();

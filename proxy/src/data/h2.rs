@@ -194,7 +194,9 @@ impl Body for Outbound {
         match ready!(polled) {
             Ok(0) => {
                 this.ended = true;
-                Poll::Ready(this.download.trailers().map(|trailers| Ok(Frame::trailers(headers::trailers_h2(&trailers)))))
+                Poll::Ready(
+                    this.download.trailers().map(|trailers| Ok(Frame::trailers(headers::trailers_h2(&trailers)))),
+                )
             }
             Ok(len) => {
                 let data = this.download.take(len.min(FRAME));

@@ -37,7 +37,10 @@ impl Identity {
     /// How often the message has been here: how many `Via` entries are ours.
     pub fn visits(&self, head: &Head) -> usize {
         let ours = self.pseudonym.as_bytes();
-        head.all(Name::Via).flat_map(list).filter(|entry| entry.split(u8::is_ascii_whitespace).nth(1) == Some(ours)).count()
+        head.all(Name::Via)
+            .flat_map(list)
+            .filter(|entry| entry.split(u8::is_ascii_whitespace).nth(1) == Some(ours))
+            .count()
     }
 
     fn via(&self, received: Version) -> &[u8] {

@@ -7,8 +7,8 @@
 use std::borrow::Cow;
 
 use crate::error::Reason;
-use crate::http::head::{Name, Version};
 use crate::http::Head;
+use crate::http::head::{Name, Version};
 use crate::route::path::has_dot_segment;
 
 /// A target, taken apart.

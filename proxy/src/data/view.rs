@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use crate::balance::{self, Candidates, LoadBalancer};
+use crate::balance::{self, Candidates, LoadBalancer, ewma};
 use crate::route::RouteTable;
 use crate::snapshot::{Cluster, EndpointId, Snapshot};
 use crate::telemetry::metrics::ServiceTally;
@@ -125,14 +125,17 @@ impl View {
 
 impl Side {
     fn new(cluster: &Arc<Cluster>, before: Option<&Side>, workers: usize, seed: u64, now: Instant) -> Self {
-        let survivors: HashMap<EndpointId, &Rc<Upstream>> =
-            before.map(|side| side.upstreams.iter().map(|m| (m.upstream.id, &m.upstream)).collect()).unwrap_or_default();
+        let survivors: HashMap<EndpointId, &Rc<Upstream>> = before
+            .map(|side| side.upstreams.iter().map(|m| (m.upstream.id, &m.upstream)).collect())
+            .unwrap_or_default();
+        let known = before.map(|side| &side.upstreams[..]).unwrap_or_default();
+        let typical = ewma::typical(known.iter().map(|member| member.upstream.latency()), now);
         let weights: Vec<u32> = cluster.endpoints.iter().map(|endpoint| endpoint.weight).collect();
         let mean = weights.iter().map(|w| f64::from(*w)).sum::<f64>() / weights.len().max(1) as f64;
         let upstreams = cluster.endpoints.iter().map(|endpoint| Member {
             upstream: survivors
                 .get(&endpoint.id)
-                .map_or_else(|| Rc::new(Upstream::new(endpoint, now)), |upstream| Rc::clone(upstream)),
+                .map_or_else(|| Rc::new(Upstream::new(endpoint, typical, now)), |upstream| Rc::clone(upstream)),
             relative_weight: f64::from(endpoint.weight) / mean,
         });
         let max_idle = cluster.policy.max_idle as usize;

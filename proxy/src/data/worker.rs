@@ -313,15 +313,26 @@ pub fn spawn(
     sockets: Vec<accept::Socket>,
     handed: tokio::sync::mpsc::Receiver<Handed>,
 ) -> io::Result<std::thread::JoinHandle<()>> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build_local(tokio::runtime::LocalOptions::default())?;
-    std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
+    let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build_local(tokio::runtime::LocalOptions::default());
+        let runtime = match runtime {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                let _ = tell.send(Err(error));
+                return;
+            }
+        };
+        let _ = tell.send(Ok(()));
         let run = async move {
             let worker = Rc::new(Worker::new(index, &plan));
             let places = sockets.into_iter().filter_map(accept::Socket::register).collect();
             serve(worker, places, handed).await;
         };
         runtime.block_on(run);
-    })
+    })?;
+    told.recv().map_err(|_| io::Error::other("a worker ended before it began"))??;
+    Ok(thread)
 }

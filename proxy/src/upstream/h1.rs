@@ -147,8 +147,8 @@ impl Attempt {
         let length = framing::of_response(head, self.head_request).map_err(|bad| self.broken(upstream_reason(bad)))?;
         let persistent = length != Length::UntilClose
             && match head.version() {
-            Version::Http10 => head.lists(Name::Connection, b"keep-alive"),
-            _ => !head.lists(Name::Connection, b"close"),
+                Version::Http10 => head.lists(Name::Connection, b"keep-alive"),
+                _ => !head.lists(Name::Connection, b"close"),
             };
         let content = Content::new(length);
         let mut answer = Answer { wire: self.wire, content, length, persistent, heard_at: Some(now) };
@@ -235,7 +235,13 @@ impl Answer {
     }
 
     /// Sends some of `lead`, then of the first `len` bytes.
-    pub fn poll_send(&mut self, cx: &mut Context<'_>, io: &mut Io, lead: &[u8], len: usize) -> Poll<std::io::Result<usize>> {
+    pub fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &mut Io,
+        lead: &[u8],
+        len: usize,
+    ) -> Poll<std::io::Result<usize>> {
         match &mut self.wire.input {
             Some(input) => io.poll_write_fronted(cx, lead, input, len),
             None => io.poll_write_from(cx, lead),
@@ -304,7 +310,9 @@ impl Wire {
         let polled = link.io.poll_read_into(cx, input.spare());
         if let Poll::Ready(Ok(n)) = polled {
             input.filled(n);
-        } else if input.is_empty() && let Some(input) = self.input.take() {
+        } else if input.is_empty()
+            && let Some(input) = self.input.take()
+        {
             self.pools.buffers.give(input);
         }
         polled
@@ -340,7 +348,11 @@ impl Sending {
                         self.state = SendState::Ending;
                         if self.chunked {
                             self.drop_sent_lead();
-                            headers::write_last_chunk(&mut self.lead, self.first_chunk, self.body.trailers().as_deref());
+                            headers::write_last_chunk(
+                                &mut self.lead,
+                                self.first_chunk,
+                                self.body.trailers().as_deref(),
+                            );
                         }
                     }
                     Poll::Ready(Err(reason)) => return Poll::Ready(SendState::Failed(reason)),

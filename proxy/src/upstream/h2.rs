@@ -71,7 +71,8 @@ impl Connection {
 
     /// Whether it has ended, or carried nothing for the idle time.
     pub fn is_over(&self, idle_timeout: Duration, now: Instant) -> bool {
-        let idle = self.shared.streams.get() == 0 && now.saturating_duration_since(self.shared.used.get()) >= idle_timeout;
+        let idle =
+            self.shared.streams.get() == 0 && now.saturating_duration_since(self.shared.used.get()) >= idle_timeout;
         self.shared.over.get() || idle
     }
 }
@@ -207,7 +208,8 @@ fn outbound(worker: &Rc<Worker>, request: &Request) -> Result<http::Request<Outb
     } else {
         http::Uri::builder().scheme("http").authority(target.host).path_and_query(&*target.origin).build()
     };
-    let mut message = http::Request::new(Outbound { body: Rc::clone(&request.body), cursor: 0, ended: request.body.is_empty() });
+    let mut message =
+        http::Request::new(Outbound { body: Rc::clone(&request.body), cursor: 0, ended: request.body.is_empty() });
     *message.uri_mut() = uri.map_err(|_| Reason::BadRequest)?;
     *message.method_mut() = http::Method::from_bytes(request.head.method()).map_err(|_| Reason::BadRequest)?;
     *message.version_mut() = http::Version::HTTP_2;
@@ -305,7 +307,13 @@ impl Answer {
     }
 
     /// Sends some of `lead`, then of the first `len` bytes.
-    pub fn poll_send(&mut self, cx: &mut Context<'_>, io: &mut Io, lead: &[u8], len: usize) -> Poll<std::io::Result<usize>> {
+    pub fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &mut Io,
+        lead: &[u8],
+        len: usize,
+    ) -> Poll<std::io::Result<usize>> {
         io.poll_write_both(cx, lead, &self.ready[..len.min(self.ready.len())])
     }
 
@@ -324,7 +332,6 @@ impl Answer {
         self.trailers.clone()
     }
 }
-
 
 const FRAME: usize = 64 * 1024;
 const STREAM_WINDOW: u32 = 1024 * 1024;
