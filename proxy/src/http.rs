@@ -15,12 +15,14 @@
 //! output.
 
 pub mod buffer;
+pub mod content;
 pub mod framing;
 pub mod head;
 pub mod parse;
 pub mod write;
 
-pub use buffer::{Buffer, BufferPool};
+pub use buffer::{Buffer, BufferPool, ScratchPool};
+pub use content::Content;
 pub use framing::Length;
 pub use head::{Head, HeadPool, Name, Version};
 pub use parse::{Limits, Scan};
@@ -36,4 +38,25 @@ pub enum Bad {
     TooManyLines,
     /// A transfer coding other than exactly `chunked`.
     Coding,
+}
+
+/// What a worker's connections borrow while they are at work.
+#[derive(Debug, Clone)]
+pub struct Pools {
+    /// For what is read.
+    pub buffers: BufferPool,
+    /// For heads that were understood.
+    pub heads: HeadPool,
+    /// For heads on their way out.
+    pub scratch: ScratchPool,
+    /// How large a head may be.
+    pub limits: Limits,
+}
+
+impl Pools {
+    /// Pools that keep enough for a few hundred requests at once; what a burst needed beyond goes back to the
+    /// system.
+    pub fn new(limits: Limits) -> Self {
+        Self { buffers: BufferPool::new(64), heads: HeadPool::new(512), scratch: ScratchPool::new(512), limits }
+    }
 }

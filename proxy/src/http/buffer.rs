@@ -137,3 +137,31 @@ impl BufferPool {
         self.free.borrow().len()
     }
 }
+
+/// Small vectors for heads and chunk lines on their way out.
+#[derive(Debug, Clone)]
+pub struct ScratchPool {
+    free: Rc<RefCell<Vec<Vec<u8>>>>,
+    keep: usize,
+}
+
+impl ScratchPool {
+    /// Keeps at most `keep` free ones.
+    pub fn new(keep: usize) -> Self {
+        Self { free: Rc::new(RefCell::new(Vec::with_capacity(keep))), keep }
+    }
+
+    /// An empty one.
+    pub fn take(&self) -> Vec<u8> {
+        self.free.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(1024))
+    }
+
+    /// Takes one back. One that has grown large is not kept.
+    pub fn give(&self, mut scratch: Vec<u8>) {
+        let mut free = self.free.borrow_mut();
+        if scratch.capacity() > 0 && scratch.capacity() <= 16 * 1024 && free.len() < self.keep {
+            scratch.clear();
+            free.push(scratch);
+        }
+    }
+}
