@@ -450,8 +450,7 @@ impl Build<'_> {
     }
 
     fn blame(&mut self, path: &[&str], message: String) {
-        let mark = (0..=path.len()).rev().find_map(|n| self.tree.at(&path[..n])).map(|node| node.mark);
-        let mark = mark.filter(|_| !self.tree.is_empty());
+        let mark = (1..=path.len()).rev().find_map(|n| self.tree.at(&path[..n])).map(|node| node.mark);
         self.errors.push(ConfigError { path: join_keys(path), mark, message });
     }
 }

@@ -89,11 +89,6 @@ impl Tree {
         Self { root: null(0, Mark { line: 1, column: 1 }), errors: Vec::new(), dead: HashSet::new() }
     }
 
-    /// Whether there was no file, or nothing in it.
-    pub fn is_empty(&self) -> bool {
-        self.root.id == 0
-    }
-
     /// Has a node skipped that lacks a key, and says so unless something in it was wrong: that may be what is missed.
     pub fn blame_lack(&mut self, id: u32, message: String) {
         if find(&self.root, id).is_some_and(|node| self.is_damaged_node(node)) {
