@@ -1,5 +1,7 @@
 //! The commands, as they are typed: the real binary, its output and its exit codes.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

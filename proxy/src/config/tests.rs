@@ -296,8 +296,7 @@ fn the_command_line_wins_and_is_checked() {
     let told = super::parse("f.yaml", text, &|_| None, adjust).unwrap_err();
     assert_eq!(told.errors.len(), 1);
     assert!(told.to_string().contains("admin.address: found 127.0.0.1:9901, which `listeners[0].address`"), "{told}");
-    let mut config = Config::default();
-    config.workers = Some(0);
+    let config = Config { workers: Some(0), ..Config::default() };
     let told = super::from_parts("<arguments>", config).unwrap_err();
     assert_eq!(told.to_string(), "<arguments>: workers: found 0, expected 1 to 1024");
 }
