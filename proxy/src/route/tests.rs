@@ -111,6 +111,7 @@ fn a_host_with_routes_never_falls_through() {
     finds(&table, "GET x.local /any", "nothing");
     finds(&table, "GET search /any", "s2");
     finds(&table, "GET search /", "name search");
+    assert!(table.owns("ORDERS:80") && table.owns("x.local") && !table.owns("search") && !table.owns("local"));
 }
 
 #[test]

@@ -17,6 +17,7 @@ fn dot_segments_are_found_however_they_are_written() {
         "/%2E%2e/x",
         "/.%2e/x",
         "/%2e./x",
+        "%2f..",
         "/a/..;x=1/b",
         "/a/..%2fb",
         "/a/..%5Cb",
