@@ -311,6 +311,12 @@ fn a_file_that_cannot_be_read_says_so() {
 }
 
 #[test]
+fn what_is_quoted_stays_on_its_line() {
+    let told = parse("ready_grace: \"a\\nb\\e[31m\"\n").unwrap_err().to_string();
+    assert!(told.contains("found `a\\nb\\u{1b}[31m`"), "{told}");
+}
+
+#[test]
 fn a_file_of_errors_ends() {
     let many = (0..500).map(|i| format!("unknown{i}: x\n")).collect::<String>();
     assert_eq!(errors(&many).len(), 100);
