@@ -67,7 +67,7 @@ fn stated(head: &Head) -> Result<Option<Length>, Bad> {
     }
 }
 
-/// The longest line that may introduce a chunk: 16 hex digits, an extension, CRLF.
+/// The longest line that may introduce a chunk: hex digits, an extension, CR. Its LF is not counted.
 const MAX_CHUNK_LINE: u32 = 256;
 /// Bytes of all chunk extensions of one body: they carry nothing here, and cost a reader.
 const MAX_EXTENSIONS: u32 = 16 * 1024;
@@ -137,11 +137,9 @@ impl Chunks {
                     return Ok(Step::Data { skip: at, len: len as usize });
                 }
                 State::DataReturn if *byte == b'\r' => self.state = State::DataFeed,
-                State::DataFeed if *byte == b'\n' => {
-                    self.state = State::FirstDigit;
-                    self.line = 0;
-                }
+                State::DataFeed if *byte == b'\n' => self.state = State::FirstDigit,
                 State::FirstDigit => {
+                    self.line = 0;
                     self.left = u64::from(hex(*byte)?);
                     self.state = State::Digits;
                 }
@@ -167,6 +165,7 @@ impl Chunks {
                         return Ok(Step::Last { skip: at + 1 });
                     }
                     self.state = State::Data;
+                    self.line = 0;
                 }
                 _ => return Err(Bad::Grammar),
             }
@@ -187,3 +186,6 @@ fn hex(byte: u8) -> Result<u8, Bad> {
         _ => Err(Bad::Grammar),
     }
 }
+
+#[cfg(test)]
+mod tests;
