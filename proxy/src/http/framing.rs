@@ -30,10 +30,14 @@ pub fn of_request(head: &Head) -> Result<Length, Bad> {
 /// The length of a response's body. Not for 101 and not for CONNECT, after which there are no messages.
 pub fn of_response(head: &Head, request_was_head: bool) -> Result<Length, Bad> {
     let stated = stated(head)?;
-    if request_was_head || matches!(head.status(), 100..=199 | 204 | 304) {
-        return Ok(Length::NONE);
+    match head.status() {
+        // RFC 9110 section 8.6 and RFC 9112 section 6.1 forbid a length here; there are readers who would wait for
+        // that body, so only the harmless `Content-Length: 0` passes.
+        100..=199 | 204 if stated.is_some_and(|length| length != Length::NONE) => Err(Bad::Grammar),
+        100..=199 | 204 | 304 => Ok(Length::NONE),
+        _ if request_was_head => Ok(Length::NONE),
+        _ => Ok(stated.unwrap_or(Length::UntilClose)),
     }
-    Ok(stated.unwrap_or(Length::UntilClose))
 }
 
 /// The value of a `Content-Length` that is stated once and is digits only.

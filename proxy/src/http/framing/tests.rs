@@ -140,6 +140,11 @@ fn a_response_whose_length_can_be_read_in_two_ways_is_refused() {
         "HTTP/1.1 200 OK|Content-Length: -1",
         "HTTP/1.0 200 OK|Transfer-Encoding: chunked",
         "HTTP/1.1 304 Not Modified|Content-Length: 3|Content-Length: 4",
+        // No body, and a length all the same.
+        "HTTP/1.1 204 No Content|Content-Length: 3",
+        "HTTP/1.1 204 No Content|Transfer-Encoding: chunked",
+        "HTTP/1.1 100 Continue|Content-Length: 3",
+        "HTTP/1.1 103 Early Hints|Transfer-Encoding: chunked",
     ] {
         assert_eq!(response(lines, false), Err(Bad::Grammar), "{lines}");
         assert_eq!(response(lines, true), Err(Bad::Grammar), "{lines}");
