@@ -72,3 +72,6 @@ pub fn chunk_line(out: &mut Vec<u8>, len: usize, first: bool) {
 pub fn reason(status: u16) -> &'static str {
     http::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("")
 }
+
+#[cfg(test)]
+mod tests;
