@@ -86,7 +86,7 @@ pub fn chunked(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, Refusal> {
         let Some(size) = size.filter(|size| *size < 1 << 62) else { return Err("a chunk's size has 62 bits") };
         match &rest[to..] {
             [] | [b'\r'] if digits > 0 => return Ok(None),
-            [] => return Ok(None),
+            [] if rest.is_empty() => return Ok(None),
             [b'\r', b'\n', ..] if digits > 0 => at += to + 2,
             _ => return Err("a chunk's line is digits, an extension and CRLF"),
         }
