@@ -83,7 +83,7 @@ pub fn request(bytes: &[u8], head: &mut Head) -> Result<(), Bad> {
     let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
         return Err(Bad::Grammar);
     };
-    if !target.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
+    if !target.bytes().all(|b| b.is_ascii_graphic() && b != b'#') || !has_form(method, target) {
         return Err(Bad::Grammar);
     }
     let mut adopted = head.adopt(bytes)?;
@@ -132,6 +132,25 @@ pub fn trailers(bytes: &[u8], head: &mut Head) -> Result<(), Bad> {
         }
     }
     Ok(())
+}
+
+/// Whether a target has one of the forms of RFC 9112 section 3.2: a path, a URL with a scheme and an authority, a
+/// star for OPTIONS, and for CONNECT whatever an authority may be.
+fn has_form(method: &str, target: &str) -> bool {
+    if target.starts_with('/') {
+        return true;
+    }
+    match method {
+        "CONNECT" => return true,
+        "OPTIONS" if target == "*" => return true,
+        _ => {}
+    }
+    let Some((scheme, rest)) = target.split_once("://") else { return false };
+    let letters = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
+    scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.bytes().all(letters)
+        && !rest.is_empty()
+        && !rest.starts_with(['/', '?'])
 }
 
 fn version(minor: u8) -> Version {
