@@ -152,7 +152,6 @@ impl Peer {
             .header_read_timeout(None)
             .half_close(true)
             .auto_date_header(false)
-            .max_headers(MAX_FIELDS)
             .serve_connection(Wire(Rc::clone(&shared)), service);
         let state = Rc::clone(&shared);
         let connection = Box::pin(async move {
@@ -169,9 +168,7 @@ impl Peer {
         let state = Rc::clone(&shared);
         let connection = Box::pin(async move {
             let wire = Wire(Rc::clone(&state));
-            let Ok((mut sender, connection)) =
-                hyper::client::conn::http1::Builder::new().max_headers(MAX_FIELDS).handshake(wire).await
-            else {
+            let Ok((mut sender, connection)) = hyper::client::conn::http1::handshake(wire).await else {
                 return state.refused.set(true);
             };
             let mut request = Request::new(Nothing);
@@ -198,7 +195,10 @@ impl Peer {
             })
             .await;
         });
-        Self { shared, connection, finished: false }
+        let mut peer = Self { shared, connection, finished: false };
+        // The request goes out first: bytes that come before it hyper takes as an error, whatever they are.
+        peer.turn();
+        peer
     }
 
     /// Lets hyper read up to `mark` and do what it can with that.
@@ -230,9 +230,6 @@ impl Peer {
         });
     }
 }
-
-/// As many as the codec can allow, so that this never is why hyper refuses.
-const MAX_FIELDS: usize = 256;
 
 struct Alarm(AtomicBool);
 
