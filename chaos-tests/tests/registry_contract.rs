@@ -1,4 +1,5 @@
 //! What a watch promises, against the embedded registry and against a real Consul: the same tests, word for word.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "what goes wrong here is the test's failure")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
