@@ -1,1 +1,4 @@
 //! x
+
+pub mod consul;
+pub mod tools;

@@ -136,7 +136,7 @@ impl Handle {
     /// Deregisters an instance by its id.
     ///
     /// # Errors
-    /// There is none.
+    /// There is no such instance.
     pub fn deregister(&self, id: &str) -> Result<(), Refused> {
         self.shared.change(|catalog, _| catalog.deregister(id))
     }
