@@ -157,7 +157,12 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answe
             *response.body_mut() = request.into_body().boxed();
         }
         "bytes" => *response.body_mut() = whole(pattern(usize::try_from(number).expect("a size"))),
-        "status" => *response.status_mut() = StatusCode::from_u16(number as u16).expect("a status"),
+        "status" => {
+            *response.status_mut() = StatusCode::from_u16(number as u16).expect("a status");
+            if matches!(number, 204 | 304) {
+                *response.body_mut() = whole(Bytes::new());
+            }
+        }
         "delay" => {
             let _watch = Watch(Arc::clone(&shared));
             tokio::time::sleep(Duration::from_millis(number)).await;

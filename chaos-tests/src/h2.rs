@@ -68,6 +68,24 @@ impl Client {
         self.ask("GET", path, &[], vec![], HeaderMap::new())
     }
 
+    /// Requests without a body, all at once; their statuses.
+    #[track_caller]
+    pub fn all(&self, paths: &[&str]) -> Vec<u16> {
+        let asking = paths.iter().map(|path| {
+            let mut send = self.send.clone();
+            let body = http_body_util::Empty::new().map_err(|never| match never {}).boxed();
+            let request = Request::get(format!("http://{}{path}", self.authority)).body(body).expect("a request");
+            async move {
+                send.ready().await.expect("an open connection");
+                whole(send.send_request(request).await.expect("an answer")).await.expect("all of it").status()
+            }
+        });
+        runtime().block_on(async {
+            let asking = futures_util::future::join_all(asking);
+            tokio::time::timeout(BOUND, asking).await.expect("answers in time")
+        })
+    }
+
     /// A request with a body, in frames of 16 KiB, and trailers where there are any.
     #[track_caller]
     pub fn ask(
