@@ -36,7 +36,7 @@ pub enum Speaks {
 ///
 /// `/echo` gives the body and its trailers back as they come; `/bytes/N` gives N bytes of [`pattern`];
 /// `/status/N` answers N; `/delay/MS` waits; `/trailers` ends with one; `/head` gives the request's head as JSON;
-/// `/endless` sends until nobody reads, and counts what it could send; everything else answers with its name.
+/// `/abort` breaks off in its body; `/endless` sends until nobody reads, and counts what it could send; everything else answers with its name.
 #[derive(Debug)]
 pub struct Origin {
     /// Where it listens.
@@ -63,7 +63,8 @@ impl Drop for Watch {
     }
 }
 
-type Answer = Response<BoxBody<Bytes, hyper::Error>>;
+type Broken = Box<dyn std::error::Error + Send + Sync>;
+type Answer = Response<BoxBody<Bytes, Broken>>;
 
 impl Origin {
     /// An HTTP/1.1 origin with a name that it answers with, in the field `x-served-by` and in the body.
@@ -154,7 +155,13 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answe
                     response.headers_mut().insert(name, value.clone());
                 }
             }
-            *response.body_mut() = request.into_body().boxed();
+            let waits = request.headers().contains_key("expect");
+            let body = request.into_body();
+            *response.body_mut() = match waits {
+                // Whoever waits for a 100 must not see the answer begin before it.
+                true => whole(body.collect().await.map(|body| body.to_bytes()).unwrap_or_default()),
+                false => body.map_err(Into::into).boxed(),
+            };
         }
         "bytes" => *response.body_mut() = whole(pattern(usize::try_from(number).expect("a size"))),
         "status" => {
@@ -173,6 +180,16 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answe
             trailers.insert("x-checksum", http::HeaderValue::from_static("abc"));
             let frames = [Ok(Frame::data(Bytes::from_static(b"with trailers"))), Ok(Frame::trailers(trailers))];
             *response.body_mut() = BodyExt::boxed(StreamBody::new(stream::iter(frames)));
+        }
+        "abort" => {
+            response.headers_mut().insert("content-length", http::HeaderValue::from_static("100000"));
+            let part = stream::once(async { Ok(Frame::data(Bytes::from_static(&[b'x'; 1000]))) });
+            let end = stream::once(async {
+                // What was written before the break has to be out, or there is no answer at all.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                Err("broken off, as asked".into())
+            });
+            *response.body_mut() = BodyExt::boxed(StreamBody::new(part.chain(Box::pin(end))));
         }
         "head" => *response.body_mut() = whole(head_as_json(&request)),
         "endless" => *response.body_mut() = endless(Arc::clone(&shared)),
@@ -193,11 +210,11 @@ async fn drain(mut body: Incoming) -> usize {
     length
 }
 
-fn whole(bytes: impl Into<Bytes>) -> BoxBody<Bytes, hyper::Error> {
+fn whole(bytes: impl Into<Bytes>) -> BoxBody<Bytes, Broken> {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed()
 }
 
-fn endless(shared: Arc<Shared>) -> BoxBody<Bytes, hyper::Error> {
+fn endless(shared: Arc<Shared>) -> BoxBody<Bytes, Broken> {
     let piece = Bytes::from(pattern(64 * 1024));
     let watch = Watch(Arc::clone(&shared));
     let pieces = stream::repeat(piece).map(move |piece| {
