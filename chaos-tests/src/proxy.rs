@@ -75,6 +75,21 @@ impl Proxy {
         Self { address: listener, admin, config: file, child, log, _folder: folder }
     }
 
+    /// `outrigger` with arguments of its own, and free addresses by `--listen` and `--admin`. Returns when `/readyz`
+    /// says so.
+    #[track_caller]
+    pub fn with_arguments(arguments: &[&str]) -> Self {
+        let (address, admin) = (free_address(), free_address());
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut command = Command::new(binary());
+        command.args(arguments);
+        command.args(["--listen", &address.to_string(), "--admin", &admin.to_string()]);
+        let (child, log) = spawn(&mut command);
+        let proxy = Self { address, admin, config: folder.path().join("none"), child, log, _folder: folder };
+        proxy.wait_ready();
+        proxy
+    }
+
     /// Waits until `/readyz` says yes.
     #[track_caller]
     pub fn wait_ready(&self) {
