@@ -108,7 +108,7 @@ impl Proxy {
     /// `GET` of a path of the admin API; none where nobody answers.
     pub fn admin(&self, path: &str) -> Option<Message> {
         let mut connection = raw::Connection::try_open(self.admin).ok()?;
-        connection.try_send(format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n")).ok()?;
+        connection.try_send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")).ok()?;
         connection.try_answer("GET").ok()
     }
 

@@ -90,7 +90,7 @@ fn a_drain_under_load_with_a_second_proxy_taking_over_fails_no_request() {
     let watcher = std::thread::spawn(move || {
         let ready = || {
             let mut connection = Connection::try_open(admin).ok()?;
-            connection.try_send("GET /readyz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").ok()?;
+            connection.try_send("GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
             Some(connection.try_answer("GET").ok()?.status() == 200)
         };
         while ready() == Some(true) {
