@@ -1,0 +1,330 @@
+//! What of an origin's failure reaches the client: nothing that another attempt could safely have spared it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests and their helpers")]
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use chaos_tests::fleet::{Fault, Origin, Scripted, Speaks};
+use chaos_tests::proxy::{self, Proxy, free_address};
+use chaos_tests::raw::{Connection, Message, ask, get};
+use chaos_tests::{SOON, h2, wait_for};
+use serde_json::{Value, json};
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello";
+
+/// Round robin, so that it is known that every origin has its turn.
+fn in_turn(origins: &[std::net::SocketAddr]) -> Value {
+    let mut config = proxy::to(origins);
+    config["services"]["app"]["balance"] = json!("round_robin");
+    config
+}
+
+fn statuses(proxy: &Proxy, request: &str, times: usize) -> BTreeMap<u16, usize> {
+    let mut statuses = BTreeMap::new();
+    for _ in 0..times {
+        *statuses.entry(ask(proxy.address, request).status()).or_default() += 1;
+    }
+    statuses
+}
+
+fn error(answer: &Message) -> &str {
+    answer.field("proxy-status").unwrap_or_else(|| panic!("no Proxy-Status in {:?}", answer.head))
+}
+
+#[test]
+fn a_refused_connection_moves_a_request_of_any_method_to_another_instance() {
+    let good = Scripted::answering(OK);
+    let proxy = Proxy::start(&in_turn(&[free_address(), good.address, free_address()]));
+    for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
+        let request = POST.replace("POST", method);
+        assert_eq!(statuses(&proxy, &request, 6), BTreeMap::from([(200, 6)]), "{method}");
+    }
+    assert!(good.seen().iter().all(|request| request.body == b"hello"), "a body was lost on the way");
+    assert_eq!(good.seen().len(), 36);
+}
+
+#[test]
+fn a_connection_that_is_not_made_in_time_moves_a_request_to_another_instance() {
+    // A listener whose backlog is full drops what knocks: connections to it are neither made nor refused.
+    let deaf = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    deaf.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
+    deaf.listen(0).unwrap();
+    let address = deaf.local_addr().unwrap().as_socket().unwrap();
+    let knocks: Vec<_> = (0..3)
+        .map(|_| std::thread::spawn(move || std::net::TcpStream::connect_timeout(&address, Duration::from_millis(300))))
+        .collect();
+    let _held: Vec<_> = knocks.into_iter().map(|knock| knock.join().unwrap()).collect();
+
+    let good = Origin::named("good");
+    let mut config = in_turn(&[address, good.address]);
+    config["services"]["app"]["connect_timeout"] = json!("200ms");
+    let proxy = Proxy::start(&config);
+    assert_eq!(statuses(&proxy, POST, 4), BTreeMap::from([(200, 4)]));
+
+    let mut config = in_turn(&[address]);
+    config["services"]["app"]["connect_timeout"] = json!("200ms");
+    let proxy = Proxy::start(&config);
+    let answer = ask(proxy.address, POST);
+    assert_eq!(answer.status(), 504, "{}", answer.text());
+    assert!(error(&answer).contains("connection_timeout"), "{}", error(&answer));
+}
+
+#[test]
+fn nobody_to_connect_to_is_a_502_that_says_so() {
+    let proxy = Proxy::before(&[free_address(), free_address()]);
+    let answer =
+        ask(proxy.address, "GET / HTTP/1.1\r\nHost: a\r\nAccept: application/json\r\nConnection: close\r\n\r\n");
+    assert_eq!(answer.status(), 502);
+    assert!(error(&answer).contains("error=connection_refused"), "{}", error(&answer));
+    let body: Value = serde_json::from_slice(&answer.body).expect("JSON for a client that accepts it");
+    assert!(body.to_string().contains("app"), "which service: {body}");
+    let text = get(proxy.address, "a", "/");
+    assert!(text.field("content-type").unwrap().starts_with("text/plain"), "{:?}", text.head);
+}
+
+#[test]
+fn a_failed_idempotent_request_is_tried_again_on_another_instance() {
+    let faults = [
+        Fault::Reset,
+        Fault::Close,
+        Fault::Status(502),
+        Fault::Status(503),
+        Fault::Status(504),
+        Fault::Bytes(b"this is not HTTP\r\n\r\n".to_vec()),
+    ];
+    for fault in faults {
+        let (bad, good) = (Scripted::faulty(fault.clone()), Scripted::answering(OK));
+        let proxy = Proxy::start(&in_turn(&[bad.address, good.address]));
+        for method in ["GET", "PUT", "DELETE"] {
+            let request = POST.replace("POST", method);
+            assert_eq!(statuses(&proxy, &request, 6), BTreeMap::from([(200, 6)]), "{method}, {fault:?}");
+        }
+        assert!(bad.requests() > 0, "the bad one was never asked");
+        assert!(good.seen().iter().all(|request| request.body == b"hello"), "{fault:?}: a body was lost");
+    }
+}
+
+#[test]
+fn a_failed_idempotent_request_over_http2_is_tried_again_on_another_instance() {
+    let (bad, good) = (Scripted::faulty(Fault::Reset), Origin::named("good"));
+    let proxy = Proxy::start(&in_turn(&[bad.address, good.address]));
+    let mut client = h2::Client::open(proxy.address, "a");
+    for _ in 0..6 {
+        assert_eq!(client.get("/").status(), 200);
+    }
+    assert!(bad.requests() > 0);
+}
+
+#[test]
+fn a_post_is_not_sent_twice_once_a_byte_of_it_was() {
+    for fault in [Fault::Reset, Fault::Close, Fault::Status(503), Fault::Status(502)] {
+        let (one, two) = (Scripted::faulty(fault.clone()), Scripted::faulty(fault.clone()));
+        let proxy = Proxy::start(&in_turn(&[one.address, two.address]));
+        for sent in 1..=4 {
+            let answer = ask(proxy.address, POST);
+            match fault {
+                Fault::Status(status) => assert_eq!(answer.status(), status, "the origin's own answer"),
+                _ => assert_eq!((answer.status(), error(&answer).contains("connection_terminated")), (502, true)),
+            }
+            let arrived = one.requests() + two.requests();
+            assert_eq!(arrived, sent, "{fault:?}: {sent} requests arrived {arrived} times");
+        }
+    }
+}
+
+#[test]
+fn attempts_are_bounded_and_each_goes_to_another_instance() {
+    let origins: Vec<_> = (0..5).map(|_| Scripted::faulty(Fault::Reset)).collect();
+    let addresses: Vec<_> = origins.iter().map(|origin| origin.address).collect();
+    let mut config = in_turn(&addresses);
+    config["services"]["app"]["max_retries"] = json!(2);
+    let proxy = Proxy::start(&config);
+    let answer = get(proxy.address, "a", "/");
+    assert_eq!(answer.status(), 502);
+    let counts: Vec<_> = origins.iter().map(Scripted::requests).collect();
+    assert_eq!(counts.iter().sum::<usize>(), 3, "one attempt and two more: {counts:?}");
+    assert!(counts.iter().all(|count| *count < 2), "twice at one: {counts:?}");
+
+    let alone = Scripted::faulty(Fault::Reset);
+    let mut config = in_turn(&[alone.address]);
+    config["services"]["app"]["max_retries"] = json!(0);
+    let proxy = Proxy::start(&config);
+    assert_eq!(get(proxy.address, "a", "/").status(), 502);
+    assert_eq!(alone.requests(), 1);
+}
+
+#[test]
+fn what_every_instance_answered_reaches_the_client_as_it_is() {
+    let body = "HTTP/1.1 503 Come Later\r\nRetry-After: 7\r\nContent-Length: 5\r\n\r\nlater";
+    let (one, two) = (Scripted::answering(body), Scripted::answering(body));
+    let proxy = Proxy::start(&in_turn(&[one.address, two.address]));
+    let answer = get(proxy.address, "a", "/");
+    assert_eq!((answer.head.start.as_str(), answer.text().as_str()), ("HTTP/1.1 503 Come Later", "later"));
+    assert_eq!(answer.field("retry-after"), Some("7"));
+    assert!(one.requests() + two.requests() >= 2, "no other attempt was made");
+}
+
+/// An origin whose connections die after their first answer, when the next request is already on its way: a reset
+/// that nobody could have seen coming.
+fn forgetful() -> Scripted {
+    Scripted::start(|peer| {
+        if peer.request().is_some() {
+            peer.connection.send(OK);
+            // Waits for the first byte of the next request, and closes unread: the kernel resets.
+            peer.connection.bytes(1).ok();
+        }
+    })
+}
+
+#[test]
+fn a_request_lost_on_a_stale_connection_is_sent_again_once_and_free() {
+    let origin = forgetful();
+    let mut config = proxy::to(&[origin.address]);
+    // Not one of the policy's attempts: there are none.
+    config["services"]["app"]["max_retries"] = json!(0);
+    let proxy = Proxy::start(&config);
+    let mut client = Connection::open(proxy.address);
+    for n in 0..20 {
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        let answer = client.answer();
+        assert_eq!(answer.status(), 200, "request {n}: {}", answer.text());
+    }
+}
+
+#[test]
+fn a_connection_that_the_origin_closed_while_idle_is_not_used() {
+    let origin = Scripted::start(|peer| {
+        if peer.request().is_some() {
+            peer.connection.send(OK);
+        }
+    });
+    let proxy = Proxy::before(&[origin.address]);
+    let mut client = Connection::open(proxy.address);
+    for n in 0..20 {
+        client.send(POST.replace("Connection: close\r\n", ""));
+        let answer = client.answer();
+        assert_eq!(answer.status(), 200, "POST {n}: {}", answer.text());
+        // The close is on its way over loopback; only a connection that is used before it arrives may meet it.
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(origin.requests(), 20);
+}
+
+#[test]
+fn a_request_without_an_answer_in_time_is_a_504_that_says_so() {
+    for protocol in [Speaks::Http1, Speaks::Http2] {
+        let origin = Origin::start("slow", protocol);
+        let mut config = proxy::to(&[origin.address]);
+        config["services"]["app"]["timeout"] = json!("500ms");
+        config["services"]["app"]["protocol"] = json!(if protocol == Speaks::Http2 { "http2" } else { "http1" });
+        let proxy = Proxy::start(&config);
+        let started = Instant::now();
+        let answer = get(proxy.address, "a", "/delay/30000");
+        let took = started.elapsed();
+        assert_eq!(answer.status(), 504, "{}", answer.text());
+        assert!(error(&answer).contains("http_response_timeout"), "{}", error(&answer));
+        assert!(took >= Duration::from_millis(450) && took < SOON, "after {took:?}");
+        wait_for("the end of the request at the origin", SOON, || origin.gone() == 1);
+        // Whoever waits in vain does not stop others.
+        assert_eq!(get(proxy.address, "a", "/").status(), 200);
+    }
+}
+
+#[test]
+fn the_timeout_bounds_all_attempts_together() {
+    let hang = || Scripted::faulty(Fault::Hang);
+    let origins = [hang(), hang(), hang()];
+    let mut config = in_turn(&origins.each_ref().map(|origin| origin.address));
+    config["services"]["app"]["timeout"] = json!("500ms");
+    let proxy = Proxy::start(&config);
+    let answer = get(proxy.address, "a", "/");
+    assert_eq!(answer.status(), 504);
+}
+
+#[test]
+fn weights_are_shares() {
+    for balance in ["round_robin", "p2c"] {
+        let (light, heavy, none) = (Origin::named("light"), Origin::named("heavy"), Origin::named("none"));
+        let mut config = proxy::to(&[]);
+        config["services"]["app"] = json!({ "balance": balance, "instances": [
+            light.address.to_string(),
+            { "address": heavy.address.to_string(), "weight": 3 },
+            { "address": none.address.to_string(), "weight": 0 },
+        ]});
+        let proxy = Proxy::start(&config);
+        // From several connections, so that both workers have their part in it.
+        let mut clients: Vec<_> = (0..8).map(|_| Connection::open(proxy.address)).collect();
+        const REQUESTS: usize = 4000;
+        for n in 0..REQUESTS {
+            let client = &mut clients[n % 8];
+            client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+            assert_eq!(client.answer().status(), 200);
+        }
+        let share = heavy.requests() as f64 / REQUESTS as f64;
+        // Round robin is exact but for the workers' remainders. P2C weighs latencies too, and those of two equal
+        // origins differ a little.
+        let tolerance = if balance == "p2c" { 0.12 } else { 0.01 };
+        assert!((share - 0.75).abs() < tolerance, "{balance}: the share of 3 in 4 came to {share}");
+        assert_eq!(none.requests(), 0, "weight 0 takes nothing");
+    }
+}
+
+#[test]
+fn connections_to_an_instance_are_kept_and_capped() {
+    let origin = Origin::named("a");
+    let mut config = proxy::to(&[origin.address]);
+    config["services"]["app"]["max_connections"] = json!(4);
+    let proxy = Proxy::start(&config);
+    let mut clients: Vec<_> = (0..8).map(|_| Connection::open(proxy.address)).collect();
+    for _ in 0..20 {
+        for client in &mut clients {
+            client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+            assert_eq!(client.answer().status(), 200);
+        }
+    }
+    assert!(origin.connections() <= 4, "{} connections for one request at a time", origin.connections());
+    for client in &mut clients {
+        client.send("GET /delay/1000 HTTP/1.1\r\nHost: a\r\n\r\n");
+    }
+    let mut statuses: Vec<_> = clients.iter_mut().map(|client| client.answer()).collect();
+    let refused: Vec<_> = statuses.extract_if(.., |answer| answer.status() != 200).collect();
+    assert!(statuses.len() >= 4, "only {} served over four connections", statuses.len());
+    for answer in refused {
+        assert_eq!(answer.status(), 503);
+        assert!(error(&answer).contains("connection_limit_reached"), "{}", error(&answer));
+    }
+    assert!(origin.connections() <= 4, "{} connections where four are allowed", origin.connections());
+}
+
+#[test]
+fn fast_instances_get_more_than_slow_ones() {
+    let fast = Origin::named("fast");
+
+    let dawdling = Scripted::start(|peer| {
+        while peer.request().is_some() {
+            std::thread::sleep(Duration::from_millis(50));
+            if peer.connection.try_send(OK).is_err() {
+                return;
+            }
+        }
+    });
+    let proxy = Proxy::before(&[fast.address, dawdling.address]);
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            let address = proxy.address;
+            std::thread::spawn(move || {
+                let mut client = Connection::open(address);
+                for _ in 0..50 {
+                    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+                    assert_eq!(client.answer().status(), 200);
+                }
+            })
+        })
+        .collect();
+    for client in clients {
+        client.join().unwrap();
+    }
+    let (fast, slow) = (fast.requests(), dawdling.requests());
+    assert!(fast > 3 * slow, "{fast} to the fast one, {slow} to the slow one");
+}
