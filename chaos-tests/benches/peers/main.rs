@@ -1,0 +1,93 @@
+//! Outrigger beside HAProxy, nginx, Envoy and a floor: CPU time per request, in the same run.
+//!
+//! A number of one run cannot be compared with one of another: the machine, its neighbours and its kernel's mood
+//! change it by a third. So all proxies are there at once, take turns of about a second, in an order that moves on
+//! with each round, and a *ratio* is formed inside each round; of the rounds it is the median that counts. Each
+//! proxy has one thread on core 0. The load and the origin share core 1, in this process, and may be slower than
+//! a proxy: then it has time to sleep, which costs it wake-ups. CPU time per request is what is compared, not
+//! the rate.
+//!
+//! `cargo bench -p chaos-tests --bench peers -- --help`
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use args::Args;
+use chaos_tests::proxies::origin::local_runtime;
+use chaos_tests::proxies::{Proxy, pin};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+mod args;
+mod load;
+mod load_h2;
+mod memory;
+mod numbers;
+mod report;
+mod rounds;
+mod workload;
+
+/// What a run of the benchmark can fail with: it is only ever shown.
+pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// The core of the proxies.
+pub const PROXIES: usize = 0;
+/// The core of everything else.
+const LOAD: usize = 1;
+
+fn main() -> Result<()> {
+    let args = match Args::parse(std::env::args().skip(1)) {
+        Ok(args) => args,
+        Err(words) => return Ok(writeln!(std::io::stderr(), "{words}")?),
+    };
+    let target = target_directory()?;
+    build(&args.proxies)?;
+    pin(LOAD)?;
+    let descriptors = allow_descriptors()?;
+    let present = report::opening(&args, &target)?;
+    let runtime = local_runtime()?;
+    for (endpoints, workloads) in args.phases() {
+        let outcome = runtime.block_on(rounds::run(&args, &target, &present, endpoints, &workloads))?;
+        report::rounds(&outcome)?;
+    }
+    if args.idle {
+        let outcome = runtime.block_on(memory::run(&target, &present, descriptors))?;
+        report::memory(&outcome)?;
+    }
+    Ok(())
+}
+
+/// This program is `target/release/deps/peers-...`.
+fn target_directory() -> Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    Ok(program.ancestors().nth(3).map(Path::to_path_buf).ok_or("not where cargo puts programs")?)
+}
+
+/// The two programs of this project, as a user would have them.
+fn build(proxies: &[Proxy]) -> Result<()> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--release", "--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml")]);
+    let ours = proxies.contains(&Proxy::Outrigger) && std::env::var_os("OUTRIGGER_BIN").is_none();
+    let floor = proxies.contains(&Proxy::Floor) && std::env::var_os("FLOOR_BIN").is_none();
+    if ours {
+        cargo.args(["-p", "outrigger", "--bin", "outrigger"]);
+    }
+    if floor {
+        cargo.args(["-p", "chaos-tests", "--example", "floor"]);
+    }
+    if (ours || floor) && !cargo.status()?.success() {
+        return Err("the release build failed".into());
+    }
+    Ok(())
+}
+
+/// As many file descriptors as the system grants, for this process and for those that it starts.
+fn allow_descriptors() -> Result<u64> {
+    const WANTED: u64 = 65536;
+    if setrlimit(Resource::RLIMIT_NOFILE, WANTED, WANTED).is_ok() {
+        return Ok(WANTED);
+    }
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    Ok(hard)
+}

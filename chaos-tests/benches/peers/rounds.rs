@@ -1,0 +1,119 @@
+//! The proxies, started once and all there, take turns round by round.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use chaos_tests::proxies::origin::Origin;
+use chaos_tests::proxies::{Proxy, Running};
+
+use crate::args::Args;
+use crate::load::{self, Shared};
+use crate::numbers::percentile;
+use crate::workload::Workload;
+use crate::{PROXIES, Result, load_h2, report};
+
+/// What one turn gave.
+#[derive(Debug, Clone, Copy)]
+pub struct Turn {
+    pub proxy: Proxy,
+    pub round: usize,
+    /// CPU time of the proxy per request, in microseconds.
+    pub cpu: f64,
+    /// Requests a second.
+    pub rate: f64,
+    /// Which share of its core the proxy used.
+    pub busy: f64,
+    /// Connections that the origin accepted, per 1,000 requests.
+    pub dialled: f64,
+    /// Microseconds; only where requests were due at fixed times.
+    pub latency: Option<(f64, f64)>,
+}
+
+/// The turns of a workload.
+#[derive(Debug)]
+pub struct Outcome {
+    pub workload: Workload,
+    pub turns: Vec<Turn>,
+}
+
+pub async fn run(
+    args: &Args,
+    target: &Path,
+    present: &[Proxy],
+    endpoints: usize,
+    workloads: &[Workload],
+) -> Result<Vec<Outcome>> {
+    let origin = Origin::listen(endpoints).await?;
+    let directory = tempfile::tempdir()?;
+    let mut fleet = Vec::new();
+    for proxy in present {
+        fleet.push(start(*proxy, target, directory.path(), origin.addresses()).await?);
+    }
+    let mut outcomes = Vec::new();
+    for workload in workloads {
+        let mut turns = Vec::new();
+        let mut takers = fleet.iter().filter(|r| address(r, *workload).is_some()).collect::<Vec<_>>();
+        let rounds = args.rounds(*workload);
+        for round in 0..rounds {
+            report::progress(&format!("{} round {} of {rounds}", workload.name(), round + 1))?;
+            for running in &takers {
+                let turn = turn(args, *workload, running, round, &origin).await;
+                turns.push(turn.map_err(|e| format!("{} under {}: {e}", running.proxy, workload.name()))?);
+            }
+            takers.rotate_left(1);
+        }
+        outcomes.push(Outcome { workload: *workload, turns });
+    }
+    report::progress("")?;
+    Ok(outcomes)
+}
+
+/// Starting waits for answers, and the origin that gives them is on this thread.
+pub async fn start(proxy: Proxy, target: &Path, directory: &Path, endpoints: &[SocketAddr]) -> Result<Running> {
+    let (target, directory, endpoints) = (target.to_owned(), directory.to_owned(), endpoints.to_owned());
+    let patience = Duration::from_secs(10);
+    let starting = move || proxy.start(&target, &directory, &endpoints, Some(PROXIES), patience);
+    Ok(tokio::task::spawn_blocking(starting).await?.map_err(|e| format!("{proxy} does not start: {e}"))?)
+}
+
+fn address(running: &Running, workload: Workload) -> Option<SocketAddr> {
+    if workload == Workload::H2c { running.h2 } else { Some(running.h1) }
+}
+
+async fn turn(args: &Args, workload: Workload, running: &Running, round: usize, origin: &Origin) -> Result<Turn> {
+    let to = address(running, workload).ok_or("it does not speak that")?;
+    let shared = Rc::new(Shared::default());
+    let measured = async {
+        tokio::time::sleep(args.warm_up()).await;
+        shared.keep.set(true);
+        let before = (Instant::now(), running.process.cpu()?, shared.answered.get(), origin.connections());
+        tokio::time::sleep(args.turn(workload)).await;
+        let after = (Instant::now(), running.process.cpu()?, shared.answered.get(), origin.connections());
+        shared.keep.set(false);
+        shared.end();
+        let answered = (after.2 - before.2) as f64;
+        let (wall, cpu) = ((after.0 - before.0).as_secs_f64(), (after.1 - before.1).as_secs_f64());
+        if answered == 0.0 {
+            return Err(std::io::Error::other("no request was answered"));
+        }
+        let dialled = (after.3 - before.3) as f64 / answered * 1e3;
+        let (rate, busy, cpu) = (answered / wall, cpu / wall, cpu / answered * 1e6);
+        Ok(Turn { proxy: running.proxy, round, cpu, rate, busy, dialled, latency: None })
+    };
+    let load = async {
+        match workload {
+            Workload::H2c => load_h2::run(to, &shared).await,
+            _ => load::run(workload, to, &shared).await,
+        }
+    };
+    // An error of the load's ends the turn at once; a load that does not end is one.
+    let both = async { tokio::try_join!(measured, load) };
+    let limit = args.warm_up() + args.turn(workload) + Duration::from_secs(10);
+    let (mut turn, ()) = tokio::time::timeout(limit, both).await??;
+    let mut latencies = shared.latencies.take();
+    latencies.sort_by(f64::total_cmp);
+    turn.latency = percentile(&latencies, 0.5).zip(percentile(&latencies, 0.99));
+    Ok(turn)
+}
