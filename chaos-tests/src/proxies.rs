@@ -12,8 +12,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+pub use build::{build, target_directory};
 pub use process::{Memory, Process, pin};
 
+pub mod build;
 pub mod origin;
 pub mod process;
 
@@ -88,7 +90,8 @@ impl Proxy {
     /// # Errors
     /// The directory cannot be written to.
     pub fn configure(self, directory: &Path, ports: &Ports, endpoints: &[SocketAddr]) -> io::Result<Vec<String>> {
-        let file = directory.join(format!("{self}.conf"));
+        // Envoy goes by the ending.
+        let file = directory.join(format!("{self}.yaml"));
         let path = file.display().to_string();
         let (text, arguments) = match self {
             Self::Outrigger => (outrigger(ports, endpoints), vec!["run".into(), "--config".into(), path]),
@@ -107,10 +110,10 @@ impl Proxy {
         Ok(arguments)
     }
 
-    /// Starts it in front of `endpoints`, its files in `directory`, on `core`; returns when it answers `GET /1k`.
+    /// Starts it in front of `endpoints`, its files in `directory`, on `core`; returns when a request goes through as it should.
     ///
     /// # Errors
-    /// There is no such program, it ended, or it did not answer with 200 within `patience`: with the end of what
+    /// There is no such program, it ended, or no request went through within `patience`: with the end of what
     /// it wrote.
     pub fn start(
         self,
@@ -145,7 +148,7 @@ impl Proxy {
         let mut process = Process::start(command, core)?;
         let until = Instant::now() + patience;
         loop {
-            let trouble = match (process.ended()?, get_1k(ports.h1)) {
+            let trouble = match (process.ended()?, forwards(ports.h1)) {
                 (Some(status), _) => format!("ended: {status}"),
                 (None, Ok(())) => break,
                 (None, Err(error)) if Instant::now() > until => format!("does not answer: {error}"),
@@ -197,14 +200,17 @@ impl Ports {
     }
 }
 
-fn get_1k(address: SocketAddr) -> io::Result<()> {
+/// Nothing is measured before a request has come out at the other end as the others' do.
+fn forwards(address: SocketAddr) -> io::Result<()> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    stream.write_all(b"GET /1k HTTP/1.1\r\nHost: origin\r\nConnection: close\r\n\r\n")?;
+    stream.write_all(b"GET /head HTTP/1.1\r\nHost: origin\r\nConnection: close\r\n\r\n")?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
-    let line = String::from_utf8_lossy(&answer[..answer.len().min(40)]).into_owned();
-    if line.starts_with("HTTP/1.1 200") { Ok(()) } else { Err(io::Error::other(format!("it said: {line}"))) }
+    let answer = String::from_utf8_lossy(&answer).to_ascii_lowercase();
+    let (head, forwarded) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    let as_it_should = head.starts_with("http/1.1 200 ") && forwarded.contains("\r\nx-forwarded-for: 127.0.0.1\r\n");
+    if as_it_should { Ok(()) } else { Err(io::Error::other(format!("it said: {answer:.200}"))) }
 }
 
 fn outrigger(ports: &Ports, endpoints: &[SocketAddr]) -> String {
@@ -214,6 +220,8 @@ fn outrigger(ports: &Ports, endpoints: &[SocketAddr]) -> String {
          listeners: [{{ address: \"{}\" }}]\n\
          services: {{ origin: {{ instances: [{instances}] }} }}\n\
          routes: [{{ service: origin }}]\n\
+         http: {{ max_connections: 12000 }}\n\
+         shutdown: {{ lame_duck: 0s }}\n\
          admin: {{ address: \"{}\" }}\n",
         ports.h1, ports.admin
     )

@@ -6,13 +6,16 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
 use chaos_tests::proxies::origin::content_length;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Notify, mpsc};
 
@@ -23,8 +26,9 @@ const CONNECTIONS: usize = 32;
 const RATE: u32 = 2000;
 
 /// What the connections of a run have in common.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Shared {
+    scratch: Scratch,
     pub answered: Cell<u64>,
     pub stop: Cell<bool>,
     /// Microseconds, in an open loop; kept while `keep` is set.
@@ -35,6 +39,18 @@ pub struct Shared {
 }
 
 impl Shared {
+    pub fn new() -> Rc<Self> {
+        Rc::new(Self {
+            scratch: scratch(),
+            answered: Cell::new(0),
+            stop: Cell::new(false),
+            latencies: RefCell::default(),
+            keep: Cell::new(false),
+            due: RefCell::default(),
+            more: Notify::new(),
+        })
+    }
+
     pub fn count(&self) {
         self.answered.set(self.answered.get() + 1);
     }
@@ -72,7 +88,7 @@ async fn closed_loop(workload: Workload, to: SocketAddr, shared: Rc<Shared>) -> 
         Workload::Post16k => (post(16384), 2),
         _ => (get("/1k", ""), 1024),
     };
-    let mut connection = Connection::open(to).await?;
+    let mut connection = Connection::open(to, &shared.scratch).await?;
     while !shared.stop.get() {
         connection.exchange(&request, length).await?;
         shared.count();
@@ -110,7 +126,7 @@ async fn new_connections(n: usize, to: SocketAddr, shared: Rc<Shared>) -> io::Re
 
 async fn open_loop(to: SocketAddr, shared: Rc<Shared>) -> io::Result<()> {
     let request = get("/1k", "");
-    let mut connection = Connection::open(to).await?;
+    let mut connection = Connection::open(to, &shared.scratch).await?;
     while !shared.stop.get() {
         let next = shared.due.borrow_mut().pop_front();
         let Some(due) = next else {
@@ -148,42 +164,49 @@ async fn schedule(shared: Rc<Shared>) -> io::Result<()> {
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
-    buffer: Vec<u8>,
+    scratch: Scratch,
+}
+
+/// What all connections read into. One each would fall out of the cache between two turns, and the load would be
+/// slower than what it measures.
+pub type Scratch = Rc<RefCell<Vec<u8>>>;
+
+pub fn scratch() -> Scratch {
+    Rc::new(RefCell::new(vec![0; 128 * 1024]))
 }
 
 impl Connection {
-    pub async fn open(to: SocketAddr) -> io::Result<Self> {
+    pub async fn open(to: SocketAddr, scratch: &Scratch) -> io::Result<Self> {
         let stream = TcpStream::connect(to).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: vec![0; 128 * 1024] })
-    }
-
-    /// The connection alone, its buffer given up: for one that will be idle.
-    pub fn into_stream(self) -> TcpStream {
-        self.stream
+        Ok(Self { stream, scratch: Rc::clone(scratch) })
     }
 
     /// Sends a request, and takes its answer in, which must be a 200 with a body of `expected` bytes.
     pub async fn exchange(&mut self, request: &[u8], expected: usize) -> io::Result<()> {
         self.stream.write_all(request).await?;
-        let mut held = 0;
-        let (head, length) = loop {
-            match self.stream.read(&mut self.buffer[held..]).await? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                read => held += read,
-            }
-            if let Some(judged) = judge(&self.buffer[..held])? {
-                break judged;
-            }
-        };
+        // An answer's head is small and comes whole: all proxies here send it with what they have of the body.
+        let (mut held, head, length) = self.read(|bytes| Ok((bytes.len(), judge(bytes)?))).await.and_then(whole)?;
         while held < head + length {
-            match self.stream.read(&mut self.buffer).await? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                read => held += read,
-            }
+            held += self.read(|bytes| Ok(bytes.len())).await?;
         }
         if held == head + expected { Ok(()) } else { Err(io::Error::other(format!("an answer of {held} bytes"))) }
     }
+
+    async fn read<T>(&mut self, mut look: impl FnMut(&[u8]) -> io::Result<T>) -> io::Result<T> {
+        poll_fn(|cx| {
+            let scratch = &mut *self.scratch.borrow_mut();
+            let mut buffer = ReadBuf::new(scratch);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+            let read = buffer.filled();
+            Poll::Ready(if read.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { look(read) })
+        })
+        .await
+    }
+}
+
+fn whole((held, judged): (usize, Option<(usize, usize)>)) -> io::Result<(usize, usize, usize)> {
+    judged.map(|(head, length)| (held, head, length)).ok_or_else(|| io::Error::other("half a head"))
 }
 
 /// The lengths of head and body of an answer with a 200; none if its head is not whole.

@@ -10,12 +10,10 @@
 //! `cargo bench -p chaos-tests --bench peers -- --help`
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use args::Args;
 use chaos_tests::proxies::origin::local_runtime;
-use chaos_tests::proxies::{Proxy, pin};
+use chaos_tests::proxies::{build, pin, target_directory};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 mod args;
@@ -53,30 +51,6 @@ fn main() -> Result<()> {
     if args.idle {
         let outcome = runtime.block_on(memory::run(&target, &present, descriptors))?;
         report::memory(&outcome)?;
-    }
-    Ok(())
-}
-
-/// This program is `target/release/deps/peers-...`.
-fn target_directory() -> Result<PathBuf> {
-    let program = std::env::current_exe()?;
-    Ok(program.ancestors().nth(3).map(Path::to_path_buf).ok_or("not where cargo puts programs")?)
-}
-
-/// The two programs of this project, as a user would have them.
-fn build(proxies: &[Proxy]) -> Result<()> {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--release", "--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml")]);
-    let ours = proxies.contains(&Proxy::Outrigger) && std::env::var_os("OUTRIGGER_BIN").is_none();
-    let floor = proxies.contains(&Proxy::Floor) && std::env::var_os("FLOOR_BIN").is_none();
-    if ours {
-        cargo.args(["-p", "outrigger", "--bin", "outrigger"]);
-    }
-    if floor {
-        cargo.args(["-p", "chaos-tests", "--example", "floor"]);
-    }
-    if (ours || floor) && !cargo.status()?.success() {
-        return Err("the release build failed".into());
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use chaos_tests::proxies::origin::Origin;
 use chaos_tests::proxies::{Memory, Proxy};
 
-use crate::load::{Connection, get};
+use crate::load::{Connection, get, scratch};
 use crate::{Result, report, rounds};
 
 /// How many connections, when memory is looked at.
@@ -23,6 +23,7 @@ pub struct Outcome {
 
 pub async fn run(target: &Path, present: &[Proxy], descriptors: u64) -> Result<Vec<Outcome>> {
     let origin = Origin::listen(3).await?;
+    let scratch = scratch();
     let directory = tempfile::tempdir()?;
     let mut outcomes = Vec::new();
     for proxy in present {
@@ -35,9 +36,9 @@ pub async fn run(target: &Path, present: &[Proxy], descriptors: u64) -> Result<V
                 break;
             }
             while idle.len() < step {
-                let mut connection = Connection::open(running.h1).await?;
+                let mut connection = Connection::open(running.h1, &scratch).await?;
                 connection.exchange(&get("/1k", ""), 1024).await?;
-                idle.push(connection.into_stream());
+                idle.push(connection);
             }
             *memory = Some(running.process.memory()?);
         }

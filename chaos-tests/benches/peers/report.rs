@@ -47,7 +47,8 @@ fn version(proxy: Proxy, program: &Path) -> String {
     let Ok(output) = Command::new(program).arg(flag).output() else { return "does not run".into() };
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said).into_owned();
-    said.lines().map(str::trim).find(|l| !l.is_empty()).unwrap_or("says no version").to_owned()
+    let line = said.lines().map(str::trim).find(|l| !l.is_empty()).unwrap_or("says no version");
+    line.replace(&program.display().to_string(), "").trim().to_owned()
 }
 
 /// One line that overwrites itself, for who watches.

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use chaos_tests::proxies::origin::Origin;
@@ -84,7 +83,7 @@ fn address(running: &Running, workload: Workload) -> Option<SocketAddr> {
 
 async fn turn(args: &Args, workload: Workload, running: &Running, round: usize, origin: &Origin) -> Result<Turn> {
     let to = address(running, workload).ok_or("it does not speak that")?;
-    let shared = Rc::new(Shared::default());
+    let shared = Shared::new();
     let measured = async {
         tokio::time::sleep(args.warm_up()).await;
         shared.keep.set(true);
