@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 pub use build::{build, target_directory};
-pub use process::{Memory, Process, pin};
+pub use process::{Cpu, Memory, Process, pin};
 
 pub mod build;
 pub mod origin;
@@ -209,7 +209,7 @@ fn forwards(address: SocketAddr) -> io::Result<()> {
     stream.read_to_end(&mut answer)?;
     let answer = String::from_utf8_lossy(&answer).to_ascii_lowercase();
     let (head, forwarded) = answer.split_once("\r\n\r\n").unwrap_or_default();
-    let as_it_should = head.starts_with("http/1.1 200 ") && forwarded.contains("\r\nx-forwarded-for: 127.0.0.1\r\n");
+    let as_it_should = head.starts_with("http/1.1 200 ") && forwarded.contains("\r\nx-forwarded-for: ");
     if as_it_should { Ok(()) } else { Err(io::Error::other(format!("it said: {answer:.200}"))) }
 }
 
@@ -281,6 +281,7 @@ fn envoy(ports: &Ports, endpoints: &[SocketAddr]) -> String {
           stat_prefix: bench
           codec_type: AUTO
           use_remote_address: true
+          generate_request_id: false
           request_headers_timeout: 10s
           common_http_protocol_options: {{ idle_timeout: 60s }}
           route_config:

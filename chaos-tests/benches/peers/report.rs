@@ -75,16 +75,23 @@ pub fn rounds(outcomes: &[Outcome]) -> Result<()> {
 
 fn costs(out: &mut impl Write, outcome: &Outcome) -> Result<()> {
     let timed = outcome.workload == Workload::Rate;
+    if !outcome.quiet {
+        writeln!(out, "EVERY ROUND WAS DISTURBED by other programs on these cores: not to be quoted\n")?;
+    } else if outcome.thrown > 0 {
+        let kept = outcome.turns.iter().filter(|t| t.proxy == outcome.turns[0].proxy).count();
+        writeln!(out, "{kept} rounds; {} more were disturbed by other programs and thrown out\n", outcome.thrown)?;
+    }
     let (columns, rule) = if timed { (" p50 µs | p99 µs |", "---|---|") } else { ("", "") };
-    writeln!(out, "| | CPU µs per request | requests/s | core busy | dialled per 1,000 |{columns}")?;
-    writeln!(out, "|---|---|---|---|---|{rule}")?;
+    writeln!(out, "| | CPU µs per request | requests/s | core busy | core waited for | dialled per 1,000 |{columns}")?;
+    writeln!(out, "|---|---|---|---|---|---|{rule}")?;
     for proxy in takers(outcome) {
         let turns = || outcome.turns.iter().filter(|t| t.proxy == proxy);
         let spread = |of: fn(&Turn) -> f64| Spread::of(turns().map(of));
         let Some((cpu, rate)) = spread(|t| t.cpu).zip(spread(|t| t.rate)) else { continue };
         let busy = spread(|t| t.busy * 100.0).map_or(0.0, |s| s.median);
         let dialled = spread(|t| t.dialled).map_or(0.0, |s| s.median);
-        write!(out, "| {proxy} | {} | {:.0} | {busy:.0} % | {dialled:.1} |", cpu.show(1), rate.median)?;
+        let waited = spread(|t| t.waited * 100.0).map_or(0.0, |s| s.median);
+        write!(out, "| {proxy} | {} | {:.0} | {busy:.0} % | {waited:.1} % | {dialled:.1} |", cpu.show(1), rate.median)?;
         if timed {
             let latency = |of: fn((f64, f64)) -> f64| Spread::of(turns().filter_map(|t| t.latency).map(of));
             let Some((half, most)) = latency(|l| l.0).zip(latency(|l| l.1)) else { continue };

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use chaos_tests::proxies::origin::Origin;
-use chaos_tests::proxies::{Proxy, Running};
+use chaos_tests::proxies::{Cpu, Proxy, Running};
 
 use crate::args::Args;
 use crate::load::{self, Shared};
@@ -24,6 +24,8 @@ pub struct Turn {
     pub rate: f64,
     /// Which share of its core the proxy used.
     pub busy: f64,
+    /// Which share of the time the proxy or the load was ready to run and another program had its core.
+    pub waited: f64,
     /// Connections that the origin accepted, per 1,000 requests.
     pub dialled: f64,
     /// Microseconds; only where requests were due at fixed times.
@@ -34,8 +36,17 @@ pub struct Turn {
 #[derive(Debug)]
 pub struct Outcome {
     pub workload: Workload,
+    /// Of the rounds that nothing disturbed; of all, if there are none of these.
     pub turns: Vec<Turn>,
+    /// Rounds that were disturbed.
+    pub thrown: usize,
+    /// Whether any was not.
+    pub quiet: bool,
 }
+
+/// The share of a turn that the proxy or the load may spend waiting for its core. More, and some other program
+/// runs there: it takes caches and time, and the round says nothing.
+const DISTURBED: f64 = 0.05;
 
 pub async fn run(
     args: &Args,
@@ -52,21 +63,38 @@ pub async fn run(
     }
     let mut outcomes = Vec::new();
     for workload in workloads {
-        let mut turns = Vec::new();
-        let mut takers = fleet.iter().filter(|r| address(r, *workload).is_some()).collect::<Vec<_>>();
-        let rounds = args.rounds(*workload);
-        for round in 0..rounds {
-            report::progress(&format!("{} round {} of {rounds}", workload.name(), round + 1))?;
-            for running in &takers {
-                let turn = turn(args, *workload, running, round, &origin).await;
-                turns.push(turn.map_err(|e| format!("{} under {}: {e}", running.proxy, workload.name()))?);
-            }
-            takers.rotate_left(1);
-        }
-        outcomes.push(Outcome { workload: *workload, turns });
+        let takers = fleet.iter().filter(|r| address(r, *workload).is_some()).collect::<Vec<_>>();
+        outcomes.push(take_turns(args, *workload, takers, &origin).await?);
     }
     report::progress("")?;
     Ok(outcomes)
+}
+
+async fn take_turns(args: &Args, workload: Workload, mut takers: Vec<&Running>, origin: &Origin) -> Result<Outcome> {
+    let rounds = args.rounds(workload);
+    let (mut clean, mut disturbed) = (Vec::new(), Vec::new());
+    // Half as many again, for those that something else spoilt.
+    for round in 0..rounds + rounds.div_ceil(2) {
+        report::progress(&format!("{} round {} of {rounds}", workload.name(), round + 1))?;
+        let mut turns = Vec::new();
+        for running in &takers {
+            let turn = turn(args, workload, running, round, origin).await;
+            turns.push(turn.map_err(|e| format!("{} under {}: {e}", running.proxy, workload.name()))?);
+        }
+        takers.rotate_left(1);
+        let spoilt = turns.iter().any(|t| t.waited > DISTURBED);
+        if spoilt {
+            disturbed.push(turns)
+        } else {
+            clean.push(turns)
+        }
+        if clean.len() == rounds {
+            break;
+        }
+    }
+    let (thrown, quiet) = (disturbed.len(), !clean.is_empty());
+    let turns = if quiet { clean } else { disturbed }.concat();
+    Ok(Outcome { workload, turns, thrown, quiet })
 }
 
 /// Starting waits for answers, and the origin that gives them is on this thread.
@@ -87,19 +115,31 @@ async fn turn(args: &Args, workload: Workload, running: &Running, round: usize, 
     let measured = async {
         tokio::time::sleep(args.warm_up()).await;
         shared.keep.set(true);
-        let before = (Instant::now(), running.process.cpu()?, shared.answered.get(), origin.connections());
+        let read = || {
+            let (proxy, load) = (running.process.cpu()?, Cpu::of_this_thread()?);
+            std::io::Result::Ok((Instant::now(), proxy, load, shared.answered.get(), origin.connections()))
+        };
+        let before = read()?;
         tokio::time::sleep(args.turn(workload)).await;
-        let after = (Instant::now(), running.process.cpu()?, shared.answered.get(), origin.connections());
+        let after = read()?;
         shared.keep.set(false);
         shared.end();
-        let answered = (after.2 - before.2) as f64;
-        let (wall, cpu) = ((after.0 - before.0).as_secs_f64(), (after.1 - before.1).as_secs_f64());
+        let answered = (after.3 - before.3) as f64;
         if answered == 0.0 {
             return Err(std::io::Error::other("no request was answered"));
         }
-        let dialled = (after.3 - before.3) as f64 / answered * 1e3;
-        let (rate, busy, cpu) = (answered / wall, cpu / wall, cpu / answered * 1e6);
-        Ok(Turn { proxy: running.proxy, round, cpu, rate, busy, dialled, latency: None })
+        let wall = (after.0 - before.0).as_secs_f64();
+        let (proxy, load) = (after.1.since(before.1), after.2.since(before.2));
+        Ok(Turn {
+            proxy: running.proxy,
+            round,
+            cpu: proxy.used.as_secs_f64() / answered * 1e6,
+            rate: answered / wall,
+            busy: proxy.used.as_secs_f64() / wall,
+            waited: proxy.waited.max(load.waited).as_secs_f64() / wall,
+            dialled: (after.4 - before.4) as f64 / answered * 1e3,
+            latency: None,
+        })
     };
     let load = async {
         match workload {

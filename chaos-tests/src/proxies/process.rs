@@ -1,6 +1,7 @@
 //! A process that is measured from outside, and that ends with its owner.
 
 use std::io;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,40 @@ pub struct Memory {
     pub resident: u64,
     /// The most there ever was.
     pub peak: u64,
+}
+
+/// CPU time, to the nanosecond.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Cpu {
+    /// Running, in user and in kernel mode.
+    pub used: Duration,
+    /// Ready to run, while something else had the core.
+    pub waited: Duration,
+}
+
+impl Cpu {
+    /// That of the calling thread.
+    ///
+    /// # Errors
+    /// The kernel keeps no such statistics.
+    pub fn of_this_thread() -> io::Result<Self> {
+        Self::read(Path::new("/proc/thread-self/schedstat"))
+    }
+
+    /// What has come on since `earlier`.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        let (used, waited) = (self.used.saturating_sub(earlier.used), self.waited.saturating_sub(earlier.waited));
+        Self { used, waited }
+    }
+
+    fn read(file: &Path) -> io::Result<Self> {
+        let text = std::fs::read_to_string(file)?;
+        let mut numbers = text.split_whitespace().map(|n| n.parse().map(Duration::from_nanos).ok());
+        let both = numbers.next().flatten().zip(numbers.next().flatten());
+        let (used, waited) = both.ok_or_else(|| io::Error::other(format!("schedstat: {text}")))?;
+        Ok(Self { used, waited })
+    }
 }
 
 impl Process {
@@ -55,18 +90,17 @@ impl Process {
         self.child.try_wait()
     }
 
-    /// CPU time, user and system, of all threads that are alive, in nanoseconds' precision.
+    /// What its threads that are alive took of their cores so far.
     ///
     /// # Errors
     /// The process is gone, or the kernel keeps no such statistics.
-    pub fn cpu(&self) -> io::Result<Duration> {
-        let mut nanos = 0;
+    pub fn cpu(&self) -> io::Result<Cpu> {
+        let mut all = Cpu::default();
         for thread in std::fs::read_dir(format!("/proc/{}/task", self.id()))? {
-            let text = std::fs::read_to_string(thread?.path().join("schedstat"))?;
-            let spent = text.split(' ').next().and_then(|n| n.parse::<u64>().ok());
-            nanos += spent.ok_or_else(|| io::Error::other(format!("schedstat: {text}")))?;
+            let one = Cpu::read(&thread?.path().join("schedstat"))?;
+            all = Cpu { used: all.used + one.used, waited: all.waited + one.waited };
         }
-        Ok(Duration::from_nanos(nanos))
+        Ok(all)
     }
 
     /// What it holds in memory.
