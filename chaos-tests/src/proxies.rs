@@ -34,6 +34,23 @@ pub enum Proxy {
     Floor,
 }
 
+/// How a proxy is to be started.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    /// Cargo's, where our own programs are.
+    pub target: PathBuf,
+    /// For configurations and logs; made if it is not there.
+    pub directory: PathBuf,
+    /// What it forwards to.
+    pub endpoints: Vec<SocketAddr>,
+    /// The one core that it may use; none for any.
+    pub core: Option<usize>,
+    /// Whether its listener waits for a connection's first bytes before it accepts; the floor cannot.
+    pub defer_accept: bool,
+    /// How long its first answer may take.
+    pub patience: Duration,
+}
+
 /// A proxy that answers.
 #[derive(Debug)]
 pub struct Running {
@@ -85,68 +102,53 @@ impl Proxy {
         places.into_iter().find(|p| p.is_file())
     }
 
-    /// Writes the proxy's configuration into `directory`, and gives the arguments to start it with.
-    ///
-    /// # Errors
-    /// The directory cannot be written to.
-    pub fn configure(self, directory: &Path, ports: &Ports, endpoints: &[SocketAddr]) -> io::Result<Vec<String>> {
+    /// Writes its configuration, and gives the arguments to start it with.
+    fn configure(self, setting: &Setting, ports: &Ports) -> io::Result<Vec<String>> {
         // Envoy goes by the ending.
-        let file = directory.join(format!("{self}.yaml"));
+        let file = setting.directory.join(format!("{self}.yaml"));
         let path = file.display().to_string();
         let (text, arguments) = match self {
-            Self::Outrigger => (outrigger(ports, endpoints), vec!["run".into(), "--config".into(), path]),
-            Self::Haproxy => (haproxy(ports, endpoints), vec!["-db".into(), "-f".into(), path]),
-            Self::Nginx => (
-                nginx(directory, ports, endpoints),
-                vec!["-p".into(), directory.display().to_string(), "-e".into(), "stderr".into(), "-c".into(), path],
-            ),
+            Self::Outrigger => (outrigger(setting, ports), vec!["run".into(), "--config".into(), path]),
+            Self::Haproxy => (haproxy(setting, ports), vec!["-db".into(), "-f".into(), path]),
+            Self::Nginx => {
+                let prefix = setting.directory.display().to_string();
+                let arguments = ["-p", &prefix, "-e", "stderr", "-c", &path].map(Into::into);
+                (nginx(setting, ports), arguments.to_vec())
+            }
             Self::Envoy => {
                 let arguments = "--concurrency 1 --disable-hot-restart --log-level error --config-path";
-                (envoy(ports, endpoints), arguments.split(' ').map(Into::into).chain([path]).collect())
+                (envoy(setting, ports), arguments.split(' ').map(Into::into).chain([path]).collect())
             }
-            Self::Floor => (String::new(), [ports.h1].iter().chain(endpoints).map(ToString::to_string).collect()),
+            Self::Floor => {
+                (String::new(), [ports.h1].iter().chain(&setting.endpoints).map(ToString::to_string).collect())
+            }
         };
         std::fs::write(file, text)?;
         Ok(arguments)
     }
 
-    /// Starts it in front of `endpoints`, its files in `directory`, on `core`; returns when a request goes through as it should.
+    /// Starts it as `setting` says; returns when a request goes through as it should.
     ///
     /// # Errors
-    /// There is no such program, it ended, or no request went through within `patience`: with the end of what
-    /// it wrote.
-    pub fn start(
-        self,
-        target: &Path,
-        directory: &Path,
-        endpoints: &[SocketAddr],
-        core: Option<usize>,
-        patience: Duration,
-    ) -> io::Result<Running> {
-        let program = self.program(target).ok_or_else(|| io::Error::other("not installed"))?;
-        self.start_under(Command::new(program), directory, endpoints, core, patience)
+    /// There is no such program, it ended, or no request went through in time: with the end of what it wrote.
+    pub fn start(self, setting: &Setting) -> io::Result<Running> {
+        let program = self.program(&setting.target).ok_or_else(|| io::Error::other("not installed"))?;
+        self.start_under(Command::new(program), setting)
     }
 
     /// As [`Proxy::start`], by a command that ends in the program: under a tool that watches it.
     ///
     /// # Errors
     /// As [`Proxy::start`].
-    pub fn start_under(
-        self,
-        mut command: Command,
-        directory: &Path,
-        endpoints: &[SocketAddr],
-        core: Option<usize>,
-        patience: Duration,
-    ) -> io::Result<Running> {
-        std::fs::create_dir_all(directory)?;
+    pub fn start_under(self, mut command: Command, setting: &Setting) -> io::Result<Running> {
+        std::fs::create_dir_all(&setting.directory)?;
         let ports = Ports::free()?;
-        let log = directory.join(format!("{self}.log"));
+        let log = setting.directory.join(format!("{self}.log"));
         let output = std::fs::File::create(&log)?;
-        command.args(self.configure(directory, &ports, endpoints)?).stdin(Stdio::null());
+        command.args(self.configure(setting, &ports)?).stdin(Stdio::null());
         command.stdout(output.try_clone()?).stderr(output);
-        let mut process = Process::start(command, core)?;
-        let until = Instant::now() + patience;
+        let until = Instant::now() + setting.patience;
+        let mut process = Process::start(command, setting.core)?;
         loop {
             let trouble = match (process.ended()?, forwards(ports.h1)) {
                 (Some(status), _) => format!("ended: {status}"),
@@ -177,22 +179,15 @@ impl fmt::Display for Proxy {
 }
 
 /// Addresses on loopback that were free a moment ago.
-#[derive(Debug, Clone, Copy)]
-pub struct Ports {
-    /// For HTTP/1.1.
-    pub h1: SocketAddr,
+struct Ports {
+    h1: SocketAddr,
     /// For HTTP/2, where the proxy cannot tell the two apart.
-    pub h2: SocketAddr,
-    /// For the proxy's own matters.
-    pub admin: SocketAddr,
+    h2: SocketAddr,
+    admin: SocketAddr,
 }
 
 impl Ports {
-    /// Three of them.
-    ///
-    /// # Errors
-    /// There are none.
-    pub fn free() -> io::Result<Self> {
+    fn free() -> io::Result<Self> {
         // Held together, so that they differ.
         let held = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0"));
         let [h1, h2, admin] = held.map(|l| l?.local_addr());
@@ -213,23 +208,24 @@ fn forwards(address: SocketAddr) -> io::Result<()> {
     if as_it_should { Ok(()) } else { Err(io::Error::other(format!("it said: {answer:.200}"))) }
 }
 
-fn outrigger(ports: &Ports, endpoints: &[SocketAddr]) -> String {
-    let instances = endpoints.iter().map(|e| format!("\"{e}\"")).collect::<Vec<_>>().join(", ");
+fn outrigger(setting: &Setting, ports: &Ports) -> String {
+    let instances = setting.endpoints.iter().map(|e| format!("\"{e}\"")).collect::<Vec<_>>().join(", ");
     format!(
         "workers: 1\n\
-         listeners: [{{ address: \"{}\" }}]\n\
+         listeners: [{{ address: \"{}\", defer_accept: {} }}]\n\
          services: {{ origin: {{ instances: [{instances}] }} }}\n\
          routes: [{{ service: origin }}]\n\
          http: {{ max_connections: 12000 }}\n\
          shutdown: {{ lame_duck: 0s }}\n\
          admin: {{ address: \"{}\" }}\n",
-        ports.h1, ports.admin
+        ports.h1, setting.defer_accept, ports.admin
     )
 }
 
-fn haproxy(ports: &Ports, endpoints: &[SocketAddr]) -> String {
+fn haproxy(setting: &Setting, ports: &Ports) -> String {
+    let defer = if setting.defer_accept { "defer-accept" } else { "" };
     let mut servers = String::new();
-    for (i, endpoint) in endpoints.iter().enumerate() {
+    for (i, endpoint) in setting.endpoints.iter().enumerate() {
         let _ = writeln!(servers, "  server s{i} {endpoint} pool-purge-delay 60s");
     }
     format!(
@@ -237,15 +233,16 @@ fn haproxy(ports: &Ports, endpoints: &[SocketAddr]) -> String {
          defaults\n  mode http\n  option forwardfor\n  http-reuse always\n  retries 1\n\
          \x20 timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n\
          \x20 timeout http-request 10s\n  timeout http-keep-alive 60s\n\
-         frontend f\n  bind {}\n  default_backend b\n\
+         frontend f\n  bind {} {defer}\n  default_backend b\n\
          backend b\n  balance roundrobin\n{servers}",
         ports.h1
     )
 }
 
-fn nginx(directory: &Path, ports: &Ports, endpoints: &[SocketAddr]) -> String {
-    let servers = endpoints.iter().fold(String::new(), |s, e| s + "server " + &e.to_string() + ";\n");
-    let directory = directory.display();
+fn nginx(setting: &Setting, ports: &Ports) -> String {
+    let servers = setting.endpoints.iter().fold(String::new(), |s, e| s + "server " + &e.to_string() + ";\n");
+    let directory = setting.directory.display();
+    let defer = if setting.defer_accept { " deferred" } else { "" };
     let mut temporary = String::new();
     for kind in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
         let _ = writeln!(temporary, "{kind}_temp_path {directory}/{kind};");
@@ -256,7 +253,7 @@ fn nginx(directory: &Path, ports: &Ports, endpoints: &[SocketAddr]) -> String {
          http {{\n access_log off;\n {temporary}\n keepalive_timeout 75s; keepalive_requests 1000000000;\n\
          client_body_buffer_size 64k;\n\
          upstream origin {{ {servers} keepalive 1024; keepalive_requests 1000000000; keepalive_timeout 60s; }}\n\
-         server {{ listen {}; listen {} http2;\n\
+         server {{ listen {}{defer}; listen {} http2{defer};\n\
          location / {{ proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection \"\";\n\
          proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n\
          proxy_buffer_size 16k; proxy_buffers 8 16k; proxy_max_temp_file_size 0; }} }} }}\n",
@@ -264,15 +261,19 @@ fn nginx(directory: &Path, ports: &Ports, endpoints: &[SocketAddr]) -> String {
     )
 }
 
-fn envoy(ports: &Ports, endpoints: &[SocketAddr]) -> String {
+fn envoy(setting: &Setting, ports: &Ports) -> String {
     let address =
         |a: SocketAddr| format!("{{ socket_address: {{ address: \"{}\", port_value: {} }} }}", a.ip(), a.port());
-    let members = endpoints.iter().map(|e| format!("{{ endpoint: {{ address: {} }} }}", address(*e)));
+    // TCP_DEFER_ACCEPT of TCP, by their numbers.
+    let defer = "{ level: 6, name: 9, int_value: 1, state: STATE_LISTENING }";
+    let defer = if setting.defer_accept { defer } else { "" };
+    let members = setting.endpoints.iter().map(|e| format!("{{ endpoint: {{ address: {} }} }}", address(*e)));
     let members = members.collect::<Vec<_>>().join(", ");
     format!(
         r#"static_resources:
   listeners:
   - address: {}
+    socket_options: [{defer}]
     filter_chains:
     - filters:
       - name: envoy.filters.network.http_connection_manager

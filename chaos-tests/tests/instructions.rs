@@ -15,12 +15,11 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use chaos_tests::proxies::origin::Origin;
-use chaos_tests::proxies::{Proxy, build, target_directory};
+use chaos_tests::proxies::{Proxy, Setting, build, target_directory};
 
 /// Everything takes some 50 times as long under callgrind.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -64,18 +63,25 @@ fn instructions_per_get(proxy: Proxy) -> f64 {
     const FEW: u32 = 1_000;
     const MANY: u32 = 5_000;
     let directory = tempfile::tempdir().unwrap();
-    let endpoints = Origin::in_background(3).unwrap();
-    let [few, many] = [FEW, MANY].map(|count| instructions(proxy, directory.path(), &endpoints, count));
+    let setting = Setting {
+        target: target_directory().unwrap(),
+        directory: directory.path().to_owned(),
+        endpoints: Origin::in_background(3).unwrap(),
+        core: None,
+        defer_accept: false,
+        patience: PATIENCE,
+    };
+    let [few, many] = [FEW, MANY].map(|count| instructions(proxy, &setting, count));
     many.checked_sub(few).expect("more requests take more") as f64 / f64::from(MANY - FEW)
 }
 
 /// Of a whole life of the proxy, with so many GETs in it.
-fn instructions(proxy: Proxy, directory: &Path, endpoints: &[SocketAddr], gets: u32) -> u64 {
-    let counted = directory.join(format!("{proxy}.{gets}.callgrind"));
+fn instructions(proxy: Proxy, setting: &Setting, gets: u32) -> u64 {
+    let counted = setting.directory.join(format!("{proxy}.{gets}.callgrind"));
     let mut valgrind = Command::new("valgrind");
     valgrind.arg("--tool=callgrind").arg(format!("--callgrind-out-file={}", counted.display()));
-    valgrind.arg(proxy.program(&target_directory().unwrap()).expect("it is built or installed"));
-    let running = proxy.start_under(valgrind, directory, endpoints, None, PATIENCE).unwrap();
+    valgrind.arg(proxy.program(&setting.target).expect("it is built or installed"));
+    let running = proxy.start_under(valgrind, setting).unwrap();
     ask(running.h1, gets);
     running.process.terminate(PATIENCE).unwrap();
     let profile = std::fs::read_to_string(counted).unwrap();

@@ -14,6 +14,7 @@ cargo bench -p chaos-tests --bench peers -- [OPTIONS]
   --only LIST    of get1k,get64k,post16k,newconn,h2c,eps1000,rate,idle (default: all)
   --peers LIST   of outrigger,haproxy,nginx,envoy,floor (default: all; what is not installed is left out)
   --rounds N     rounds of each workload (default: 11; 3 for rate)
+  --defer-accept TCP_DEFER_ACCEPT on all listeners, the floor's excepted
   --quick        3 rounds of half the length: to see that it works, not to compare
 
 chaos-tests/bench-peers.sh installs the peers. OUTRIGGER_BIN, HAPROXY_BIN, NGINX_BIN, ENVOY_BIN and FLOOR_BIN
@@ -27,6 +28,7 @@ pub struct Args {
     pub proxies: Vec<Proxy>,
     rounds: Option<usize>,
     pub quick: bool,
+    pub defer_accept: bool,
 }
 
 impl Args {
@@ -38,6 +40,7 @@ impl Args {
             proxies: Proxy::ALL.to_vec(),
             rounds: None,
             quick: false,
+            defer_accept: false,
         };
         let mut args = args.peekable();
         let mut from_cargo_bench = false;
@@ -46,6 +49,7 @@ impl Args {
             match arg.as_str() {
                 "--bench" => from_cargo_bench = true,
                 "--quick" => parsed.quick = true,
+                "--defer-accept" => parsed.defer_accept = true,
                 "--rounds" => {
                     let rounds = value()?.parse().ok().filter(|n| *n > 0);
                     parsed.rounds = Some(rounds.ok_or("--rounds wants a number from 1 up")?);

@@ -49,7 +49,7 @@ fn main() -> Result<()> {
         report::rounds(&outcome)?;
     }
     if args.idle {
-        let outcome = runtime.block_on(memory::run(&target, &present, descriptors))?;
+        let outcome = runtime.block_on(memory::run(&args, &target, &present, descriptors))?;
         report::memory(&outcome)?;
     }
     Ok(())

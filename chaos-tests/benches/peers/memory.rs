@@ -8,6 +8,7 @@ use std::path::Path;
 use chaos_tests::proxies::origin::Origin;
 use chaos_tests::proxies::{Memory, Proxy};
 
+use crate::args::Args;
 use crate::load::{Connection, get, scratch};
 use crate::{Result, report, rounds};
 
@@ -21,14 +22,15 @@ pub struct Outcome {
     pub memory: [Option<Memory>; STEPS.len()],
 }
 
-pub async fn run(target: &Path, present: &[Proxy], descriptors: u64) -> Result<Vec<Outcome>> {
+pub async fn run(args: &Args, target: &Path, present: &[Proxy], descriptors: u64) -> Result<Vec<Outcome>> {
     let origin = Origin::listen(3).await?;
     let scratch = scratch();
     let directory = tempfile::tempdir()?;
+    let setting = rounds::setting(args, target, directory.path(), origin.addresses());
     let mut outcomes = Vec::new();
     for proxy in present {
         report::progress(&format!("idle connections: {proxy}"))?;
-        let running = rounds::start(*proxy, target, directory.path(), origin.addresses()).await?;
+        let running = rounds::start(*proxy, &setting).await?;
         let mut idle = Vec::new();
         let mut outcome = Outcome { proxy: *proxy, memory: [None; STEPS.len()] };
         for (step, memory) in STEPS.into_iter().zip(&mut outcome.memory) {

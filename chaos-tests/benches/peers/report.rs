@@ -32,6 +32,9 @@ pub fn opening(args: &Args, target: &Path) -> Result<Vec<Proxy>> {
             None => writeln!(out, "{proxy}: NOT INSTALLED, left out; see chaos-tests/bench-peers.sh")?,
         }
     }
+    if args.defer_accept {
+        writeln!(out, "TCP_DEFER_ACCEPT is on, but not at the floor")?;
+    }
     if args.quick {
         writeln!(out, "quick: enough to see that it works, too little to compare by")?;
     }

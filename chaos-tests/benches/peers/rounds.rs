@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use chaos_tests::proxies::origin::Origin;
-use chaos_tests::proxies::{Cpu, Proxy, Running};
+use chaos_tests::proxies::{Cpu, Proxy, Running, Setting};
 
 use crate::args::Args;
 use crate::load::{self, Shared};
@@ -57,9 +57,10 @@ pub async fn run(
 ) -> Result<Vec<Outcome>> {
     let origin = Origin::listen(endpoints).await?;
     let directory = tempfile::tempdir()?;
+    let setting = setting(args, target, directory.path(), origin.addresses());
     let mut fleet = Vec::new();
     for proxy in present {
-        fleet.push(start(*proxy, target, directory.path(), origin.addresses()).await?);
+        fleet.push(start(*proxy, &setting).await?);
     }
     let mut outcomes = Vec::new();
     for workload in workloads {
@@ -97,12 +98,23 @@ async fn take_turns(args: &Args, workload: Workload, mut takers: Vec<&Running>, 
     Ok(Outcome { workload, turns, thrown, quiet })
 }
 
+/// How the proxies of a run are started.
+pub fn setting(args: &Args, target: &Path, directory: &Path, endpoints: &[SocketAddr]) -> Setting {
+    Setting {
+        target: target.to_owned(),
+        directory: directory.to_owned(),
+        endpoints: endpoints.to_owned(),
+        core: Some(PROXIES),
+        defer_accept: args.defer_accept,
+        patience: Duration::from_secs(10),
+    }
+}
+
 /// Starting waits for answers, and the origin that gives them is on this thread.
-pub async fn start(proxy: Proxy, target: &Path, directory: &Path, endpoints: &[SocketAddr]) -> Result<Running> {
-    let (target, directory, endpoints) = (target.to_owned(), directory.to_owned(), endpoints.to_owned());
-    let patience = Duration::from_secs(10);
-    let starting = move || proxy.start(&target, &directory, &endpoints, Some(PROXIES), patience);
-    Ok(tokio::task::spawn_blocking(starting).await?.map_err(|e| format!("{proxy} does not start: {e}"))?)
+pub async fn start(proxy: Proxy, setting: &Setting) -> Result<Running> {
+    let setting = setting.clone();
+    let starting = tokio::task::spawn_blocking(move || proxy.start(&setting)).await?;
+    Ok(starting.map_err(|e| format!("{proxy} does not start: {e}"))?)
 }
 
 fn address(running: &Running, workload: Workload) -> Option<SocketAddr> {
