@@ -10,11 +10,13 @@
 //! `cargo bench -p chaos-tests --bench peers -- --help`
 
 use std::io::Write as _;
+use std::path::Path;
 
 use args::Args;
 use chaos_tests::proxies::origin::local_runtime;
-use chaos_tests::proxies::{build, pin, target_directory};
+use chaos_tests::proxies::{Proxy, build, pin, target_directory};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
 
 mod args;
 mod load;
@@ -43,13 +45,24 @@ fn main() -> Result<()> {
     pin(LOAD)?;
     let descriptors = allow_descriptors()?;
     let present = report::opening(&args, &target)?;
-    let runtime = local_runtime()?;
+    local_runtime()?.block_on(async {
+        let mut terminated = signal(SignalKind::terminate())?;
+        // An end from outside has to go through here, or the proxies would outlive it.
+        tokio::select! {
+            run = run(&args, &target, &present, descriptors) => run,
+            _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
+            _ = terminated.recv() => Err("terminated".into()),
+        }
+    })
+}
+
+async fn run(args: &Args, target: &Path, present: &[Proxy], descriptors: u64) -> Result<()> {
     for (endpoints, workloads) in args.phases() {
-        let outcome = runtime.block_on(rounds::run(&args, &target, &present, endpoints, &workloads))?;
+        let outcome = rounds::run(args, target, present, endpoints, &workloads).await?;
         report::rounds(&outcome)?;
     }
     if args.idle {
-        let outcome = runtime.block_on(memory::run(&args, &target, &present, descriptors))?;
+        let outcome = memory::run(args, target, present, descriptors).await?;
         report::memory(&outcome)?;
     }
     Ok(())
