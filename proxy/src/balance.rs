@@ -1,9 +1,32 @@
 //! Which endpoint takes the next request.
+//!
+//! A pool asks for two things that pull against each other. The operator's **weights** say how much each endpoint
+//! is meant to carry, and have to hold exactly as long as nothing is wrong. The **load** that a worker sees says
+//! what each can carry at this moment, and has to win as soon as something *is* wrong. Both balancers here take
+//! the weights from a sequence that spreads its choices evenly instead of drawing them at random, so that a
+//! weight is kept within a few requests and not within a few times the square root of their number.
+//! [`p2c`] then lets a clear difference in load overrule the choice; [`round_robin`] never does.
+//!
+//! A balancer belongs to one worker and one pool, is built when the pool changes, and costs the same whether the
+//! pool has ten endpoints or ten thousand. Everything here is synchronous and pure: no clock, no I/O, and all
+//! chance comes from a seed.
+
+pub mod ewma;
+pub mod p2c;
+pub mod round_robin;
+mod shares;
+
+use crate::config::settings::Balance;
+
+pub use ewma::PeakEwma;
+pub use p2c::P2c;
+pub use round_robin::RoundRobin;
 
 /// What a balancer may know of a pool: the worker's own view, indexed as the balancer was built.
 pub trait Candidates {
     /// How loaded the candidate is: its peak-EWMA latency times what it has in flight, a penalty for failures
-    /// included. Only the order and the ratio of two loads mean anything. Finite and above zero.
+    /// included ([`PeakEwma::load`]). Only the order and the ratio of two loads mean anything. Finite and above
+    /// zero.
     fn load(&self, index: usize) -> f64;
 
     /// False for one that must not be picked: already tried, ejected, at its limit.
@@ -15,3 +38,17 @@ pub trait LoadBalancer {
     /// The candidate's index, or none when no candidate is usable.
     fn pick(&self, candidates: &dyn Candidates) -> Option<usize>;
 }
+
+/// Builds the balancer of a pool for one worker, in time linear in its size.
+///
+/// `weights` has one entry per candidate, in the order of their indices; a weight of 0 counts as 1, because what
+/// takes no traffic is in no pool. `seed` should differ from worker to worker, so that they do not march in step.
+pub fn build(kind: Balance, weights: &[u32], seed: u64) -> Box<dyn LoadBalancer> {
+    match kind {
+        Balance::P2c => Box::new(P2c::new(weights, seed)),
+        Balance::RoundRobin => Box::new(RoundRobin::new(weights, seed)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,3 +1,115 @@
 //! What the operator writes, and how it becomes what the program uses.
+//!
+//! A file goes through four steps, each in a module of its own: its text becomes a tree that knows where everything
+//! stands (`tree`); the tree becomes the types as written (`read`, `written`), every value parsed where it stands
+//! (`text`); these are checked against each other and given their meaning (`build`); and what comes out is
+//! [`settings::Settings`], in which nothing is missing and nothing is wrong. A fault in one step does not hide those
+//! of the next: all are told at once, as [`ConfigErrors`].
 
+mod build;
+mod defaults;
+pub mod docs;
+mod error;
+mod explain;
+mod read;
 pub mod settings;
+pub mod text;
+mod tree;
+pub mod written;
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+pub use error::{ConfigError, ConfigErrors, Mark};
+pub use explain::{ExplainedKey, ExplainedRoute, ExplainedService};
+use settings::Settings;
+pub use written::Config;
+
+use tree::Tree;
+
+/// A configuration that was found to be good.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// As it was written.
+    pub config: Config,
+    /// As it is used.
+    pub settings: Settings,
+    tree: Tree,
+}
+
+/// How a running proxy reads its configuration again.
+pub struct Reload {
+    /// The file, to be watched.
+    pub path: PathBuf,
+    /// Reads it, with what was said on the command line on top.
+    pub load: Box<dyn Fn() -> Result<Settings, ConfigErrors> + Send>,
+}
+
+impl std::fmt::Debug for Reload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reload").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// Reads and checks a file. `adjust` changes what was written before it is checked: what the command line says
+/// on top of the file.
+pub fn load(path: &Path, adjust: impl FnOnce(&mut Config)) -> Result<Loaded, ConfigErrors> {
+    let text = read_file(path)?;
+    parse(&path.display().to_string(), &text, &|variable| std::env::var(variable).ok(), adjust)
+}
+
+/// The text of a file, refused when it is too large or not UTF-8.
+pub fn read_file(path: &Path) -> Result<String, ConfigErrors> {
+    let name = path.display().to_string();
+    let file = std::fs::File::open(path).map_err(|e| ConfigErrors::whole(&name, format!("cannot be opened: {e}")))?;
+    read_text(&name, file)
+}
+
+/// The text of an open file or of standard input, refused when it is too large or not UTF-8.
+pub fn read_text(name: &str, input: impl Read) -> Result<String, ConfigErrors> {
+    let mut bytes = Vec::new();
+    let limit = tree::MAX_BYTES as u64 + 1;
+    input.take(limit).read_to_end(&mut bytes).map_err(|e| ConfigErrors::whole(name, format!("cannot be read: {e}")))?;
+    if bytes.len() as u64 == limit {
+        return Err(ConfigErrors::whole(name, format!("is larger than {} bytes", tree::MAX_BYTES)));
+    }
+    String::from_utf8(bytes).map_err(|e| {
+        let byte = e.utf8_error().valid_up_to();
+        ConfigErrors::whole(name, format!("is not UTF-8, from byte {byte} on"))
+    })
+}
+
+/// Checks a file's text. `file` is its name in messages, `env` the environment.
+pub fn parse(
+    file: &str,
+    text: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+    adjust: impl FnOnce(&mut Config),
+) -> Result<Loaded, ConfigErrors> {
+    let mut tree = Tree::parse(text, env).map_err(|e| ConfigErrors::new(file, vec![e]))?;
+    let mut config: Config = read::read(&mut tree);
+    adjust(&mut config);
+    finish(file, config, tree)
+}
+
+/// Checks a configuration that stands in no file. `origin` is what messages call it: `<arguments>`.
+pub fn from_parts(origin: &str, config: Config) -> Result<Loaded, ConfigErrors> {
+    finish(origin, config, Tree::empty())
+}
+
+fn finish(file: &str, config: Config, mut tree: Tree) -> Result<Loaded, ConfigErrors> {
+    let mut errors = std::mem::take(&mut tree.errors);
+    let settings = build::settings(&config, &tree, &mut errors);
+    if errors.is_empty() { Ok(Loaded { config, settings, tree }) } else { Err(ConfigErrors::new(file, errors)) }
+}
+
+impl Loaded {
+    /// What each service, or one, ends up with, and where each value came from. None for a service that is not
+    /// declared.
+    pub fn explain(&self, service: Option<&str>) -> Option<Vec<ExplainedService>> {
+        explain::explain(&self.settings, &self.tree, service)
+    }
+}
+
+#[cfg(test)]
+mod tests;

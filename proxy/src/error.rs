@@ -90,6 +90,18 @@ impl Reason {
         Reason::Internal,
     ];
 
+    /// Its name in answers and logs: `no_endpoint`.
+    pub fn name(self) -> String {
+        let mut name = String::new();
+        for c in format!("{self:?}").chars() {
+            if c.is_ascii_uppercase() && !name.is_empty() {
+                name.push('_');
+            }
+            name.push(c.to_ascii_lowercase());
+        }
+        name
+    }
+
     /// Everything that is known of it.
     pub const fn row(self) -> Row {
         use Blame::{Client, Endpoint, Proxy};
@@ -275,6 +287,14 @@ impl Reason {
         }
     }
 }
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.row().advice)
+    }
+}
+
+impl std::error::Error for Reason {}
 
 /// A line of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

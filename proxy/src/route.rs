@@ -1,9 +1,29 @@
 //! Which service a request goes to.
+//!
+//! **The order of precedence.** First the host: routes of exactly the request's host; else those of the wildcard
+//! with the longest suffix that fits (`*.a.example` before `*.example`); else those without a host. Only one of these
+//! groups is looked at: a host that has routes never falls through to those of a wider host, nor to a service of
+//! its name, so a request that none of them takes is [`Found::Nothing`] (404) and not another service's. Within the
+//! group, then, the path: an exact path before any prefix, a longer prefix before a shorter one, a path before none.
+//! Then the method: a route that names methods before one that does not. What is still equal goes by the order of the
+//! file. Where no host and no hostless route takes the request, and names are on, the host itself is the service.
+//!
+//! Everything is compared as it was sent: paths byte for byte (see [`path`]), methods with their case; hosts without
+//! their case, their port and a trailing dot.
+
+pub mod name;
+pub mod path;
+mod table;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::config::settings::{NameSettings, Policy, RouteSettings};
+
+use name::NameRules;
+pub use name::is_service_name;
+use table::HostTable;
+pub use table::{Considered, Verdict};
 
 /// A route of the table.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,36 +45,47 @@ pub enum Found<'t, 'h> {
     Service(Cow<'h, str>),
     /// None matches, and names outside the allow-pattern are refused.
     NotAllowed(Cow<'h, str>),
-    /// None matches, and the host cannot be a service's name (an IP address, or names are off).
+    /// None matches, and the host cannot be a service's name (it has routes of its own, it is an IP address, or
+    /// names are off).
     Nothing,
 }
 
 /// All routes, compiled.
 #[derive(Debug, Default)]
 pub struct RouteTable {
-    routes: Vec<Arc<Route>>,
+    hosts: HostTable,
     names: Option<NameSettings>,
+    rules: NameRules,
 }
 
 impl RouteTable {
     /// Compiles the routes.
     pub fn new(routes: &[RouteSettings], names: Option<NameSettings>) -> Self {
-        let routes = routes
-            .iter()
-            .map(|r| {
-                Arc::new(Route { name: r.name.clone(), service: r.service.clone(), policy: Arc::new(r.policy.clone()) })
-            })
-            .collect();
-        Self { routes, names }
+        let rules = names.as_ref().map(NameRules::new).unwrap_or_default();
+        Self { hosts: HostTable::new(routes), names, rules }
     }
 
     /// Host with or without port, path without query, method as sent.
-    pub fn find<'h>(&self, host: &'h str, _path: &[u8], _method: &[u8]) -> Found<'_, 'h> {
-        match (self.routes.first(), &self.names) {
-            (Some(route), _) => Found::Route(route),
-            (None, Some(_)) => Found::Service(Cow::Borrowed(host)),
-            _ => Found::Nothing,
+    pub fn find<'h>(&self, host: &'h str, path: &[u8], method: &[u8]) -> Found<'_, 'h> {
+        let host = name::normal(host);
+        let group = self.hosts.group(&host);
+        if let Some(route) = group.routes.iter().find(|r| r.refusal(path, method).is_none()) {
+            return Found::Route(&route.route);
         }
+        if group.owned || self.names.is_none() {
+            return Found::Nothing;
+        }
+        match self.rules.service(host) {
+            None => Found::Nothing,
+            Some(service) if self.rules.allows(&service) => Found::Service(service),
+            Some(service) => Found::NotAllowed(service),
+        }
+    }
+
+    /// What [`RouteTable::find`] makes of each route, in the order in which it looks at them; those of hosts that it
+    /// does not look at come last.
+    pub fn explain(&self, host: &str, path: &[u8], method: &[u8]) -> Vec<Considered> {
+        self.hosts.explain(&name::normal(host), path, method)
     }
 
     /// Whether and how names are services.
@@ -62,3 +93,6 @@ impl RouteTable {
         self.names.as_ref()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -84,8 +84,20 @@ pub struct Endpoint {
     pub address: SocketAddr,
     /// Its share of the traffic relative to the others'. At least 1.
     pub weight: u32,
+    /// The registry's word on it. What is critical is in no snapshot.
+    pub health: Health,
     /// What outlives snapshots.
     pub shared: Arc<EndpointShared>,
+}
+
+/// The registry's word on an endpoint that takes traffic.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Health {
+    /// Every check passes.
+    #[default]
+    Passing,
+    /// A check warns; its weight already says what that is worth.
+    Warning,
 }
 
 /// What outlives the snapshots of an endpoint. Everything but the connection count is written by the workers at
@@ -129,6 +141,7 @@ pub struct Publisher {
 struct Joint {
     current: ArcSwap<Snapshot>,
     generation: AtomicU64,
+    names_full: AtomicBool,
     epoch: Instant,
 }
 
@@ -147,6 +160,7 @@ pub fn joint(first: Snapshot) -> (Publisher, Reader, mpsc::Receiver<Demand>) {
     let joint = Arc::new(Joint {
         generation: AtomicU64::new(first.generation),
         current: ArcSwap::from_pointee(first),
+        names_full: AtomicBool::new(false),
         epoch: Instant::now(),
     });
     let reader = Reader { joint: Arc::clone(&joint), wake: woken, demands };
@@ -175,6 +189,11 @@ impl Publisher {
         self.retired.retain(|old| Arc::strong_count(old) > 1);
     }
 
+    /// Says whether as many names are watched as may be. What was said before.
+    pub fn tell_names_full(&self, full: bool) -> bool {
+        self.joint.names_full.swap(full, Ordering::Relaxed)
+    }
+
     /// Milliseconds on the clock of `last_used` and `confirmed`; at least 1.
     pub fn clock(&self, now: Instant) -> u64 {
         clock(self.joint.epoch, now)
@@ -190,6 +209,11 @@ impl Reader {
     /// The current snapshot.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.joint.current.load_full()
+    }
+
+    /// Whether as many names are watched as may be: asking for another one has no answer.
+    pub fn names_full(&self) -> bool {
+        self.joint.names_full.load(Ordering::Relaxed)
     }
 
     /// Asks the control plane for something. False when too much is being asked for already.

@@ -1,3 +1,5 @@
 //! What the process tells about itself.
 
+pub mod access_log;
+pub mod logs;
 pub mod metrics;

@@ -11,7 +11,14 @@
 //!
 //! One registry is one file. `scripted` is the shortest example of how to write one.
 
+pub mod backoff;
+pub mod consul;
+pub mod embedded;
+pub mod file;
+pub mod fixed;
 pub mod instance;
+pub mod scripted;
+pub mod watch;
 
 use std::pin::Pin;
 

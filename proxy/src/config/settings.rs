@@ -14,7 +14,7 @@ use std::time::Duration;
 pub struct Settings {
     /// Worker threads, each with its own listeners and pools. At least 1.
     pub workers: usize,
-    /// Where requests are accepted. At least one.
+    /// Where requests are accepted, services' own addresses included. At least one.
     pub listeners: Vec<Listener>,
     /// Bounds on what a peer may send.
     pub http: HttpLimits,
@@ -108,7 +108,7 @@ pub enum RegistrySettings {
 pub struct ServiceSettings {
     /// Where its instances come from.
     pub source: Source,
-    /// A local address of its own, every request to which goes to it.
+    /// A local address of its own, every request to which goes to it. It is among [`Settings::listeners`] already.
     pub listen: Option<SocketAddr>,
     /// Its policies, the defaults filled in.
     pub policy: Policy,
@@ -196,7 +196,7 @@ pub struct RouteSettings {
     pub policy: Policy,
 }
 
-/// How a path is matched, on the path in its normal form.
+/// How a path is matched, byte for byte as it was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PathMatch {
     /// The whole path.
@@ -213,7 +213,7 @@ pub struct NameSettings {
     pub registry: Option<Arc<str>>,
     /// Suffixes taken off a host name before it is a service's: `.service.consul`, `.local`.
     pub suffixes: Vec<Arc<str>>,
-    /// Only names that match one of these globs (`*`, `orders-*`) start a watch.
+    /// Only names that match one of these globs (`*`, `orders-*`) start a watch. Declared services are among them.
     pub allow: Vec<Arc<str>>,
     /// Watches that may be open at once because a name was used.
     pub max_watches: usize,

@@ -1,0 +1,126 @@
+//! `/api/v1/services`: the shape that scripts and `outrigger services` rely on. Fields are added, never changed.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use serde::Serialize;
+
+use crate::control::ServiceStatus;
+use crate::control::board::Statuses;
+use crate::snapshot::{Cluster, Endpoint, Health, Snapshot, Standing};
+use crate::telemetry::metrics::age_ms;
+
+/// All pools.
+#[derive(Debug, Serialize)]
+pub struct Services {
+    /// Of the snapshot.
+    pub generation: u64,
+    /// By name.
+    pub services: Vec<Service>,
+}
+
+/// A pool.
+#[derive(Debug, Serialize)]
+pub struct Service {
+    /// Its name.
+    pub name: Arc<str>,
+    /// `known`, `awaited` or `unseen`.
+    pub standing: &'static str,
+    /// `consul at http://127.0.0.1:8500`.
+    pub source: String,
+    /// Since the registry last confirmed it, in milliseconds; none before that and where it cannot age.
+    pub age_ms: Option<u64>,
+    /// Why the registry could not be asked the last time.
+    pub last_error: Option<String>,
+    /// Those that take traffic.
+    pub endpoints: Vec<EndpointEntry>,
+    /// Those that take none.
+    pub left_out: Vec<LeftOutEntry>,
+}
+
+/// An endpoint. Counts are as of the workers' last ticks.
+#[derive(Debug, Serialize)]
+pub struct EndpointEntry {
+    /// Never used twice in the life of the process.
+    pub id: u64,
+    /// The registry's id of the instance.
+    pub instance: Arc<str>,
+    /// `10.0.0.1:80`.
+    pub address: String,
+    /// Relative to the others'.
+    pub weight: u32,
+    /// `passing` or `warning`.
+    pub health: &'static str,
+    /// Requests there now.
+    pub in_flight: i64,
+    /// Open connections.
+    pub connections: u32,
+    /// Since the endpoint is known.
+    pub attempts: u64,
+    /// Of those.
+    pub failures: u64,
+    /// Peak-EWMA, as one worker sees it; none before the first answer.
+    pub latency_ms: Option<f64>,
+}
+
+/// An instance that takes no traffic.
+#[derive(Debug, Serialize)]
+pub struct LeftOutEntry {
+    /// The registry's id of it.
+    pub instance: Arc<str>,
+    /// `critical`.
+    pub reason: String,
+}
+
+/// Every pool of a snapshot. `clock` is the joint's.
+pub fn services(snapshot: &Snapshot, board: &Statuses, clock: u64) -> Services {
+    let mut services: Vec<Service> = snapshot
+        .clusters
+        .values()
+        .map(|cluster| service(cluster, board.get(&cluster.name).map(|status| &**status), clock))
+        .collect();
+    services.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    Services { generation: snapshot.generation, services }
+}
+
+/// One pool.
+pub fn service(cluster: &Cluster, status: Option<&ServiceStatus>, clock: u64) -> Service {
+    let left_out = status.map_or(&[][..], |status| &status.left_out);
+    Service {
+        name: Arc::clone(&cluster.name),
+        standing: match cluster.standing {
+            Standing::Awaited => "awaited",
+            Standing::Known => "known",
+            Standing::Unseen => "unseen",
+        },
+        source: status.map(|status| status.source.clone()).unwrap_or_default(),
+        age_ms: age_ms(cluster.shared.confirmed.load(Relaxed), clock),
+        last_error: status.and_then(|status| status.last_error.clone()),
+        endpoints: cluster.endpoints.iter().map(|endpoint| entry(endpoint)).collect(),
+        left_out: left_out
+            .iter()
+            .map(|out| LeftOutEntry { instance: Arc::clone(&out.instance), reason: out.reason.clone() })
+            .collect(),
+    }
+}
+
+fn entry(endpoint: &Endpoint) -> EndpointEntry {
+    let shared = &endpoint.shared;
+    let latency = shared.latency_us.load(Relaxed);
+    EndpointEntry {
+        id: endpoint.id.0,
+        instance: Arc::clone(&endpoint.instance),
+        address: endpoint.address.to_string(),
+        weight: endpoint.weight,
+        health: match endpoint.health {
+            Health::Passing => "passing",
+            Health::Warning => "warning",
+        },
+        // Workers report one after the other, so for a moment there may seem to be fewer than none.
+        in_flight: shared.in_flight.load(Relaxed).max(0),
+        connections: shared.connections.load(Relaxed),
+        attempts: shared.attempts.load(Relaxed),
+        failures: shared.failures.load(Relaxed),
+        latency_ms: (latency > 0).then(|| latency as f64 / 1e3),
+    }
+}

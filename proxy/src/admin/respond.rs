@@ -1,0 +1,211 @@
+//! One request to the admin API, and its answer: a function, without waiting.
+
+use std::borrow::Cow;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use serde::Serialize;
+
+use super::{AdminInputs, api};
+use crate::control::ServiceStatus;
+use crate::control::reconcile::literal;
+use crate::telemetry::metrics::PoolFacts;
+
+const JSON: &str = "application/json";
+const TEXT: &str = "text/plain; charset=utf-8";
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+const INDEX: &str = "\
+Outrigger admin
+
+/livez                   200 while the process runs
+/readyz                  200 when it should get traffic, else 503 and the reason
+/metrics                 Prometheus
+/api/v1/services         every pool: endpoints, load, health, age of the registry's data
+/api/v1/services/NAME    one of them
+";
+
+#[derive(Serialize)]
+struct Status<'s> {
+    status: &'s str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'s str>,
+}
+
+#[derive(Serialize)]
+struct Failure<'s> {
+    error: &'s str,
+}
+
+/// The answer to a request. `loopback`: whether only this machine should be asking.
+pub fn respond<B>(request: &Request<B>, inputs: &AdminInputs, loopback: bool) -> Response<Full<Bytes>> {
+    if loopback && !local(request) {
+        let error = "the admin API listens on loopback and answers to addresses and localhost, not to this Host";
+        return json(StatusCode::FORBIDDEN, &Failure { error });
+    }
+    let path = request.uri().path();
+    let one = path.strip_prefix("/api/v1/services/").filter(|name| !name.is_empty());
+    let known = matches!(path, "/" | "/livez" | "/readyz" | "/metrics" | "/api/v1/services") || one.is_some();
+    if !known {
+        return json(StatusCode::NOT_FOUND, &Failure { error: "there is no such page; / lists those that are" });
+    }
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut answer = json(StatusCode::METHOD_NOT_ALLOWED, &Failure { error: "only GET and HEAD" });
+        answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return answer;
+    }
+    match (path, one) {
+        (_, Some(name)) => service(name, inputs),
+        ("/livez", _) => json(StatusCode::OK, &Status { status: "live", reason: None }),
+        ("/readyz", _) => ready(inputs),
+        ("/metrics", _) => {
+            let clock = inputs.reader.clock(Instant::now());
+            let board = inputs.board.read();
+            let facts = |service: &str| board.get(service).map(|status| facts(status)).unwrap_or_default();
+            answer(StatusCode::OK, PROMETHEUS, inputs.metrics.render(&inputs.reader.snapshot(), clock, &facts))
+        }
+        ("/api/v1/services", _) => {
+            let clock = inputs.reader.clock(Instant::now());
+            json(StatusCode::OK, &api::services(&inputs.reader.snapshot(), &inputs.board.read(), clock))
+        }
+        _ => answer(StatusCode::OK, TEXT, INDEX),
+    }
+}
+
+fn ready(inputs: &AdminInputs) -> Response<Full<Bytes>> {
+    let waiting = inputs.readiness.waiting();
+    let reason = if inputs.draining.load(Relaxed) { Some("draining") } else { waiting.as_deref() };
+    match reason {
+        None => json(StatusCode::OK, &Status { status: "ready", reason }),
+        Some(_) => json(StatusCode::SERVICE_UNAVAILABLE, &Status { status: "not ready", reason }),
+    }
+}
+
+fn facts(status: &ServiceStatus) -> PoolFacts {
+    let ServiceStatus { last_error, left_out, skipped, .. } = status;
+    PoolFacts { failing: last_error.is_some(), left_out: left_out.len(), skipped: *skipped }
+}
+
+fn service(name: &str, inputs: &AdminInputs) -> Response<Full<Bytes>> {
+    let name = decode(name);
+    let snapshot = inputs.reader.snapshot();
+    match snapshot.clusters.get(&*name) {
+        Some(cluster) => {
+            let board = inputs.board.read();
+            let clock = inputs.reader.clock(Instant::now());
+            json(StatusCode::OK, &api::service(cluster, board.get(&*name).map(|status| &**status), clock))
+        }
+        None => json(StatusCode::NOT_FOUND, &Failure { error: "no service of this name is followed" }),
+    }
+}
+
+/// Whether the request names this machine: an address, `localhost`, or nothing.
+fn local<B>(request: &Request<B>) -> bool {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let named = match (hosts.next(), hosts.next()) {
+        (None, _) => Some(""),
+        (Some(host), None) => host.to_str().ok(),
+        (Some(_), Some(_)) => None,
+    };
+    let target = request.uri().authority().map(http::uri::Authority::as_str);
+    named.into_iter().chain(target).all(local_host) && named.is_some()
+}
+
+fn local_host(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) && literal(host).is_none() => name,
+        _ => host,
+    };
+    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    name.is_empty() || name == "localhost" || name.ends_with(".localhost") || literal(&name).is_some()
+}
+
+/// `%3A` and the like; what is no escape stays as it is.
+fn decode(name: &str) -> Cow<'_, str> {
+    if !name.contains('%') {
+        return Cow::Borrowed(name);
+    }
+    let digit = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
+    let bytes = name.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        match (byte, digit(bytes.get(at + 1)), digit(bytes.get(at + 2))) {
+            (b'%', Some(high), Some(low)) => {
+                decoded.push((high * 16 + low) as u8);
+                at += 3;
+            }
+            _ => {
+                decoded.push(*byte);
+                at += 1;
+            }
+        }
+    }
+    Cow::Owned(String::from_utf8_lossy(&decoded).into_owned())
+}
+
+fn json(status: StatusCode, value: &impl Serialize) -> Response<Full<Bytes>> {
+    match serde_json::to_vec(value) {
+        Ok(mut body) => {
+            body.push(b'\n');
+            answer(status, JSON, body)
+        }
+        Err(error) => answer(StatusCode::INTERNAL_SERVER_ERROR, TEXT, error.to_string()),
+    }
+}
+
+fn answer(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut answer = Response::new(Full::new(body.into()));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_this_machine_are_local_and_no_others() {
+        for host in [
+            "",
+            "localhost",
+            "LOCALHOST:9901",
+            "a.localhost",
+            "127.0.0.1:9901",
+            "[::1]:9901",
+            "[::1]",
+            "::1",
+            "localhost.:1",
+            "10.1.2.3",
+        ] {
+            assert!(local_host(host), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "evil.example:9901",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "notlocalhost",
+            "localhost:80:80",
+            "a b",
+        ] {
+            assert!(!local_host(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn escapes_are_decoded_once() {
+        assert_eq!(decode("orders"), "orders");
+        assert_eq!(decode("web.test%3A80"), "web.test:80");
+        assert_eq!(decode("%5b::1%5D%3a80"), "[::1]:80");
+        assert_eq!(decode("%253A"), "%3A");
+        assert_eq!(decode("100%"), "100%");
+        assert_eq!(decode("%+1%é"), "%+1%é");
+    }
+}

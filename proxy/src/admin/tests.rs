@@ -1,0 +1,187 @@
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::sync::atomic::Ordering::Relaxed;
+
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Empty};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::control::testing::{declare_static, settings};
+use crate::control::{LeftOut, ServiceStatus, first_snapshot};
+use crate::snapshot::{Publisher, joint};
+use crate::telemetry::metrics;
+
+struct Running {
+    admin: AdminHandle,
+    draining: Arc<AtomicBool>,
+    publisher: Publisher,
+}
+
+fn start(waiting: Option<&str>) -> Running {
+    let mut settings = settings(&["orders"]);
+    declare_static(&mut settings, "legacy", &[("10.0.0.1", 80)]);
+    let (publisher, reader, _) = joint(first_snapshot(&settings));
+    let draining = Arc::new(AtomicBool::new(false));
+    let board = StatusBoard::default();
+    let status = ServiceStatus {
+        source: "consul at http://127.0.0.1:8500".into(),
+        last_error: Some("refused".into()),
+        left_out: vec![LeftOut { instance: "dc1/node/orders-1".into(), reason: "critical".into() }],
+        skipped: 0,
+    };
+    board.write(BTreeMap::from([("orders".into(), Arc::new(status))]));
+    let inputs = AdminInputs {
+        reader,
+        board,
+        readiness: Readiness::fixed(waiting),
+        draining: Arc::clone(&draining),
+        metrics: metrics::install(),
+    };
+    let admin = bind("127.0.0.1:0".parse().unwrap()).unwrap().serve(inputs).unwrap();
+    Running { admin, draining, publisher }
+}
+
+struct Answer {
+    status: StatusCode,
+    headers: http::HeaderMap,
+    body: String,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+}
+
+/// hyper's client, over a connection of its own.
+fn ask(running: &Running, method: Method, path: &str, host: &str) -> Answer {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let asked = async {
+        let stream = TcpStream::connect(running.admin.address()).await.unwrap();
+        let (mut client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let request = Request::builder().method(method).uri(path).header("host", host);
+        let answer = client.send_request(request.body(Empty::<bytes::Bytes>::new()).unwrap()).await.unwrap();
+        let (head, body) = answer.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Answer { status: head.status, headers: head.headers, body: String::from_utf8(body.to_vec()).unwrap() }
+    };
+    runtime.block_on(async { timeout(Duration::from_secs(20), asked).await.unwrap() })
+}
+
+fn get(running: &Running, path: &str) -> Answer {
+    ask(running, Method::GET, path, "localhost")
+}
+
+#[test]
+fn probes_say_what_the_process_is() {
+    let running = start(Some("waiting for the first answer about orders"));
+    assert_eq!(get(&running, "/livez").status, 200);
+    let not_yet = get(&running, "/readyz");
+    assert_eq!(not_yet.status, 503);
+    assert_eq!(not_yet.json(), json!({"status": "not ready", "reason": "waiting for the first answer about orders"}));
+    let running = start(None);
+    let ready = get(&running, "/readyz?verbose");
+    assert_eq!((ready.status.as_u16(), ready.json()), (200, json!({"status": "ready"})));
+    running.draining.store(true, Relaxed);
+    let draining = get(&running, "/readyz");
+    assert_eq!(draining.status, 503);
+    assert_eq!(draining.json(), json!({"status": "not ready", "reason": "draining"}));
+    assert_eq!(get(&running, "/livez").status, 200, "alive while it drains");
+    running.admin.shutdown();
+}
+
+#[test]
+fn the_shape_of_services_is_exact() {
+    let running = start(None);
+    let snapshot = running.publisher.current();
+    let endpoint = &snapshot.clusters["legacy"].endpoints[0];
+    endpoint.shared.connections.store(2, Relaxed);
+    endpoint.shared.attempts.store(10, Relaxed);
+    endpoint.shared.in_flight.store(-1, Relaxed);
+    let orders = json!({
+        "name": "orders", "standing": "awaited", "source": "consul at http://127.0.0.1:8500", "age_ms": null,
+        "last_error": "refused", "endpoints": [],
+        "left_out": [{"instance": "dc1/node/orders-1", "reason": "critical"}],
+    });
+    let mut legacy = json!({
+        "name": "legacy", "standing": "known", "source": "", "age_ms": null, "last_error": null,
+        "endpoints": [{"id": 1, "instance": "10.0.0.1:80", "address": "10.0.0.1:80", "weight": 1, "health": "passing",
+            "in_flight": 0, "connections": 2, "attempts": 10, "failures": 0, "latency_ms": null}],
+        "left_out": [],
+    });
+    let answer = get(&running, "/api/v1/services");
+    assert_eq!(answer.headers["content-type"], "application/json");
+    assert_eq!(answer.json(), json!({"generation": 0, "services": [legacy, orders]}));
+
+    endpoint.shared.latency_us.store(1200, Relaxed);
+    legacy["endpoints"][0]["latency_ms"] = json!(1.2);
+    assert_eq!(get(&running, "/api/v1/services/leg%61cy").json(), legacy);
+    assert_eq!(get(&running, "/api/v1/services/nobody").status, 404);
+
+    snapshot.clusters["orders"].shared.confirmed.store(1, Relaxed);
+    assert!(get(&running, "/api/v1/services/orders").json()["age_ms"].is_u64());
+}
+
+#[test]
+fn metrics_are_prometheus() {
+    let running = start(None);
+    let answer = get(&running, "/metrics");
+    assert_eq!(answer.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    assert!(answer.body.contains("\noutrigger_endpoints{service=\"legacy\"} 1\n"), "{}", answer.body);
+    assert!(answer.body.contains("\noutrigger_registry_failing{service=\"orders\"} 1\n"), "{}", answer.body);
+    assert!(answer.body.contains("\noutrigger_instances_left_out{service=\"orders\"} 1\n"), "{}", answer.body);
+    assert!(answer.body.contains("\nprocess_open_fds "), "{}", answer.body);
+}
+
+#[test]
+fn everything_else_is_refused_by_the_book() {
+    let running = start(None);
+    assert!(get(&running, "/").body.contains("/api/v1/services"));
+    assert_eq!(get(&running, "/nothing").status, 404);
+    assert_eq!(get(&running, "/livez/").status, 404);
+    let post = ask(&running, Method::POST, "/readyz", "localhost");
+    assert_eq!((post.status.as_u16(), post.headers["allow"].to_str().unwrap()), (405, "GET, HEAD"));
+    assert_eq!(ask(&running, Method::DELETE, "/nothing", "localhost").status, 404);
+    let head = ask(&running, Method::HEAD, "/", "localhost");
+    assert_eq!((head.status.as_u16(), head.body.as_str()), (200, ""));
+    assert_eq!(head.headers["content-length"], get(&running, "/").body.len().to_string());
+}
+
+#[test]
+fn a_foreign_name_for_loopback_is_refused() {
+    let running = start(None);
+    for host in ["evil.example", "evil.example:9901", "localhost.evil.example"] {
+        assert_eq!(ask(&running, Method::GET, "/api/v1/services", host).status, 403, "{host}");
+    }
+    for host in ["localhost:9901", "127.0.0.1", "[::1]:9901"] {
+        assert_eq!(ask(&running, Method::GET, "/livez", host).status, 200, "{host}");
+    }
+    assert_eq!(ask(&running, Method::GET, "http://evil.example/livez", "localhost").status, 403);
+}
+
+#[test]
+fn a_port_in_use_is_an_error_at_the_start() {
+    let taken = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let error = bind(taken.address()).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("admin: cannot listen on {}: ", taken.address())), "{error}");
+}
+
+#[test]
+fn whoever_sends_no_head_is_cut_off_and_the_others_are_answered() {
+    let running = start(None);
+    let mut silent: Vec<_> = (0..CONNECTIONS)
+        .map(|_| {
+            let mut stream = std::net::TcpStream::connect(running.admin.address()).unwrap();
+            stream.write_all(b"GET /livez HTTP/1.1\r\nHost: loc").unwrap();
+            stream
+        })
+        .collect();
+    assert_eq!(get(&running, "/livez").status, 200, "after the silent ones have been cut off");
+    let stream = &mut silent[0];
+    stream.set_read_timeout(Some(Duration::from_secs(50))).unwrap();
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).unwrap();
+    assert!(!String::from_utf8_lossy(&rest).contains("200"), "{rest:?}");
+}

@@ -1,0 +1,259 @@
+//! The only wiring: every long-lived object of the process is made here, in order.
+//!
+//! Threads: this one waits for signals and for a changed file; `control` follows the registries and publishes; `admin`
+//! answers operators; each `worker-N` carries requests. They meet in the joint ([`crate::snapshot`]), in the drain
+//! ([`crate::drain`]) and nowhere else.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use outrigger_registry::Registry;
+use outrigger_registry::consul::{Consul, ConsulOptions};
+use outrigger_registry::file::File;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::admin::{self, AdminHandle, AdminInputs};
+use crate::config::Reload;
+use crate::config::settings::{RegistrySettings, Settings};
+use crate::control::{self, ControlHandle, ControlInputs, Registries};
+use crate::data::accept::{Crew, Socket};
+use crate::data::headers::Identity;
+use crate::data::worker::{self, Plan};
+use crate::drain::Drain;
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::{logs, metrics};
+use crate::{net, snapshot};
+
+mod reload;
+
+/// Why the process could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A listener's address.
+    #[error("cannot listen on {address}: {source}{}", advice(source))]
+    Listen {
+        /// As configured.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The admin API.
+    #[error(transparent)]
+    Admin(#[from] admin::AdminError),
+    /// A registry or the control thread.
+    #[error(transparent)]
+    Control(#[from] control::ControlError),
+    /// A thread, a runtime or a signal handler.
+    #[error("cannot start: {0}")]
+    System(#[from] std::io::Error),
+}
+
+fn advice(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => "; another process has it: end that, or choose another address",
+        std::io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
+        _ => "",
+    }
+}
+
+/// Runs the proxy until it is told to end. Exit code 0 when nothing was cut, 1 when it could not start or the deadline
+/// cut requests.
+pub fn run(settings: Settings, reload: Option<Reload>) -> ExitCode {
+    logs::init(None);
+    let app = match App::start(settings) {
+        Ok(app) => app,
+        Err(error) => {
+            tracing::error!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match app.until_signalled(reload) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A running proxy.
+#[derive(Debug)]
+pub struct App {
+    settings: Settings,
+    drain: Drain,
+    control: ControlHandle,
+    admin: Option<AdminHandle>,
+    access_log: AccessLog,
+    workers: Vec<JoinHandle<()>>,
+    addresses: Vec<SocketAddr>,
+}
+
+impl App {
+    /// Binds every address and starts every thread. When it returns, requests are accepted.
+    ///
+    /// # Errors
+    ///
+    /// When an address, a registry or a thread is not to be had; then nothing is left running.
+    pub fn start(settings: Settings) -> Result<Self, StartError> {
+        let metrics = metrics::install();
+        let (publisher, reader, demands) = snapshot::joint(control::first_snapshot(&settings));
+        let admin = settings.admin.map(admin::bind).transpose()?;
+        let (sockets, addresses) = listen(&settings)?;
+        let access_log = if settings.access_log { AccessLog::start()? } else { AccessLog::off() };
+        let (drain, drained) = Drain::new();
+        let control = control::spawn(ControlInputs {
+            settings: settings.clone(),
+            registries: Box::new(registries),
+            publisher,
+            demands,
+        })?;
+        let (crew, desks) = Crew::new(settings.workers, settings.http.max_connections);
+        let plan = Plan {
+            workers: settings.workers,
+            http: Arc::new(settings.http.clone()),
+            reader: reader.clone(),
+            identity: Arc::new(Identity::new(fastrand::u64(..))),
+            drained,
+            access_log: access_log.clone(),
+            crew,
+        };
+        let mut workers = Vec::with_capacity(settings.workers);
+        for (index, (sockets, desk)) in sockets.into_iter().zip(desks).enumerate() {
+            workers.push(worker::spawn(index, plan.clone(), sockets, desk)?);
+        }
+        let admin = match admin {
+            Some(bound) => Some(bound.serve(AdminInputs {
+                reader,
+                board: control.board(),
+                readiness: control.readiness(),
+                draining: drain.draining(),
+                metrics,
+            })?),
+            None => None,
+        };
+        for address in &addresses {
+            tracing::info!(%address, workers = settings.workers, "listening");
+        }
+        if let Some(admin) = &admin {
+            tracing::info!(address = %admin.address(), "admin API");
+        }
+        Ok(Self { settings, drain, control, admin, access_log, workers, addresses })
+    }
+
+    /// Where requests are accepted, in the order of the settings' listeners.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Where the admin API listens.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(AdminHandle::address)
+    }
+
+    /// Serves until SIGTERM or SIGINT, then drains; a second one cuts. SIGHUP and a changed file have the
+    /// configuration read again. True when nothing was cut.
+    fn until_signalled(self, reload: Option<Reload>) -> std::io::Result<bool> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let clean = runtime.block_on(async {
+            let mut ends = Ends::new()?;
+            let settings = self.settings.clone();
+            let shutdown = tokio::select! {
+                never = reload::follow(reload, settings.clone(), &self.control) => match never {},
+                () = ends.next() => settings.shutdown,
+            };
+            tracing::info!(lame_duck = ?shutdown.lame_duck, deadline = ?shutdown.deadline, "draining");
+            std::io::Result::Ok(self.drain.run(&shutdown, ends.next()).await)
+        })?;
+        if !clean {
+            tracing::warn!("the deadline has passed or a second signal has come: requests in flight were cut");
+        }
+        self.end();
+        Ok(clean)
+    }
+
+    fn end(self) {
+        for worker in self.workers {
+            if worker.join().is_err() {
+                tracing::error!("a worker has ended badly");
+            }
+        }
+        self.control.shutdown();
+        if let Some(admin) = self.admin {
+            admin.shutdown();
+        }
+        self.access_log.flush(Duration::from_secs(1));
+    }
+}
+
+/// The signals that end the process.
+struct Ends {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Ends {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+type Sockets = Vec<Vec<Socket>>;
+
+/// Each worker's sockets, and the addresses they ended up with.
+fn listen(settings: &Settings) -> Result<(Sockets, Vec<SocketAddr>), StartError> {
+    let mut sockets: Sockets = (0..settings.workers).map(|_| Vec::new()).collect();
+    let mut addresses = Vec::with_capacity(settings.listeners.len());
+    for listener in &settings.listeners {
+        let failed = |source| StartError::Listen { address: listener.address, source };
+        let group = net::bind_group(listener.address, settings.workers, listener.defer_accept).map_err(failed)?;
+        if let Some(first) = group.first() {
+            addresses.push(first.local_addr().map_err(failed)?);
+        }
+        for (worker, socket) in sockets.iter_mut().zip(group) {
+            worker.push(Socket { socket, service: listener.service.clone() });
+        }
+    }
+    Ok((sockets, addresses))
+}
+
+/// Makes the registries that the settings name.
+fn registries(settings: &Settings) -> Result<Registries, String> {
+    let mut made: Registries = BTreeMap::new();
+    for (name, registry) in &settings.registries {
+        let registry: Arc<dyn Registry> = match registry {
+            RegistrySettings::Consul { address, token_file, datacenter, max_stale, include_warning } => {
+                let failed = |error| format!("registries.{name}: {error}");
+                let mut options = ConsulOptions::from_env().map_err(failed)?;
+                if let Some(address) = address {
+                    options.address = address.clone();
+                }
+                if token_file.is_some() {
+                    options.token_file.clone_from(token_file);
+                }
+                if datacenter.is_some() {
+                    options.datacenter.clone_from(datacenter);
+                }
+                if max_stale.is_some() {
+                    options.max_stale = *max_stale;
+                }
+                options.include_warning = *include_warning;
+                Arc::new(Consul::new(options).map_err(failed)?)
+            }
+            RegistrySettings::File { path } => Arc::new(File::new(path.clone())),
+        };
+        made.insert(Arc::clone(name), registry);
+    }
+    Ok(made)
+}

@@ -1,0 +1,383 @@
+//! Values that are written as text and mean something narrower: parsed where they stand, so that an error names
+//! the key and the line, and nobody later meets a bad one.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::str::FromStr;
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::error::did_you_mean;
+use super::settings::{self, StaticInstance};
+use crate::route;
+
+/// A duration: `250ms`, `2s`, `1m30s`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Interval(pub Duration);
+
+/// A number of bytes: `64KiB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(pub usize);
+
+/// An IP address and a port: `127.0.0.1:8080`, `[::1]:8080`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Address(pub SocketAddr);
+
+/// A block of IP addresses: `10.0.0.0/8`, or one: `10.0.0.1`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cidr(pub settings::Cidr);
+
+/// A host name or an IP address, and a port: `db-1.internal:3001`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Without brackets, where it is an IPv6 address.
+    pub host: String,
+    /// 1 to 65535.
+    pub port: u16,
+}
+
+/// A route's host: `shop.example.com`, `*.example.com`. Lower-case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPattern(pub String);
+
+/// A path as it is in a request: `/cart`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Path(pub String);
+
+/// A method: `GET`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Method(pub String);
+
+/// Days of the longest duration: long enough for anything, and far from where adding to an instant overflows.
+const MAX_DAYS: u64 = 365;
+
+impl FromStr for Interval {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let expected = "expected a duration like `250ms`, `2s`, `5m` or `1h`";
+        let wrong = || format!("found `{text}`, {expected}");
+        if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(format!("found `{text}`, a number without a unit; {expected}"));
+        }
+        let mut total = Duration::ZERO;
+        let mut rest = text;
+        let mut last_unit = u64::MAX;
+        while !rest.is_empty() {
+            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+            let number: u64 = rest[..digits].parse().map_err(|_| wrong())?;
+            rest = &rest[digits..];
+            let letters = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
+            let unit = match &rest[..letters] {
+                "ms" => 1,
+                "s" => 1_000,
+                "m" => 60_000,
+                "h" => 3_600_000,
+                _ => return Err(wrong()),
+            };
+            if unit >= last_unit {
+                return Err(wrong());
+            }
+            last_unit = unit;
+            rest = &rest[letters..];
+            total = total.saturating_add(Duration::from_millis(number.saturating_mul(unit)));
+        }
+        if text.is_empty() {
+            return Err(wrong());
+        }
+        if total > Duration::from_secs(MAX_DAYS * 86_400) {
+            return Err(format!("found `{text}`, expected at most {MAX_DAYS} days"));
+        }
+        Ok(Self(total))
+    }
+}
+
+impl fmt::Display for Interval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_millis() {
+            0 => f.write_str("0s"),
+            ms if ms % 3_600_000 == 0 => write!(f, "{}h", ms / 3_600_000),
+            ms if ms % 60_000 == 0 => write!(f, "{}m", ms / 60_000),
+            ms if ms % 1_000 == 0 => write!(f, "{}s", ms / 1_000),
+            ms => write!(f, "{ms}ms"),
+        }
+    }
+}
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let expected = "expected a size like `512B`, `64KiB` or `1MiB`";
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, unit) = text.split_at(digits);
+        let factor = match unit.trim_start() {
+            "B" => 1,
+            "KiB" => 1 << 10,
+            "MiB" => 1 << 20,
+            "GiB" => 1_usize << 30,
+            "" => return Err(format!("found `{text}`, a number without a unit; {expected}")),
+            other => {
+                let hint = did_you_mean(other, ["KiB", "MiB", "GiB"]);
+                return Err(format!("found `{text}`, {expected}{hint}"));
+            }
+        };
+        let number: usize = number.parse().map_err(|_| format!("found `{text}`, {expected}"))?;
+        number.checked_mul(factor).map(Self).ok_or_else(|| format!("found `{text}`, more than can be addressed"))
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            n if n > 0 && n % (1 << 30) == 0 => write!(f, "{}GiB", n >> 30),
+            n if n > 0 && n % (1 << 20) == 0 => write!(f, "{}MiB", n >> 20),
+            n if n > 0 && n % (1 << 10) == 0 => write!(f, "{}KiB", n >> 10),
+            n => write!(f, "{n}B"),
+        }
+    }
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let hint = || {
+            let port = text.strip_prefix(':').or(text.strip_prefix("localhost:")).unwrap_or(text);
+            port.parse::<u16>().map(|p| format!("; did you mean `127.0.0.1:{p}`?")).unwrap_or_default()
+        };
+        text.parse().map(Self).map_err(|_| {
+            format!("found `{text}`, expected an IP address and a port, like `127.0.0.1:8080` or `[::]:8080`{}", hint())
+        })
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Cidr {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("found `{text}`, expected a block of addresses like `10.0.0.0/8` or `fd00::/8`");
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| wrong())?;
+        let longest = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = match prefix {
+            None => longest,
+            Some(p) => p.parse().ok().filter(|p| *p <= longest).ok_or_else(wrong)?,
+        };
+        Ok(Self(settings::Cidr { address, prefix }))
+    }
+}
+
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.0.address, self.0.prefix)
+    }
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = |why: &str| {
+            format!(
+                "found `{text}`, expected a host and a port, like `10.0.0.1:3001`, `db-1:3001` or `[::1]:3001`{why}"
+            )
+        };
+        let (host, port) = text.rsplit_once(':').ok_or_else(|| wrong(" (the port is missing)"))?;
+        let host = match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
+            Some(v6) => v6.parse::<std::net::Ipv6Addr>().map_err(|_| wrong(""))?.to_string(),
+            None if host.contains(':') => return Err(wrong(" (an IPv6 address stands in brackets)")),
+            None if host.parse::<Ipv4Addr>().is_ok() || is_host_name(host) => host.to_ascii_lowercase(),
+            None => return Err(wrong("")),
+        };
+        let port = port.parse::<u16>().ok().filter(|p| *p > 0).ok_or_else(|| wrong(" (a port is 1 to 65535)"))?;
+        Ok(Self { host, port })
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl Target {
+    /// The instance with this weight.
+    pub fn weighing(&self, weight: u32) -> StaticInstance {
+        StaticInstance { host: self.host.as_str().into(), port: self.port, weight }
+    }
+}
+
+impl FromStr for HostPattern {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let expected = "expected a host like `shop.example.com` or `*.example.com`";
+        let host = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+        let plain = host.strip_prefix("*.").unwrap_or(&host);
+        if host == "*" {
+            return Err("found `*`; leave `host` out for a route of any host".into());
+        }
+        // An address may stand for itself, but `*.` needs a name behind it.
+        let bracketed = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+        if let Some(v6) = bracketed.and_then(|h| h.parse::<std::net::Ipv6Addr>().ok()) {
+            return Ok(Self(format!("[{v6}]")));
+        }
+        if text.contains("://") || text.contains('/') {
+            return Err(format!("found `{text}`, {expected}, without a scheme or a path"));
+        }
+        if let Some((_, port)) = text.rsplit_once(':')
+            && port.parse::<u16>().is_ok()
+        {
+            return Err(format!("found `{text}`, {expected}, without a port: a host matches on any"));
+        }
+        if is_host_name(plain) { Ok(Self(host)) } else { Err(format!("found `{text}`, {expected}")) }
+    }
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Path {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if !text.starts_with('/') {
+            return Err(format!("found `{text}`, expected a path that starts with `/`, like `/cart`"));
+        }
+        if let Some(bad) = text.chars().find(|c| !c.is_ascii_graphic() || "?#\"<>\\^`{|}".contains(*c)) {
+            return Err(format!(
+                "found `{text}`, in which {bad:?} can never match: paths are compared byte for byte, as they are sent \
+                 (percent-encoded, without the query)"
+            ));
+        }
+        if route::path::has_dot_segment(text.as_bytes()) {
+            return Err(format!(
+                "found `{text}`; requests with a `.` or `..` segment are refused, so it can never match"
+            ));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Methods that are told when they are written in lower case, which would never match.
+const METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "QUERY"];
+
+impl FromStr for Method {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        if text.is_empty() || !text.bytes().all(token) {
+            return Err(format!("found `{text}`, expected a method like `GET`"));
+        }
+        let upper = text.to_ascii_uppercase();
+        if text != upper && METHODS.contains(&upper.as_str()) {
+            return Err(format!("found `{text}`, expected upper case; did you mean `{upper}`?"));
+        }
+        if text == "CONNECT" {
+            return Err("found `CONNECT`, which is never routed: it is answered with 405".into());
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whether it has the form of a host name. Underscores are let through: containers and registries use them.
+fn is_host_name(name: &str) -> bool {
+    let label = |l: &str| {
+        let inner = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        !l.is_empty() && l.len() <= 63 && l.bytes().all(inner) && !l.starts_with('-') && !l.ends_with('-')
+    };
+    name.len() <= 253 && name.strip_suffix('.').unwrap_or(name).split('.').all(label)
+}
+
+/// Gives a type serde's and schemars' sides from its `FromStr` and `Display`.
+macro_rules! as_text {
+    ($($type:ident, $kind:literal, $example:literal;)*) => {$(
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_str(TextVisitor::<Self>($kind, PhantomData))
+            }
+        }
+
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl JsonSchema for $type {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($type).into()
+            }
+
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "title": $kind, "examples": [$example] })
+            }
+        }
+    )*};
+}
+
+as_text! {
+    Interval, "a duration", "250ms";
+    Size, "a size", "64KiB";
+    Address, "an IP address and a port", "127.0.0.1:8080";
+    Cidr, "a block of addresses", "10.0.0.0/8";
+    Target, "a host and a port", "db-1.internal:3001";
+    HostPattern, "a host", "*.example.com";
+    Path, "a path", "/cart";
+    Method, "a method", "GET";
+}
+
+struct TextVisitor<T>(&'static str, PhantomData<T>);
+
+impl<T: FromStr<Err = String>> de::Visitor<'_> for TextVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,424 @@
+//! The configuration as the operator writes it.
+//!
+//! The comment of a key here is its description in the JSON Schema and in `docs/configuration.md`, and the defaults
+//! here are the ones they show: there is no second place to forget. Meaning is given to it in `build`.
+
+use std::collections::BTreeMap;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+use super::text::{Address, Cidr, HostPattern, Interval, Method, Path, Size, Target};
+
+/// Bounds on what a peer may send, and on how long it may take.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// The largest head (start line and header lines) that is read, from clients and from instances. From 1KiB to
+    /// 60KiB: a head has to fit the connection's buffer. 32KiB leaves room for the largest cookies and tokens in use
+    /// (most servers stop at 8KiB to 32KiB).
+    pub max_head_size: Size,
+    /// The most header lines of a head. 1 to 256.
+    pub max_headers: u32,
+    /// From the first byte of a head to its last. A client that dribbles is cut here.
+    pub header_timeout: Interval,
+    /// How long a client's connection may rest with no request on it. Longer than common clients keep theirs (90 s
+    /// in Go and in many libraries), so that it is the client that closes and no request meets a closing connection.
+    pub idle_timeout: Interval,
+    /// How long a body or a tunnel may stand still, in both directions at once, before it is cut. Streams that rest
+    /// longer than this need a heartbeat (WebSocket and gRPC pings count).
+    pub stream_idle_timeout: Interval,
+    /// Clients' connections, for the whole process.
+    pub max_connections: u32,
+    /// Addresses whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed, beside loopback.
+    pub trusted_cidrs: Vec<Cidr>,
+    /// Whether a client that has closed its sending side still gets its answer. Otherwise it counts as gone, and its
+    /// request is cancelled.
+    pub half_close: bool,
+}
+
+/// Reaching services by the request's host name, with no route of their own: `Host: orders`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Names {
+    /// Whether it is possible at all. Declared services are reachable by name only while it is.
+    pub enabled: bool,
+    /// The registry that names are looked up in. Left out: the only registry there is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registry: Option<String>,
+    /// Suffixes that are taken off a host name before it is a service's. The longest that fits is taken, once.
+    pub suffixes: Vec<String>,
+    /// Which names may be looked up in the registry: globs in which `*` stands for any run of characters. Declared
+    /// services need not be listed.
+    pub allow: Vec<String>,
+    /// Names that may be followed in the registry at once because somebody used them.
+    pub max_watches: u32,
+    /// A name that was not used for this long is no longer followed.
+    pub unused_after: Interval,
+    /// What becomes of a request through `http_proxy` for a host that is no service: `reject` answers 404, `direct`
+    /// sends it to that host.
+    pub unknown: Unknown,
+}
+
+/// What becomes of a request for a host that is no service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Unknown {
+    /// 404.
+    Reject,
+    /// Sent to that host as it is.
+    Direct,
+}
+
+/// How an instance is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Balance {
+    /// Of two drawn by weight, the one with the lower latency times requests in flight.
+    P2c,
+    /// In turn, by weight.
+    RoundRobin,
+}
+
+/// What instances speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 in cleartext, with prior knowledge (gRPC).
+    Http2,
+}
+
+/// The admin API: probes, metrics, and what `outrigger services` asks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admin {
+    /// Whether it listens at all.
+    pub enabled: bool,
+    /// Where it listens. It tells about every service to whoever asks, so keep it off public addresses.
+    pub address: Address,
+}
+
+/// How the process ends on SIGTERM.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Shutdown {
+    /// How long it keeps accepting and serving while `/readyz` already says no, so that whoever watches it can send
+    /// the load elsewhere. Shorter than `deadline`.
+    pub lame_duck: Interval,
+    /// From SIGTERM; what is in flight then is cut. It ends earlier when nothing is.
+    pub deadline: Interval,
+}
+
+/// An address where requests are accepted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// An IP address and a port. Port 0 asks the system for one.
+    pub address: Address,
+    /// Send every request here to this service, whatever its host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// Have the kernel hand a connection over only when its first bytes are there (`TCP_DEFER_ACCEPT`): less work for
+    /// each new connection, at the price of connections that are open and silent being unseen.
+    #[serde(default)]
+    pub defer_accept: bool,
+}
+
+/// Where services and their instances are found.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Registry {
+    /// `consul` or `file`. Left out: the registry's name, where it is one of these.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<RegistryKind>,
+    /// consul: `http(s)://host[:port][/prefix]` or `unix:///path`. Left out: `CONSUL_HTTP_ADDR`, else
+    /// `http://127.0.0.1:8500`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// consul: a file with the ACL token, read again when it changes. Left out: the `CONSUL_HTTP_TOKEN*` variables.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<std::path::PathBuf>,
+    /// consul: the datacenter to ask for. Left out: the agent's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub datacenter: Option<String>,
+    /// consul: how far behind its leader a server may be whose answer is taken while there is a better one. Left
+    /// out: any answer is better than none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_stale: Option<Interval>,
+    /// consul: whether instances whose checks warn take traffic. Left out: true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub include_warning: Option<bool>,
+    /// file: a YAML or JSON file of services. It is watched; replace it by renaming.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<std::path::PathBuf>,
+}
+
+/// The kinds of registries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RegistryKind {
+    /// A Consul agent or server.
+    Consul,
+    /// A file of services.
+    File,
+}
+
+/// An instance of a service: `10.0.0.1:3001`, or `{ address: "10.0.0.1:3001", weight: 3 }`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Instance {
+    /// A host name or an IP address, and a port.
+    pub address: Target,
+    /// Its share of the traffic relative to the others'. 0 takes none; at most 65535.
+    pub weight: u32,
+}
+
+/// A route's path.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PathMatch {
+    /// The whole path.
+    Exact(Path),
+    /// Whole segments from the start.
+    #[serde(untagged)]
+    Prefix(Path),
+}
+
+/// The policies of a service or of a route to it, each key as it was written or left out.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct PolicyKeys {
+    pub(super) timeout: Option<Interval>,
+    pub(super) connect_timeout: Option<Interval>,
+    pub(super) max_retries: Option<u32>,
+    pub(super) balance: Option<Balance>,
+    pub(super) protocol: Option<Protocol>,
+    pub(super) max_connections: Option<u32>,
+    pub(super) max_idle: Option<u32>,
+    pub(super) idle_timeout: Option<Interval>,
+}
+
+/// Adds the policies to a struct: the same keys, with the same comments, wherever a policy may stand. (serde's
+/// `flatten` would do it with a type, but does not go with `deny_unknown_fields`.)
+macro_rules! with_policies {
+    ($(#[$meta:meta])* pub struct $name:ident { $($fields:tt)* }) => {
+        $(#[$meta])*
+        pub struct $name {
+            $($fields)*
+            /// From the end of the request's body to the head of the answer, every attempt and every wait between
+            /// them included.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub timeout: Option<Interval>,
+            /// For one attempt to connect to an instance. Short, because another instance can be tried.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub connect_timeout: Option<Interval>,
+            /// Further attempts after a first that failed, each on another instance where there is one; 0 for none, at
+            /// most 10. A request that was processed is only tried again where its method is idempotent.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub max_retries: Option<u32>,
+            /// How an instance is chosen: `p2c` takes, of two drawn by weight, the one with the lower latency times
+            /// requests in flight; `round_robin` takes them in turn, by weight.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub balance: Option<Balance>,
+            /// What the instances speak: `http1`, or `http2` for cleartext HTTP/2 with prior knowledge (gRPC).
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub protocol: Option<Protocol>,
+            /// Connections to one instance, for the whole process.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub max_connections: Option<u32>,
+            /// Idle connections that are kept to one instance, for the whole process; 0 for none.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub max_idle: Option<u32>,
+            /// How long an idle connection to an instance is kept. Keep it below what the instances allow: many servers
+            /// (Node, Apache httpd, uvicorn) close after 5 s, and a request that meets the closing costs a retry.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub idle_timeout: Option<Interval>,
+        }
+
+        impl $name {
+            /// Its policies alone.
+            pub fn policies(&self) -> PolicyKeys {
+                let Self {
+                    timeout, connect_timeout, max_retries, balance, protocol, max_connections, max_idle, idle_timeout, ..
+                } = *self;
+                PolicyKeys {
+                    timeout, connect_timeout, max_retries, balance, protocol, max_connections, max_idle, idle_timeout,
+                }
+            }
+        }
+    };
+}
+
+with_policies! {
+    /// The policies of every service that does not say otherwise, and of those reached by name.
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+    #[serde(default, deny_unknown_fields)]
+    pub struct Defaults {}
+}
+
+with_policies! {
+    /// A service. Its name is its key, and the host name that reaches it.
+    #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+    #[serde(default, deny_unknown_fields)]
+    pub struct Service {
+        /// The registry its instances come from. Left out: the only registry there is.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub registry: Option<String>,
+        /// Its name in the registry. Left out: its name here.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub name: Option<String>,
+        /// Its instances, instead of a registry.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub instances: Option<Vec<Instance>>,
+        /// A port of its own on 127.0.0.1: every request there goes to this service, whatever its host.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub port: Option<u16>,
+        /// An address of its own, where `port` is not enough.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub listen: Option<Address>,
+    }
+}
+
+with_policies! {
+    /// A route: which requests go to which service. Policies here are narrower than the service's.
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    pub struct Route {
+        /// The request's host, without a port: `shop.example.com`, or `*.example.com` for every host below it. Left
+        /// out: any host that has no route of its own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub host: Option<HostPattern>,
+        /// The request's path: `/cart` is `/cart` and all below it (`/cart/1`, not `/cartoon`); `{ exact: /cart }` is
+        /// only that. Left out: any path.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub path: Option<PathMatch>,
+        /// The request's method, one of these. Left out: any method.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub methods: Vec<Method>,
+        /// The service, one of `services`.
+        pub service: String,
+    }
+}
+
+/// The whole file. Every key may be left out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where requests are accepted.
+    pub listeners: Vec<Listener>,
+    /// Where services are found, by a name of your own.
+    pub registries: BTreeMap<String, Registry>,
+    /// The policies of every service that does not say otherwise.
+    pub defaults: Defaults,
+    /// The services that need to be declared: with policies, instances, another name or a port of their own. Others
+    /// are reached by name (see `names`).
+    pub services: BTreeMap<String, Service>,
+    /// Which requests go to which service. A host with routes answers 404 to a request that none of them takes.
+    pub routes: Vec<Route>,
+    /// Reaching services by the request's host name.
+    pub names: Names,
+    /// The admin API.
+    pub admin: Admin,
+    /// Bounds on what a peer may send.
+    pub http: Http,
+    /// How the process ends.
+    pub shutdown: Shutdown,
+    /// Worker threads. Left out: as many as the process may use cores, by its affinity and its cgroup's quota.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workers: Option<u32>,
+    /// Whether each request is written to standard output as a JSON line.
+    pub access_log: bool,
+    /// How long `/readyz` waits for the registries' first answers before it says ready without them.
+    pub ready_grace: Interval,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct InstanceMap {
+    /// A host name or an IP address, and a port.
+    address: Target,
+    /// Its share of the traffic relative to the others'. 0 takes none; at most 65535.
+    #[serde(default = "one")]
+    weight: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct PathMap {
+    /// The whole path, and nothing below it.
+    exact: Path,
+}
+
+// By hand rather than by serde's `untagged`, which would forget where the error was and what it was.
+impl<'de> Deserialize<'de> for Instance {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Instance;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an address like `10.0.0.1:3001`, or a map of `address` and `weight`")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Instance, E> {
+                text.parse().map(|address| Instance { address, weight: 1 }).map_err(E::custom)
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Instance, A::Error> {
+                let InstanceMap { address, weight } =
+                    Deserialize::deserialize(de::value::MapAccessDeserializer::new(map))?;
+                Ok(Instance { address, weight })
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for PathMatch {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = PathMatch;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a path like `/cart`, or `{ exact: /cart }`")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<PathMatch, E> {
+                text.parse().map(PathMatch::Prefix).map_err(E::custom)
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<PathMatch, A::Error> {
+                let PathMap { exact } = Deserialize::deserialize(de::value::MapAccessDeserializer::new(map))?;
+                Ok(PathMatch::Exact(exact))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl JsonSchema for Instance {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Instance".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let map = InstanceMap::json_schema(generator);
+        json_schema!({ "oneOf": [generator.subschema_for::<Target>(), map] })
+    }
+}
+
+impl JsonSchema for PathMatch {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "PathMatch".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let map = PathMap::json_schema(generator);
+        json_schema!({ "oneOf": [generator.subschema_for::<Path>(), map] })
+    }
+}

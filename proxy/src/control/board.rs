@@ -1,0 +1,81 @@
+//! What the control plane tells about itself: why a pool is as it is, and whether the process is ready.
+//!
+//! None of it is in the snapshot, because no request needs it: a registry's error or a skipped instance must not
+//! wake a worker.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+/// Every service's status by its name.
+pub type Statuses = BTreeMap<Arc<str>, Arc<ServiceStatus>>;
+
+/// The services' statuses, as they were last written. Cheap to clone; all clones are the same board.
+#[derive(Debug, Clone, Default)]
+pub struct StatusBoard(Arc<ArcSwap<Statuses>>);
+
+/// What is known of a service beside its cluster.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServiceStatus {
+    /// Where its instances come from: `consul at http://127.0.0.1:8500`.
+    pub source: String,
+    /// Why the registry could not be asked the last time; none when it could.
+    pub last_error: Option<String>,
+    /// What takes no traffic, and why.
+    pub left_out: Vec<LeftOut>,
+    /// How many of those are entries of the registry that make no sense.
+    pub skipped: usize,
+}
+
+/// An instance that takes no traffic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The registry's id of it.
+    pub instance: Arc<str>,
+    /// Why: `critical`, `weight 0`, `the host name … cannot be resolved: …`.
+    pub reason: String,
+}
+
+impl StatusBoard {
+    /// All statuses as they are now.
+    pub fn read(&self) -> Arc<Statuses> {
+        self.0.load_full()
+    }
+
+    /// Replaces what was on the board.
+    pub fn write(&self, statuses: Statuses) {
+        self.0.store(Arc::new(statuses));
+    }
+}
+
+/// Whether every declared service has had its first answer. Once it has, that stays so: a registry that goes
+/// away later is no reason to take traffic from a proxy that still has its last good sets. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Readiness(watch::Receiver<Option<Arc<str>>>);
+
+impl Readiness {
+    /// What is still waited for; none when the process is ready.
+    pub fn waiting(&self) -> Option<Arc<str>> {
+        self.0.borrow().clone()
+    }
+
+    /// Returns when the process is ready; never when the control plane ended before it was.
+    pub async fn ready(&self) {
+        let mut waiting = self.0.clone();
+        if waiting.wait_for(Option::is_none).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// For tests and tools that have no control plane: ready, or waiting for something forever.
+    pub fn fixed(waiting: Option<&str>) -> Self {
+        Self(watch::channel(waiting.map(Arc::from)).1)
+    }
+
+    pub(super) fn watched() -> (watch::Sender<Option<Arc<str>>>, Self) {
+        let (tell, told) = watch::channel(Some(Arc::from("starting")));
+        (tell, Self(told))
+    }
+}

@@ -1,0 +1,182 @@
+//! One service that is followed: where its instances come from, what was last said of them, and when it ends.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use outrigger_registry::{Health, Instance, InstanceId, InstanceSet, Registry, ServiceName, Update};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep};
+
+use crate::config::settings::{Policy, StaticInstance};
+use crate::control::board::ServiceStatus;
+use crate::control::reconcile::{Service, literal};
+
+/// How long a name that no registry knows is remembered.
+pub const UNSEEN_FOR: Duration = Duration::from_secs(5);
+/// Until a watch that ended, against its contract, is opened again.
+const REOPEN_AFTER: Duration = Duration::from_secs(1);
+
+/// One service.
+pub struct Pool {
+    pub origin: Origin,
+    pub source: From,
+    pub service: Service,
+    pub watch: Option<Following>,
+    /// The host names among its instances.
+    pub hosts: BTreeSet<Arc<str>>,
+    pub status: Arc<ServiceStatus>,
+    /// The entries that make no sense, each logged when it appears.
+    pub skipped: BTreeSet<InstanceId>,
+    /// On the publisher's clock, as `last_used`.
+    pub opened: u64,
+    /// Since when it is followed although nothing is there.
+    pub unseen_since: Option<Instant>,
+}
+
+/// Why a service is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The operator names it.
+    Declared,
+    /// A request used it as a host name.
+    Name,
+    /// A request goes to this host as it is.
+    Direct,
+}
+
+/// Where a service's instances come from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum From {
+    /// A registry, by its name in the configuration, and the service's name there.
+    Registry { registry: Arc<str>, name: Arc<str> },
+    /// The configuration or the request itself.
+    Written(Arc<InstanceSet>),
+}
+
+/// A watch that is open; dropping it closes it.
+pub struct Following {
+    pub id: u64,
+    task: AbortHandle,
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Pool {
+    /// Takes a new set: what it says of hosts, of existence, of entries that make no sense.
+    pub fn take(&mut self, name: &str, set: Arc<InstanceSet>, now: Instant) {
+        let hosts = set.instances().iter().map(|instance| &instance.host);
+        self.hosts = hosts.filter(|host| literal(host).is_none()).map(Arc::clone).collect();
+        for skipped in set.skipped().iter().filter(|skipped| !self.skipped.contains(&skipped.id)) {
+            tracing::warn!(
+                service = name,
+                instance = &*skipped.id.0,
+                reason = skipped.reason,
+                "an instance is skipped"
+            );
+        }
+        self.skipped = set.skipped().iter().map(|skipped| skipped.id.clone()).collect();
+        if self.status.skipped != self.skipped.len() {
+            Arc::make_mut(&mut self.status).skipped = self.skipped.len();
+        }
+        let seen = self.service.seen || !set.instances().is_empty() || !set.skipped().is_empty();
+        self.unseen_since = (!seen).then(|| self.unseen_since.unwrap_or(now));
+        if seen && self.origin != Origin::Direct {
+            self.service.shared.metrics.confirm();
+        }
+        self.service.seen = seen;
+        self.service.set = Some(set);
+        self.service.touched = true;
+    }
+
+    /// A plain host that does not resolve ends as early as a name that no registry knows.
+    pub fn resolves(&mut self, resolves: bool, now: Instant) {
+        self.unseen_since = (!resolves).then(|| self.unseen_since.unwrap_or(now));
+    }
+
+    pub fn policy(&mut self, policy: Arc<Policy>) {
+        if self.service.policy != policy {
+            self.service.policy = policy;
+            self.service.touched = true;
+        }
+    }
+
+    /// Whether it is followed for nobody. `clock` is the publisher's.
+    pub fn over(&self, clock: u64, unused_after: Duration, now: Instant) -> bool {
+        if self.origin == Origin::Declared {
+            return false;
+        }
+        let used = self.service.shared.last_used.load(Relaxed).max(self.opened);
+        let unused = Duration::from_millis(clock.saturating_sub(used)) >= unused_after;
+        unused || self.unseen_since.is_some_and(|since| now >= since + UNSEEN_FOR)
+    }
+}
+
+/// What a watch tells.
+#[derive(Debug)]
+pub struct Told {
+    /// The service's name with us.
+    pub pool: Arc<str>,
+    /// Which watch: one that was replaced may still have something on its way.
+    pub watch: u64,
+    /// The registry's word.
+    pub update: Update,
+}
+
+/// Follows one service in a task of its own, which is all that a slow or broken registry can hold up.
+pub fn follow(
+    registry: Arc<dyn Registry>,
+    service: ServiceName,
+    pool: Arc<str>,
+    id: u64,
+    tell: mpsc::Sender<Told>,
+) -> Following {
+    let task = tokio::spawn(async move {
+        loop {
+            let mut updates = registry.watch(&service);
+            while let Some(update) = updates.next().await {
+                if tell.send(Told { pool: Arc::clone(&pool), watch: id, update }).await.is_err() {
+                    return;
+                }
+            }
+            tracing::error!(service = %service, registry = registry.describe(), "a watch has ended by itself");
+            sleep(REOPEN_AFTER).await;
+        }
+    });
+    Following { id, task: task.abort_handle() }
+}
+
+/// The set of instances that stand in the configuration.
+pub fn written(instances: &[StaticInstance]) -> Arc<InstanceSet> {
+    let instance = |written: &StaticInstance| {
+        let StaticInstance { host, port, weight } = written;
+        let id = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        Instance {
+            id: InstanceId(id.into()),
+            host: Arc::clone(host),
+            port: *port,
+            weight: *weight,
+            health: Health::Passing,
+            tags: Vec::new(),
+            meta: BTreeMap::new(),
+            datacenter: None,
+            zone: None,
+        }
+    };
+    Arc::new(InstanceSet::new(instances.iter().map(instance).collect(), Vec::new()))
+}
+
+/// `host:port`, IPv6 in brackets.
+pub fn direct(authority: &str) -> Option<StaticInstance> {
+    let (host, port) = authority.rsplit_once(':')?;
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let port = port.parse().ok().filter(|port| *port > 0)?;
+    (!host.is_empty()).then(|| StaticInstance { host: host.into(), port, weight: 1 })
+}

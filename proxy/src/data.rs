@@ -1,0 +1,19 @@
+//! The data plane: what carries requests.
+//!
+//! A [`worker`] is a thread that shares nothing it writes while requests succeed. [`accept`] takes connections in and
+//! finds out what they speak; [`h1`] and [`h2`] are the two ways a request arrives; [`forward`] is its life, top to
+//! bottom. [`body`] lends bytes, [`headers`] does a proxy's duties, [`answer`] speaks for the proxy itself.
+
+pub mod accept;
+pub mod answer;
+pub mod body;
+pub mod forward;
+pub mod h1;
+pub mod h2;
+pub mod headers;
+pub mod request;
+pub mod target;
+pub mod timer;
+pub mod tunnel;
+pub mod view;
+pub mod worker;

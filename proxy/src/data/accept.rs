@@ -1,0 +1,344 @@
+//! How connections come in, and which worker gets them.
+//!
+//! Each worker listens on a socket of its own and the kernel spreads connections over them by a hash. With many short
+//! connections that is even; with four long ones it may give all to one worker. So a worker that has more than its
+//! share hands a new connection to the one that has least. A small difference is not worth a hand-over when there are
+//! many connections, so the allowance grows with their number.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::h1::Conn;
+use super::timer::{self, Timer};
+use super::worker::Worker;
+use super::{h2, request};
+use crate::drain::Phase;
+use crate::http::{Buffer, BufferPool};
+use crate::net::{Io, Listener};
+
+/// The workers' connections, counted, and a way to hand one over.
+#[derive(Debug)]
+pub struct Crew {
+    counts: Box<[AtomicUsize]>,
+    desks: Box<[mpsc::Sender<Handed>]>,
+    max: usize,
+}
+
+/// A connection that was accepted by one worker for another.
+#[derive(Debug)]
+pub struct Handed {
+    stream: std::net::TcpStream,
+    peer: SocketAddr,
+    service: Option<Arc<str>>,
+    seat: Seat,
+}
+
+/// Connections on their way from one worker to another; more stay where they were accepted.
+const DESK: usize = 128;
+
+impl Crew {
+    /// A crew that holds at most `max` connections in all, and each worker's desk.
+    pub fn new(workers: usize, max: usize) -> (Arc<Self>, Vec<mpsc::Receiver<Handed>>) {
+        let (desks, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(DESK)).unzip();
+        let counts = (0..workers).map(|_| AtomicUsize::new(0)).collect();
+        (Arc::new(Self { counts, desks: desks.into(), max }), receivers)
+    }
+
+    /// Connections of one worker.
+    pub fn connections(&self, worker: usize) -> usize {
+        self.counts.get(worker).map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+
+    /// How many workers there are.
+    pub fn workers(&self) -> usize {
+        self.counts.len()
+    }
+
+    fn is_full(&self) -> bool {
+        self.counts.iter().map(|count| count.load(Ordering::Relaxed)).sum::<usize>() >= self.max
+    }
+
+    /// Counts a connection for whoever is to have it: `own`, unless that has too many.
+    fn place(self: &Arc<Self>, own: usize) -> Seat {
+        let mine = self.connections(own);
+        let least = (0..self.workers()).min_by_key(|worker| self.connections(*worker)).unwrap_or(own);
+        let worker = if mine > self.connections(least) + mine / 16 { least } else { own };
+        Seat::new(self, worker)
+    }
+}
+
+/// A counted connection.
+#[derive(Debug)]
+struct Seat {
+    crew: Arc<Crew>,
+    worker: usize,
+}
+
+impl Seat {
+    fn new(crew: &Arc<Crew>, worker: usize) -> Self {
+        if let Some(count) = crew.counts.get(worker) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        Self { crew: Arc::clone(crew), worker }
+    }
+
+    /// The same connection, counted for another worker.
+    fn at(self, worker: usize) -> Self {
+        if worker == self.worker { self } else { Self::new(&self.crew, worker) }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        if let Some(count) = self.crew.counts.get(self.worker) {
+            count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A bound socket on its way to its worker.
+#[derive(Debug)]
+pub struct Socket {
+    /// The socket.
+    pub socket: std::net::TcpListener,
+    /// The service that every request on it is for.
+    pub service: Option<Arc<str>>,
+}
+
+impl Socket {
+    /// Registers it with this thread's runtime.
+    pub fn register(self) -> Option<Place> {
+        match Listener::register(self.socket) {
+            Ok(listener) => Some(Place { listener, service: self.service }),
+            Err(error) => {
+                tracing::error!(%error, "a listening socket could not be registered");
+                None
+            }
+        }
+    }
+}
+
+/// Where connections are accepted.
+#[derive(Debug)]
+pub struct Place {
+    /// The socket.
+    pub listener: Listener,
+    /// The service that every request on it is for.
+    pub service: Option<Arc<str>>,
+}
+
+/// Accepts until the process closes; then what waits in the backlog, which would be reset otherwise.
+pub async fn accept<M, F>(worker: Rc<Worker>, place: Place, slots: Rc<Slots<M, F>>, alive: Rc<()>)
+where
+    M: Fn(Rc<Conn>) -> F + 'static,
+    F: Future<Output = bool> + 'static,
+{
+    let mut drained = worker.drained.clone();
+    loop {
+        while worker.crew().is_full() && drained.phase() < Phase::Closing {
+            tokio::time::sleep(FULL).await;
+        }
+        let accepted = tokio::select! {
+            biased;
+            accepted = place.listener.accept() => accepted,
+            () = drained.reached(Phase::Closing) => break,
+        };
+        match accepted {
+            Ok((io, peer)) => settle(&worker, io, peer, place.service.clone(), &slots, &alive),
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "accepting failed; trying again");
+                tokio::time::sleep(OUT_OF_FILES).await;
+            }
+        }
+    }
+    while let Some((io, peer)) = place.listener.accept_now() {
+        settle(&worker, io, peer, place.service.clone(), &slots, &alive);
+    }
+}
+
+/// Takes in what other workers hand over.
+pub async fn take_over<M, F>(
+    worker: Rc<Worker>,
+    mut desk: mpsc::Receiver<Handed>,
+    slots: Rc<Slots<M, F>>,
+    alive: Rc<()>,
+) where
+    M: Fn(Rc<Conn>) -> F + 'static,
+    F: Future<Output = bool> + 'static,
+{
+    let alive = Rc::downgrade(&alive);
+    while let Some(Handed { stream, peer, service, seat }) = desk.recv().await {
+        let (Ok(io), Some(alive)) = (Io::adopt(stream), alive.upgrade()) else { continue };
+        tokio::task::spawn_local(connection(Rc::clone(&worker), io, peer, service, Rc::clone(&slots), seat, alive));
+    }
+}
+
+fn settle<M, F>(
+    worker: &Rc<Worker>,
+    io: Io,
+    peer: SocketAddr,
+    service: Option<Arc<str>>,
+    slots: &Rc<Slots<M, F>>,
+    alive: &Rc<()>,
+) where
+    M: Fn(Rc<Conn>) -> F + 'static,
+    F: Future<Output = bool> + 'static,
+{
+    let seat = worker.crew().place(worker.index);
+    let crew = Arc::clone(worker.crew());
+    let desk =
+        crew.desks.get(seat.worker).filter(|_| seat.worker != worker.index).and_then(|desk| desk.try_reserve().ok());
+    if let Some(desk) = desk {
+        // What cannot be let go of is lost with its socket.
+        if let Ok(stream) = io.release() {
+            desk.send(Handed { stream, peer, service, seat });
+        }
+        return;
+    }
+    let seat = seat.at(worker.index);
+    let task = connection(Rc::clone(worker), io, peer, service, Rc::clone(slots), seat, Rc::clone(alive));
+    tokio::task::spawn_local(task);
+}
+
+/// A connection's own task, from its first byte to its last.
+async fn connection<M, F>(
+    worker: Rc<Worker>,
+    io: Io,
+    peer: SocketAddr,
+    service: Option<Arc<str>>,
+    slots: Rc<Slots<M, F>>,
+    _seat: Seat,
+    _alive: Rc<()>,
+) where
+    M: Fn(Rc<Conn>) -> F + 'static,
+    F: Future<Output = bool> + 'static,
+{
+    let client = Rc::new(request::client(peer, &worker.http.trusted));
+    let Some((io, first)) = Box::pin(first_bytes(io, &worker)).await else { return };
+    if first.bytes().starts_with(PREFACE) {
+        Box::pin(h2::serve(io.with_ahead(first), client, service, worker)).await;
+        return;
+    }
+    let conn = Rc::new(Conn::new(io, first, client, service, Rc::clone(&worker)));
+    let _registered = worker.register(&conn);
+    while conn.next().await {
+        let mut slot = slots.take();
+        slot.as_mut().set(Some((slots.make)(Rc::clone(&conn))));
+        let keep = poll_fn(|cx| match slot.as_mut().as_pin_mut() {
+            Some(exchange) => exchange.poll(cx),
+            None => Poll::Ready(false),
+        })
+        .await;
+        slot.as_mut().set(None);
+        slots.give(slot);
+        if !keep {
+            break;
+        }
+    }
+    Box::pin(conn.close()).await;
+}
+
+/// Reads until it is clear whether a connection opens with HTTP/2's preface. None when nobody spoke in time.
+async fn first_bytes(mut io: Io, worker: &Worker) -> Option<(Io, Buffer)> {
+    let pool: &BufferPool = &worker.pools.buffers;
+    let timer = Timer::new(timer::now() + worker.http.idle_timeout);
+    let mut deadline = timer::now() + worker.http.idle_timeout;
+    let mut drained = worker.drained.clone();
+    let mut closing = std::pin::pin!(drained.reached(Phase::Closing));
+    let mut first: Option<Buffer> = None;
+    let mut lingered = false;
+    let spoke = poll_fn(|cx| {
+        loop {
+            if first.is_some() || io.poll_readable(cx).is_ready() {
+                let buffer = first.get_or_insert_with(|| pool.take());
+                match io.poll_read_into(cx, buffer.spare()) {
+                    Poll::Ready(Ok(n)) if n > 0 => {
+                        if buffer.is_empty() {
+                            deadline = timer::now() + worker.http.header_timeout;
+                        }
+                        buffer.filled(n);
+                        let seen = buffer.len().min(PREFACE.len());
+                        if seen == PREFACE.len() || buffer.bytes()[..seen] != PREFACE[..seen] {
+                            return Poll::Ready(true);
+                        }
+                        continue;
+                    }
+                    Poll::Ready(_) => return Poll::Ready(false),
+                    Poll::Pending if buffer.is_empty() => {
+                        if let Some(buffer) = first.take() {
+                            pool.give(buffer);
+                        }
+                    }
+                    Poll::Pending => {}
+                }
+            }
+            if closing.as_mut().poll(cx).is_ready() && !lingered {
+                // It may have come out of the backlog a moment ago, with a request on its way.
+                lingered = true;
+                deadline = deadline.min(timer::now() + LAST_CALL);
+            }
+            return timer.poll(cx, deadline).map(|()| false);
+        }
+    })
+    .await;
+    match (spoke, first) {
+        (true, Some(first)) => Some((io, first)),
+        (_, first) => {
+            if let Some(first) = first {
+                pool.give(first);
+            }
+            None
+        }
+    }
+}
+
+/// The pooled futures that requests run in. An idle connection has none.
+#[derive(Debug)]
+pub struct Slots<M, F> {
+    make: M,
+    free: RefCell<Vec<Pin<Box<Option<F>>>>>,
+}
+
+impl<M: Fn(Rc<Conn>) -> F, F> Slots<M, F> {
+    /// Slots for what `make` makes.
+    pub fn new(make: M) -> Self {
+        Self { make, free: RefCell::default() }
+    }
+
+    fn take(&self) -> Pin<Box<Option<F>>> {
+        self.free.borrow_mut().pop().unwrap_or_else(|| Box::pin(None))
+    }
+
+    fn give(&self, slot: Pin<Box<Option<F>>>) {
+        let mut free = self.free.borrow_mut();
+        if free.len() < FREE_SLOTS {
+            free.push(slot);
+        }
+    }
+}
+
+/// Errors of the connection that was accepted, not of accepting (accept(2)).
+fn is_of_one_connection(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+/// RFC 9113 section 3.4.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const FREE_SLOTS: usize = 256;
+/// How long a worker that may not take more connections waits before it looks again.
+const FULL: Duration = Duration::from_millis(5);
+/// How long a process that is out of file descriptors waits.
+const OUT_OF_FILES: Duration = Duration::from_millis(100);
+/// How long a connection without a request is waited for once the process is closing.
+const LAST_CALL: Duration = Duration::from_millis(500);

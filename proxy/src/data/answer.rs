@@ -1,0 +1,116 @@
+//! Answers that the proxy makes itself.
+//!
+//! Nobody should have to guess whether a 503 came from the service or from the proxy in front of it. Each of these says
+//! that it is from the proxy, why, about which service, and what to do: in `Proxy-Status` (RFC 9209) for machines, and
+//! in a short body, JSON where the client asks for it. A gRPC client gets its own kind of answer: 200, and the status
+//! in the head.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use super::body::Download;
+use super::headers::RequestId;
+use crate::error::Reason;
+use crate::http::head::{Name, Version};
+use crate::http::{Head, write};
+
+/// What there is to say about a request that the proxy answers itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Refusal<'a> {
+    /// Why.
+    pub reason: Reason,
+    /// The service it was for, where one was found.
+    pub service: Option<&'a str>,
+    /// Its id, where it got that far.
+    pub id: Option<&'a RequestId>,
+}
+
+impl Refusal<'_> {
+    /// The answer to `request`; none where its head could not be read.
+    pub fn answer(&self, request: Option<&Head>) -> (Rc<Head>, Download) {
+        let row = self.reason.row();
+        let grpc = request.and_then(|r| r.first(Name::ContentType)).is_some_and(|t| t.starts_with(b"application/grpc"));
+        let json = request.and_then(|r| r.first(Name::Accept)).is_some_and(|a| contains(a, b"application/json"));
+        let message = match self.service {
+            Some(service) => format!("{service}: {}", row.advice),
+            None => row.advice.to_owned(),
+        };
+        let status = if grpc { 200 } else { row.status };
+        let mut head = Head::default();
+        let body = if grpc {
+            Bytes::new()
+        } else if json {
+            Bytes::from(self.json(&message))
+        } else {
+            Bytes::from(format!("outrigger: {} {}: {message}\n", row.status, self.reason.name()))
+        };
+        let mut push = |name: &str, value: &str| {
+            // All of these are short and made of printable ASCII.
+            let _ = head.push(name.as_bytes(), value.as_bytes());
+        };
+        push("Proxy-Status", &format!("outrigger; error={}; details=\"{}\"", row.token, quoted(&message)));
+        push("Date", &httpdate::fmt_http_date(std::time::SystemTime::now()));
+        if grpc {
+            push("Content-Type", "application/grpc");
+            push("grpc-status", &row.grpc.to_string());
+            push("grpc-message", &percent_encoded(&message));
+        } else {
+            push("Content-Type", if json { "application/json" } else { "text/plain; charset=utf-8" });
+            push("Cache-Control", "no-store");
+        }
+        match self.reason {
+            Reason::ConnectMethod => push("Allow", ALLOW),
+            Reason::MaxForwards => push("Allow", ALLOW),
+            _ if row.status == 503 => push("Retry-After", "1"),
+            _ => {}
+        }
+        let _ = head.set_status(status, write::reason(status).as_bytes(), Version::Http11);
+        (Rc::new(head), if body.is_empty() { Download::Empty } else { Download::Held(body) })
+    }
+
+    fn json(&self, message: &str) -> String {
+        let id = self.id.map(|id| String::from_utf8_lossy(id.as_bytes()).into_owned());
+        let error = serde_json::json!({
+            "from": "outrigger",
+            "status": self.reason.row().status,
+            "reason": self.reason.name(),
+            "service": self.service,
+            "message": message,
+            "request_id": id,
+        });
+        format!("{}\n", serde_json::json!({ "error": error }))
+    }
+}
+
+const ALLOW: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE";
+
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    memchr::memmem::find(haystack, needle).is_some()
+}
+
+/// The inside of a quoted string of RFC 9651: printable ASCII, quotes and backslashes escaped.
+fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            ' '..='~' => out.push(c),
+            _ => out.push('?'),
+        }
+    }
+    out
+}
+
+/// `grpc-message` is percent-encoded UTF-8.
+fn percent_encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'%' => out.push_str("%25"),
+            b' '..=b'~' => out.push(char::from(byte)),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}

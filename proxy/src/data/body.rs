@@ -1,0 +1,460 @@
+//! Bodies: bytes that are lent, never handed over.
+//!
+//! A request's body is read from the client once and may be sent more than once. [`Upload`] keeps what it has read
+//! as long as that fits into the buffer it was read into, and each attempt sends from a cursor of its own; when
+//! something had to be let go, the request can no longer be sent again, and says so. A response's body is
+//! [`Download`]: it owns everything that has to live until its last byte.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::{Buf, Bytes};
+use hyper::body::{Body as _, Incoming};
+
+use super::h1::Conn;
+use super::timer;
+use crate::error::Reason;
+use crate::http::{Content, Head, HeadPool, Length};
+use crate::net::Io;
+use crate::upstream;
+
+/// A request's body, shared by its attempts.
+#[derive(Debug)]
+pub struct Upload {
+    source: Source,
+    length: Length,
+    /// How many bytes from the front have been let go.
+    gone: Cell<u64>,
+    /// When the last byte had come.
+    ended: Cell<Option<Instant>>,
+    /// When something last moved, in either direction.
+    moved: Cell<Instant>,
+    /// Whether it is the client that is waited for.
+    starved: Cell<bool>,
+    /// What went wrong with it, where only its reader saw that.
+    failed: Cell<Option<Reason>>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Empty,
+    H1 { conn: Rc<Conn>, content: RefCell<Content> },
+    H2 { incoming: RefCell<Incoming>, held: RefCell<Held>, heads: HeadPool },
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    chunks: VecDeque<Bytes>,
+    len: usize,
+    done: bool,
+    trailers: Option<Rc<Head>>,
+}
+
+/// What there is of a body beyond a cursor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Piece {
+    /// That many bytes, at least one.
+    Data(usize),
+    /// Nothing, ever.
+    End,
+}
+
+/// Bytes of an HTTP/2 request's body that are kept for another attempt; as much as fits an HTTP/1.1 buffer.
+const KEEP: usize = crate::http::buffer::ROOM;
+
+impl Upload {
+    /// No body.
+    pub fn empty(now: Instant) -> Self {
+        Self::new(Source::Empty, Length::NONE, now, Some(now))
+    }
+
+    /// A body that begins at the beginning of the connection's buffer.
+    pub fn h1(conn: Rc<Conn>, length: Length, now: Instant) -> Result<Self, Reason> {
+        let mut content = Content::new(length);
+        conn.advance(&mut content)?;
+        let ended = content.is_complete().then_some(now);
+        Ok(Self::new(Source::H1 { conn, content: RefCell::new(content) }, length, now, ended))
+    }
+
+    /// An HTTP/2 stream's body, of a stated length or none.
+    pub fn h2(incoming: Incoming, length: Option<u64>, heads: HeadPool, now: Instant) -> Self {
+        if incoming.is_end_stream() {
+            return Self::empty(now);
+        }
+        let length = length.map_or(Length::Chunked, Length::Exact);
+        let source = Source::H2 { incoming: RefCell::new(incoming), held: RefCell::default(), heads };
+        Self::new(source, length, now, None)
+    }
+
+    fn new(source: Source, length: Length, now: Instant, ended: Option<Instant>) -> Self {
+        Self {
+            source,
+            length,
+            gone: Cell::new(0),
+            ended: Cell::new(ended),
+            moved: Cell::new(now),
+            starved: Cell::new(false),
+            failed: Cell::new(None),
+        }
+    }
+
+    /// How its end is known.
+    pub fn length(&self) -> Length {
+        self.length
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        matches!(self.source, Source::Empty)
+    }
+
+    /// When its last byte had come; none while it has not.
+    pub fn ended(&self) -> Option<Instant> {
+        self.ended.get()
+    }
+
+    /// When something last moved.
+    pub fn moved(&self) -> Instant {
+        self.moved.get()
+    }
+
+    /// Whether its sender is being waited for.
+    pub fn is_starved(&self) -> bool {
+        self.starved.get()
+    }
+
+    /// Whether it can be sent from its beginning.
+    pub fn is_replayable(&self) -> bool {
+        self.gone.get() == 0
+    }
+
+    /// Remembers what went wrong with it.
+    pub fn fail(&self, reason: Reason) {
+        self.failed.set(Some(reason));
+    }
+
+    /// What went wrong with it.
+    pub fn failure(&self) -> Option<Reason> {
+        self.failed.get()
+    }
+
+    /// Tells a client that waits for it to send.
+    pub fn continue_now(&self) {
+        if let Source::H1 { conn, .. } = &self.source {
+            conn.continue_now();
+        }
+    }
+
+    /// What follows its last byte, once that has come.
+    pub fn trailers(&self) -> Option<Rc<Head>> {
+        match &self.source {
+            Source::Empty => None,
+            Source::H1 { content, .. } => content.borrow().trailers().cloned(),
+            Source::H2 { held, .. } => held.borrow().trailers.clone(),
+        }
+    }
+
+    /// What there is at the cursor. Letting go of what lies before the cursor is the last resort for room.
+    pub fn poll_piece(&self, cx: &mut Context<'_>, cursor: u64) -> Poll<Result<Piece, Reason>> {
+        self.starved.set(false);
+        let Some(at) = cursor.checked_sub(self.gone.get()) else { return Poll::Ready(Err(Reason::Internal)) };
+        let polled = match &self.source {
+            Source::Empty => return Poll::Ready(Ok(Piece::End)),
+            Source::H1 { conn, content } => self.poll_h1(cx, conn, &mut content.borrow_mut(), at),
+            Source::H2 { incoming, held, heads } => {
+                self.poll_h2(cx, &mut incoming.borrow_mut(), &mut held.borrow_mut(), heads, at)
+            }
+        };
+        self.starved.set(polled.is_pending());
+        polled
+    }
+
+    fn poll_h1(
+        &self,
+        cx: &mut Context<'_>,
+        conn: &Conn,
+        content: &mut Content,
+        at: u64,
+    ) -> Poll<Result<Piece, Reason>> {
+        let mut at = usize::try_from(at).unwrap_or(usize::MAX);
+        loop {
+            if content.ready() > at {
+                return Poll::Ready(Ok(Piece::Data(content.ready() - at)));
+            }
+            if content.is_complete() {
+                self.note_end(cx);
+                return Poll::Ready(Ok(Piece::End));
+            }
+            // Once something is gone there is nothing to keep the rest for.
+            if at > 0 && (self.gone.get() > 0 || !conn.has_room()) {
+                conn.consume(content, at);
+                self.gone.set(self.gone.get() + at as u64);
+                at = 0;
+            }
+            match ready!(conn.poll_fill(cx)) {
+                Ok(0) => return Poll::Ready(Err(Reason::ClientGone)),
+                Ok(_) => self.moved.set(timer::now()),
+                Err(_) => return Poll::Ready(Err(Reason::ClientGone)),
+            }
+            conn.advance(content)?;
+            if content.is_complete() {
+                self.note_end(cx);
+            }
+        }
+    }
+
+    fn poll_h2(
+        &self,
+        cx: &mut Context<'_>,
+        incoming: &mut Incoming,
+        held: &mut Held,
+        heads: &HeadPool,
+        at: u64,
+    ) -> Poll<Result<Piece, Reason>> {
+        let mut at = usize::try_from(at).unwrap_or(usize::MAX);
+        loop {
+            if held.len > at {
+                return Poll::Ready(Ok(Piece::Data(held.len - at)));
+            }
+            if held.done {
+                self.note_end(cx);
+                return Poll::Ready(Ok(Piece::End));
+            }
+            if at > 0 && (self.gone.get() > 0 || held.len >= KEEP) {
+                held.drop_front(at);
+                self.gone.set(self.gone.get() + at as u64);
+                at = 0;
+            }
+            let Some(frame) = ready!(Pin::new(&mut *incoming).poll_frame(cx)) else {
+                held.done = true;
+                continue;
+            };
+            self.moved.set(timer::now());
+            match frame.map(hyper::body::Frame::into_data) {
+                Err(_) => return Poll::Ready(Err(Reason::ClientGone)),
+                Ok(Ok(data)) if data.is_empty() => {}
+                Ok(Ok(data)) => {
+                    held.len += data.len();
+                    held.chunks.push_back(data);
+                }
+                Ok(Err(frame)) => {
+                    if let Ok(map) = frame.into_trailers() {
+                        held.trailers = super::h2::trailers_from(&map, heads);
+                        held.done = true;
+                    }
+                }
+            }
+        }
+    }
+
+    fn note_end(&self, cx: &Context<'_>) {
+        if self.ended.get().is_none() {
+            self.ended.set(Some(timer::now()));
+            // Whoever waits for the answer may now listen for the client's end, and runs against the deadline.
+            if let Source::H1 { conn, .. } = &self.source {
+                conn.wake_from(cx);
+            }
+        }
+    }
+
+    /// Bytes of it that came so far and can be told of: those let go and those kept.
+    pub fn taken(&self) -> u64 {
+        let kept = match &self.source {
+            Source::Empty => 0,
+            Source::H1 { content, .. } => content.borrow().ready(),
+            Source::H2 { held, .. } => held.borrow().len,
+        };
+        self.gone.get() + kept as u64
+    }
+
+    /// Sends some of `lead`, then of the `len` bytes at the cursor; says how many of both together.
+    pub fn poll_send(
+        &self,
+        cx: &mut Context<'_>,
+        io: &mut Io,
+        lead: &[u8],
+        cursor: u64,
+        len: usize,
+    ) -> Poll<io::Result<usize>> {
+        let at = usize::try_from(cursor - self.gone.get()).unwrap_or(usize::MAX);
+        let sent = match &self.source {
+            Source::Empty => io.poll_write_from(cx, lead),
+            Source::H1 { conn, .. } => conn.poll_send_to(cx, io, lead, at, len),
+            Source::H2 { held, .. } => {
+                let held = held.borrow();
+                let chunk = held.slice(at);
+                io.poll_write_both(cx, lead, &chunk[..chunk.len().min(len)])
+            }
+        };
+        if len > 0 && sent.is_ready() {
+            self.moved.set(timer::now());
+        }
+        sent
+    }
+
+    /// Copies up to `len` bytes at the cursor out.
+    pub fn copy(&self, cursor: u64, len: usize) -> Bytes {
+        let at = usize::try_from(cursor - self.gone.get()).unwrap_or(usize::MAX);
+        match &self.source {
+            Source::Empty => Bytes::new(),
+            Source::H1 { conn, .. } => conn.copy(at, len),
+            Source::H2 { held, .. } => {
+                let held = held.borrow();
+                let mut skip = at;
+                for chunk in &held.chunks {
+                    if skip < chunk.len() {
+                        return chunk.slice(skip..chunk.len().min(skip + len));
+                    }
+                    skip -= chunk.len();
+                }
+                Bytes::new()
+            }
+        }
+    }
+
+    /// Whether the client's connection can carry another request after this one: nothing of the body is left to
+    /// come. Lets go of what was kept.
+    pub fn finish(&self) -> bool {
+        match &self.source {
+            Source::Empty => true,
+            Source::H1 { conn, content } => {
+                let mut content = content.borrow_mut();
+                let ready = content.ready();
+                conn.consume(&mut content, ready);
+                content.is_complete()
+            }
+            Source::H2 { .. } => true,
+        }
+    }
+
+    /// Reads and throws away what is still to come, so that the connection can go on or close without a reset.
+    pub fn poll_discard(&self, cx: &mut Context<'_>) -> Poll<bool> {
+        let Source::H1 { conn, content } = &self.source else { return Poll::Ready(true) };
+        let mut content = content.borrow_mut();
+        loop {
+            let ready = content.ready();
+            conn.consume(&mut content, ready);
+            if content.is_complete() {
+                return Poll::Ready(true);
+            }
+            match ready!(conn.poll_fill(cx)) {
+                Ok(0) | Err(_) => return Poll::Ready(false),
+                Ok(_) => {}
+            }
+            if conn.advance(&mut content).is_err() {
+                return Poll::Ready(false);
+            }
+        }
+    }
+}
+
+impl Held {
+    fn slice(&self, mut at: usize) -> &[u8] {
+        for chunk in &self.chunks {
+            if at < chunk.len() {
+                return &chunk[at..];
+            }
+            at -= chunk.len();
+        }
+        &[]
+    }
+
+    fn drop_front(&mut self, n: usize) {
+        let mut left = n.min(self.len);
+        self.len -= left;
+        while let Some(first) = self.chunks.front_mut() {
+            if left < first.len() {
+                first.advance(left);
+                return;
+            }
+            left -= first.len();
+            self.chunks.pop_front();
+        }
+    }
+}
+
+/// A response's body.
+#[derive(Debug)]
+pub enum Download {
+    /// None.
+    Empty,
+    /// Made here.
+    Held(Bytes),
+    /// Coming from an endpoint over HTTP/1.1.
+    H1(upstream::h1::Answer),
+    /// Coming from an endpoint over HTTP/2.
+    H2(Box<upstream::h2::Answer>),
+}
+
+impl Download {
+    /// How its end is known, for a message that states it.
+    pub fn length(&self) -> Length {
+        match self {
+            Self::Empty => Length::NONE,
+            Self::Held(bytes) => Length::Exact(bytes.len() as u64),
+            Self::H1(answer) => answer.length(),
+            Self::H2(answer) => answer.length(),
+        }
+    }
+
+    /// How many bytes can be sent at once; 0 at the end. Drives what is left of the request's body, too.
+    pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Reason>> {
+        match self {
+            Self::Empty => Poll::Ready(Ok(0)),
+            Self::Held(bytes) => Poll::Ready(Ok(bytes.len())),
+            Self::H1(answer) => answer.poll_piece(cx),
+            Self::H2(answer) => answer.poll_piece(cx),
+        }
+    }
+
+    /// Sends what is left of the request's body while nothing of the answer is wanted.
+    pub fn poll_upload(&mut self, cx: &mut Context<'_>) {
+        if let Self::H1(answer) = self {
+            answer.poll_upload(cx);
+        }
+    }
+
+    /// Sends some of `lead`, then of the first `len` bytes of what is there.
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, io: &mut Io, lead: &[u8], len: usize) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Empty => io.poll_write_from(cx, lead),
+            Self::Held(bytes) => io.poll_write_both(cx, lead, &bytes[..len.min(bytes.len())]),
+            Self::H1(answer) => answer.poll_send(cx, io, lead, len),
+            Self::H2(answer) => answer.poll_send(cx, io, lead, len),
+        }
+    }
+
+    /// Takes up to `len` bytes out.
+    pub fn take(&mut self, len: usize) -> Bytes {
+        match self {
+            Self::Empty => Bytes::new(),
+            Self::Held(bytes) => bytes.split_to(len.min(bytes.len())),
+            Self::H1(answer) => answer.take(len),
+            Self::H2(answer) => answer.take(len),
+        }
+    }
+
+    /// The first `n` bytes were sent.
+    pub fn consume(&mut self, n: usize) {
+        match self {
+            Self::Empty => {}
+            Self::Held(bytes) => bytes.advance(n.min(bytes.len())),
+            Self::H1(answer) => answer.consume(n),
+            Self::H2(answer) => answer.consume(n),
+        }
+    }
+
+    /// What follows the last byte, once that has come.
+    pub fn trailers(&self) -> Option<Rc<Head>> {
+        match self {
+            Self::Empty | Self::Held(_) => None,
+            Self::H1(answer) => answer.trailers(),
+            Self::H2(answer) => answer.trailers(),
+        }
+    }
+}

@@ -1,0 +1,637 @@
+//! HTTP/1.1 from a client: one connection, one task, one request after the other.
+//!
+//! An idle connection is a few hundred bytes: its task waits for readability and holds no buffer and no request. When
+//! something comes, the task takes a pooled future ([`exchange`]) that reads one request, has it forwarded, writes the
+//! answer, and is given back.
+//!
+//! While a request is in flight its client is listened to: what it sends early is kept as long as there is room, and
+//! its end means that nobody waits for the answer any more.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::answer::Refusal;
+use super::body::{Download, Upload};
+use super::forward::{Answer, Trail, forward};
+use super::headers::{self, Client, Reply, RequestId};
+use super::request::{self, Request};
+use super::timer::{self, Timer};
+use super::tunnel;
+use super::worker::{Finished, Worker};
+use crate::drain::Phase;
+use crate::error::Reason;
+use crate::http::head::{Name, Version};
+use crate::http::{Bad, Buffer, Content, Head, Length, Scan, framing, parse, write};
+use crate::net::Io;
+
+/// A client's connection.
+#[derive(Debug)]
+pub struct Conn {
+    io: RefCell<Io>,
+    input: RefCell<Option<Buffer>>,
+    /// Interim answers on their way out, before anything else.
+    interim: RefCell<Vec<u8>>,
+    continued: Cell<bool>,
+    timer: Timer,
+    client: Rc<Client>,
+    service: Option<Arc<str>>,
+    worker: Rc<Worker>,
+    /// The connection's task, for whoever has to wake it from another one.
+    waker: RefCell<Option<Waker>>,
+    gone: Cell<bool>,
+}
+
+/// How long a closing connection is read from, so that the last answer is not lost in a reset.
+const LINGER: Duration = Duration::from_secs(2);
+
+impl Conn {
+    /// A connection, and what was read of it to find out what it speaks.
+    pub fn new(io: Io, first: Buffer, client: Rc<Client>, service: Option<Arc<str>>, worker: Rc<Worker>) -> Self {
+        Self {
+            io: RefCell::new(io),
+            input: RefCell::new(Some(first)),
+            interim: RefCell::default(),
+            continued: Cell::new(false),
+            timer: Timer::new(timer::now() + worker.http.header_timeout),
+            client,
+            service,
+            worker,
+            waker: RefCell::default(),
+            gone: Cell::new(false),
+        }
+    }
+
+    /// Waits for the next request. False when there will be none: the client is gone or idle for too long, or the
+    /// process is closing.
+    pub async fn next(&self) -> bool {
+        if self.input.borrow().as_ref().is_some_and(|input| !input.is_empty()) {
+            return true;
+        }
+        self.give_buffer_back();
+        if self.gone.get() {
+            return false;
+        }
+        let deadline = timer::now() + self.worker.http.idle_timeout;
+        poll_fn(|cx| {
+            if self.io.borrow_mut().poll_readable(cx).is_ready() {
+                match self.poll_fill(cx) {
+                    Poll::Ready(Ok(n)) if n > 0 => return Poll::Ready(true),
+                    Poll::Ready(_) => return Poll::Ready(false),
+                    Poll::Pending => {}
+                }
+            }
+            self.remember(cx);
+            if self.worker.phase() >= Phase::Closing {
+                return Poll::Ready(false);
+            }
+            self.timer.poll(cx, deadline).map(|()| false)
+        })
+        .await
+    }
+
+    /// Wakes the connection's task, to look at the process's phase.
+    pub fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// The same, unless it is the connection's own task that calls.
+    pub fn wake_from(&self, cx: &Context<'_>) {
+        if let Some(waker) = &*self.waker.borrow()
+            && !waker.will_wake(cx.waker())
+        {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn remember(&self, cx: &Context<'_>) {
+        let mut waker = self.waker.borrow_mut();
+        match &mut *waker {
+            Some(known) => known.clone_from(cx.waker()),
+            None => *waker = Some(cx.waker().clone()),
+        }
+    }
+
+    /// Ends our side, and reads on for a moment so that what was written last is not lost in a reset.
+    pub async fn close(&self) {
+        self.give_buffer_back();
+        let mut budget = LINGER_BYTES;
+        let deadline = timer::now() + LINGER;
+        poll_fn(|cx| {
+            let ended = ready!(self.io.borrow_mut().poll_end(cx));
+            if ended.is_err() || self.gone.get() {
+                return Poll::Ready(());
+            }
+            loop {
+                if self.timer.poll(cx, deadline).is_ready() {
+                    return Poll::Ready(());
+                }
+                match ready!(self.poll_fill(cx)) {
+                    Ok(n) if n > 0 && n < budget => budget -= n,
+                    _ => return Poll::Ready(()),
+                }
+                if let Some(input) = &mut *self.input.borrow_mut() {
+                    input.consume(input.len());
+                }
+            }
+        })
+        .await;
+        self.give_buffer_back();
+    }
+
+    fn give_buffer_back(&self) {
+        if let Some(input) = self.input.borrow_mut().take() {
+            self.worker.pools.buffers.give(input);
+        }
+    }
+
+    // What a request's body reads through.
+
+    /// Reads more into the buffer; 0 at the client's end. Pending also while the buffer is full.
+    pub fn poll_fill(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut slot = self.input.borrow_mut();
+        let mut io = self.io.borrow_mut();
+        if slot.is_none() {
+            ready!(io.poll_readable(cx));
+        }
+        let input = slot.get_or_insert_with(|| self.worker.pools.buffers.take());
+        if !input.has_room() {
+            return Poll::Pending;
+        }
+        let polled = io.poll_read_into(cx, input.spare());
+        match &polled {
+            Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => self.gone.set(true),
+            Poll::Ready(Ok(n)) => input.filled(*n),
+            Poll::Pending => {}
+        }
+        if input.is_empty()
+            && let Some(input) = slot.take()
+        {
+            self.worker.pools.buffers.give(input);
+        }
+        polled
+    }
+
+    /// Whether more can be read without letting go of anything.
+    pub fn has_room(&self) -> bool {
+        self.input.borrow().as_ref().is_none_or(Buffer::has_room)
+    }
+
+    /// Decodes what was read.
+    pub fn advance(&self, content: &mut Content) -> Result<(), Reason> {
+        let pools = &self.worker.pools;
+        match &mut *self.input.borrow_mut() {
+            Some(input) => content.advance(input, pools.limits, &pools.heads).map_err(client_reason),
+            None => Ok(()),
+        }
+    }
+
+    /// Is done with the first `n` bytes of the body.
+    pub fn consume(&self, content: &mut Content, n: usize) {
+        if let Some(input) = &mut *self.input.borrow_mut() {
+            content.consume(input, n);
+            input.compact();
+        }
+    }
+
+    /// Sends some of `lead`, then of the `len` bytes at `at`.
+    pub fn poll_send_to(
+        &self,
+        cx: &mut Context<'_>,
+        io: &mut Io,
+        lead: &[u8],
+        at: usize,
+        len: usize,
+    ) -> Poll<io::Result<usize>> {
+        match &mut *self.input.borrow_mut() {
+            Some(input) if at == 0 => io.poll_write_fronted(cx, lead, input, len),
+            Some(input) => {
+                let bytes = input.bytes().get(at..at + len).unwrap_or_default();
+                io.poll_write_both(cx, lead, bytes)
+            }
+            None => io.poll_write_from(cx, lead),
+        }
+    }
+
+    /// A copy of up to `len` bytes at `at`.
+    pub fn copy(&self, at: usize, len: usize) -> Bytes {
+        let input = self.input.borrow();
+        let bytes = input.as_ref().map(Buffer::bytes).unwrap_or_default();
+        Bytes::copy_from_slice(bytes.get(at..bytes.len().min(at + len)).unwrap_or_default())
+    }
+
+    // Interim answers.
+
+    /// Queues an interim answer. A second 100 is left out: an attempt after the first may cause one.
+    pub fn interim(&self, head: &Head) {
+        if head.status() == 100 && self.continued.replace(true) {
+            return;
+        }
+        headers::write_interim(head, &mut self.interim.borrow_mut());
+        self.wake();
+    }
+
+    /// Tells a client that waits for it to send its body.
+    pub fn continue_now(&self) {
+        if !self.continued.replace(true) {
+            let mut out = self.interim.borrow_mut();
+            write::status_line(&mut out, 100, b"Continue");
+            write::end(&mut out);
+            drop(out);
+            self.wake();
+        }
+    }
+
+    fn poll_interim(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut out = self.interim.borrow_mut();
+        while !out.is_empty() {
+            let n = ready!(self.io.borrow_mut().poll_write_from(cx, &out))?;
+            out.drain(..n);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ready when the client has gone while its answer was being waited for. Keeps what it sends early.
+    fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.worker.http.half_close {
+            return Poll::Pending;
+        }
+        match self.poll_fill(cx) {
+            Poll::Ready(Ok(n)) if n > 0 => {
+                // More may follow at once; whether it is the end is asked again at the next wake.
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Poll::Ready(_) => Poll::Ready(()),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+/// Bytes that are read and thrown away after the last answer.
+const LINGER_BYTES: usize = 16 * 1024 * 1024;
+
+/// One request and its answer. True when the connection can carry another.
+pub async fn exchange(conn: Rc<Conn>) -> bool {
+    let worker = Rc::clone(&conn.worker);
+    let mut head = worker.pools.heads.take();
+    let sound = match read_head(&conn, &mut head).await {
+        Ok(length) => request::screen(&head, &worker.identity).map(|()| length),
+        Err(None) => return false,
+        Err(Some(reason)) => {
+            refuse(&conn, reason, None).await;
+            return false;
+        }
+    };
+    let started = timer::now();
+    conn.continued.set(!(head.version() == Version::Http11 && head.lists(Name::Expect, b"100-continue")));
+    let length = match sound {
+        Ok(length) => length,
+        Err(reason) => {
+            refuse(&conn, reason, Some(&head)).await;
+            return false;
+        }
+    };
+    let body =
+        if length == Length::NONE { Ok(Upload::empty(started)) } else { Upload::h1(Rc::clone(&conn), length, started) };
+    let body = match body {
+        Ok(body) => Rc::new(body),
+        Err(reason) => {
+            refuse(&conn, reason, Some(&head)).await;
+            return false;
+        }
+    };
+    let request = Request {
+        id: RequestId::of(&head, &conn.client, || worker.random_id()),
+        upgrade: request::asks_upgrade(&head, length),
+        interim: (head.version() == Version::Http11).then(|| Rc::clone(&conn)),
+        client: Rc::clone(&conn.client),
+        service: conn.service.clone(),
+        body,
+        head,
+    };
+    let mut trail = Trail::default();
+    let result = wait(&conn, &request, &mut trail, started).await;
+    let mut finished = Finished::new(started);
+    let keep = match result {
+        Ok(Answer::Response(head, download)) => {
+            finished.answered(head.status());
+            let keep = respond(&conn, &request, &head, download, &mut finished).await;
+            worker.pools.heads.give(head);
+            keep
+        }
+        Ok(Answer::Tunnel(head, tunnelled)) => {
+            finished.answered(101);
+            run_tunnel(&conn, &request, &head, tunnelled, &mut finished).await;
+            false
+        }
+        Err(Reason::ClientGone) => {
+            finished.refused(Reason::ClientGone);
+            false
+        }
+        Err(reason) => {
+            finished.refused(reason);
+            let refusal = Refusal { reason, service: trail.service(), id: Some(&request.id) };
+            let (head, download) = refusal.answer(Some(&request.head));
+            respond(&conn, &request, &head, download, &mut finished).await && reason != Reason::BadRequest
+        }
+    };
+    worker.finished(&finished, &request, &trail);
+    let Request { head, .. } = request;
+    worker.pools.heads.give(head);
+    keep
+}
+
+/// Waits for the answer, the client's end, and writes interim answers meanwhile.
+async fn wait(conn: &Rc<Conn>, request: &Request, trail: &mut Trail, started: Instant) -> Result<Answer, Reason> {
+    let mut work = pin!(forward(&conn.worker, &conn.timer, request, trail, started));
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = work.as_mut().poll(cx) {
+            return Poll::Ready(done);
+        }
+        if !conn.interim.borrow().is_empty() && matches!(conn.poll_interim(cx), Poll::Ready(Err(_))) {
+            return Poll::Ready(Err(Reason::ClientGone));
+        }
+        // A body that is still being read is read by whoever sends it on, and that may be another task: only one may
+        // wait for the socket. It wakes this one at the body's end.
+        if request.body.ended().is_none() {
+            conn.remember(cx);
+            return Poll::Pending;
+        }
+        conn.poll_gone(cx).map(|()| Err(Reason::ClientGone))
+    })
+    .await
+}
+
+/// Reads one head. `Err(None)` when the client has gone before there was anything of one.
+async fn read_head(conn: &Conn, head: &mut Rc<Head>) -> Result<Length, Option<Reason>> {
+    let mut scan = Scan::default();
+    let limits = conn.worker.pools.limits;
+    let mut deadline = None;
+    poll_fn(|cx| {
+        loop {
+            if let Some(input) = &mut *conn.input.borrow_mut()
+                && !input.is_empty()
+                && let Some(end) = scan.end(input.bytes(), limits).map_err(|bad| Some(client_reason(bad)))?
+            {
+                let Some(empty) = Rc::get_mut(head) else { return Poll::Ready(Err(Some(Reason::Internal))) };
+                let parsed = parse::request(&input.bytes()[..end], empty).and_then(|()| framing::of_request(empty));
+                input.consume(end);
+                return Poll::Ready(parsed.map_err(|bad| Some(client_reason(bad))));
+            }
+            match conn.poll_fill(cx) {
+                Poll::Ready(Ok(n)) if n > 0 => {}
+                // A part of a head is no request; nobody is there to be told.
+                Poll::Ready(_) => return Poll::Ready(Err(None)),
+                Poll::Pending => {
+                    if let Some(input) = &mut *conn.input.borrow_mut()
+                        && !input.has_room()
+                    {
+                        // What was pipelined before has left this head at the buffer's end.
+                        input.compact();
+                        if !input.has_room() {
+                            return Poll::Ready(Err(Some(Reason::HeadTooLarge)));
+                        }
+                        continue;
+                    }
+                    let deadline = *deadline.get_or_insert_with(|| timer::now() + conn.worker.http.header_timeout);
+                    ready!(conn.timer.poll(cx, deadline));
+                    return Poll::Ready(Err(Some(Reason::HeadTimeout)));
+                }
+            }
+        }
+    })
+    .await
+}
+
+/// Writes an answer. True when the connection can carry another request after it.
+async fn respond(
+    conn: &Rc<Conn>,
+    request: &Request,
+    head: &Head,
+    mut download: Download,
+    finished: &mut Finished,
+) -> bool {
+    let worker = &conn.worker;
+    let version = request.head.version();
+    let early = request.body.ended().is_none();
+    let mut reply = Reply {
+        version,
+        close: !wants_to_stay(&request.head) || worker.phase() != Phase::Serving || early && head.status() >= 400,
+        head_request: request.head.method() == b"HEAD",
+        length: download.length(),
+        identity: &worker.identity,
+        id: &request.id,
+    };
+    reply.close |= reply.ends_by_close(head) || expects_in_vain(conn, early);
+    let mut out = worker.pools.scratch.take();
+    let chunked = reply.write_h1(head, &mut out);
+    if reply.head_request && matches!(download, Download::Held(_)) {
+        download = Download::Empty;
+    }
+    let whole = send(conn, request, &mut download, &mut out, chunked, finished).await;
+    worker.pools.scratch.give(out);
+    if !whole || reply.close {
+        return false;
+    }
+    if !request.body.finish() {
+        // The answer was early. What is left of the request is in the way of the next one.
+        let deadline = timer::now() + LINGER;
+        return poll_fn(|cx| match request.body.poll_discard(cx) {
+            Poll::Pending => conn.timer.poll(cx, deadline).map(|()| false),
+            done => done,
+        })
+        .await;
+    }
+    true
+}
+
+/// A client that was never told to continue may send its body or not: what follows cannot be told apart.
+fn expects_in_vain(conn: &Conn, early: bool) -> bool {
+    early && !conn.continued.get()
+}
+
+fn wants_to_stay(head: &Head) -> bool {
+    match head.version() {
+        Version::Http10 => head.lists(Name::Connection, b"keep-alive"),
+        _ => !head.lists(Name::Connection, b"close"),
+    }
+}
+
+/// Sends what is in `out`, then the body. False when the client did not get all of it, or must not believe so.
+async fn send(
+    conn: &Conn,
+    request: &Request,
+    download: &mut Download,
+    out: &mut Vec<u8>,
+    chunked: bool,
+    finished: &mut Finished,
+) -> bool {
+    let idle = conn.worker.http.stream_idle_timeout;
+    let mut sent = 0;
+    let mut piece = 0;
+    let mut first_chunk = true;
+    let mut ended = matches!(download, Download::Empty);
+    let mut deadline = None;
+    poll_fn(|cx| {
+        loop {
+            if !conn.interim.borrow().is_empty() && ready!(conn.poll_interim(cx)).is_err() {
+                return Poll::Ready(false);
+            }
+            let mut starved = false;
+            if piece == 0 && !ended {
+                match download.poll_piece(cx) {
+                    Poll::Ready(Ok(0)) => {
+                        ended = true;
+                        if chunked {
+                            out.drain(..std::mem::take(&mut sent));
+                            headers::write_last_chunk(out, first_chunk, download.trailers().as_deref());
+                        }
+                    }
+                    Poll::Ready(Ok(len)) => {
+                        piece = len;
+                        if chunked {
+                            out.drain(..std::mem::take(&mut sent));
+                            write::chunk_line(out, len, first_chunk);
+                            first_chunk = false;
+                        }
+                    }
+                    // An answer that breaks off has to look like one: the connection closes without its end.
+                    Poll::Ready(Err(reason)) => {
+                        finished.broken(reason);
+                        return Poll::Ready(false);
+                    }
+                    Poll::Pending => starved = true,
+                }
+            }
+            if sent == out.len() && piece == 0 {
+                if ended {
+                    return Poll::Ready(true);
+                }
+                if !starved {
+                    continue;
+                }
+                if request.body.ended().is_some() && !conn.gone.get() && conn.poll_gone(cx).is_ready() {
+                    return Poll::Ready(false);
+                }
+                return wait_until(conn, cx, &mut deadline, request, idle);
+            }
+            match download.poll_send(cx, &mut conn.io.borrow_mut(), &out[sent..], piece) {
+                Poll::Ready(Ok(n)) if n > 0 => {
+                    let of_lead = n.min(out.len() - sent);
+                    sent += of_lead;
+                    piece -= n - of_lead;
+                    download.consume(n - of_lead);
+                    finished.sent(n - of_lead);
+                    deadline = None;
+                }
+                Poll::Ready(_) => return Poll::Ready(false),
+                Poll::Pending => {
+                    download.poll_upload(cx);
+                    return wait_until(conn, cx, &mut deadline, request, idle);
+                }
+            }
+        }
+    })
+    .await
+}
+
+/// Not ready until nothing has moved for the idle time, in either direction.
+fn wait_until(
+    conn: &Conn,
+    cx: &mut Context<'_>,
+    deadline: &mut Option<Instant>,
+    request: &Request,
+    idle: Duration,
+) -> Poll<bool> {
+    let own = *deadline.get_or_insert_with(|| timer::now() + idle);
+    let latest = if request.body.ended().is_none() { own.max(request.body.moved() + idle) } else { own };
+    conn.timer.poll(cx, latest).map(|()| false)
+}
+
+async fn run_tunnel(
+    conn: &Conn,
+    request: &Request,
+    head: &Head,
+    tunnelled: crate::upstream::h1::Tunnelled,
+    finished: &mut Finished,
+) {
+    let worker = &conn.worker;
+    let reply = Reply {
+        version: Version::Http11,
+        close: false,
+        head_request: false,
+        length: Length::NONE,
+        identity: &worker.identity,
+        id: &request.id,
+    };
+    let mut out = worker.pools.scratch.take();
+    reply.write_h1(head, &mut out);
+    let sent = send(conn, request, &mut Download::Empty, &mut out, false, finished).await;
+    worker.pools.scratch.give(out);
+    if !sent {
+        return;
+    }
+    let crate::upstream::h1::Tunnelled { mut link, home: _home, input } = tunnelled;
+    let from_client = conn.input.borrow_mut().take();
+    // Nobody else looks at the connection any more: its task is this one.
+    let mut io = conn.io.replace(Io::nowhere());
+    let idle = worker.http.stream_idle_timeout;
+    let (_, down) = tunnel::join(&mut io, from_client, &mut link.io, input, &worker.pools.buffers, idle).await;
+    finished.sent(usize::try_from(down).unwrap_or(usize::MAX));
+    conn.gone.set(true);
+}
+
+/// Answers a request that nothing can be done for; the connection closes after it.
+async fn refuse(conn: &Rc<Conn>, reason: Reason, head: Option<&Rc<Head>>) {
+    let worker = &conn.worker;
+    let started = timer::now();
+    let empty = Rc::new(Head::default());
+    let request_head = head.unwrap_or(&empty);
+    let id = RequestId::of(request_head, &conn.client, || worker.random_id());
+    let mut finished = Finished::new(started);
+    finished.refused(reason);
+    let refusal = Refusal { reason, service: None, id: Some(&id) };
+    let (answer, mut download) = refusal.answer(head.map(Rc::as_ref));
+    let request = Request {
+        head: Rc::clone(request_head),
+        body: Rc::new(Upload::empty(started)),
+        client: Rc::clone(&conn.client),
+        id,
+        service: None,
+        interim: None,
+        upgrade: false,
+    };
+    let reply = Reply {
+        version: Version::Http11,
+        close: true,
+        head_request: request_head.method() == b"HEAD",
+        length: download.length(),
+        identity: &worker.identity,
+        id: &request.id,
+    };
+    let mut out = Vec::with_capacity(512);
+    reply.write_h1(&answer, &mut out);
+    if reply.head_request {
+        download = Download::Empty;
+    }
+    send(conn, &request, &mut download, &mut out, false, &mut finished).await;
+    worker.finished(&finished, &request, &Trail::default());
+}
+
+fn client_reason(bad: Bad) -> Reason {
+    match bad {
+        Bad::Grammar => Reason::BadRequest,
+        Bad::Coding => Reason::UnsupportedCoding,
+        Bad::TooLarge | Bad::TooManyLines => Reason::HeadTooLarge,
+    }
+}

@@ -1,0 +1,260 @@
+//! HTTP/2 from a client: hyper's server, with each stream put through the same [`forward`].
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+
+use super::answer::Refusal;
+use super::body::{Download, Upload};
+use super::forward::{Answer, Trail, forward};
+use super::headers::{self, Client, Reply, RequestId};
+use super::request::{self, Request};
+use super::timer::{self, Timer};
+use super::worker::{Finished, Worker};
+use crate::drain::Phase;
+use crate::error::Reason;
+use crate::http::head::Version;
+use crate::http::{Bad, Head, HeadPool, Length, framing};
+use crate::net::Io;
+
+/// Serves a connection that has opened with HTTP/2's preface, until it ends.
+pub async fn serve(io: Io, client: Rc<Client>, service: Option<Arc<str>>, worker: Rc<Worker>) {
+    let calls = {
+        let worker = Rc::clone(&worker);
+        service_fn(move |message| {
+            let (worker, client, service) = (Rc::clone(&worker), Rc::clone(&client), service.clone());
+            async move { Ok::<_, std::convert::Infallible>(call(message, client, service, worker).await) }
+        })
+    };
+    let connection = hyper::server::conn::http2::Builder::new(LocalExecutor)
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(u32::try_from(worker.pools.limits.bytes).unwrap_or(u32::MAX))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE)
+        .serve_connection(TokioIo::new(io), calls);
+    let mut connection = pin!(connection);
+    let mut drained = worker.drained.clone();
+    let mut lame = pin!(drained.reached(Phase::LameDuck));
+    let mut told = false;
+    let ended = poll_fn(|cx| {
+        if !told && lame.as_mut().poll(cx).is_ready() {
+            told = true;
+            connection.as_mut().graceful_shutdown();
+        }
+        connection.as_mut().poll(cx)
+    });
+    if let Err(error) = ended.await {
+        tracing::debug!(%error, "an HTTP/2 connection from a client broke");
+    }
+}
+
+/// One request and its answer.
+async fn call(
+    message: http::Request<Incoming>,
+    client: Rc<Client>,
+    service: Option<Arc<str>>,
+    worker: Rc<Worker>,
+) -> http::Response<Outbound> {
+    let started = timer::now();
+    let (parts, incoming) = message.into_parts();
+    let mut head = worker.pools.heads.take();
+    let read = match Rc::get_mut(&mut head) {
+        Some(empty) => request_head(&parts, empty),
+        None => Err(Reason::Internal),
+    };
+    let length = read.and_then(|()| {
+        request::screen(&head, &worker.identity)?;
+        framing::content_length(&head).map_err(|_| Reason::BadRequest)
+    });
+    let id = RequestId::of(&head, &client, || worker.random_id());
+    let body = match length {
+        Ok(length) => Upload::h2(incoming, length, worker.pools.heads.clone(), started),
+        Err(_) => Upload::empty(started),
+    };
+    let request = Request { head, body: Rc::new(body), client, id, service, interim: None, upgrade: false };
+    let mut trail = Trail::default();
+    let timer = Timer::new(started + FIRST_LOOK);
+    let result = match length {
+        Ok(_) => forward(&worker, &timer, &request, &mut trail, started).await,
+        Err(reason) => Err(reason),
+    };
+    let mut finished = Finished::new(started);
+    let (head, download) = match result {
+        Ok(Answer::Response(head, download)) => {
+            finished.answered(head.status());
+            (head, download)
+        }
+        // No upgrade was asked for, so none can come.
+        Ok(Answer::Tunnel(..)) => refusal(Reason::UpstreamProtocol, &request, &trail, &mut finished),
+        Err(reason) => refusal(reason, &request, &trail, &mut finished),
+    };
+    let reply = Reply {
+        version: Version::Http2,
+        close: false,
+        head_request: request.head.method() == b"HEAD",
+        length: download.length(),
+        identity: &worker.identity,
+        id: &request.id,
+    };
+    let fields = reply.fields_h2(&head);
+    let download = if reply.head_request { Download::Empty } else { download };
+    let idle = worker.http.stream_idle_timeout;
+    let status = head.status();
+    let outbound = Outbound { download, request, trail, finished, worker, timer, idle, deadline: None, ended: false };
+    let mut response = http::Response::new(outbound);
+    *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::BAD_GATEWAY);
+    *response.headers_mut() = fields;
+    response
+}
+
+fn refusal(reason: Reason, request: &Request, trail: &Trail, finished: &mut Finished) -> (Rc<Head>, Download) {
+    finished.refused(reason);
+    Refusal { reason, service: trail.service(), id: Some(&request.id) }.answer(Some(&request.head))
+}
+
+/// RFC 9113 section 8.3.1: `:authority` is what `Host` would be; where both are there they have to agree.
+fn request_head(parts: &http::request::Parts, head: &mut Head) -> Result<(), Reason> {
+    let too_large = |_: Bad| Reason::HeadTooLarge;
+    let authority = parts.uri.authority().map(http::uri::Authority::as_str);
+    let host = parts.headers.get(http::header::HOST).map(http::HeaderValue::as_bytes);
+    if let (Some(authority), Some(host)) = (authority, host)
+        && !authority.as_bytes().eq_ignore_ascii_case(host)
+    {
+        return Err(Reason::BadRequest);
+    }
+    if parts.method == http::Method::CONNECT {
+        head.set_request(b"CONNECT", b"*", Version::Http2).map_err(too_large)?;
+        return Err(Reason::ConnectMethod);
+    }
+    let target = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    head.set_request(parts.method.as_str().as_bytes(), target.as_bytes(), Version::Http2).map_err(too_large)?;
+    if let (Some(authority), None) = (authority, host) {
+        head.push(b"host", authority.as_bytes()).map_err(too_large)?;
+    }
+    head_from(&parts.headers, head).map_err(too_large)
+}
+
+/// Adds a map's fields to a head.
+pub fn head_from(map: &http::HeaderMap, head: &mut Head) -> Result<(), Bad> {
+    map.iter().try_for_each(|(name, value)| head.push(name.as_str().as_bytes(), value.as_bytes()))
+}
+
+/// A map of trailers as a head; none where they are too many to keep.
+pub fn trailers_from(map: &http::HeaderMap, heads: &HeadPool) -> Option<Rc<Head>> {
+    let mut head = heads.take();
+    head_from(map, Rc::get_mut(&mut head)?).ok()?;
+    Some(head)
+}
+
+/// An answer's body on its way to the client. Dropped early when the client resets the stream.
+struct Outbound {
+    download: Download,
+    request: Request,
+    trail: Trail,
+    finished: Finished,
+    worker: Rc<Worker>,
+    timer: Timer,
+    idle: Duration,
+    deadline: Option<Instant>,
+    ended: bool,
+}
+
+impl Body for Outbound {
+    type Data = Bytes;
+    type Error = Reason;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Reason>>> {
+        let this = &mut *self;
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        let polled = this.download.poll_piece(cx);
+        if polled.is_pending() {
+            let own = *this.deadline.get_or_insert_with(|| timer::now() + this.idle);
+            let upload = &this.request.body;
+            let latest = if upload.ended().is_none() { own.max(upload.moved() + this.idle) } else { own };
+            ready!(this.timer.poll(cx, latest));
+            this.ended = true;
+            this.finished.broken(Reason::Timeout);
+            return Poll::Ready(Some(Err(Reason::Timeout)));
+        }
+        this.deadline = None;
+        match ready!(polled) {
+            Ok(0) => {
+                this.ended = true;
+                Poll::Ready(
+                    this.download.trailers().map(|trailers| Ok(Frame::trailers(headers::trailers_h2(&trailers)))),
+                )
+            }
+            Ok(len) => {
+                let data = this.download.take(len.min(FRAME));
+                this.finished.sent(data.len());
+                Poll::Ready(Some(Ok(Frame::data(data))))
+            }
+            Err(reason) => {
+                this.ended = true;
+                this.finished.broken(reason);
+                Poll::Ready(Some(Err(reason)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended || matches!(self.download, Download::Empty)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.download.length() {
+            Length::Exact(n) if !matches!(self.download, Download::Empty) => SizeHint::with_exact(n),
+            _ => SizeHint::default(),
+        }
+    }
+}
+
+impl Drop for Outbound {
+    fn drop(&mut self) {
+        if !self.is_end_stream() {
+            let left = matches!(self.download.length(), Length::Exact(n) if n > self.finished.bytes())
+                || !matches!(self.download.length(), Length::Exact(_));
+            if left {
+                self.finished.broken(Reason::ClientGone);
+            }
+        }
+        self.worker.finished(&self.finished, &self.request, &self.trail);
+    }
+}
+
+/// Runs hyper's parts on the worker they belong to.
+#[derive(Debug, Clone, Copy)]
+pub struct LocalExecutor;
+
+impl<F> hyper::rt::Executor<F> for LocalExecutor
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}
+
+/// A client's streams at a time on one connection.
+const MAX_STREAMS: u32 = 256;
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+const FRAME: usize = 64 * 1024;
+/// Where a stream's timer stands until something is asked of it.
+const FIRST_LOOK: Duration = Duration::from_secs(15);

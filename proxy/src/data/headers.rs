@@ -1,0 +1,412 @@
+//! What happens to a message's fields on their way through: the duties of a proxy, in one place.
+//!
+//! The rules are those of RFC 9110 section 7.6 (hop-by-hop fields, `Via`, `Max-Forwards`) and RFC 7239, and the
+//! habits around `X-Forwarded-*`. They are applied once, as a walk over the fields that says which lines go out;
+//! HTTP/1.1 writes them as bytes, HTTP/2 puts them into hyper's map.
+//!
+//! Whose word counts: a client at a loopback address or in `http.trusted_cidrs` may say who is behind it and what
+//! the request's id is. Everyone else's `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are replaced.
+
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::http::head::{Name, Version, list};
+use crate::http::{Head, Length, write};
+
+/// Who this process is in `Via`, and in `Proxy-Status`.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    pseudonym: Box<str>,
+    via_11: Box<str>,
+    via_10: Box<str>,
+    via_2: Box<str>,
+}
+
+impl Identity {
+    /// A pseudonym unique to the process, so that a chain of proxies is no loop.
+    pub fn new(unique: u64) -> Self {
+        let pseudonym = format!("outrigger-{unique:016x}");
+        Self {
+            via_11: format!("1.1 {pseudonym}").into(),
+            via_10: format!("1.0 {pseudonym}").into(),
+            via_2: format!("2 {pseudonym}").into(),
+            pseudonym: pseudonym.into(),
+        }
+    }
+
+    /// How often the message has been here: how many `Via` entries are ours.
+    pub fn visits(&self, head: &Head) -> usize {
+        let ours = self.pseudonym.as_bytes();
+        head.all(Name::Via)
+            .flat_map(list)
+            .filter(|entry| entry.split(u8::is_ascii_whitespace).nth(1) == Some(ours))
+            .count()
+    }
+
+    fn via(&self, received: Version) -> &[u8] {
+        match received {
+            Version::Http10 => self.via_10.as_bytes(),
+            Version::Http11 => self.via_11.as_bytes(),
+            Version::Http2 => self.via_2.as_bytes(),
+        }
+    }
+}
+
+/// Who sent the request.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// Its address.
+    pub peer: SocketAddr,
+    /// The address as text, made once per connection.
+    pub text: Box<str>,
+    /// Whether its word counts.
+    pub trusted: bool,
+}
+
+/// A request's id: 36 bytes of a UUID, or what a trusted client gave.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestId {
+    bytes: [u8; Self::MAX],
+    len: u8,
+}
+
+impl RequestId {
+    /// The longest id that is taken over from a client.
+    pub const MAX: usize = 64;
+
+    /// The client's, if its word counts and it is sound; otherwise a new random UUID (RFC 9562, version 4).
+    pub fn of(head: &Head, client: &Client, random: impl FnOnce() -> u128) -> Self {
+        if client.trusted
+            && let Some(given) = head.only(Name::XRequestId)
+            && (1..=Self::MAX).contains(&given.len())
+            && given.iter().all(u8::is_ascii_graphic)
+        {
+            let mut bytes = [0; Self::MAX];
+            bytes[..given.len()].copy_from_slice(given);
+            // At most MAX.
+            return Self { bytes, len: given.len() as u8 };
+        }
+        let uuid = random() & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62;
+        let mut bytes = [0; Self::MAX];
+        let mut at = 0;
+        for nibble in 0..32 {
+            if matches!(nibble, 8 | 12 | 16 | 20) {
+                bytes[at] = b'-';
+                at += 1;
+            }
+            bytes[at] = b"0123456789abcdef"[(uuid >> (124 - 4 * nibble)) as usize & 0xf];
+            at += 1;
+        }
+        Self { bytes, len: 36 }
+    }
+
+    /// Its text.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
+
+/// A request about to go to an endpoint.
+#[derive(Debug)]
+pub struct Outgoing<'a> {
+    /// As it came.
+    pub head: &'a Head,
+    /// What stands in the request line: origin form, or `*`.
+    pub target: &'a [u8],
+    /// What the request is for: `Host`, or what an absolute-form target says.
+    pub host: &'a [u8],
+    /// How its body ends.
+    pub length: Length,
+    /// Who sent it.
+    pub client: &'a Client,
+    /// Who we are.
+    pub identity: &'a Identity,
+    /// Its id.
+    pub id: &'a RequestId,
+    /// Whether it asks for an upgrade that may be granted.
+    pub upgrade: bool,
+}
+
+impl Outgoing<'_> {
+    /// The whole head for an HTTP/1.1 endpoint.
+    pub fn write_h1(&self, out: &mut Vec<u8>) {
+        write::request_line(out, self.head.method(), self.target);
+        write::field(out, b"Host", self.host);
+        self.walk(out, false, write::field);
+        match self.length {
+            Length::Chunked => write::field(out, b"Transfer-Encoding", b"chunked"),
+            // A request without a body says nothing of it, unless it came with a length or its method expects one.
+            Length::Exact(0) if !self.states_length() => {}
+            Length::Exact(n) => write::number(out, b"Content-Length", n),
+            Length::UntilClose => {}
+        }
+        let te = self.head.lists(Name::Te, b"trailers");
+        if te {
+            write::field(out, b"TE", b"trailers");
+        }
+        if self.upgrade {
+            for value in self.head.all(Name::Upgrade) {
+                write::field(out, b"Upgrade", value);
+            }
+            write::field(out, b"Connection", if te { b"upgrade, TE" } else { b"upgrade" });
+        } else if te {
+            write::field(out, b"Connection", b"TE");
+        }
+        write::end(out);
+    }
+
+    /// The fields for an HTTP/2 endpoint.
+    pub fn fields_h2(&self) -> http::HeaderMap {
+        let mut map = http::HeaderMap::with_capacity(self.head.len() + 8);
+        self.walk(&mut map, true, append);
+        if self.head.lists(Name::Te, b"trailers") {
+            append(&mut map, b"te", b"trailers");
+        }
+        if let Length::Exact(n) = self.length
+            && (n > 0 || self.states_length())
+        {
+            map.insert(http::header::CONTENT_LENGTH, n.into());
+        }
+        map
+    }
+
+    fn states_length(&self) -> bool {
+        self.head.first(Name::ContentLength).is_some() || matches!(self.head.method(), b"POST" | b"PUT" | b"PATCH")
+    }
+
+    /// Every field but `Host` and those of framing and connection.
+    fn walk<O>(&self, out: &mut O, h2: bool, emit: impl Fn(&mut O, &[u8], &[u8]) + Copy) {
+        let head = self.head;
+        let nominated = head.first(Name::Connection).is_some();
+        let joins_cookies = head.version() == Version::Http2 && !h2;
+        for (known, name, value) in head.fields() {
+            match known {
+                Name::Other if nominated && head.lists(Name::Connection, name) => {}
+                Name::Expect if h2 => {}
+                Name::Cookie if joins_cookies => {}
+                Name::Host
+                | Name::Connection
+                | Name::KeepAlive
+                | Name::ProxyConnection
+                | Name::ProxyAuthorization
+                | Name::ProxyAuthenticate
+                | Name::Te
+                | Name::TransferEncoding
+                | Name::ContentLength
+                | Name::Upgrade
+                | Name::Http2Settings
+                | Name::Forwarded
+                | Name::XForwardedFor
+                | Name::XForwardedHost
+                | Name::XForwardedProto
+                | Name::XRequestId => {}
+                Name::MaxForwards if matches!(head.method(), b"TRACE" | b"OPTIONS") => {
+                    let mut text = [0u8; 20];
+                    emit(out, name, decremented(value, &mut text));
+                }
+                _ => emit(out, name, value),
+            }
+        }
+        if joins_cookies && head.first(Name::Cookie).is_some() {
+            // RFC 9113 section 8.2.3.
+            emit(out, b"cookie", &head.all(Name::Cookie).collect::<Vec<_>>().join(&b"; "[..]));
+        }
+        emit(out, b"Via", self.identity.via(head.version()));
+        self.forwarded(out, emit);
+        emit(out, b"X-Request-Id", self.id.as_bytes());
+    }
+
+    fn forwarded<O>(&self, out: &mut O, emit: impl Fn(&mut O, &[u8], &[u8]) + Copy) {
+        let client = self.client.text.as_bytes();
+        let said = |name| if self.client.trusted { self.head.first(name) } else { None };
+        if said(Name::XForwardedFor).is_some() {
+            let mut chain = self.head.all(Name::XForwardedFor).collect::<Vec<_>>();
+            chain.push(client);
+            emit(out, b"X-Forwarded-For", &chain.join(&b", "[..]));
+        } else {
+            emit(out, b"X-Forwarded-For", client);
+        }
+        emit(out, b"X-Forwarded-Proto", said(Name::XForwardedProto).unwrap_or(b"http"));
+        emit(out, b"X-Forwarded-Host", said(Name::XForwardedHost).unwrap_or(self.host));
+        if said(Name::Forwarded).is_some() {
+            let mut chain = self.head.all(Name::Forwarded).collect::<Vec<_>>().join(&b", "[..]);
+            let _ = match self.client.peer.ip() {
+                IpAddr::V4(ip) => write!(chain, ", for={ip}"),
+                IpAddr::V6(ip) => write!(chain, ", for=\"[{ip}]\""),
+            };
+            chain.extend_from_slice(b";proto=http");
+            emit(out, b"Forwarded", &chain);
+        }
+    }
+}
+
+/// What of a response's head depends on the client it goes to.
+#[derive(Debug, Clone, Copy)]
+pub struct Reply<'a> {
+    /// The client's version.
+    pub version: Version,
+    /// Whether the connection ends after this answer.
+    pub close: bool,
+    /// Whether the request was HEAD.
+    pub head_request: bool,
+    /// How the answer's body ends.
+    pub length: Length,
+    /// Who we are.
+    pub identity: &'a Identity,
+    /// The request's id.
+    pub id: &'a RequestId,
+}
+
+impl Reply<'_> {
+    /// The whole head of an answer for an HTTP/1.x client. Says whether the body is sent as chunks.
+    pub fn write_h1(&self, head: &Head, out: &mut Vec<u8>) -> bool {
+        let status = head.status();
+        write::status_line(out, status, head.reason());
+        walk_response(head, out, write::field);
+        let chunked = match self.framing(head) {
+            Framing::None => false,
+            Framing::Stated(n) => {
+                write::number(out, b"Content-Length", n);
+                false
+            }
+            Framing::Open if self.version == Version::Http10 => false,
+            Framing::Open => {
+                write::field(out, b"Transfer-Encoding", b"chunked");
+                true
+            }
+        };
+        self.common(head, out, write::field);
+        if status == 101 || status == 426 {
+            for value in head.all(Name::Upgrade) {
+                write::field(out, b"Upgrade", value);
+            }
+            write::field(out, b"Connection", b"upgrade");
+        } else if self.close {
+            write::field(out, b"Connection", b"close");
+        } else if self.version == Version::Http10 {
+            write::field(out, b"Connection", b"keep-alive");
+        }
+        write::end(out);
+        chunked
+    }
+
+    /// The fields of an answer for an HTTP/2 client.
+    pub fn fields_h2(&self, head: &Head) -> http::HeaderMap {
+        let mut map = http::HeaderMap::with_capacity(head.len() + 4);
+        walk_response(head, &mut map, append);
+        self.common(head, &mut map, append);
+        if let Framing::Stated(n) = self.framing(head) {
+            map.insert(http::header::CONTENT_LENGTH, n.into());
+        }
+        map
+    }
+
+    fn common<O>(&self, head: &Head, out: &mut O, emit: impl Fn(&mut O, &[u8], &[u8]) + Copy) {
+        emit(out, b"Via", self.identity.via(head.version()));
+        if head.first(Name::XRequestId).is_none() {
+            emit(out, b"X-Request-Id", self.id.as_bytes());
+        }
+    }
+
+    /// Whether the body can only be ended by closing the connection.
+    pub fn ends_by_close(&self, head: &Head) -> bool {
+        self.version == Version::Http10 && matches!(self.framing(head), Framing::Open)
+    }
+
+    fn framing(&self, head: &Head) -> Framing {
+        match head.status() {
+            100..=199 | 204 => Framing::None,
+            status if self.head_request || status == 304 => {
+                // What a GET would have had, as the endpoint says.
+                crate::http::framing::content_length(head).ok().flatten().map_or(Framing::None, Framing::Stated)
+            }
+            _ => match self.length {
+                Length::Exact(n) => Framing::Stated(n),
+                Length::Chunked | Length::UntilClose => Framing::Open,
+            },
+        }
+    }
+}
+
+enum Framing {
+    None,
+    Stated(u64),
+    Open,
+}
+
+fn walk_response<O>(head: &Head, out: &mut O, emit: impl Fn(&mut O, &[u8], &[u8]) + Copy) {
+    let nominated = head.first(Name::Connection).is_some();
+    for (known, name, value) in head.fields() {
+        match known {
+            Name::Other if nominated && head.lists(Name::Connection, name) => {}
+            Name::Connection
+            | Name::KeepAlive
+            | Name::ProxyConnection
+            | Name::ProxyAuthenticate
+            | Name::ProxyAuthorization
+            | Name::Te
+            | Name::TransferEncoding
+            | Name::ContentLength
+            | Name::Upgrade => {}
+            _ => emit(out, name, value),
+        }
+    }
+}
+
+/// An interim answer (RFC 9110 section 15.2) for an HTTP/1.1 client.
+pub fn write_interim(head: &Head, out: &mut Vec<u8>) {
+    write::status_line(out, head.status(), head.reason());
+    walk_response(head, out, write::field);
+    write::end(out);
+}
+
+/// The last chunk, with the end of the chunk before it unless there was none, and the trailers.
+pub fn write_last_chunk(out: &mut Vec<u8>, first: bool, trailers: Option<&Head>) {
+    if !first {
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"0\r\n");
+    if let Some(trailers) = trailers {
+        for (name, value) in allowed_trailers(trailers) {
+            write::field(out, name, value);
+        }
+    }
+    write::end(out);
+}
+
+/// Trailers for HTTP/2.
+pub fn trailers_h2(trailers: &Head) -> http::HeaderMap {
+    let mut map = http::HeaderMap::with_capacity(trailers.len());
+    for (name, value) in allowed_trailers(trailers) {
+        append(&mut map, name, value);
+    }
+    map
+}
+
+/// Trailers may not say what only a head can (RFC 9110 section 6.5.1): framing, routing, authentication, and what
+/// is the connection's own.
+fn allowed_trailers(trailers: &Head) -> impl Iterator<Item = (&[u8], &[u8])> {
+    trailers.fields().filter_map(|(known, name, value)| match known {
+        Name::Other | Name::GrpcStatus | Name::Date | Name::ProxyStatus | Name::RetryAfter => {
+            let reserved: [&[u8]; 6] =
+                [b"content-encoding", b"content-range", b"set-cookie", b"www-authenticate", b"range", b"cache-control"];
+            (!reserved.iter().any(|r| name.eq_ignore_ascii_case(r))).then_some((name, value))
+        }
+        _ => None,
+    })
+}
+
+/// Adds a field to a map. One that HTTP/2 cannot carry is left out; nothing that was parsed is such.
+fn append(map: &mut http::HeaderMap, name: &[u8], value: &[u8]) {
+    if let (Ok(name), Ok(value)) = (http::HeaderName::from_bytes(name), http::HeaderValue::from_bytes(value)) {
+        map.append(name, value);
+    }
+}
+
+fn decremented<'b>(value: &[u8], text: &'b mut [u8; 20]) -> &'b [u8] {
+    let n = std::str::from_utf8(value).ok().and_then(|v| v.parse::<u64>().ok()).unwrap_or(1).saturating_sub(1);
+    let mut rest = &mut text[..];
+    let _ = write!(rest, "{n}");
+    let left = rest.len();
+    &text[..20 - left]
+}

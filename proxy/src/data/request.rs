@@ -1,0 +1,135 @@
+//! A request that was found sound, from either protocol.
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::body::Upload;
+use super::h1::Conn;
+use super::headers::{Client, Identity, Outgoing, RequestId};
+use super::target::Target;
+use super::worker::Worker;
+use crate::config::settings::Cidr;
+use crate::error::Reason;
+use crate::http::head::{Name, Version};
+use crate::http::{Head, Length};
+use crate::upstream::h1::Asked;
+
+/// A request on its way through. [`Request::screen`] has been passed.
+#[derive(Debug)]
+pub struct Request {
+    /// As it came.
+    pub head: Rc<Head>,
+    /// Shared by its attempts.
+    pub body: Rc<Upload>,
+    /// Who sent it.
+    pub client: Rc<Client>,
+    /// Its id.
+    pub id: RequestId,
+    /// The service that its listener belongs to, whatever its host.
+    pub service: Option<Arc<str>>,
+    /// Where interim answers go: an HTTP/1.1 client that understands them.
+    pub interim: Option<Rc<Conn>>,
+    /// Whether it asks for an upgrade.
+    pub upgrade: bool,
+}
+
+/// How often a request may have been here before it is a loop: chained proxies and applications that copy `Via` still
+/// work.
+const VISITS: usize = 4;
+
+/// What has to be so before anything is done for a request.
+pub fn screen(head: &Head, identity: &Identity) -> Result<(), Reason> {
+    Target::of(head)?;
+    if head.first(Name::Via).is_some() && identity.visits(head) >= VISITS {
+        return Err(Reason::Loop);
+    }
+    // RFC 9110 section 7.6.2.
+    let answer_here = matches!(head.method(), b"TRACE" | b"OPTIONS") && head.only(Name::MaxForwards) == Some(b"0");
+    if answer_here { Err(Reason::MaxForwards) } else { Ok(()) }
+}
+
+impl Request {
+    /// Its target, taken apart.
+    pub fn target(&self) -> Target<'_> {
+        // It was taken apart before, when it was screened.
+        Target::of(&self.head).unwrap_or(Target { host: b"", origin: (&b"/"[..]).into(), absolute: false })
+    }
+
+    /// What goes to an endpoint. The borrowed parts are the request's own.
+    pub fn outgoing<'a>(&'a self, worker: &'a Worker) -> OutgoingRequest<'a> {
+        OutgoingRequest { request: self, target: self.target(), worker }
+    }
+
+    /// What the answer's reading depends on.
+    pub fn asked(&self) -> Asked {
+        Asked { head: self.head.method() == b"HEAD", upgrade: self.upgrade }
+    }
+
+    /// Passes an interim answer on, where there is somebody for it.
+    pub fn interim(&self, head: &Head) {
+        if let Some(conn) = &self.interim {
+            conn.interim(head);
+        }
+    }
+}
+
+/// A request's outgoing head.
+#[derive(Debug)]
+pub struct OutgoingRequest<'a> {
+    request: &'a Request,
+    /// Its target.
+    pub target: Target<'a>,
+    worker: &'a Worker,
+}
+
+impl OutgoingRequest<'_> {
+    /// Writes it for HTTP/1.1.
+    pub fn write_h1(&self, out: &mut Vec<u8>) {
+        self.fields().write_h1(out);
+    }
+
+    /// What is written.
+    pub fn fields(&self) -> Outgoing<'_> {
+        Outgoing {
+            head: &self.request.head,
+            target: &self.target.origin,
+            host: self.target.host,
+            length: self.request.body.length(),
+            client: &self.request.client,
+            identity: &self.worker.identity,
+            id: &self.request.id,
+            upgrade: self.request.upgrade,
+        }
+    }
+}
+
+/// Whether a head asks to switch protocols (RFC 9110 section 7.8), without a body in the way.
+pub fn asks_upgrade(head: &Head, length: Length) -> bool {
+    head.version() == Version::Http11
+        && head.first(Name::Upgrade).is_some()
+        && length == Length::NONE
+        && head.lists(Name::Connection, b"upgrade")
+}
+
+/// Who a peer is, and whether its word counts.
+pub fn client(peer: SocketAddr, trusted: &[Cidr]) -> Client {
+    let ip = peer.ip().to_canonical();
+    let trusted = ip.is_loopback() || trusted.iter().any(|block| block.contains(ip));
+    Client { peer: SocketAddr::new(ip, peer.port()), text: ip.to_string().into(), trusted }
+}
+
+impl Cidr {
+    /// Whether the block holds the address.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        let shared = |a: u128, b: u128, bits: u32| {
+            let prefix = u32::from(self.prefix).min(bits);
+            prefix == 0 || (a ^ b) >> (bits - prefix) == 0
+        };
+        match (self.address, ip) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => shared(a.to_bits().into(), b.to_bits().into(), 32),
+            (IpAddr::V6(a), IpAddr::V6(b)) => shared(a.to_bits(), b.to_bits(), 128),
+            _ => false,
+        }
+    }
+}

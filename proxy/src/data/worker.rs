@@ -1,0 +1,338 @@
+//! A worker: one thread, one runtime, its own listeners, its own connections to endpoints.
+//!
+//! [`serve`] is a plain future; only [`spawn`] makes a thread and a runtime for it, so that a simulation can bring
+//! its own.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::accept::{self, Crew, Handed, Place};
+use super::forward::Trail;
+use super::h1::Conn;
+use super::headers::Identity;
+use super::request::Request;
+use super::timer;
+use super::view::View;
+use crate::config::settings::HttpLimits;
+use crate::drain::{Drained, Phase};
+use crate::error::Reason;
+use crate::http::{Limits, Pools};
+use crate::snapshot::Reader;
+use crate::telemetry::access_log::{AccessLog, Entry};
+use crate::telemetry::metrics::{ServiceMetrics, ServiceTally};
+
+/// What all workers are made of.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// How many workers there are.
+    pub workers: usize,
+    /// Bounds on what a peer may send.
+    pub http: Arc<HttpLimits>,
+    /// The joint.
+    pub reader: Reader,
+    /// Who the process is.
+    pub identity: Arc<Identity>,
+    /// The process's way out.
+    pub drained: Drained,
+    /// Where requests are logged.
+    pub access_log: AccessLog,
+    /// The workers' connections, counted.
+    pub crew: Arc<Crew>,
+}
+
+/// A thread's whole state.
+#[derive(Debug)]
+pub struct Worker {
+    /// Which one, from 0.
+    pub index: usize,
+    /// Bounds on what a peer may send.
+    pub http: Arc<HttpLimits>,
+    /// Buffers, heads, scratch.
+    pub pools: Rc<Pools>,
+    /// The joint.
+    pub reader: Reader,
+    /// Who the process is.
+    pub identity: Arc<Identity>,
+    /// The process's way out.
+    pub drained: Drained,
+    workers: usize,
+    crew: Arc<Crew>,
+    access_log: AccessLog,
+    view: RefCell<Rc<View>>,
+    phase: Cell<Phase>,
+    random: RefCell<fastrand::Rng>,
+    conns: RefCell<HashMap<u64, Weak<Conn>>>,
+    next_conn: Cell<u64>,
+    unrouted: RefCell<ServiceTally>,
+    unrouted_metrics: ServiceMetrics,
+}
+
+/// How often counts are handed over and a new snapshot is looked for even without traffic.
+const TICK: Duration = Duration::from_millis(250);
+/// How often idle connections are looked at.
+const REAP: Duration = Duration::from_secs(1);
+
+impl Worker {
+    /// A worker that has not begun.
+    pub fn new(index: usize, plan: &Plan) -> Self {
+        let mut random = fastrand::Rng::new();
+        let limits = Limits { bytes: plan.http.max_head_bytes, lines: plan.http.max_headers };
+        let view = View::of(&plan.reader.snapshot(), None, plan.workers, random.u64(..), timer::now());
+        Self {
+            index,
+            http: Arc::clone(&plan.http),
+            pools: Rc::new(Pools::new(limits)),
+            reader: plan.reader.clone(),
+            identity: Arc::clone(&plan.identity),
+            drained: plan.drained.clone(),
+            workers: plan.workers,
+            crew: Arc::clone(&plan.crew),
+            access_log: plan.access_log.clone(),
+            view: RefCell::new(Rc::new(view)),
+            phase: Cell::new(Phase::Serving),
+            random: RefCell::new(random),
+            conns: RefCell::default(),
+            next_conn: Cell::new(0),
+            unrouted: RefCell::default(),
+            unrouted_metrics: ServiceMetrics::new(UNROUTED),
+        }
+    }
+
+    /// The current snapshot with this worker's things: one atomic load while nothing has changed.
+    pub fn view(&self) -> Rc<View> {
+        let view = Rc::clone(&self.view.borrow());
+        if view.generation == self.reader.generation() {
+            return view;
+        }
+        let seed = self.random.borrow_mut().u64(..);
+        let next = Rc::new(View::of(&self.reader.snapshot(), Some(&view), self.workers, seed, timer::now()));
+        self.view.replace(Rc::clone(&next));
+        next
+    }
+
+    /// How far the process is on its way out.
+    pub fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    /// A number in `0.0..1.0`.
+    pub fn random(&self) -> f64 {
+        self.random.borrow_mut().f64()
+    }
+
+    /// Bits for a request's id.
+    pub fn random_id(&self) -> u128 {
+        self.random.borrow_mut().u128(..)
+    }
+
+    /// The workers' connections.
+    pub fn crew(&self) -> &Arc<Crew> {
+        &self.crew
+    }
+
+    /// Remembers a connection for as long as it lives, so that it can be told of a new phase.
+    pub fn register(self: &Rc<Self>, conn: &Rc<Conn>) -> Registered {
+        let id = self.next_conn.get();
+        self.next_conn.set(id + 1);
+        self.conns.borrow_mut().insert(id, Rc::downgrade(conn));
+        Registered { worker: Rc::clone(self), id }
+    }
+
+    /// Counts and logs a request that is over.
+    pub fn finished(&self, finished: &Finished, request: &Request, trail: &Trail) {
+        let tell = |tally: &mut ServiceTally| match (finished.refused, trail.heard) {
+            (Some(reason), _) => tally.refused(reason, timer::now().saturating_duration_since(finished.started)),
+            (None, heard) => {
+                let heard = heard.unwrap_or_else(timer::now);
+                tally.answered(finished.status, heard.saturating_duration_since(finished.started));
+            }
+        };
+        match &trail.side {
+            Some(side) => tell(&mut side.counts.tally.borrow_mut()),
+            None => tell(&mut self.unrouted.borrow_mut()),
+        }
+        if self.access_log.is_on() {
+            self.access_log.log(finished.entry(request, trail));
+        }
+    }
+
+    fn tick(&self) {
+        let now = timer::now();
+        self.view().report(self.reader.clock(now), now);
+        self.unrouted_metrics.absorb(&mut self.unrouted.borrow_mut());
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.phase.set(phase);
+        if phase >= Phase::Closing {
+            self.view().close_idle();
+        }
+        let conns: Vec<Rc<Conn>> = self.conns.borrow().values().filter_map(Weak::upgrade).collect();
+        for conn in conns {
+            conn.wake();
+        }
+    }
+}
+
+/// The service label of requests that found none.
+const UNROUTED: &str = "";
+
+/// Forgets a connection when it is over.
+#[derive(Debug)]
+pub struct Registered {
+    worker: Rc<Worker>,
+    id: u64,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.worker.conns.borrow_mut().remove(&self.id);
+    }
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub struct Finished {
+    started: Instant,
+    status: u16,
+    refused: Option<Reason>,
+    broken: Option<Reason>,
+    sent: u64,
+}
+
+impl Finished {
+    /// A request whose head had come at `started`.
+    pub fn new(started: Instant) -> Self {
+        Self { started, status: 0, refused: None, broken: None, sent: 0 }
+    }
+
+    /// An endpoint answered.
+    pub fn answered(&mut self, status: u16) {
+        self.status = status;
+    }
+
+    /// The proxy answered.
+    pub fn refused(&mut self, reason: Reason) {
+        self.status = reason.row().status;
+        self.refused = Some(reason);
+    }
+
+    /// The answer broke off after its head.
+    pub fn broken(&mut self, reason: Reason) {
+        self.broken = Some(reason);
+    }
+
+    /// Bytes of body went to the client.
+    pub fn sent(&mut self, n: usize) {
+        self.sent += n as u64;
+    }
+
+    /// Bytes of body that went to the client.
+    pub fn bytes(&self) -> u64 {
+        self.sent
+    }
+
+    fn entry(&self, request: &Request, trail: &Trail) -> Entry {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let target = request.target();
+        Entry {
+            time: SystemTime::now(),
+            method: text(request.head.method()),
+            host: text(target.host),
+            path: text(&target.origin),
+            service: trail.side.as_ref().map(|side| Arc::clone(&side.cluster.name)).or_else(|| trail.name.clone()),
+            route: trail.route.as_ref().map(|route| Arc::clone(&route.name)),
+            endpoint: trail.endpoint,
+            status: self.status,
+            reason: self.refused.or(self.broken),
+            attempts: trail.attempts,
+            request_bytes: request.body.taken(),
+            response_bytes: self.sent,
+            duration: timer::now().saturating_duration_since(self.started),
+            client: Some(request.client.peer),
+            request_id: text(request.id.as_bytes()),
+            protocol: request.head.version().text(),
+        }
+    }
+}
+
+/// Runs a worker until the process closes and its connections are done, or out of time.
+pub async fn serve(worker: Rc<Worker>, places: Vec<Place>, handed: tokio::sync::mpsc::Receiver<Handed>) {
+    let _busy = worker.drained.busy();
+    let slots = Rc::new(accept::Slots::new(super::h1::exchange));
+    let alive = Rc::new(());
+    for place in places {
+        tokio::task::spawn_local(accept::accept(Rc::clone(&worker), place, Rc::clone(&slots), Rc::clone(&alive)));
+    }
+    tokio::task::spawn_local(accept::take_over(Rc::clone(&worker), handed, Rc::clone(&slots), Rc::clone(&alive)));
+    let ticking = Rc::clone(&worker);
+    let ticks = tokio::task::spawn_local(async move {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut reaped = timer::now();
+        loop {
+            tick.tick().await;
+            ticking.tick();
+            let now = timer::now();
+            if now.saturating_duration_since(reaped) >= REAP {
+                reaped = now;
+                ticking.view().reap(now);
+            }
+        }
+    });
+    let mut drained = worker.drained.clone();
+    drained.reached(Phase::LameDuck).await;
+    worker.enter(Phase::LameDuck);
+    drained.reached(Phase::Closing).await;
+    worker.enter(Phase::Closing);
+    let finish = async {
+        // One holder is this function.
+        while Rc::strong_count(&alive) > 1 {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    tokio::select! {
+        () = finish => {}
+        () = drained.reached(Phase::Forced) => {}
+    }
+    ticks.abort();
+    worker.tick();
+}
+
+/// How often the end of the connections is looked for.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// A worker's thread with its runtime. The sockets are registered on it.
+pub fn spawn(
+    index: usize,
+    plan: Plan,
+    sockets: Vec<accept::Socket>,
+    handed: tokio::sync::mpsc::Receiver<Handed>,
+) -> io::Result<std::thread::JoinHandle<()>> {
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
+    let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build_local(tokio::runtime::LocalOptions::default());
+        let runtime = match runtime {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                let _ = tell.send(Err(error));
+                return;
+            }
+        };
+        let _ = tell.send(Ok(()));
+        let run = async move {
+            let worker = Rc::new(Worker::new(index, &plan));
+            let places = sockets.into_iter().filter_map(accept::Socket::register).collect();
+            serve(worker, places, handed).await;
+        };
+        runtime.block_on(run);
+    })?;
+    told.recv().map_err(|_| io::Error::other("a worker ended before it began"))??;
+    Ok(thread)
+}

@@ -1,0 +1,167 @@
+//! Bytes as they arrive, with room in front.
+//!
+//! A buffer has 64 KiB for what is read and 4 KiB before it. A message's new head is written so that it *ends*
+//! where the body begins: head and body leave in one send, and the body is never copied. 64 KiB is the least that
+//! moves large bodies cheaply (half of it costs a sixth more CPU per request, a quarter costs twice as much), so a
+//! buffer is taken from a pool when bytes are about to be read and given back when none are left in it: an idle
+//! connection holds none.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// Room before the first byte read.
+pub const FRONT: usize = 4 * 1024;
+/// Room for what is read.
+pub const ROOM: usize = 64 * 1024;
+
+/// Bytes read and not yet consumed: `start..end` of a block that has room on both sides.
+#[derive(Debug)]
+pub struct Buffer {
+    block: Box<[u8]>,
+    start: usize,
+    end: usize,
+}
+
+impl Buffer {
+    fn new(block: Box<[u8]>) -> Self {
+        Self { block, start: FRONT, end: FRONT }
+    }
+
+    /// What was read and not consumed.
+    pub fn bytes(&self) -> &[u8] {
+        &self.block[self.start..self.end]
+    }
+
+    /// The same, to be changed in place.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.block[self.start..self.end]
+    }
+
+    /// How many bytes [`Self::bytes`] has.
+    pub fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// Whether nothing is left.
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Where the next bytes are read to. Empty when the buffer is full.
+    pub fn spare(&mut self) -> &mut [u8] {
+        &mut self.block[self.end..]
+    }
+
+    /// Whether [`Self::spare`] has room.
+    pub fn has_room(&self) -> bool {
+        self.end < self.block.len()
+    }
+
+    /// `n` bytes were read into [`Self::spare`].
+    pub fn filled(&mut self, n: usize) {
+        self.end = (self.end + n).min(self.block.len());
+    }
+
+    /// The first `n` bytes are done with. A buffer that becomes empty starts again behind its front room.
+    pub fn consume(&mut self, n: usize) {
+        self.start = (self.start + n).min(self.end);
+        if self.start == self.end {
+            self.start = FRONT;
+            self.end = FRONT;
+        }
+    }
+
+    /// Drops what follows the first `n` bytes.
+    pub fn truncate(&mut self, n: usize) {
+        self.end = self.end.min(self.start + n);
+    }
+
+    /// Moves what is left to where a fresh buffer begins, so that [`Self::spare`] is as large as it can be.
+    pub fn compact(&mut self) {
+        if self.start > FRONT {
+            self.block.copy_within(self.start..self.end, FRONT);
+            self.end -= self.start - FRONT;
+            self.start = FRONT;
+        }
+    }
+
+    /// Writes `head` so that it ends at `at`, an offset into [`Self::bytes`], over whatever stood there. False, and
+    /// nothing written, where there is no room. Reach it through [`Self::from_front`].
+    pub fn write_before(&mut self, at: usize, head: &[u8]) -> bool {
+        let end = self.start + at;
+        if at > self.len() || head.len() > end {
+            return false;
+        }
+        self.block[end - head.len()..end].copy_from_slice(head);
+        true
+    }
+
+    /// The bytes from `before` bytes ahead of `at` up to `to`, both offsets into [`Self::bytes`]: a head written by
+    /// [`Self::write_before`] and what follows it.
+    pub fn from_front(&self, before: usize, at: usize, to: usize) -> &[u8] {
+        let start = (self.start + at).saturating_sub(before);
+        let end = (self.start + to).min(self.end).max(start);
+        &self.block[start..end]
+    }
+}
+
+/// The buffers of a worker that nobody holds at the moment.
+#[derive(Debug, Clone)]
+pub struct BufferPool {
+    free: Rc<RefCell<Vec<Box<[u8]>>>>,
+    keep: usize,
+}
+
+impl BufferPool {
+    /// Keeps at most `keep` free buffers; more are given back to the system.
+    pub fn new(keep: usize) -> Self {
+        Self { free: Rc::new(RefCell::new(Vec::with_capacity(keep))), keep }
+    }
+
+    /// An empty buffer.
+    pub fn take(&self) -> Buffer {
+        let block = self.free.borrow_mut().pop();
+        Buffer::new(block.unwrap_or_else(|| vec![0; FRONT + ROOM].into_boxed_slice()))
+    }
+
+    /// Takes a buffer back.
+    pub fn give(&self, buffer: Buffer) {
+        let mut free = self.free.borrow_mut();
+        if free.len() < self.keep {
+            free.push(buffer.block);
+        }
+    }
+
+    /// Buffers that are free.
+    pub fn free(&self) -> usize {
+        self.free.borrow().len()
+    }
+}
+
+/// Small vectors for heads and chunk lines on their way out.
+#[derive(Debug, Clone)]
+pub struct ScratchPool {
+    free: Rc<RefCell<Vec<Vec<u8>>>>,
+    keep: usize,
+}
+
+impl ScratchPool {
+    /// Keeps at most `keep` free ones.
+    pub fn new(keep: usize) -> Self {
+        Self { free: Rc::new(RefCell::new(Vec::with_capacity(keep))), keep }
+    }
+
+    /// An empty one.
+    pub fn take(&self) -> Vec<u8> {
+        self.free.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(1024))
+    }
+
+    /// Takes one back. One that has grown large is not kept.
+    pub fn give(&self, mut scratch: Vec<u8>) {
+        let mut free = self.free.borrow_mut();
+        if scratch.capacity() > 0 && scratch.capacity() <= 16 * 1024 && free.len() < self.keep {
+            scratch.clear();
+            free.push(scratch);
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Where a message ends: the one place that decides it.
+//!
+//! RFC 9112 section 6.3, with every freedom it leaves taken away: a message that has two lengths, or one length
+//! that can be read in two ways, is refused instead of repaired.
+
+use super::Bad;
+use super::head::{Head, Name, Version};
+
+/// How a body's end is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Length {
+    /// There is none, or as many bytes as were stated.
+    Exact(u64),
+    /// Chunks, up to the last one and its trailers.
+    Chunked,
+    /// All that comes until the connection closes. Only a response.
+    UntilClose,
+}
+
+impl Length {
+    /// No body at all.
+    pub const NONE: Self = Self::Exact(0);
+}
+
+/// The length of a request's body.
+pub fn of_request(head: &Head) -> Result<Length, Bad> {
+    Ok(stated(head)?.unwrap_or(Length::NONE))
+}
+
+/// The length of a response's body. Not for 101 and not for CONNECT, after which there are no messages.
+pub fn of_response(head: &Head, request_was_head: bool) -> Result<Length, Bad> {
+    let stated = stated(head)?;
+    if request_was_head || matches!(head.status(), 100..=199 | 204 | 304) {
+        return Ok(Length::NONE);
+    }
+    Ok(stated.unwrap_or(Length::UntilClose))
+}
+
+/// The value of a `Content-Length` that is stated once and is digits only.
+pub fn content_length(head: &Head) -> Result<Option<u64>, Bad> {
+    let Some(_) = head.first(Name::ContentLength) else { return Ok(None) };
+    // A second line is refused even if it is equal: nothing that sends two can be trusted with the rest.
+    let value = head.only(Name::ContentLength).ok_or(Bad::Grammar)?;
+    // 19 digits are at most 2^63, so that no sum with a buffer's size can overflow.
+    if value.is_empty() || value.len() > 19 || !value.iter().all(u8::is_ascii_digit) {
+        return Err(Bad::Grammar);
+    }
+    let length = value.iter().try_fold(0u64, |n, digit| n.checked_mul(10)?.checked_add(u64::from(digit - b'0')));
+    match length {
+        Some(length) if length < 1 << 63 => Ok(Some(length)),
+        _ => Err(Bad::Grammar),
+    }
+}
+
+fn stated(head: &Head) -> Result<Option<Length>, Bad> {
+    let length = content_length(head)?;
+    if head.first(Name::TransferEncoding).is_none() {
+        return Ok(length.map(Length::Exact));
+    }
+    // Section 6.1: with a Content-Length it is an attempt at smuggling, in HTTP/1.0 its framing is faulty.
+    if length.is_some() || head.version() == Version::Http10 {
+        return Err(Bad::Grammar);
+    }
+    match head.only(Name::TransferEncoding) {
+        Some(value) if value.eq_ignore_ascii_case(b"chunked") => Ok(Some(Length::Chunked)),
+        _ => Err(Bad::Coding),
+    }
+}
+
+/// The longest line that may introduce a chunk: 16 hex digits, an extension, CRLF.
+const MAX_CHUNK_LINE: u32 = 256;
+/// Bytes of all chunk extensions of one body: they carry nothing here, and cost a reader.
+const MAX_EXTENSIONS: u32 = 16 * 1024;
+
+/// Reads a chunked body, one step at a time. It never looks at data, only at what stands between.
+#[derive(Debug, Clone, Copy)]
+pub struct Chunks {
+    state: State,
+    left: u64,
+    line: u32,
+    extensions: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    FirstDigit,
+    Digits,
+    Extension,
+    LineFeed,
+    Data,
+    DataReturn,
+    DataFeed,
+    Done,
+}
+
+/// What stands at the beginning of the input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// `skip` bytes between chunks, then `len` bytes of data, all that the input has of this chunk.
+    Data {
+        /// Bytes to pass over.
+        skip: usize,
+        /// Bytes of data after them, at least 1.
+        len: usize,
+    },
+    /// `skip` bytes between chunks, then the input ends.
+    More {
+        /// Bytes to pass over: the whole input.
+        skip: usize,
+    },
+    /// `skip` bytes, the line of the last chunk included; after them come the trailers.
+    Last {
+        /// Bytes to pass over.
+        skip: usize,
+    },
+}
+
+impl Default for Chunks {
+    fn default() -> Self {
+        Self { state: State::FirstDigit, left: 0, line: 0, extensions: 0 }
+    }
+}
+
+impl Chunks {
+    /// Reads on. Data that a step reports counts as read: the next input begins after it.
+    pub fn step(&mut self, input: &[u8]) -> Result<Step, Bad> {
+        for (at, byte) in input.iter().enumerate() {
+            match self.state {
+                State::Data => {
+                    let rest = (input.len() - at) as u64;
+                    let len = rest.min(self.left);
+                    self.left -= len;
+                    if self.left == 0 {
+                        self.state = State::DataReturn;
+                    }
+                    // No longer than the input, so it fits.
+                    return Ok(Step::Data { skip: at, len: len as usize });
+                }
+                State::DataReturn if *byte == b'\r' => self.state = State::DataFeed,
+                State::DataFeed if *byte == b'\n' => {
+                    self.state = State::FirstDigit;
+                    self.line = 0;
+                }
+                State::FirstDigit => {
+                    self.left = u64::from(hex(*byte)?);
+                    self.state = State::Digits;
+                }
+                State::Digits if *byte == b'\r' => self.state = State::LineFeed,
+                State::Digits if *byte == b';' => self.state = State::Extension,
+                State::Digits => {
+                    // The size stays below 2^62, whatever its leading zeros.
+                    if self.left >> 58 != 0 {
+                        return Err(Bad::Grammar);
+                    }
+                    self.left = self.left << 4 | u64::from(hex(*byte)?);
+                }
+                State::Extension if *byte == b'\r' => self.state = State::LineFeed,
+                State::Extension if *byte == b'\t' || *byte >= b' ' && *byte != 0x7f => {
+                    self.extensions += 1;
+                    if self.extensions > MAX_EXTENSIONS {
+                        return Err(Bad::TooLarge);
+                    }
+                }
+                State::LineFeed if *byte == b'\n' => {
+                    if self.left == 0 {
+                        self.state = State::Done;
+                        return Ok(Step::Last { skip: at + 1 });
+                    }
+                    self.state = State::Data;
+                }
+                _ => return Err(Bad::Grammar),
+            }
+            self.line += 1;
+            if self.line > MAX_CHUNK_LINE {
+                return Err(Bad::TooLarge);
+            }
+        }
+        Ok(Step::More { skip: input.len() })
+    }
+}
+
+fn hex(byte: u8) -> Result<u8, Bad> {
+    match byte {
+        b'0'..=b'9' => Ok(byte - b'0'),
+        b'a'..=b'f' => Ok(byte - b'a' + 10),
+        b'A'..=b'F' => Ok(byte - b'A' + 10),
+        _ => Err(Bad::Grammar),
+    }
+}

@@ -1,0 +1,382 @@
+//! A message's start line and fields: bytes and ranges into them, never a map.
+//!
+//! A head is copied once out of the read buffer (a few hundred bytes, below what can be measured) and does not
+//! change after. Each attempt writes its own outgoing head from it, so a retry never finds it overwritten. Fields
+//! are looked up by walking them: a request has about ten, and a name's [`Name`] is known from parsing.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use super::Bad;
+
+/// The most bytes a head can have: its ranges are 16 bits wide.
+pub const MAX_HEAD: usize = 60 * 1024;
+
+/// HTTP's version as the peer stated it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Version {
+    /// HTTP/1.0.
+    Http10,
+    /// HTTP/1.1.
+    #[default]
+    Http11,
+    /// HTTP/2.
+    Http2,
+}
+
+impl Version {
+    /// `HTTP/1.1`.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Http10 => "HTTP/1.0",
+            Self::Http11 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Span {
+    start: u16,
+    end: u16,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Field {
+    name: Span,
+    value: Span,
+    known: Name,
+}
+
+/// A request's or a response's head, or a body's trailers.
+#[derive(Debug, Default)]
+pub struct Head {
+    bytes: Vec<u8>,
+    fields: Vec<Field>,
+    method: Span,
+    target: Span,
+    reason: Span,
+    status: u16,
+    version: Version,
+}
+
+impl Head {
+    /// The method of a request: `GET`.
+    pub fn method(&self) -> &[u8] {
+        self.at(self.method)
+    }
+
+    /// The target of a request, as it came: `/cart?x=1`.
+    pub fn target(&self) -> &[u8] {
+        self.at(self.target)
+    }
+
+    /// The status of a response, 100 to 999; 0 for a request.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The reason phrase of a response.
+    pub fn reason(&self) -> &[u8] {
+        self.at(self.reason)
+    }
+
+    /// The version the peer stated.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Every field line in order: the name as it came, its value without the blanks around it.
+    pub fn fields(&self) -> impl Iterator<Item = (Name, &[u8], &[u8])> {
+        self.fields.iter().map(|f| (f.known, self.at(f.name), self.at(f.value)))
+    }
+
+    /// How many field lines there are.
+    pub fn len(&self) -> usize {
+        self.fields.len()
+    }
+
+    /// Whether there is no field line.
+    pub fn is_empty(&self) -> bool {
+        self.fields.is_empty()
+    }
+
+    /// The value of the first line of that name.
+    pub fn first(&self, name: Name) -> Option<&[u8]> {
+        self.all(name).next()
+    }
+
+    /// The values of all lines of that name.
+    pub fn all(&self, name: Name) -> impl Iterator<Item = &[u8]> {
+        self.fields.iter().filter(move |f| f.known == name).map(|f| self.at(f.value))
+    }
+
+    /// The value, if there is exactly one line of that name.
+    pub fn only(&self, name: Name) -> Option<&[u8]> {
+        let mut all = self.all(name);
+        let first = all.next()?;
+        all.next().is_none().then_some(first)
+    }
+
+    /// The value of the first line of a name that has no [`Name`] of its own.
+    pub fn named(&self, name: &[u8]) -> Option<&[u8]> {
+        self.fields().find(|(_, n, _)| n.eq_ignore_ascii_case(name)).map(|(_, _, value)| value)
+    }
+
+    /// Whether a comma-separated list field holds the token, in any line and any case.
+    pub fn lists(&self, name: Name, token: &[u8]) -> bool {
+        self.all(name).flat_map(list).any(|item| item.eq_ignore_ascii_case(token))
+    }
+
+    /// Empties it, keeping its memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.fields.clear();
+        self.method = Span::default();
+        self.target = Span::default();
+        self.reason = Span::default();
+        self.status = 0;
+        self.version = Version::default();
+    }
+
+    /// Makes it a request. Clear it first.
+    pub fn set_request(&mut self, method: &[u8], target: &[u8], version: Version) -> Result<(), Bad> {
+        self.method = self.push_bytes(method)?;
+        self.target = self.push_bytes(target)?;
+        self.version = version;
+        Ok(())
+    }
+
+    /// Makes it a response. Clear it first.
+    pub fn set_status(&mut self, status: u16, reason: &[u8], version: Version) -> Result<(), Bad> {
+        self.status = status;
+        self.reason = self.push_bytes(reason)?;
+        self.version = version;
+        Ok(())
+    }
+
+    /// Adds a field line. The bytes have to be valid already: this is for what hyper or this program made.
+    pub fn push(&mut self, name: &[u8], value: &[u8]) -> Result<(), Bad> {
+        let field = Field { name: self.push_bytes(name)?, value: self.push_bytes(value)?, known: Name::of(name) };
+        self.fields.push(field);
+        Ok(())
+    }
+
+    fn push_bytes(&mut self, bytes: &[u8]) -> Result<Span, Bad> {
+        let start = self.bytes.len();
+        if start + bytes.len() > MAX_HEAD {
+            return Err(Bad::TooLarge);
+        }
+        self.bytes.extend_from_slice(bytes);
+        // Both ends are at most MAX_HEAD, which fits 16 bits.
+        Ok(Span { start: start as u16, end: (start + bytes.len()) as u16 })
+    }
+
+    fn at(&self, span: Span) -> &[u8] {
+        &self.bytes[usize::from(span.start)..usize::from(span.end)]
+    }
+
+    /// Copies a whole block and says how spans are found in it: for the parser, whose slices all lie in `block`.
+    pub(super) fn adopt<'b>(&mut self, block: &'b [u8]) -> Result<Adopted<'_, 'b>, Bad> {
+        self.clear();
+        if block.len() > MAX_HEAD {
+            return Err(Bad::TooLarge);
+        }
+        self.bytes.extend_from_slice(block);
+        Ok(Adopted { head: self, block })
+    }
+}
+
+/// A head whose bytes are a copy of `block`, while its ranges are being set.
+pub(super) struct Adopted<'h, 'b> {
+    head: &'h mut Head,
+    block: &'b [u8],
+}
+
+impl Adopted<'_, '_> {
+    pub(super) fn request(&mut self, method: &[u8], target: &[u8], version: Version) {
+        self.head.method = self.span(method);
+        self.head.target = self.span(target);
+        self.head.version = version;
+    }
+
+    pub(super) fn status(&mut self, status: u16, reason: &[u8], version: Version) {
+        self.head.status = status;
+        self.head.reason = self.span(reason);
+        self.head.version = version;
+    }
+
+    pub(super) fn field(&mut self, name: &[u8], value: &[u8]) {
+        let field = Field { name: self.span(name), value: self.span(value), known: Name::of(name) };
+        self.head.fields.push(field);
+    }
+
+    /// Where `part`, a slice of the block, lies in it. An empty one may lie anywhere.
+    fn span(&self, part: &[u8]) -> Span {
+        let start = (part.as_ptr() as usize).wrapping_sub(self.block.as_ptr() as usize);
+        if part.is_empty() || start > self.block.len() {
+            return Span::default();
+        }
+        Span { start: start as u16, end: (start + part.len()) as u16 }
+    }
+}
+
+/// The items of a comma-separated list, blanks taken off, empty ones left out (RFC 9110 section 5.6.1).
+pub fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|b| *b == b',').map(|item| item.trim_ascii()).filter(|item| !item.is_empty())
+}
+
+macro_rules! names {
+    ($($(#[$doc:meta])* $variant:ident = $text:literal),* $(,)?) => {
+        /// A field name that the proxy has to know.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[allow(missing_docs)]
+        pub enum Name {
+            $($(#[$doc])* $variant,)*
+            /// Any other.
+            Other,
+        }
+
+        impl Name {
+            /// In lower case; empty for [`Name::Other`].
+            pub const fn text(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)*
+                    Self::Other => "",
+                }
+            }
+
+            const ALL: &'static [(&'static [u8], Name)] = &[$(($text.as_bytes(), Name::$variant)),*];
+        }
+    };
+}
+
+names! {
+    Accept = "accept",
+    Authorization = "authorization",
+    Connection = "connection",
+    ContentLength = "content-length",
+    ContentType = "content-type",
+    Cookie = "cookie",
+    Date = "date",
+    Expect = "expect",
+    Forwarded = "forwarded",
+    GrpcStatus = "grpc-status",
+    GrpcTimeout = "grpc-timeout",
+    Host = "host",
+    Http2Settings = "http2-settings",
+    IdempotencyKey = "idempotency-key",
+    KeepAlive = "keep-alive",
+    MaxForwards = "max-forwards",
+    ProxyAuthenticate = "proxy-authenticate",
+    ProxyAuthorization = "proxy-authorization",
+    ProxyConnection = "proxy-connection",
+    ProxyStatus = "proxy-status",
+    RetryAfter = "retry-after",
+    Te = "te",
+    Trailer = "trailer",
+    TransferEncoding = "transfer-encoding",
+    Upgrade = "upgrade",
+    Via = "via",
+    XForwardedFor = "x-forwarded-for",
+    XForwardedHost = "x-forwarded-host",
+    XForwardedProto = "x-forwarded-proto",
+    XRequestId = "x-request-id",
+}
+
+impl Name {
+    /// The name's variant, whatever its case.
+    pub fn of(name: &[u8]) -> Self {
+        // First letter and length single out at most a few candidates; most names of a request match none.
+        let Some(first) = name.first() else { return Self::Other };
+        let slot = usize::from(first & 0x1f) % 32;
+        for (text, known) in &Self::ALL[usize::from(INDEX[slot].0)..usize::from(INDEX[slot].1)] {
+            if text.len() == name.len() && text.eq_ignore_ascii_case(name) {
+                return *known;
+            }
+        }
+        Self::Other
+    }
+}
+
+/// For each first letter the part of `Name::ALL` that starts with it; the table is in alphabetical order.
+const INDEX: [(u8, u8); 32] = {
+    let mut index = [(0u8, 0u8); 32];
+    let mut i = 0;
+    while i < Name::ALL.len() {
+        let slot = (Name::ALL[i].0[0] & 0x1f) as usize;
+        if index[slot].1 == 0 {
+            index[slot].0 = i as u8;
+        }
+        index[slot].1 = (i + 1) as u8;
+        i += 1;
+    }
+    index
+};
+
+/// The heads of a worker that nobody holds at the moment.
+#[derive(Debug, Clone)]
+pub struct HeadPool {
+    free: Rc<RefCell<Vec<Rc<Head>>>>,
+    keep: usize,
+}
+
+impl HeadPool {
+    /// Keeps at most `keep` free heads.
+    pub fn new(keep: usize) -> Self {
+        Self { free: Rc::new(RefCell::new(Vec::with_capacity(keep))), keep }
+    }
+
+    /// An empty head that nobody else holds.
+    pub fn take(&self) -> Rc<Head> {
+        self.free.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes a head back, if this was its last holder. One that has grown large is not kept.
+    pub fn give(&self, mut head: Rc<Head>) {
+        let Some(inner) = Rc::get_mut(&mut head) else { return };
+        if inner.bytes.capacity() > 8 * 1024 {
+            return;
+        }
+        inner.clear();
+        let mut free = self.free.borrow_mut();
+        if free.len() < self.keep {
+            free.push(head);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_found_in_any_case() {
+        for (text, known) in Name::ALL {
+            assert_eq!(Name::of(text), *known, "{}", known.text());
+            assert_eq!(Name::of(&text.to_ascii_uppercase()), *known, "{}", known.text());
+        }
+        assert_eq!(Name::of(b""), Name::Other);
+        assert_eq!(Name::of(b"x-whatever"), Name::Other);
+        assert_eq!(Name::of(b"hos"), Name::Other);
+    }
+
+    #[test]
+    fn a_head_is_at_most_what_its_ranges_can_reach() {
+        let mut head = Head::default();
+        assert!(head.push(b"a", &vec![b'x'; MAX_HEAD - 1]).is_ok());
+        assert_eq!(head.push(b"b", b"y").err(), Some(Bad::TooLarge));
+    }
+
+    #[test]
+    fn a_head_that_is_held_elsewhere_does_not_go_back_to_the_pool() {
+        let pool = HeadPool::new(4);
+        let head = pool.take();
+        let held = Rc::clone(&head);
+        pool.give(head);
+        assert!(!Rc::ptr_eq(&held, &pool.take()));
+        let address = Rc::as_ptr(&held);
+        pool.give(held);
+        assert_eq!(Rc::as_ptr(&pool.take()), address);
+    }
+}

@@ -1,0 +1,326 @@
+//! The sockets: the only file that names `TcpStream` and `TcpListener`.
+//!
+//! Everything above reads and writes through [`Io`], so that a test can put an in-memory pipe in a socket's place
+//! (and, under `cfg(sim)`, a simulated network), and so that a connection whose first bytes were read to find out
+//! what it speaks can be handed on whole.
+//!
+//! Two things about readiness are known here and nowhere else. A short read tells tokio that a socket is drained,
+//! so a message costs one read, not two. And after a read that fills its buffer exactly, tokio still says
+//! "readable": what looks like a dead idle connection is confirmed by a read before it is thrown away.
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+
+use crate::http::Buffer;
+
+#[cfg(not(sim))]
+use nix::{setsockopt_impl, sockopt_impl};
+
+#[cfg(not(sim))]
+use tokio::net::{TcpListener as Listening, TcpStream};
+#[cfg(sim)]
+use turmoil::net::{TcpListener as Listening, TcpStream};
+
+/// A connection, whatever carries it.
+#[derive(Debug)]
+pub struct Io {
+    stream: Stream,
+    /// Bytes that were read ahead and come before the stream's own.
+    ahead: Option<Box<Buffer>>,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Tcp(TcpStream),
+    Pipe(DuplexStream),
+    /// What is left of a connection that was moved elsewhere.
+    Nowhere,
+}
+
+impl Io {
+    /// Dials an address.
+    pub async fn connect(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self::tcp(stream))
+    }
+
+    /// One end of an in-memory pipe.
+    pub fn pipe(end: DuplexStream) -> Self {
+        Self { stream: Stream::Pipe(end), ahead: None }
+    }
+
+    /// Takes the place of a connection that is moved elsewhere: at its end, and deaf.
+    pub fn nowhere() -> Self {
+        Self { stream: Stream::Nowhere, ahead: None }
+    }
+
+    fn tcp(stream: TcpStream) -> Self {
+        Self { stream: Stream::Tcp(stream), ahead: None }
+    }
+
+    /// Takes over a socket that another worker accepted.
+    #[cfg(not(sim))]
+    pub fn adopt(stream: std::net::TcpStream) -> io::Result<Self> {
+        Ok(Self::tcp(TcpStream::from_std(stream)?))
+    }
+
+    /// Lets go of the socket, so that another worker can adopt it. Only for one that was just accepted.
+    #[cfg(not(sim))]
+    pub fn release(self) -> io::Result<std::net::TcpStream> {
+        match self.stream {
+            Stream::Tcp(stream) => stream.into_std(),
+            Stream::Pipe(_) | Stream::Nowhere => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// The same connection, with bytes that were read from it put back.
+    pub fn with_ahead(mut self, ahead: Buffer) -> Self {
+        if !ahead.is_empty() {
+            self.ahead = Some(Box::new(ahead));
+        }
+        self
+    }
+
+    /// Reads at least one byte into `into`; 0 at the end of the stream.
+    pub fn poll_read_into(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        if let Some(ahead) = &mut self.ahead {
+            let n = ahead.len().min(into.len());
+            into[..n].copy_from_slice(&ahead.bytes()[..n]);
+            ahead.consume(n);
+            if ahead.is_empty() {
+                self.ahead = None;
+            }
+            return Poll::Ready(Ok(n));
+        }
+        let mut buf = ReadBuf::new(into);
+        let read = match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut buf),
+            Stream::Pipe(stream) => Pin::new(stream).poll_read(cx, &mut buf),
+            Stream::Nowhere => Poll::Ready(Ok(())),
+        };
+        ready!(read)?;
+        Poll::Ready(Ok(buf.filled().len()))
+    }
+
+    /// Ready when a read may give something; it may still turn out not to. A buffer is taken only after this.
+    pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.stream {
+            _ if self.ahead.is_some() => Poll::Ready(()),
+            #[cfg(not(sim))]
+            // An error comes up again at the read.
+            Stream::Tcp(stream) => stream.poll_read_ready(cx).map(|_| ()),
+            _ => {
+                let _ = cx;
+                Poll::Ready(())
+            }
+        }
+    }
+
+    /// Whether an idle connection is still one: open, and nothing has come on it. Costs no system call while that
+    /// is so.
+    pub fn is_idle(&mut self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        if self.poll_readable(&mut cx).is_pending() {
+            return true;
+        }
+        let mut byte = [0; 1];
+        self.poll_read_into(&mut cx, &mut byte).is_pending()
+    }
+
+    /// Writes some of `bytes`.
+    pub fn poll_write_from(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Stream::Pipe(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Stream::Nowhere => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
+    }
+
+    /// Writes some of `lead`, then of `bytes`.
+    pub fn poll_write_both(&mut self, cx: &mut Context<'_>, lead: &[u8], bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if lead.is_empty() {
+            return self.poll_write_from(cx, bytes);
+        }
+        if bytes.is_empty() {
+            return self.poll_write_from(cx, lead);
+        }
+        let slices = [IoSlice::new(lead), IoSlice::new(bytes)];
+        match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, &slices),
+            Stream::Pipe(stream) => Pin::new(stream).poll_write_vectored(cx, &slices),
+            Stream::Nowhere => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
+    }
+
+    /// Writes some of `lead`, then of the first `len` bytes of `buffer`: in one piece, by putting `lead` in front
+    /// of them, wherever there is room (two pieces cost a microsecond more).
+    pub fn poll_write_fronted(
+        &mut self,
+        cx: &mut Context<'_>,
+        lead: &[u8],
+        buffer: &mut Buffer,
+        len: usize,
+    ) -> Poll<io::Result<usize>> {
+        if !lead.is_empty() && buffer.write_before(0, lead) {
+            return self.poll_write_from(cx, buffer.from_front(lead.len(), 0, len));
+        }
+        self.poll_write_both(cx, lead, &buffer.bytes()[..len.min(buffer.len())])
+    }
+
+    /// Ends our side of the stream.
+    pub fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Pipe(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Nowhere => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.ahead.is_some() {
+            let n = ready!(self.poll_read_into(cx, buf.initialize_unfilled()))?;
+            buf.advance(n);
+            return Poll::Ready(Ok(()));
+        }
+        match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Pipe(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Nowhere => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_from(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_end(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Stream::Pipe(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Stream::Nowhere => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        // Copying a frame together is cheaper than a vectored send of small pieces.
+        false
+    }
+}
+
+/// A worker's own listening socket.
+#[derive(Debug)]
+pub struct Listener {
+    inner: Listening,
+}
+
+impl Listener {
+    /// Registers a bound socket with this thread's runtime.
+    #[cfg(not(sim))]
+    pub fn register(socket: std::net::TcpListener) -> io::Result<Self> {
+        Ok(Self { inner: Listening::from_std(socket)? })
+    }
+
+    /// Listens inside a simulation.
+    #[cfg(sim)]
+    pub async fn simulated(address: SocketAddr) -> io::Result<Self> {
+        Ok(Self { inner: Listening::bind(address).await? })
+    }
+
+    /// The next connection.
+    pub async fn accept(&self) -> io::Result<(Io, SocketAddr)> {
+        let (stream, peer) = self.inner.accept().await?;
+        stream.set_nodelay(true)?;
+        Ok((Io::tcp(stream), peer))
+    }
+
+    /// The next connection if one waits already.
+    pub fn accept_now(&self) -> Option<(Io, SocketAddr)> {
+        #[cfg(not(sim))]
+        {
+            let mut cx = Context::from_waker(Waker::noop());
+            match self.inner.poll_accept(&mut cx) {
+                Poll::Ready(Ok((stream, peer))) => {
+                    let _ = stream.set_nodelay(true);
+                    Some((Io::tcp(stream), peer))
+                }
+                _ => None,
+            }
+        }
+        #[cfg(sim)]
+        None
+    }
+}
+
+/// Binds one listening socket per worker to an address, all of one `SO_REUSEPORT` group.
+///
+/// Such a group has two traps. A second process of the same user would join it silently and take half of the
+/// traffic, so the address is first probed without the option: "in use" is an error. And without `SO_REUSEADDR` on
+/// the probe and on the sockets, connections in TIME_WAIT would keep a restarted process from its port.
+#[cfg(not(sim))]
+pub fn bind_group(address: SocketAddr, workers: usize, defer_accept: bool) -> io::Result<Vec<std::net::TcpListener>> {
+    use socket2::{Domain, Protocol, Socket, Type};
+
+    let open = |address: SocketAddr, group: bool| -> io::Result<Socket> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(group)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(!address.ip().is_unspecified())?;
+        }
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        Ok(socket)
+    };
+    let probe = open(address, false)?;
+    probe.listen(1)?;
+    let address = probe.local_addr()?.as_socket().unwrap_or(address);
+    drop(probe);
+    (0..workers)
+        .map(|_| {
+            let socket = open(address, true)?;
+            if defer_accept {
+                nix::sys::socket::setsockopt(&socket, DeferAccept, &DEFER_ACCEPT_SECONDS).map_err(io::Error::from)?;
+            }
+            socket.listen(BACKLOG)?;
+            Ok(socket.into())
+        })
+        .collect()
+}
+
+#[cfg(not(sim))]
+sockopt_impl!(
+    /// Wakes a listener only when a connection's first bytes are there.
+    DeferAccept,
+    SetOnly,
+    nix::libc::IPPROTO_TCP,
+    nix::libc::TCP_DEFER_ACCEPT,
+    i32
+);
+
+/// How long the kernel keeps a silent connection to itself; it rounds to its retransmission times.
+#[cfg(not(sim))]
+const DEFER_ACCEPT_SECONDS: i32 = 5;
+/// The kernel caps it at `net.core.somaxconn`.
+#[cfg(not(sim))]
+const BACKLOG: i32 = 4096;

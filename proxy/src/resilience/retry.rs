@@ -1,0 +1,142 @@
+//! Whether a failed attempt is followed by another.
+//!
+//! Trying again is safe in two cases: when it is certain that nothing was processed (the connection was never made, or
+//! not a byte was written), or when processing twice does no harm (the method is idempotent, RFC 9110 section 9.2.2)
+//! and the whole request can still be sent. Everything else is the client's to decide, and it is told.
+//!
+//! One case is free: a connection that had been idle was closed by the endpoint at the moment it was taken. That is no
+//! failure of the endpoint, only bad luck, so it costs no retry and may go to the same endpoint; once, because a
+//! second time it is something else.
+
+use std::time::Duration;
+
+use crate::error::Retry;
+use crate::upstream::Broken;
+
+/// What a request has left to be tried again with.
+#[derive(Debug, Clone, Copy)]
+pub struct Allowance {
+    /// Further attempts.
+    pub retries: u32,
+    /// Whether the free replay is still there.
+    pub replay: bool,
+    /// Whether the method may be processed twice.
+    pub idempotent: bool,
+}
+
+/// What follows a failed attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// The same again, at no cost.
+    Replay,
+    /// Another endpoint.
+    Retry,
+    /// The failure goes to the client.
+    GiveUp,
+}
+
+impl Allowance {
+    /// What follows, and what it costs. `replayable`: the request can still be sent from its beginning.
+    pub fn after(&mut self, broken: &Broken, replayable: bool) -> Next {
+        if !replayable {
+            return Next::GiveUp;
+        }
+        if broken.stale && self.replay && (self.idempotent || !broken.written) {
+            self.replay = false;
+            return Next::Replay;
+        }
+        let may = match broken.reason.row().retry {
+            Retry::Never => false,
+            Retry::Safe => true,
+            Retry::Replayable => self.idempotent || !broken.written,
+        };
+        self.spend(may)
+    }
+
+    /// What follows an answer of 502, 503 or 504.
+    pub fn after_status(&mut self, replayable: bool) -> Next {
+        self.spend(replayable && self.idempotent)
+    }
+
+    fn spend(&mut self, may: bool) -> Next {
+        if !may || self.retries == 0 {
+            return Next::GiveUp;
+        }
+        self.retries -= 1;
+        Next::Retry
+    }
+}
+
+/// Whether a method may be processed twice (RFC 9110 section 9.2.2).
+pub fn is_idempotent(method: &[u8]) -> bool {
+    matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE")
+}
+
+/// Whether a status says that another endpoint may do better.
+pub fn is_retryable_status(status: u16) -> bool {
+    matches!(status, 502..=504)
+}
+
+/// The pause before an endpoint is tried that was tried already: full jitter, doubling from 25 ms up to 250 ms.
+/// `random` is in `0.0..1.0`.
+pub fn pause(round: u32, random: f64) -> Duration {
+    Duration::from_millis(25).saturating_mul(1 << round.min(8)).min(Duration::from_millis(250)).mul_f64(random)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Reason;
+
+    fn broken(reason: Reason, written: bool, stale: bool) -> Broken {
+        Broken { reason, written, stale }
+    }
+
+    fn post() -> Allowance {
+        Allowance { retries: 2, replay: true, idempotent: false }
+    }
+
+    fn get() -> Allowance {
+        Allowance { idempotent: true, ..post() }
+    }
+
+    #[test]
+    fn a_post_that_was_written_is_never_sent_twice() {
+        for stale in [false, true] {
+            assert_eq!(post().after(&broken(Reason::UpstreamClosed, true, stale), true), Next::GiveUp);
+        }
+        assert_eq!(post().after_status(true), Next::GiveUp);
+    }
+
+    #[test]
+    fn a_connect_failure_moves_on_for_any_method() {
+        assert_eq!(post().after(&broken(Reason::ConnectFailed, false, false), true), Next::Retry);
+        assert_eq!(get().after(&broken(Reason::ConnectTimeout, false, false), true), Next::Retry);
+    }
+
+    #[test]
+    fn a_stale_connection_costs_nothing_once() {
+        let mut allowance = get();
+        let stale = broken(Reason::UpstreamClosed, true, true);
+        assert_eq!(allowance.after(&stale, true), Next::Replay);
+        assert_eq!(allowance.retries, 2);
+        assert_eq!(allowance.after(&stale, true), Next::Retry);
+        assert_eq!(post().after(&broken(Reason::UpstreamClosed, false, true), true), Next::Replay);
+    }
+
+    #[test]
+    fn retries_end() {
+        let mut allowance = get();
+        let closed = broken(Reason::UpstreamClosed, true, false);
+        assert_eq!(allowance.after(&closed, true), Next::Retry);
+        assert_eq!(allowance.after_status(true), Next::Retry);
+        assert_eq!(allowance.after(&closed, true), Next::GiveUp);
+    }
+
+    #[test]
+    fn what_cannot_be_sent_again_is_not() {
+        assert_eq!(get().after(&broken(Reason::UpstreamClosed, true, true), false), Next::GiveUp);
+        assert_eq!(get().after_status(false), Next::GiveUp);
+        assert_eq!(get().after(&broken(Reason::Timeout, true, false), true), Next::GiveUp);
+    }
+}

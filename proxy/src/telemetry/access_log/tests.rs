@@ -1,0 +1,116 @@
+use std::sync::mpsc::{Sender, channel};
+
+use serde_json::{Value, json};
+
+use super::*;
+
+fn entry(path: &str) -> Entry {
+    Entry {
+        time: SystemTime::UNIX_EPOCH + Duration::from_millis(951_827_696_789),
+        method: "GET".into(),
+        host: "shop.local:8080".into(),
+        path: path.into(),
+        service: Some("cart".into()),
+        route: Some("routes[2]".into()),
+        endpoint: Some("10.0.0.1:80".parse().unwrap()),
+        status: 503,
+        reason: Some(Reason::NoEndpoint),
+        attempts: 2,
+        request_bytes: 3,
+        response_bytes: 4,
+        duration: Duration::from_micros(1500),
+        client: Some("[::1]:4000".parse().unwrap()),
+        request_id: "id".into(),
+        protocol: "HTTP/1.1",
+    }
+}
+
+/// Hands on what is written, and takes as long over it as the test likes: until it can receive.
+struct Sink {
+    written: Sender<Vec<u8>>,
+    gate: Option<Receiver<()>>,
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(gate) = &self.gate {
+            gate.recv().map_err(io::Error::other)?;
+        }
+        self.written.send(bytes.to_vec()).map_err(io::Error::other)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn lines(written: &Receiver<Vec<u8>>) -> Vec<Value> {
+    let bytes: Vec<u8> = written.try_iter().flatten().collect();
+    String::from_utf8(bytes).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn a_line_is_json_with_every_field() {
+    let (sink, written) = channel();
+    let log = AccessLog::to(Sink { written: sink, gate: None }).unwrap();
+    log.log(entry("/a\"b\n"));
+    log.log(Entry { service: None, route: None, endpoint: None, client: None, reason: None, ..entry("/") });
+    assert!(log.flush(Duration::from_secs(10)));
+    let lines = lines(&written);
+    let whole = json!({
+        "time": "2000-02-29T12:34:56.789Z", "client": "[::1]:4000", "protocol": "HTTP/1.1", "method": "GET",
+        "host": "shop.local:8080", "path": "/a\"b\n", "service": "cart", "route": "routes[2]",
+        "endpoint": "10.0.0.1:80", "status": 503, "reason": Reason::NoEndpoint.row().flag, "attempts": 2,
+        "request_bytes": 3, "response_bytes": 4, "duration_ms": 1.5, "request_id": "id",
+    });
+    assert_eq!(lines[0], whole);
+    assert_eq!((&lines[1]["service"], &lines[1]["reason"]), (&Value::Null, &Value::Null));
+    assert_eq!(lines.len(), 2);
+}
+
+#[test]
+fn a_reader_that_stops_blocks_nobody_and_what_is_lost_is_counted() {
+    let (sink, written) = channel();
+    let (open, gate) = channel();
+    let log = AccessLog::to(Sink { written: sink, gate: Some(gate) }).unwrap();
+    let sent = 3 * WAITING;
+    for _ in 0..sent {
+        log.log(entry("/"));
+    }
+    assert!(!log.flush(Duration::from_millis(50)), "the reader has stopped");
+    let dropped = log.0.as_ref().unwrap().dropped.load(Relaxed) as usize;
+    // The channel, and what the writer holds: its buffer and the line in its hands.
+    let held = WAITING + (64 << 10) / 100;
+    assert!((sent - held..=sent - WAITING).contains(&dropped), "{dropped} of {sent}");
+    for _ in 0..sent {
+        open.send(()).unwrap();
+    }
+    assert!(log.flush(Duration::from_secs(10)));
+    assert_eq!(lines(&written).len(), sent - dropped, "what was not dropped is written, whole");
+}
+
+#[test]
+fn a_closed_stdout_is_survived() {
+    let (sink, written) = channel();
+    drop(written);
+    let log = AccessLog::to(Sink { written: sink, gate: None }).unwrap();
+    for _ in 0..1000 {
+        log.log(entry("/"));
+        assert!(log.flush(Duration::from_secs(10)));
+    }
+    assert!(!AccessLog::off().is_on() && AccessLog::off().flush(Duration::ZERO));
+}
+
+#[test]
+fn times_are_rfc_3339() {
+    let at = |seconds, millis: u32| rfc3339(SystemTime::UNIX_EPOCH + Duration::new(seconds, millis * 1_000_000));
+    assert_eq!(at(0, 0), "1970-01-01T00:00:00.000Z");
+    assert_eq!(at(68_169_599, 1), "1972-02-28T23:59:59.001Z");
+    assert_eq!(at(68_169_600, 0), "1972-02-29T00:00:00.000Z");
+    assert_eq!(at(951_782_400, 0), "2000-02-29T00:00:00.000Z");
+    assert_eq!(at(1_709_251_199, 999), "2024-02-29T23:59:59.999Z");
+    assert_eq!(at(4_107_542_400, 0), "2100-03-01T00:00:00.000Z");
+    assert_eq!(at(253_402_300_799, 999), "9999-12-31T23:59:59.999Z");
+    assert_eq!(rfc3339(SystemTime::UNIX_EPOCH - Duration::from_secs(1)), "1970-01-01T00:00:00.000Z");
+}

@@ -1,0 +1,161 @@
+//! The text that Prometheus reads, for everything that does not go through the `metrics` crate.
+
+use std::fmt::{Display, Write};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::SystemTime;
+
+use super::process::Process;
+use super::table::{TABLE, name};
+use super::{BUCKETS_US, Counts, OTHER, OTHER_LABEL, PoolFacts, age_ms};
+use crate::error::Reason;
+use crate::snapshot::{Cluster, Snapshot};
+
+/// Every service's metrics.
+pub fn services(snapshot: &Snapshot, clock: u64, facts: &dyn Fn(&str) -> PoolFacts) -> String {
+    let mut clusters: Vec<&Arc<Cluster>> = snapshot.clusters.values().collect();
+    clusters.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    let counted: Vec<(String, &Counts)> = clusters
+        .iter()
+        .map(|cluster| &cluster.shared.metrics)
+        .filter(|metrics| metrics.confirmed.load(Relaxed))
+        .map(|metrics| (escape(&metrics.service), &metrics.counts))
+        .chain([(OTHER_LABEL.to_owned(), &OTHER)])
+        .collect();
+    let known: Vec<(String, &Cluster)> = clusters
+        .iter()
+        .filter(|cluster| cluster.shared.metrics.confirmed.load(Relaxed))
+        .map(|cluster| (escape(&cluster.name), &***cluster))
+        .collect();
+
+    let mut page = Page(String::with_capacity(1024 + 2048 * counted.len()));
+    page.family(name::REQUESTS);
+    for (service, counts) in &counted {
+        for (class, count) in counts.classes.iter().enumerate() {
+            let code = if class == 0 { "other".into() } else { format!("{class}xx") };
+            page.nonzero(name::REQUESTS, service, "code", &code, count);
+        }
+    }
+    page.family(name::REFUSED);
+    for (service, counts) in &counted {
+        for (reason, count) in Reason::ALL.iter().zip(&counts.refused) {
+            page.nonzero(name::REFUSED, service, "reason", &label(*reason), count);
+        }
+    }
+    page.family(name::DURATION);
+    for (service, counts) in &counted {
+        page.histogram(name::DURATION, service, counts);
+    }
+    page.family(name::ATTEMPTS);
+    for (service, counts) in &counted {
+        page.nonzero(name::ATTEMPTS, service, "result", "ok", &counts.good_attempts);
+        for (reason, count) in Reason::ALL.iter().zip(&counts.failed_attempts) {
+            page.nonzero(name::ATTEMPTS, service, "result", &label(*reason), count);
+        }
+    }
+    page.by_service(name::RETRIES, counted.iter().map(|(s, c)| (s, c.retries.load(Relaxed))));
+    page.by_service(name::CONNECTIONS_OPENED, counted.iter().map(|(s, c)| (s, c.connections.load(Relaxed))));
+
+    let open = |cluster: &Cluster| -> u64 {
+        cluster.endpoints.iter().map(|e| u64::from(e.shared.connections.load(Relaxed))).sum()
+    };
+    page.by_service(name::CONNECTIONS, known.iter().map(|(s, c)| (s, open(c))));
+    let in_flight =
+        |cluster: &Cluster| -> i64 { cluster.endpoints.iter().map(|e| e.shared.in_flight.load(Relaxed)).sum() };
+    page.by_service(name::IN_FLIGHT, known.iter().map(|(s, c)| (s, in_flight(c))));
+    page.by_service(name::ENDPOINTS, known.iter().map(|(s, c)| (s, c.endpoints.len())));
+    let age = |cluster: &Cluster| age_ms(cluster.shared.confirmed.load(Relaxed), clock);
+    let ages = known.iter().filter_map(|(service, cluster)| Some((service, age(cluster)? as f64 / 1e3)));
+    page.by_service(name::REGISTRY_AGE, ages);
+    let facts: Vec<(&String, PoolFacts)> = known.iter().map(|(s, cluster)| (s, facts(&cluster.name))).collect();
+    page.by_service(name::REGISTRY_FAILING, facts.iter().map(|(s, facts)| (*s, u8::from(facts.failing))));
+    page.by_service(name::LEFT_OUT, facts.iter().map(|(s, facts)| (*s, facts.left_out)));
+    page.by_service(name::SKIPPED, facts.iter().map(|(s, facts)| (*s, facts.skipped)));
+    page.single(name::GENERATION, snapshot.generation);
+    page.0
+}
+
+/// The process's own.
+pub fn process(text: &mut String, started: SystemTime) {
+    let process = Process::now();
+    let mut page = Page(std::mem::take(text));
+    page.single(name::CPU, process.cpu_seconds);
+    page.single(name::RESIDENT, process.resident_bytes);
+    page.single(name::VIRTUAL, process.virtual_bytes);
+    page.single(name::OPEN_FDS, process.open_fds);
+    page.single(name::MAX_FDS, process.max_fds);
+    page.single(name::THREADS, process.threads);
+    let started = started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    page.single(name::START_TIME, started.as_secs_f64());
+    *text = page.0;
+}
+
+/// A reason as a label: `no_endpoint`.
+fn label(reason: Reason) -> String {
+    let mut snake = String::new();
+    for letter in format!("{reason:?}").chars() {
+        if letter.is_ascii_uppercase() && !snake.is_empty() {
+            snake.push('_');
+        }
+        snake.push(letter.to_ascii_lowercase());
+    }
+    snake
+}
+
+fn escape(label: &str) -> String {
+    label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+struct Page(String);
+
+impl Page {
+    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+        // Writing to a string does not fail.
+        let _never = self.0.write_fmt(line);
+        self.0.push('\n');
+    }
+
+    fn family(&mut self, name: &str) {
+        if let Some(metric) = TABLE.iter().find(|metric| metric.name == name) {
+            self.line(format_args!("# HELP {name} {}", metric.help));
+            self.line(format_args!("# TYPE {name} {}", metric.kind.word()));
+        }
+    }
+
+    fn single(&mut self, name: &str, value: impl Display) {
+        self.family(name);
+        self.line(format_args!("{name} {value}"));
+    }
+
+    fn by_service<'s>(&mut self, name: &str, values: impl Iterator<Item = (&'s String, impl Display)>) {
+        self.family(name);
+        for (service, value) in values {
+            self.line(format_args!("{name}{{service=\"{service}\"}} {value}"));
+        }
+    }
+
+    fn nonzero(&mut self, name: &str, service: &str, label: &str, is: &str, count: &AtomicU64) {
+        let count = count.load(Relaxed);
+        if count > 0 {
+            self.line(format_args!("{name}{{service=\"{service}\",{label}=\"{is}\"}} {count}"));
+        }
+    }
+
+    fn histogram(&mut self, name: &str, service: &str, counts: &Counts) {
+        let mut total = 0;
+        for (bucket, count) in counts.latency.iter().enumerate() {
+            total += count.load(Relaxed);
+            match BUCKETS_US.get(bucket) {
+                Some(bound) => {
+                    let bound = *bound as f64 / 1e6;
+                    self.line(format_args!("{name}_bucket{{service=\"{service}\",le=\"{bound}\"}} {total}"));
+                }
+                None => self.line(format_args!("{name}_bucket{{service=\"{service}\",le=\"+Inf\"}} {total}")),
+            }
+        }
+        let sum = counts.latency_us.load(Relaxed) as f64 / 1e6;
+        self.line(format_args!("{name}_sum{{service=\"{service}\"}} {sum}"));
+        self.line(format_args!("{name}_count{{service=\"{service}\"}} {total}"));
+    }
+}

@@ -1,0 +1,174 @@
+//! The table of metrics. `docs/metrics.md` is made from it.
+
+use std::fmt::Write;
+
+use super::BUCKETS_US;
+
+/// A metric's names, each once.
+pub(super) mod name {
+    pub const REQUESTS: &str = "outrigger_requests_total";
+    pub const REFUSED: &str = "outrigger_refused_total";
+    pub const DURATION: &str = "outrigger_request_duration_seconds";
+    pub const ATTEMPTS: &str = "outrigger_attempts_total";
+    pub const RETRIES: &str = "outrigger_retries_total";
+    pub const CONNECTIONS_OPENED: &str = "outrigger_upstream_connections_opened_total";
+    pub const CONNECTIONS: &str = "outrigger_upstream_connections";
+    pub const IN_FLIGHT: &str = "outrigger_in_flight_requests";
+    pub const ENDPOINTS: &str = "outrigger_endpoints";
+    pub const REGISTRY_AGE: &str = "outrigger_registry_age_seconds";
+    pub const REGISTRY_FAILING: &str = "outrigger_registry_failing";
+    pub const LEFT_OUT: &str = "outrigger_instances_left_out";
+    pub const SKIPPED: &str = "outrigger_instances_skipped";
+    pub const GENERATION: &str = "outrigger_snapshot_generation";
+    pub const RELOADS: &str = "outrigger_reloads_total";
+    pub const RELOAD_TIME: &str = "outrigger_last_reload_timestamp_seconds";
+    pub const LOG_DROPPED: &str = "outrigger_access_log_dropped_total";
+    pub const CLIENT_CONNECTIONS: &str = "outrigger_client_connections";
+    pub const CLIENT_CONNECTIONS_ACCEPTED: &str = "outrigger_client_connections_accepted_total";
+    pub const BUILD_INFO: &str = "outrigger_build_info";
+    pub const CPU: &str = "process_cpu_seconds_total";
+    pub const RESIDENT: &str = "process_resident_memory_bytes";
+    pub const VIRTUAL: &str = "process_virtual_memory_bytes";
+    pub const OPEN_FDS: &str = "process_open_fds";
+    pub const MAX_FDS: &str = "process_max_fds";
+    pub const THREADS: &str = "process_threads";
+    pub const START_TIME: &str = "process_start_time_seconds";
+}
+
+/// A metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metric {
+    /// Its name, unit and `_total` included.
+    pub name: &'static str,
+    /// What it is to Prometheus.
+    pub kind: Kind,
+    /// Its labels, each from a bounded list.
+    pub labels: &'static [&'static str],
+    /// A sentence.
+    pub help: &'static str,
+    /// Whether it goes through the `metrics` crate.
+    pub(super) facade: bool,
+}
+
+/// What a metric is to Prometheus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Rises until the process ends; a service's also until the service is no longer followed.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts by upper bound.
+    Histogram,
+}
+
+impl Kind {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+const fn metric(name: &'static str, kind: Kind, labels: &'static [&'static str], help: &'static str) -> Metric {
+    Metric { name, kind, labels, help, facade: false }
+}
+
+const fn facade(name: &'static str, kind: Kind, labels: &'static [&'static str], help: &'static str) -> Metric {
+    Metric { name, kind, labels, help, facade: true }
+}
+
+use Kind::{Counter, Gauge, Histogram};
+
+/// Every metric there is.
+pub const TABLE: &[Metric] = &[
+    metric(
+        name::REQUESTS,
+        Counter,
+        &["service", "code"],
+        "Requests answered, by the class of the status that went to the client: 2xx.",
+    ),
+    metric(
+        name::REFUSED,
+        Counter,
+        &["service", "reason"],
+        "Requests that the proxy answered itself, by reason. Also in outrigger_requests_total.",
+    ),
+    metric(name::DURATION, Histogram, &["service"], "From a request's head to its answer's head, whoever answered."),
+    metric(name::ATTEMPTS, Counter, &["service", "result"], "Attempts at endpoints: ok, or the reason of the failure."),
+    metric(name::RETRIES, Counter, &["service"], "Attempts after a request's first."),
+    metric(name::CONNECTIONS_OPENED, Counter, &["service"], "Connections opened to endpoints."),
+    metric(name::CONNECTIONS, Gauge, &["service"], "Open connections to endpoints."),
+    metric(name::IN_FLIGHT, Gauge, &["service"], "Requests at endpoints now, as of the workers' last ticks."),
+    metric(name::ENDPOINTS, Gauge, &["service"], "Endpoints that take traffic."),
+    metric(
+        name::REGISTRY_AGE,
+        Gauge,
+        &["service"],
+        "Since the registry last confirmed the service's instances. Absent before the first answer, and where the configuration names the instances.",
+    ),
+    metric(
+        name::REGISTRY_FAILING,
+        Gauge,
+        &["service"],
+        "1 while the registry cannot be asked about the service; its last good instances stay.",
+    ),
+    metric(
+        name::LEFT_OUT,
+        Gauge,
+        &["service"],
+        "Instances that take no traffic: critical, of weight 0, without an address, or skipped.",
+    ),
+    metric(name::SKIPPED, Gauge, &["service"], "Entries of the registry that make no sense: port 0, no address."),
+    metric(
+        name::GENERATION,
+        Gauge,
+        &[],
+        "The number of the current snapshot; rises with each change of routes or pools.",
+    ),
+    facade(name::RELOADS, Counter, &["result"], "Reloads of the configuration: applied or refused."),
+    facade(
+        name::RELOAD_TIME,
+        Gauge,
+        &[],
+        "When the configuration was last reloaded, in Unix time. Absent before the first reload.",
+    ),
+    facade(
+        name::LOG_DROPPED,
+        Counter,
+        &[],
+        "Lines of the access log that were dropped because the reader of stdout was too slow.",
+    ),
+    facade(name::CLIENT_CONNECTIONS, Gauge, &[], "Open connections from clients."),
+    facade(name::CLIENT_CONNECTIONS_ACCEPTED, Counter, &[], "Connections accepted from clients."),
+    facade(name::BUILD_INFO, Gauge, &["version"], "Always 1."),
+    metric(name::CPU, Counter, &[], "CPU time of the process, user and system."),
+    metric(name::RESIDENT, Gauge, &[], "Resident memory."),
+    metric(name::VIRTUAL, Gauge, &[], "Virtual memory."),
+    metric(name::OPEN_FDS, Gauge, &[], "Open file descriptors."),
+    metric(name::MAX_FDS, Gauge, &[], "How many file descriptors may be open."),
+    metric(name::THREADS, Gauge, &[], "Threads of the process."),
+    metric(name::START_TIME, Gauge, &[], "When the process started, in Unix time."),
+];
+
+/// The table as a page of documentation.
+pub fn document() -> String {
+    let mut page = String::from(
+        "# Metrics\n\n\
+         <!-- Made from `proxy/src/telemetry/metrics/table.rs`: UPDATE_DOCS=1 cargo test -p outrigger metrics -->\n\n\
+         `GET /metrics` on the admin port, in Prometheus' text format.\n\n\
+         Labels are bounded: `service` has the services that are followed now and `(other)`, under which all names \
+         count of which no registry has an instance, and all direct destinations; `code` is `1xx` to `5xx` or `other`; `reason` is a row of the \
+         table of errors. A service's series end when it is no longer followed, and begin at 0 when it is again.\n\n\
+         | Name | Type | Labels | |\n|---|---|---|---|\n",
+    );
+    for Metric { name, kind, labels, help, .. } in TABLE {
+        let labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
+        // Writing to a string does not fail.
+        let _never = writeln!(page, "| `{name}` | {} | {} | {help} |", kind.word(), labels.join(", "));
+    }
+    let bounds: Vec<String> = BUCKETS_US.iter().map(|bound| format!("{}", *bound as f64 / 1e6)).collect();
+    let _never = writeln!(page, "\nBuckets of durations, in seconds: {}.", bounds.join(", "));
+    page
+}

@@ -1,0 +1,151 @@
+use std::collections::HashMap;
+
+use super::*;
+use crate::config::settings::{Balance, Policy, Protocol};
+use crate::snapshot::{Cluster, ClusterShared, Endpoint, EndpointId, Health, Standing};
+
+fn snapshot(metrics: ServiceMetrics, name: &str) -> Snapshot {
+    let policy = Policy {
+        timeout: Duration::from_secs(5),
+        connect_timeout: Duration::from_secs(1),
+        max_retries: 1,
+        balance: Balance::P2c,
+        protocol: Protocol::Http1,
+        max_connections: 1,
+        max_idle: 1,
+        idle_timeout: Duration::from_secs(1),
+    };
+    let endpoint = Endpoint {
+        id: EndpointId(1),
+        instance: "i".into(),
+        address: "127.0.0.1:1".parse().unwrap(),
+        weight: 1,
+        health: Health::Passing,
+        shared: Arc::default(),
+    };
+    endpoint.shared.connections.store(3, Relaxed);
+    let name: Arc<str> = name.into();
+    let cluster = Cluster {
+        name: Arc::clone(&name),
+        policy: Arc::new(policy),
+        standing: Standing::Known,
+        endpoints: Arc::new([Arc::new(endpoint)]),
+        shared: Arc::new(ClusterShared { metrics, last_used: 0.into(), confirmed: 500.into() }),
+    };
+    Snapshot { generation: 7, routes: Arc::default(), clusters: HashMap::from([(name, Arc::new(cluster))]) }
+}
+
+fn facts(_: &str) -> PoolFacts {
+    PoolFacts { failing: true, left_out: 3, skipped: 2 }
+}
+
+fn has(text: &str, line: &str) {
+    assert!(text.lines().any(|l| l == line), "no line {line:?} in\n{text}");
+}
+
+#[test]
+fn what_a_worker_counts_is_what_prometheus_reads() {
+    let metrics = ServiceMetrics::new("or\"ders");
+    let mut tally = ServiceTally::default();
+    tally.answered(200, Duration::from_micros(100));
+    tally.answered(204, Duration::from_micros(101));
+    tally.answered(999, Duration::from_secs(60));
+    tally.refused(Reason::NoEndpoint, Duration::from_millis(1));
+    tally.attempted(None);
+    tally.attempted(Some(Reason::ConnectFailed));
+    tally.retried();
+    tally.connected();
+    metrics.absorb(&mut tally);
+    metrics.absorb(&mut tally);
+    let text = install().render(&snapshot(metrics, "or\"ders"), 2000, &facts);
+
+    has(&text, r#"outrigger_requests_total{service="or\"ders",code="2xx"} 2"#);
+    has(&text, r#"outrigger_requests_total{service="or\"ders",code="5xx"} 1"#);
+    has(&text, r#"outrigger_requests_total{service="or\"ders",code="other"} 1"#);
+    has(&text, r#"outrigger_refused_total{service="or\"ders",reason="no_endpoint"} 1"#);
+    has(&text, r#"outrigger_attempts_total{service="or\"ders",result="ok"} 1"#);
+    has(&text, r#"outrigger_attempts_total{service="or\"ders",result="connect_failed"} 1"#);
+    has(&text, r#"outrigger_retries_total{service="or\"ders"} 1"#);
+    has(&text, r#"outrigger_upstream_connections_opened_total{service="or\"ders"} 1"#);
+    has(&text, r#"outrigger_request_duration_seconds_bucket{service="or\"ders",le="0.0001"} 1"#);
+    has(&text, r#"outrigger_request_duration_seconds_bucket{service="or\"ders",le="0.00025"} 2"#);
+    has(&text, r#"outrigger_request_duration_seconds_bucket{service="or\"ders",le="10"} 3"#);
+    has(&text, r#"outrigger_request_duration_seconds_bucket{service="or\"ders",le="+Inf"} 4"#);
+    has(&text, r#"outrigger_request_duration_seconds_count{service="or\"ders"} 4"#);
+    has(&text, r#"outrigger_request_duration_seconds_sum{service="or\"ders"} 60.001201"#);
+    has(&text, r#"outrigger_upstream_connections{service="or\"ders"} 3"#);
+    has(&text, r#"outrigger_registry_age_seconds{service="or\"ders"} 1.5"#);
+    has(&text, r#"outrigger_registry_failing{service="or\"ders"} 1"#);
+    has(&text, r#"outrigger_instances_left_out{service="or\"ders"} 3"#);
+    has(&text, r#"outrigger_instances_skipped{service="or\"ders"} 2"#);
+    has(&text, "outrigger_snapshot_generation 7");
+    has(&text, &format!("outrigger_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn a_name_nobody_knows_is_no_label() {
+    let metrics = ServiceMetrics::provisional("evil-name");
+    let mut tally = ServiceTally::default();
+    tally.refused(Reason::UnknownService, Duration::ZERO);
+    metrics.absorb(&mut tally);
+    let known = snapshot(metrics, "evil-name");
+    let text = install().render(&known, 1, &facts);
+    assert!(!text.contains("evil-name"), "{text}");
+    assert!(text.contains(r#"outrigger_refused_total{service="(other)",reason="unknown_service"}"#), "{text}");
+
+    known.clusters["evil-name"].shared.metrics.confirm();
+    tally.answered(200, Duration::ZERO);
+    known.clusters["evil-name"].shared.metrics.absorb(&mut tally);
+    has(&install().render(&known, 1, &facts), r#"outrigger_requests_total{service="evil-name",code="2xx"} 1"#);
+}
+
+#[test]
+fn every_family_is_declared_once_and_is_in_the_table() {
+    let installed = install();
+    count_reload(true);
+    count_reload(false);
+    count_dropped_log_lines(1);
+    let mut clients = ClientMetrics::default();
+    clients.opened();
+    clients.flush();
+    let text = installed.render(&snapshot(ServiceMetrics::new("a"), "a"), 1000, &facts);
+    for metric in TABLE {
+        let declared = format!("# TYPE {} {}", metric.name, metric.kind.word());
+        assert_eq!(text.lines().filter(|line| **line == declared).count(), 1, "{declared}\n{text}");
+        assert!(text.contains(&format!("# HELP {} ", metric.name)), "{}", metric.name);
+        assert_eq!(metric.kind == Kind::Counter, metric.name.ends_with("_total"), "{}", metric.name);
+    }
+    for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let name = line.split(['{', ' ']).next().unwrap();
+        let base = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
+        let known = |name: &str| TABLE.iter().any(|metric| metric.name == name);
+        assert!(known(name) || base.is_some_and(known), "{line}");
+        assert!(line.rsplit(' ').next().unwrap().parse::<f64>().is_ok(), "{line}");
+    }
+}
+
+#[test]
+fn the_process_is_seen() {
+    let process = process::Process::now();
+    assert!(process.resident_bytes > 1 << 20 && process.virtual_bytes > process.resident_bytes, "{process:?}");
+    assert!(process.open_fds >= 3 && process.max_fds >= process.open_fds && process.threads > 0, "{process:?}");
+    assert!(process.cpu_seconds >= 0.0);
+}
+
+#[test]
+fn a_reason_is_its_place_in_the_list() {
+    for (place, reason) in Reason::ALL.iter().enumerate() {
+        assert_eq!(*reason as usize, place, "{reason:?}");
+    }
+}
+
+#[test]
+fn the_page_of_metrics_is_fresh() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::create_dir_all(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs")).unwrap();
+        std::fs::write(path, document()).unwrap();
+    }
+    let written = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(written == document(), "docs/metrics.md is stale: UPDATE_DOCS=1 cargo test -p outrigger metrics");
+}

@@ -1,0 +1,265 @@
+//! One endpoint as one worker sees it: its connections, its load, what it was last like.
+//!
+//! Workers share nothing that is written when a request succeeds, so each has pools and averages of its own. Two
+//! things are held against a number for the whole process, because an operator's cap means the process: open
+//! connections (a shared counter, touched when a connection is opened or closed) and idle ones (each worker keeps
+//! its share).
+
+pub mod h1;
+pub mod h2;
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::balance::ewma::PeakEwma;
+use crate::config::settings::Policy;
+use crate::error::Reason;
+use crate::net::Io;
+use crate::snapshot::{Endpoint, EndpointId, EndpointShared};
+
+/// An endpoint's side that belongs to one worker. Outlives snapshots as the endpoint does.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Who it is.
+    pub id: EndpointId,
+    /// Where it is dialled.
+    pub address: SocketAddr,
+    shared: Arc<EndpointShared>,
+    /// Free connections, the one used last at the end: the others can grow old and go.
+    idle: RefCell<Vec<Idle>>,
+    h2: RefCell<Vec<Rc<h2::Connection>>>,
+    /// One dial at a time over HTTP/2.
+    h2_turn: tokio::sync::Semaphore,
+    load: PeakEwma,
+    in_flight: Cell<u32>,
+    reported: Cell<u32>,
+    attempts: Cell<u64>,
+    failures: Cell<u64>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    link: Link,
+    since: Instant,
+}
+
+/// An HTTP/1.1 connection to an endpoint that nobody else uses.
+#[derive(Debug)]
+pub struct Link {
+    /// The connection.
+    pub io: Io,
+    /// Whether it has carried a request before.
+    pub reused: bool,
+    _open: Open,
+}
+
+/// Counts one open connection.
+#[derive(Debug)]
+struct Open(Arc<EndpointShared>);
+
+impl Open {
+    fn new(shared: &Arc<EndpointShared>, cap: u32) -> Option<Self> {
+        let counted = shared
+            .connections
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |open| (open < cap).then_some(open + 1));
+        counted.ok().map(|_| Self(Arc::clone(shared)))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A connection idle for longer than this may be closing at this moment; a request that cannot be sent twice does
+/// not take it.
+const FRESH: Duration = Duration::from_secs(1);
+
+impl Upstream {
+    /// A side without connections. `typical` is what the pool's other endpoints take for an answer.
+    pub fn new(endpoint: &Endpoint, typical: Option<Duration>, now: Instant) -> Self {
+        Self {
+            id: endpoint.id,
+            address: endpoint.address,
+            shared: Arc::clone(&endpoint.shared),
+            idle: RefCell::default(),
+            h2: RefCell::default(),
+            h2_turn: tokio::sync::Semaphore::new(1),
+            load: PeakEwma::new(typical, now),
+            in_flight: Cell::new(0),
+            reported: Cell::new(0),
+            attempts: Cell::new(0),
+            failures: Cell::new(0),
+        }
+    }
+
+    /// What the balancer compares: latency times what is in flight, relative to the weight.
+    pub fn load(&self, now: Instant, relative_weight: f64) -> f64 {
+        self.load.load(self.in_flight.get(), relative_weight, now)
+    }
+
+    /// How slow it is, for what is to be expected of a new endpoint of its pool.
+    pub fn latency(&self) -> &PeakEwma {
+        &self.load
+    }
+
+    /// Requests in flight from this worker.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.get()
+    }
+
+    /// An attempt begins; it counts as load until the guard is dropped.
+    pub fn begin(self: &Rc<Self>) -> InFlight {
+        self.attempts.set(self.attempts.get() + 1);
+        self.in_flight.set(self.in_flight.get() + 1);
+        InFlight(Rc::clone(self))
+    }
+
+    /// An answer's head came after `latency`.
+    pub fn answered(&self, latency: Duration, now: Instant) {
+        self.load.observe(latency, now);
+    }
+
+    /// An attempt failed by the endpoint's fault.
+    pub fn failed(&self, now: Instant) {
+        self.failures.set(self.failures.get() + 1);
+        self.load.penalise(now);
+    }
+
+    /// A free connection, the one used last first; dead ones are thrown away on the way.
+    pub fn reuse(&self, replayable: bool, idle_timeout: Duration, now: Instant) -> Option<Link> {
+        let mut idle = self.idle.borrow_mut();
+        loop {
+            let last = idle.last()?;
+            let age = now.saturating_duration_since(last.since);
+            if !replayable && age >= FRESH {
+                return None;
+            }
+            let mut link = idle.pop()?.link;
+            if age < idle_timeout && link.io.is_idle() {
+                return Some(link);
+            }
+        }
+    }
+
+    /// Dials, within the cap and the connect timeout.
+    pub async fn dial(&self, policy: &Policy) -> Result<Link, Reason> {
+        let open = Open::new(&self.shared, policy.max_connections).ok_or(Reason::ConnectionLimit)?;
+        match tokio::time::timeout(policy.connect_timeout, Io::connect(self.address)).await {
+            Ok(Ok(io)) => Ok(Link { io, reused: false, _open: open }),
+            Ok(Err(error)) => {
+                tracing::debug!(address = %self.address, %error, "connect failed");
+                Err(Reason::ConnectFailed)
+            }
+            Err(_) => Err(Reason::ConnectTimeout),
+        }
+    }
+
+    /// Takes a connection back that can carry another request. `keep` is this worker's share of the idle cap.
+    pub fn give_back(&self, mut link: Link, keep: usize, now: Instant) {
+        link.reused = true;
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() >= keep && !idle.is_empty() {
+            // The oldest goes: the newest is the least likely to be closed by the other side.
+            idle.remove(0);
+        }
+        if keep > 0 {
+            idle.push(Idle { link, since: now });
+        }
+    }
+
+    /// Ends what has been idle for too long or was closed by the other side. Called at the worker's ticks.
+    pub fn reap(&self, idle_timeout: Duration, now: Instant) {
+        self.idle
+            .borrow_mut()
+            .retain_mut(|idle| now.saturating_duration_since(idle.since) < idle_timeout && idle.link.io.is_idle());
+        self.h2.borrow_mut().retain(|connection| !connection.is_over(idle_timeout, now));
+    }
+
+    /// Ends all free connections.
+    pub fn close_idle(&self) {
+        self.idle.borrow_mut().clear();
+        self.h2.borrow_mut().clear();
+    }
+
+    /// Adds to the endpoint's shared numbers what this worker has counted since the last time.
+    pub fn report(&self, now: Instant) {
+        let in_flight = self.in_flight.get();
+        let before = self.reported.replace(in_flight);
+        if in_flight != before {
+            self.shared.in_flight.fetch_add(i64::from(in_flight) - i64::from(before), Ordering::Relaxed);
+        }
+        let attempts = self.attempts.take();
+        if attempts > 0 {
+            self.shared.attempts.fetch_add(attempts, Ordering::Relaxed);
+            self.shared.failures.fetch_add(self.failures.take(), Ordering::Relaxed);
+            // Latencies are far below the range of either type.
+            self.shared.latency_us.store(self.load.value(now) as u64, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        let before = self.reported.get();
+        if before > 0 {
+            self.shared.in_flight.fetch_sub(i64::from(before), Ordering::Relaxed);
+        }
+    }
+}
+
+/// An attempt in flight: load until it is dropped, at the end of the answer's body.
+#[derive(Debug)]
+pub struct InFlight(Rc<Upstream>);
+
+impl InFlight {
+    /// The endpoint's side.
+    pub fn upstream(&self) -> &Rc<Upstream> {
+        &self.0
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.set(self.0.in_flight.get() - 1);
+    }
+}
+
+/// What a finished attempt leaves its connection to.
+#[derive(Debug)]
+pub struct Home {
+    /// The endpoint, and the load that the attempt is.
+    pub in_flight: InFlight,
+    /// This worker's share of the idle cap.
+    pub keep: usize,
+}
+
+impl Home {
+    /// Takes the connection back.
+    pub fn give_back(self, link: Link, now: Instant) {
+        self.in_flight.upstream().give_back(link, self.keep, now);
+    }
+}
+
+/// An attempt that failed, and what is known for the decision to try again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Broken {
+    /// What happened.
+    pub reason: Reason,
+    /// Whether any byte was written, so that the endpoint may have seen the request.
+    pub written: bool,
+    /// Whether the connection had carried a request before and said nothing since: it may have been closing.
+    pub stale: bool,
+}
+
+impl Broken {
+    /// A failure before anything was written.
+    pub fn unwritten(reason: Reason) -> Self {
+        Self { reason, written: false, stale: false }
+    }
+}

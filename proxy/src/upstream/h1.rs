@@ -1,0 +1,395 @@
+//! An attempt over HTTP/1.1, and the answer that comes of it.
+//!
+//! No task of its own: whoever waits for the answer drives it. Sending and receiving go on side by side, because an
+//! endpoint may answer before it has read everything, and the answer is looked for even when sending failed: a
+//! server that refuses a large body says why and then resets.
+
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::{Broken, Home, Link};
+use crate::data::body::{Piece, Upload};
+use crate::data::{headers, timer};
+use crate::error::Reason;
+use crate::http::framing;
+use crate::http::head::{Name, Version};
+use crate::http::{Bad, Buffer, Content, Head, Length, Pools, Scan, parse, write};
+use crate::net::Io;
+
+/// A request on its way, until the head of its answer is there.
+#[derive(Debug)]
+pub struct Attempt {
+    wire: Wire,
+    scan: Scan,
+    head_request: bool,
+    upgrade: bool,
+    heard: bool,
+}
+
+/// The connection with what is going out over it and what came in.
+#[derive(Debug)]
+struct Wire {
+    link: Option<Link>,
+    home: Option<Home>,
+    input: Option<Buffer>,
+    sending: Sending,
+    pools: Rc<Pools>,
+}
+
+#[derive(Debug)]
+struct Sending {
+    body: Rc<Upload>,
+    cursor: u64,
+    piece: usize,
+    lead: Vec<u8>,
+    lead_sent: usize,
+    chunked: bool,
+    first_chunk: bool,
+    state: SendState,
+    written: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SendState {
+    Going,
+    Ending,
+    Done,
+    /// The endpoint takes no more; it may have answered.
+    Refused,
+    /// The client's message broke off or broke the rules.
+    Failed(Reason),
+}
+
+/// A head that came in.
+#[derive(Debug)]
+pub enum Heard {
+    /// 100, 102, 103: more is to come.
+    Interim(Rc<Head>),
+    /// The answer's.
+    Final(Rc<Head>),
+}
+
+impl Attempt {
+    /// Begins to send: `head` is the outgoing head, whole, in a vector from the scratch pool.
+    pub fn new(link: Link, home: Home, head: Vec<u8>, body: Rc<Upload>, asked: Asked, pools: Rc<Pools>) -> Self {
+        let chunked = body.length() == Length::Chunked;
+        let sending = Sending {
+            body,
+            cursor: 0,
+            piece: 0,
+            lead: head,
+            lead_sent: 0,
+            chunked,
+            first_chunk: true,
+            state: SendState::Going,
+            written: false,
+        };
+        Self {
+            wire: Wire { link: Some(link), home: Some(home), input: None, sending, pools },
+            scan: Scan::default(),
+            head_request: asked.head,
+            upgrade: asked.upgrade,
+            heard: false,
+        }
+    }
+
+    /// The next head.
+    pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Heard, Broken>> {
+        if let Poll::Ready(SendState::Failed(reason)) = self.wire.poll_upload(cx) {
+            return Poll::Ready(Err(self.broken(reason)));
+        }
+        loop {
+            if let Some(input) = &mut self.wire.input
+                && !input.is_empty()
+            {
+                match self.scan.end(input.bytes(), self.wire.pools.limits) {
+                    Ok(Some(end)) => return Poll::Ready(self.understand(end)),
+                    Ok(None) => {}
+                    Err(bad) => return Poll::Ready(Err(self.broken(upstream_reason(bad)))),
+                }
+            }
+            match ready!(self.wire.poll_fill(cx)) {
+                Ok(n) if n > 0 => self.heard = true,
+                // The answer may have been lost with the connection; a part of a head is no head.
+                Ok(_) | Err(_) => return Poll::Ready(Err(self.broken(Reason::UpstreamClosed))),
+            }
+        }
+    }
+
+    fn understand(&mut self, end: usize) -> Result<Heard, Broken> {
+        let mut head = self.wire.pools.heads.take();
+        let parsed = match (&mut self.wire.input, Rc::get_mut(&mut head)) {
+            (Some(input), Some(empty)) => {
+                let parsed = parse::response(&input.bytes()[..end], empty);
+                input.consume(end);
+                parsed
+            }
+            _ => Err(Bad::Grammar),
+        };
+        self.scan = Scan::default();
+        if let Err(bad) = parsed {
+            return Err(self.broken(upstream_reason(bad)));
+        }
+        match head.status() {
+            101 if self.upgrade => Ok(Heard::Final(head)),
+            // Switching without being asked to leaves nothing that can be read any further.
+            101 => Err(self.broken(Reason::UpstreamProtocol)),
+            100..=199 => Ok(Heard::Interim(head)),
+            _ => Ok(Heard::Final(head)),
+        }
+    }
+
+    /// The rest of the answer, after its head.
+    pub fn into_answer(self, head: &Head, now: Instant) -> Result<Answer, Broken> {
+        let length = framing::of_response(head, self.head_request).map_err(|bad| self.broken(upstream_reason(bad)))?;
+        let persistent = length != Length::UntilClose
+            && match head.version() {
+                Version::Http10 => head.lists(Name::Connection, b"keep-alive"),
+                _ => !head.lists(Name::Connection, b"close"),
+            };
+        let content = Content::new(length);
+        let mut answer = Answer { wire: self.wire, content, length, persistent, heard_at: Some(now) };
+        if answer.advance().is_err() {
+            return Err(Broken { reason: Reason::UpstreamProtocol, written: true, stale: false });
+        }
+        Ok(answer)
+    }
+
+    /// The bare connection and what was read beyond the head, after 101.
+    pub fn into_tunnel(self) -> Option<Tunnelled> {
+        let Wire { link, home, input, .. } = self.wire;
+        Some(Tunnelled { link: link?, home: home?, input })
+    }
+
+    fn broken(&self, reason: Reason) -> Broken {
+        let stale = !self.heard && self.wire.link.as_ref().is_some_and(|link| link.reused);
+        Broken { reason, written: self.wire.sending.written, stale }
+    }
+}
+
+/// What the request asked for, as far as the answer's reading depends on it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Asked {
+    /// It was HEAD: no body follows, whatever the head says.
+    pub head: bool,
+    /// It asked for an upgrade: 101 may come.
+    pub upgrade: bool,
+}
+
+/// A connection that has become a tunnel.
+#[derive(Debug)]
+pub struct Tunnelled {
+    /// The connection. It is never used again for requests.
+    pub link: Link,
+    /// Load, until the tunnel ends.
+    pub home: Home,
+    /// What was read beyond the head.
+    pub input: Option<Buffer>,
+}
+
+/// An answer's body on its way in. The connection goes home with the body's last byte, before the client has seen it.
+#[derive(Debug)]
+pub struct Answer {
+    wire: Wire,
+    content: Content,
+    length: Length,
+    persistent: bool,
+    /// When the head came, as long as nothing was read since: spares a short answer a look at the clock.
+    heard_at: Option<Instant>,
+}
+
+impl Answer {
+    /// How its end is known.
+    pub fn length(&self) -> Length {
+        self.length
+    }
+
+    /// How many bytes there are; 0 at the end.
+    pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Reason>> {
+        self.poll_upload(cx);
+        loop {
+            if self.content.ready() > 0 {
+                return Poll::Ready(Ok(self.content.ready()));
+            }
+            if self.content.is_complete() {
+                self.go_home();
+                return Poll::Ready(Ok(0));
+            }
+            self.heard_at = None;
+            match ready!(self.wire.poll_fill(cx)) {
+                Ok(n) if n > 0 => {}
+                Ok(_) if self.content.close() => continue,
+                Ok(_) | Err(_) => return Poll::Ready(Err(Reason::UpstreamClosed)),
+            }
+            self.advance().map_err(upstream_reason)?;
+        }
+    }
+
+    /// Sends what is left of the request's body.
+    pub fn poll_upload(&mut self, cx: &mut Context<'_>) {
+        // An endpoint that has answered may stop reading; that ends the upload, not the answer.
+        let _ = self.wire.poll_upload(cx);
+    }
+
+    /// Sends some of `lead`, then of the first `len` bytes.
+    pub fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &mut Io,
+        lead: &[u8],
+        len: usize,
+    ) -> Poll<std::io::Result<usize>> {
+        match &mut self.wire.input {
+            Some(input) => io.poll_write_fronted(cx, lead, input, len),
+            None => io.poll_write_from(cx, lead),
+        }
+    }
+
+    /// Copies up to `len` bytes out and is done with them.
+    pub fn take(&mut self, len: usize) -> Bytes {
+        let Some(input) = &self.wire.input else { return Bytes::new() };
+        let bytes = Bytes::copy_from_slice(&input.bytes()[..len.min(self.content.ready())]);
+        self.consume(bytes.len());
+        bytes
+    }
+
+    /// The first `n` bytes are done with.
+    pub fn consume(&mut self, n: usize) {
+        if let Some(input) = &mut self.wire.input {
+            self.content.consume(input, n);
+        }
+        self.go_home();
+    }
+
+    /// What followed the last chunk.
+    pub fn trailers(&self) -> Option<Rc<Head>> {
+        self.content.trailers().cloned()
+    }
+
+    fn advance(&mut self) -> Result<(), Bad> {
+        if let Some(input) = &mut self.wire.input {
+            self.content.advance(input, self.wire.pools.limits, &self.wire.pools.heads)?;
+        }
+        self.go_home();
+        Ok(())
+    }
+
+    /// Lets go of the connection when the endpoint's part is done, and of the buffer when ours is.
+    fn go_home(&mut self) {
+        if !self.content.is_complete() {
+            return;
+        }
+        let drained = self.content.ready() == 0;
+        let left_over = self.wire.input.as_ref().is_some_and(|input| self.content.leaves(input));
+        if self.wire.sending.state == SendState::Done
+            && let (Some(link), Some(home)) = (self.wire.link.take(), self.wire.home.take())
+            && self.persistent
+            && !left_over
+        {
+            home.give_back(link, self.heard_at.take().unwrap_or_else(timer::now));
+        }
+        if drained && let Some(input) = self.wire.input.take() {
+            self.wire.pools.buffers.give(input);
+        }
+    }
+}
+
+impl Wire {
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
+        let Some(link) = &mut self.link else { return Poll::Ready(Ok(0)) };
+        if self.input.is_none() {
+            ready!(link.io.poll_readable(cx));
+        }
+        let input = self.input.get_or_insert_with(|| self.pools.buffers.take());
+        if !input.has_room() {
+            input.compact();
+        }
+        let polled = link.io.poll_read_into(cx, input.spare());
+        if let Poll::Ready(Ok(n)) = polled {
+            input.filled(n);
+        } else if input.is_empty()
+            && let Some(input) = self.input.take()
+        {
+            self.pools.buffers.give(input);
+        }
+        polled
+    }
+
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<SendState> {
+        if let state @ (SendState::Done | SendState::Refused | SendState::Failed(_)) = self.sending.state {
+            return Poll::Ready(state);
+        }
+        let Some(link) = &mut self.link else { return Poll::Ready(SendState::Done) };
+        let state = ready!(self.sending.poll(cx, &mut link.io));
+        self.sending.state = state;
+        self.pools.scratch.give(std::mem::take(&mut self.sending.lead));
+        Poll::Ready(state)
+    }
+}
+
+impl Sending {
+    fn poll(&mut self, cx: &mut Context<'_>, io: &mut Io) -> Poll<SendState> {
+        loop {
+            let lead_left = self.lead.len() - self.lead_sent;
+            if self.piece == 0 && self.state == SendState::Going {
+                match self.body.poll_piece(cx, self.cursor) {
+                    Poll::Ready(Ok(Piece::Data(len))) => {
+                        if self.chunked {
+                            self.drop_sent_lead();
+                            write::chunk_line(&mut self.lead, len, self.first_chunk);
+                            self.first_chunk = false;
+                        }
+                        self.piece = len;
+                    }
+                    Poll::Ready(Ok(Piece::End)) => {
+                        self.state = SendState::Ending;
+                        if self.chunked {
+                            self.drop_sent_lead();
+                            headers::write_last_chunk(
+                                &mut self.lead,
+                                self.first_chunk,
+                                self.body.trailers().as_deref(),
+                            );
+                        }
+                    }
+                    Poll::Ready(Err(reason)) => return Poll::Ready(SendState::Failed(reason)),
+                    Poll::Pending if lead_left == 0 => return Poll::Pending,
+                    // What there is goes out: the client may wait for the answer to its head (RFC 9110 section 10.1.1).
+                    Poll::Pending => {}
+                }
+            }
+            let lead = &self.lead[self.lead_sent..];
+            if lead.is_empty() && self.piece == 0 {
+                if self.state == SendState::Ending {
+                    return Poll::Ready(SendState::Done);
+                }
+                continue;
+            }
+            match ready!(self.body.poll_send(cx, io, lead, self.cursor, self.piece)) {
+                Ok(n) if n > 0 => {
+                    self.written = true;
+                    let of_lead = n.min(lead.len());
+                    self.lead_sent += of_lead;
+                    self.cursor += (n - of_lead) as u64;
+                    self.piece -= n - of_lead;
+                }
+                _ => return Poll::Ready(SendState::Refused),
+            }
+        }
+    }
+
+    fn drop_sent_lead(&mut self) {
+        self.lead.drain(..self.lead_sent);
+        self.lead_sent = 0;
+    }
+}
+
+fn upstream_reason(bad: Bad) -> Reason {
+    match bad {
+        Bad::Grammar | Bad::Coding => Reason::UpstreamProtocol,
+        Bad::TooLarge | Bad::TooManyLines => Reason::UpstreamHeadTooLarge,
+    }
+}
