@@ -223,6 +223,7 @@ async fn connection<M, F>(
     M: Fn(Rc<Conn>) -> F + 'static,
     F: Future<Output = bool> + 'static,
 {
+    let _counted = worker.count_client();
     let client = Rc::new(request::client(peer, &worker.http.trusted));
     let Some((io, first)) = Box::pin(first_bytes(io, &worker)).await else { return };
     if first.bytes().starts_with(PREFACE) {

@@ -298,7 +298,10 @@ async fn direct_or(
     host: &str,
     trail: &mut Trail,
 ) -> Result<(Rc<Side>, Arc<Policy>), Reason> {
-    let wanted = target.absolute && view.routes.names().is_some_and(|names| names.unknown == UnknownHost::Direct);
+    // A host that has routes is ours, also where none of them matches.
+    let wanted = target.absolute
+        && !view.routes.owns(host)
+        && view.routes.names().is_some_and(|names| names.unknown == UnknownHost::Direct);
     if wanted { Box::pin(direct_to(worker, host, trail)).await } else { Err(reason) }
 }
 
@@ -331,6 +334,7 @@ async fn wait_for(worker: &Rc<Worker>, name: &Arc<str>, demand: Demand, trail: &
                 return Err(Reason::UnknownService);
             }
             None if asked => {}
+            None if worker.reader.names_full() => return Err(Reason::TooManyNames),
             None => {
                 asked = true;
                 if !worker.reader.demand(demand.clone()) {

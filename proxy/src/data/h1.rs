@@ -429,7 +429,7 @@ async fn respond(
         close: !wants_to_stay(&request.head) || worker.phase() != Phase::Serving || early && head.status() >= 400,
         head_request: request.head.method() == b"HEAD",
         length: download.length(),
-        identity: &worker.identity,
+        identity: (!matches!(download, Download::Held(_))).then_some(&worker.identity),
         id: &request.id,
     };
     reply.close |= reply.ends_by_close(head) || expects_in_vain(conn, early);
@@ -571,7 +571,7 @@ async fn run_tunnel(
         close: false,
         head_request: false,
         length: Length::NONE,
-        identity: &worker.identity,
+        identity: Some(&worker.identity),
         id: &request.id,
     };
     let mut out = worker.pools.scratch.take();
@@ -616,7 +616,7 @@ async fn refuse(conn: &Rc<Conn>, reason: Reason, head: Option<&Rc<Head>>) {
         close: true,
         head_request: request_head.method() == b"HEAD",
         length: download.length(),
-        identity: &worker.identity,
+        identity: None,
         id: &request.id,
     };
     let mut out = Vec::with_capacity(512);

@@ -105,7 +105,7 @@ async fn call(
         close: false,
         head_request: request.head.method() == b"HEAD",
         length: download.length(),
-        identity: &worker.identity,
+        identity: (!matches!(download, Download::Held(_))).then_some(&worker.identity),
         id: &request.id,
     };
     let fields = reply.fields_h2(&head);

@@ -251,8 +251,8 @@ pub struct Reply<'a> {
     pub head_request: bool,
     /// How the answer's body ends.
     pub length: Length,
-    /// Who we are.
-    pub identity: &'a Identity,
+    /// Who we are; none for an answer made here, which was not passed on by anybody.
+    pub identity: Option<&'a Identity>,
     /// The request's id.
     pub id: &'a RequestId,
 }
@@ -302,7 +302,9 @@ impl Reply<'_> {
     }
 
     fn common<O>(&self, head: &Head, out: &mut O, emit: impl Fn(&mut O, &[u8], &[u8]) + Copy) {
-        emit(out, b"Via", self.identity.via(head.version()));
+        if let Some(identity) = self.identity {
+            emit(out, b"Via", identity.via(head.version()));
+        }
         if head.first(Name::XRequestId).is_none() {
             emit(out, b"X-Request-Id", self.id.as_bytes());
         }

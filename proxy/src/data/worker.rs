@@ -23,7 +23,7 @@ use crate::error::Reason;
 use crate::http::{Limits, Pools};
 use crate::snapshot::Reader;
 use crate::telemetry::access_log::{AccessLog, Entry};
-use crate::telemetry::metrics::{ServiceMetrics, ServiceTally};
+use crate::telemetry::metrics::{ClientMetrics, ServiceMetrics, ServiceTally};
 
 /// What all workers are made of.
 #[derive(Debug, Clone)]
@@ -67,6 +67,7 @@ pub struct Worker {
     random: RefCell<fastrand::Rng>,
     conns: RefCell<HashMap<u64, Weak<Conn>>>,
     next_conn: Cell<u64>,
+    clients: RefCell<ClientMetrics>,
     unrouted: RefCell<ServiceTally>,
     unrouted_metrics: ServiceMetrics,
 }
@@ -97,8 +98,9 @@ impl Worker {
             random: RefCell::new(random),
             conns: RefCell::default(),
             next_conn: Cell::new(0),
+            clients: RefCell::new(ClientMetrics::new(index)),
             unrouted: RefCell::default(),
-            unrouted_metrics: ServiceMetrics::new(UNROUTED),
+            unrouted_metrics: ServiceMetrics::provisional(UNROUTED),
         }
     }
 
@@ -142,6 +144,12 @@ impl Worker {
         Registered { worker: Rc::clone(self), id }
     }
 
+    /// Counts a client's connection for as long as the guard lives.
+    pub fn count_client(self: &Rc<Self>) -> Client {
+        self.clients.borrow_mut().opened();
+        Client(Rc::clone(self))
+    }
+
     /// Counts and logs a request that is over.
     pub fn finished(&self, finished: &Finished, request: &Request, trail: &Trail) {
         let tell = |tally: &mut ServiceTally| match (finished.refused, trail.heard) {
@@ -164,6 +172,7 @@ impl Worker {
         let now = timer::now();
         self.view().report(self.reader.clock(now), now);
         self.unrouted_metrics.absorb(&mut self.unrouted.borrow_mut());
+        self.clients.borrow_mut().flush();
     }
 
     fn enter(&self, phase: Phase) {
@@ -180,6 +189,16 @@ impl Worker {
 
 /// The service label of requests that found none.
 const UNROUTED: &str = "";
+
+/// A client's connection, counted.
+#[derive(Debug)]
+pub struct Client(Rc<Worker>);
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.0.clients.borrow_mut().closed();
+    }
+}
 
 /// Forgets a connection when it is over.
 #[derive(Debug)]

@@ -290,17 +290,17 @@ pub struct ClientMetrics {
     unreported: (i64, u64),
 }
 
-impl Default for ClientMetrics {
-    fn default() -> Self {
+impl ClientMetrics {
+    /// Those of one worker.
+    pub fn new(worker: usize) -> Self {
+        let worker = worker.to_string();
         Self {
-            open: metrics::gauge!(name::CLIENT_CONNECTIONS),
-            accepted: metrics::counter!(name::CLIENT_CONNECTIONS_ACCEPTED),
+            open: metrics::gauge!(name::CLIENT_CONNECTIONS, "worker" => worker.clone()),
+            accepted: metrics::counter!(name::CLIENT_CONNECTIONS_ACCEPTED, "worker" => worker),
             unreported: (0, 0),
         }
     }
-}
 
-impl ClientMetrics {
     /// A client's connection was accepted.
     pub fn opened(&mut self) {
         self.unreported.0 += 1;

@@ -105,7 +105,7 @@ fn every_family_is_declared_once_and_is_in_the_table() {
     count_reload(true);
     count_reload(false);
     count_dropped_log_lines(1);
-    let mut clients = ClientMetrics::default();
+    let mut clients = ClientMetrics::new(0);
     clients.opened();
     clients.flush();
     let text = installed.render(&snapshot(ServiceMetrics::new("a"), "a"), 1000, &facts);
