@@ -301,10 +301,12 @@ pub async fn exchange(conn: Rc<Conn>) -> bool {
             return false;
         }
     };
-    let body =
-        if length == Length::NONE { Ok(Upload::empty(started)) } else { Upload::h1(Rc::clone(&conn), length, started) };
+    let body = match length {
+        Length::NONE => Ok(worker.empties.take(started)),
+        _ => Upload::h1(Rc::clone(&conn), length, started).map(Rc::new),
+    };
     let body = match body {
-        Ok(body) => Rc::new(body),
+        Ok(body) => body,
         Err(reason) => {
             refuse(&conn, reason, Some(&head)).await;
             return false;
@@ -346,8 +348,9 @@ pub async fn exchange(conn: Rc<Conn>) -> bool {
         }
     };
     worker.finished(&finished, &request, &trail);
-    let Request { head, .. } = request;
+    let Request { head, body, .. } = request;
     worker.pools.heads.give(head);
+    worker.empties.give(body);
     keep
 }
 
