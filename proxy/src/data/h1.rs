@@ -528,7 +528,9 @@ async fn send(
                 }
                 return wait_until(conn, cx, &mut deadline, request, idle);
             }
-            match download.poll_send(cx, &mut conn.io.borrow_mut(), &out[sent..], piece) {
+            // Not inside the match: what is left of the upload is read from the same socket.
+            let polled = download.poll_send(cx, &mut conn.io.borrow_mut(), &out[sent..], piece);
+            match polled {
                 Poll::Ready(Ok(n)) if n > 0 => {
                     let of_lead = n.min(out.len() - sent);
                     sent += of_lead;
