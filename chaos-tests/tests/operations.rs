@@ -65,6 +65,7 @@ fn a_bad_configuration_changes_nothing_and_is_said() {
         proxy.rewrite_text(text);
         proxy.signal(Signal::SIGHUP);
         wait_for(&format!("a word about the bad configuration {n}"), SOON, || {
+            assert!(!proxy.has_ended(), "it ended: {}", proxy.log());
             let log = proxy.log()[said..].to_lowercase();
             log.contains("config") && (log.contains("error") || log.contains("warn"))
         });
