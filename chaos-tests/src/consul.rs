@@ -21,6 +21,7 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 pub struct Agent {
     child: Child,
     ports: Ports,
+    hcl: String,
     log: tempfile::NamedTempFile,
     program: std::path::PathBuf,
 }
@@ -28,6 +29,7 @@ pub struct Agent {
 #[derive(Debug, Clone, Copy)]
 struct Ports {
     http: u16,
+    https: u16,
     server: u16,
     serf: u16,
 }
@@ -38,6 +40,14 @@ impl Agent {
     /// # Errors
     /// It does not start; or no Consul is to be had, and this is CI.
     pub async fn start() -> Result<Option<Self>, String> {
+        Self::start_with("").await
+    }
+
+    /// [`Agent::start`] with configuration of its own, as HCL.
+    ///
+    /// # Errors
+    /// As [`Agent::start`].
+    pub async fn start_with(hcl: &str) -> Result<Option<Self>, String> {
         // The first test builds it; the runtime's other tasks have nothing to do until then.
         let found = tokio::task::spawn_blocking(|| CONSUL.path_or_skip()).await;
         let Some(program) = found.map_err(|error| error.to_string())?? else { return Ok(None) };
@@ -46,8 +56,9 @@ impl Agent {
         for _ in 0..5 {
             let log = tempfile::NamedTempFile::new().map_err(|error| error.to_string())?;
             let ports = Ports::free().map_err(|error| error.to_string())?;
-            let child = spawn(&program, ports, log.as_file())?;
-            let mut agent = Self { child, ports, log, program: program.clone() };
+            let child = spawn(&program, ports, hcl, log.as_file())?;
+            let (program, hcl) = (program.clone(), hcl.to_owned());
+            let mut agent = Self { child, ports, hcl, log, program };
             match agent.ready().await {
                 Ok(()) => return Ok(Some(agent)),
                 Err(why) => last = why,
@@ -59,6 +70,11 @@ impl Agent {
     /// What a client is given: `http://127.0.0.1:8500`.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.ports.http)
+    }
+
+    /// The same over TLS, where the configuration gave it certificates: `https://127.0.0.1:8501`.
+    pub fn https_url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.ports.https)
     }
 
     /// Its process.
@@ -80,7 +96,7 @@ impl Agent {
     /// # Errors
     /// It does not start.
     pub async fn start_again(&mut self) -> Result<(), String> {
-        self.child = spawn(&self.program, self.ports, self.log.as_file())?;
+        self.child = spawn(&self.program, self.ports, &self.hcl, self.log.as_file())?;
         self.ready().await
     }
 
@@ -131,21 +147,27 @@ impl Drop for Agent {
 impl Ports {
     /// Held all at once until all are known, so that they differ.
     fn free() -> std::io::Result<Self> {
-        let (http, server, serf) =
-            (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
-        let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port());
-        let ports = Self { http: port(&http)?, server: port(&server)?, serf: port(&serf)? };
+        let listeners: [_; 4] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0"));
+        let port = |listener: &std::io::Result<TcpListener>| match listener {
+            Ok(listener) => listener.local_addr().map(|address| address.port()),
+            Err(error) => Err(error.kind().into()),
+        };
+        let [http, https, server, serf] = &listeners;
+        let ports = Self { http: port(http)?, https: port(https)?, server: port(server)?, serf: port(serf)? };
         UdpSocket::bind(("127.0.0.1", ports.serf))?;
         Ok(ports)
     }
 }
 
-fn spawn(program: &std::path::Path, ports: Ports, log: &File) -> Result<Child, String> {
-    let Ports { http, server, serf } = ports;
+fn spawn(program: &std::path::Path, ports: Ports, hcl: &str, log: &File) -> Result<Child, String> {
+    let Ports { http, https, server, serf } = ports;
+    // Without certificates a port for https is a port for nothing.
+    let https = if hcl.contains("cert_file") { i32::from(https) } else { -1 };
     let log = |what: &str| log.try_clone().map_err(|error| format!("{what}: {error}"));
     Command::new(program)
         .args(["agent", "-dev", "-bind", "127.0.0.1", "-log-level", "warn", "-node"])
         .arg(format!("test-{http}"))
+        .args(["-hcl", hcl, "-https-port", &https.to_string()])
         .args(["-http-port", &http.to_string(), "-server-port", &server.to_string()])
         .args(["-serf-lan-port", &serf.to_string(), "-serf-wan-port", "-1"])
         .args(["-grpc-port", "-1", "-grpc-tls-port", "-1", "-dns-port", "-1"])

@@ -63,7 +63,9 @@ impl Tool {
         if built.is_file() {
             return Ok(built);
         }
-        let go = on_path("go").ok_or_else(|| format!("neither ${} nor {0} nor go is on PATH", self.name))?;
+        let go = on_path("go").ok_or_else(|| {
+            format!("$OUTRIGGER_{} is not set, and neither {} nor go is on PATH", self.name.to_uppercase(), self.name)
+        })?;
         std::fs::create_dir_all(&cache).map_err(|error| format!("{}: {error}", cache.display()))?;
         let lock = cache.join(format!("{}.lock", self.name));
         let lock = File::create(&lock).map_err(|error| format!("{}: {error}", lock.display()))?;

@@ -2,6 +2,7 @@
 
 mod check;
 mod completions;
+mod demo;
 mod lb;
 mod output;
 mod run;
@@ -14,6 +15,7 @@ use clap::{Parser, Subcommand};
 
 const AFTER_HELP: &str = "\
 Examples:
+  outrigger demo                                   what it does for availability, measured on sample services
   outrigger run --consul http://127.0.0.1:8500     every registered service, by its name
   outrigger run --config outrigger.yaml            what the file says
   outrigger lb 127.0.0.1:3001 127.0.0.1:3002       a load balancer with no file
@@ -31,29 +33,41 @@ Exit codes:
 struct Arguments {
     #[command(subcommand)]
     command: Command,
+    /// End when standard input does: for whoever starts this as a child and may be killed.
+    #[arg(long, hide = true)]
+    end_with_stdin: bool,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Args),
     Run(run::Args),
     Lb(lb::Args),
     Check(check::Args),
     Schema(schema::Args),
     Services(services::Args),
     Completions(completions::Args),
+    #[command(hide = true)]
+    SampleInstance(demo::instance::Args),
 }
 
 /// A configuration that cannot be used.
 const INVALID: u8 = 3;
 
 pub fn main() -> ExitCode {
-    match Arguments::parse().command {
+    let arguments = Arguments::parse();
+    if arguments.end_with_stdin {
+        demo::end_with_stdin();
+    }
+    match arguments.command {
+        Command::Demo(args) => demo::run(&args),
         Command::Run(args) => run::run(args),
         Command::Lb(args) => lb::run(args),
         Command::Check(args) => check::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Services(args) => services::run(args),
         Command::Completions(args) => completions::run(args),
+        Command::SampleInstance(args) => demo::instance::run(args),
     }
 }
 

@@ -88,6 +88,12 @@ impl RouteTable {
         self.hosts.explain(&name::normal(host), path, method)
     }
 
+    /// Whether the host has routes of its own, exact or wildcard: then [`Found::Nothing`] is the last word on it, and
+    /// it is no host for a request to be sent to as it is.
+    pub fn owns(&self, host: &str) -> bool {
+        self.hosts.group(&name::normal(host)).owned
+    }
+
     /// Whether and how names are services.
     pub fn names(&self) -> Option<&NameSettings> {
         self.names.as_ref()

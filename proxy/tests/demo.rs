@@ -1,6 +1,9 @@
 //! What `outrigger demo` promises: a table whose numbers were counted, the same faults for the same seed, and that
 //! nothing of it stays behind.
 
+// Helpers outside of `#[test]` functions are tests too.
+#![allow(clippy::unwrap_used)]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};

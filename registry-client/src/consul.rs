@@ -10,7 +10,8 @@
 //! What is *not* an answer, and therefore never touches the last good set: every status but 200 (403 is a
 //! permission, 429 and 5xx are load or an election), JSON of another form, an answer beyond the size bound, and an
 //! answer that Consul says it filtered by ACLs where that can be why something is missing: an expired token
-//! must not look like a mass removal.
+//! must not look like a mass removal. To whom it does not know, Consul does not even say that it filtered; so without a token, under a
+//! default policy of deny, an empty answer is none.
 //!
 //! [`blocking`] holds the index rules, `wire` the JSON, `env` the `CONSUL_*` variables, [`register`] the few writes
 //! that tests and the demo need.
@@ -151,7 +152,7 @@ impl Query {
 
     /// Whether a set that Consul filtered by ACLs may lack what the token no longer shows.
     fn hides(&self, set: &InstanceSet, last: Option<&Arc<InstanceSet>>) -> bool {
-        if set.instances().is_empty() && set.skipped().is_empty() {
+        if set.is_empty() {
             return true;
         }
         // A token that never saw everything says nothing new by not seeing everything.
@@ -181,7 +182,18 @@ impl Source for Query {
                         it needs node:read and service:read"
                 .to_owned());
         }
+        if headers.default_deny && ask.index == 0 && !self.client.has_token() && set.is_empty() {
+            // Consul says nothing of what it hides from somebody whom it does not know.
+            return Err("an empty answer without an ACL token, where the default policy is deny, may as well mean that the \
+                        service is hidden; set a token (CONSUL_HTTP_TOKEN), or the token `anonymous` where that one may read it"
+                .to_owned());
+        }
         let changed = last.is_none_or(|last| !last.same_instances(&set));
+        if headers.default_deny && changed && ask.index != 0 && self.hides(&set, last) {
+            // The agent's streaming backend does not say what ACLs hide. A read that does not block is not answered by it.
+            self.blocking.doubted();
+            return Ok(Polled::Again(Duration::ZERO));
+        }
         match self.blocking.answered(ask, Answer { index: headers.index, changed }, asked_at, now()) {
             Verdict::Use(rest) => {
                 self.ask_leader = false;
@@ -207,6 +219,7 @@ struct Headers {
     index: Option<u64>,
     last_contact: Duration,
     filtered: bool,
+    default_deny: bool,
 }
 
 impl Headers {
@@ -217,6 +230,7 @@ impl Headers {
             index: number("x-consul-index"),
             last_contact: Duration::from_millis(number("x-consul-lastcontact").unwrap_or(0)),
             filtered: text("x-consul-results-filtered-by-acls").is_some_and(|value| value.eq_ignore_ascii_case("true")),
+            default_deny: text("x-consul-default-acl-policy") == Some("deny"),
         }
     }
 }

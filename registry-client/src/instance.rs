@@ -119,6 +119,11 @@ impl InstanceSet {
         &self.skipped
     }
 
+    /// Whether the registry knows of no instance at all, not even of one that cannot be used.
+    pub fn is_empty(&self) -> bool {
+        self.instances.is_empty() && self.skipped.is_empty()
+    }
+
     /// Whether a reader of `other` may go on as it is.
     pub fn same_instances(&self, other: &Self) -> bool {
         self.instances == other.instances

@@ -13,6 +13,8 @@
 
 pub mod backoff;
 pub mod consul;
+#[cfg(feature = "tower")]
+pub mod discover;
 pub mod embedded;
 pub mod file;
 pub mod fixed;

@@ -26,7 +26,8 @@ pub struct Args {
     /// The file; `-` for standard input.
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Say which route a request takes, and why no other.
+    /// Say which route a request takes, and why no other. (Where a listener or a port belongs to one service, all that
+    /// arrives there goes to it, and no route is asked.)
     #[arg(long, value_name = "'METHOD URL'", conflicts_with = "explain")]
     route: Option<Asked>,
     /// Print what each service, or one, ends up with, and where each value came from.

@@ -34,6 +34,7 @@ use self::fleet::{Ended, Fleet};
 use self::measure::{Tally, Way};
 use self::proxy::Proxy;
 use self::report::{JsonRow, Report, Row, Screen};
+use super::output::fail;
 
 /// How many services a user request needs, row by row.
 const ROWS: [usize; 7] = [1, 2, 5, 10, 20, 50, 100];
@@ -54,7 +55,7 @@ const LISTED: Duration = Duration::from_secs(10);
     outrigger demo --once --json        the same numbers for a program\n  \
     outrigger demo --seed 7             other faults\n  \
     outrigger demo --services 10        fewer services, sooner done")]
-pub struct Demo {
+pub struct Args {
     /// End after the table.
     #[arg(long)]
     pub once: bool,
@@ -86,7 +87,7 @@ pub struct Demo {
 }
 
 /// Runs the demo. Ends with 0 after `--once` or when it is ended after the table, 130 when before, 1 on errors.
-pub fn run(arguments: &Demo) -> ExitCode {
+pub fn run(arguments: &Args) -> ExitCode {
     let mut screen = Screen::new(arguments.json);
     let result = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -97,10 +98,7 @@ pub fn run(arguments: &Demo) -> ExitCode {
         Ok(code) => code,
         // Whoever read the output has read enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = io::Write::write_fmt(&mut io::stderr(), format_args!("outrigger demo: {error}\n"));
-            ExitCode::FAILURE
-        }
+        Err(error) => fail(format_args!("demo: {error}")),
     }
 }
 
@@ -136,7 +134,7 @@ struct World {
     done: bool,
 }
 
-async fn until_stopped(arguments: &Demo, screen: &mut Screen) -> io::Result<ExitCode> {
+async fn until_stopped(arguments: &Args, screen: &mut Screen) -> io::Result<ExitCode> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut world = World::default();
     let result = tokio::select! {
@@ -154,7 +152,7 @@ async fn until_stopped(arguments: &Demo, screen: &mut Screen) -> io::Result<Exit
     if world.done { result.map(|_| ExitCode::SUCCESS) } else { result }
 }
 
-async fn demo(arguments: &Demo, screen: &mut Screen, world: &mut World) -> io::Result<()> {
+async fn demo(arguments: &Args, screen: &mut Screen, world: &mut World) -> io::Result<()> {
     let mut notes = Vec::new();
     let listen = hold("--listen", arguments.listen, 8080, &mut notes)?;
     let admin = hold("--admin", arguments.admin, 9901, &mut notes)?;
@@ -205,7 +203,9 @@ async fn table(requests: u64, screen: &mut Screen, stage: &Stage, fleet: &Fleet)
         let ways = [("directly", Way::Direct(fleet)), ("through Outrigger", Way::Proxy)];
         for ((name, way), tally) in ways.into_iter().zip(&mut measured) {
             let progress = |done| {
-                screen.progress(format_args!("{count} services, called {name}: {done} of {requests} user requests"));
+                screen.progress(format_args!(
+                    "services needed: {count}, called {name}: {done} of {requests} user requests"
+                ));
             };
             *tally = measure::run(stage, way, count, numbers.clone(), progress).await;
         }
@@ -219,7 +219,7 @@ async fn table(requests: u64, screen: &mut Screen, stage: &Stage, fleet: &Fleet)
 }
 
 fn report(
-    arguments: &Demo,
+    arguments: &Args,
     screen: &mut Screen,
     stage: &Stage,
     fleet: &Fleet,

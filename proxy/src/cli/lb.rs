@@ -92,3 +92,48 @@ fn configuration(args: Args) -> Config {
     }
     config
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use outrigger::config::settings::{self, Protocol, Source};
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn settings(line: &str) -> settings::Settings {
+        let line = Line::parse_from(std::iter::once("lb").chain(line.split(' ')));
+        config::from_parts("<arguments>", configuration(line.args)).unwrap().settings
+    }
+
+    #[test]
+    fn everything_goes_to_the_targets_and_nothing_else_listens() {
+        let settings = settings("--listen 127.0.0.1:80 a:3001 10.0.0.1:3002,weight=3 [::1]:3003,weight=0");
+        let Source::Static(instances) = &settings.services["lb"].source else { panic!() };
+        let targets: Vec<_> = instances.iter().map(|i| (&*i.host, i.port, i.weight)).collect();
+        assert_eq!(targets, [("a", 3001, 1), ("10.0.0.1", 3002, 3), ("::1", 3003, 0)]);
+        let listeners: Vec<_> = settings.listeners.iter().map(|l| (l.address.port(), l.service.as_deref())).collect();
+        assert_eq!(listeners, [(80, Some("lb"))]);
+        assert_eq!((settings.admin, settings.names, settings.registries.len()), (None, None, 0));
+    }
+
+    #[test]
+    fn what_is_typed_is_taken() {
+        let settings = settings("--admin 127.0.0.1:9 --balance round_robin --http2 a:1");
+        let policy = &settings.services["lb"].policy;
+        assert_eq!((policy.balance, policy.protocol), (settings::Balance::RoundRobin, Protocol::Http2));
+        assert_eq!(settings.admin.map(|a| a.port()), Some(9));
+    }
+
+    #[test]
+    fn a_bad_weight_says_what_was_expected() {
+        for bad in ["a:1,", "a:1,weight=", "a:1,weight=65536", "a:1,weight=-1", "a:1,x=1", "a:1,weight=1,weight=2"] {
+            assert!(bad.parse::<WeighedTarget>().is_err_and(|e| e.contains("`,weight=N`")), "{bad}");
+        }
+    }
+}

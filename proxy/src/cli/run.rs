@@ -40,10 +40,7 @@ pub struct Args {
 
 pub fn run(args: Args) -> ExitCode {
     let Some(path) = args.config.clone() else {
-        let mut config = Config::default();
-        config.registries.insert("consul".into(), Registry::default());
-        adjust(&args, &mut config);
-        return match config::from_parts("<arguments>", config) {
+        return match config::from_parts("<arguments>", without_file(&args)) {
             Ok(loaded) => app::run(loaded.settings, None),
             Err(errors) => invalid(&errors, None),
         };
@@ -54,6 +51,14 @@ pub fn run(args: Args) -> ExitCode {
         Ok(settings) => app::run(settings, Some(Reload { path, load: Box::new(load) })),
         Err(errors) => invalid(&errors, None),
     }
+}
+
+/// Consul, and nothing else.
+fn without_file(args: &Args) -> Config {
+    let mut config = Config::default();
+    config.registries.insert("consul".into(), Registry::default());
+    adjust(args, &mut config);
+    config
 }
 
 /// What is typed wins over what is written.
@@ -70,5 +75,59 @@ fn adjust(args: &Args, config: &mut Config) {
     if let Some(address) = args.admin {
         config.admin.enabled = true;
         config.admin.address = address;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use outrigger::config::settings::{RegistrySettings, Settings};
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn args(line: &[&str]) -> Args {
+        Line::parse_from(["run"].iter().chain(line)).args
+    }
+
+    fn addresses(settings: &Settings) -> Vec<String> {
+        settings.listeners.iter().map(|l| l.address.to_string()).collect()
+    }
+
+    fn consul(settings: &Settings) -> Option<&str> {
+        match &settings.registries["consul"] {
+            RegistrySettings::Consul { address, .. } => address.as_deref(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn without_a_file_names_are_looked_up_in_consul() {
+        let settings = |line: &[&str]| config::from_parts("x", without_file(&args(line))).unwrap().settings;
+        let plain = settings(&[]);
+        assert_eq!((consul(&plain), addresses(&plain)), (None, vec!["127.0.0.1:8080".to_owned()]));
+        assert_eq!(plain.names.unwrap().registry.as_deref(), Some("consul"));
+        let typed =
+            settings(&["--consul", "http://c:1", "--listen", "[::1]:1", "--listen", "[::1]:2", "--admin", "[::1]:3"]);
+        assert_eq!((consul(&typed), addresses(&typed)), (Some("http://c:1"), vec!["[::1]:1".into(), "[::1]:2".into()]));
+        assert_eq!(typed.admin.map(|a| a.port()), Some(3));
+    }
+
+    #[test]
+    fn beside_a_file_what_is_typed_wins() {
+        let text = "registries: {consul: {address: 'http://old', datacenter: dc1}}\nadmin: {enabled: false}\n\
+                    listeners: [{address: '127.0.0.1:1'}, {address: '127.0.0.1:2'}]\nservices: {a: {}}\n";
+        let args = args(&["--consul", "http://new", "--listen", "127.0.0.1:3", "--admin", "127.0.0.1:4"]);
+        let settings = config::parse("f", text, &|_| None, |config| adjust(&args, config)).unwrap().settings;
+        assert_eq!((consul(&settings), addresses(&settings)), (Some("http://new"), vec!["127.0.0.1:3".into()]));
+        assert!(
+            matches!(&settings.registries["consul"], RegistrySettings::Consul { datacenter: Some(dc), .. } if dc == "dc1")
+        );
+        assert_eq!(settings.admin.map(|a| a.port()), Some(4));
     }
 }

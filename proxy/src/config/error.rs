@@ -4,7 +4,7 @@
 //! first fault: every error is collected with the key it concerns and the place where it stands, and they are
 //! told together, in the order of the file.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use serde::Serialize;
 
@@ -74,7 +74,12 @@ impl fmt::Display for ConfigError {
         if !self.path.is_empty() {
             write!(f, " {}:", self.path)?;
         }
-        write!(f, " {}", self.message)
+        f.write_char(' ')?;
+        // What was found is quoted from the file: it must not break the line, nor speak to the terminal.
+        self.message.chars().try_for_each(|c| match c.is_control() {
+            true => write!(f, "{}", c.escape_default()),
+            false => f.write_char(c),
+        })
     }
 }
 

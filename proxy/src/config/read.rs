@@ -132,11 +132,9 @@ impl<'de> Reader<'de> {
     }
 
     fn integer<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stumble> {
-        let id = self.node.id;
-        match self.plain().map(|text| (text.parse::<u64>(), text.parse::<i64>())) {
-            Some((Ok(n), _)) => visitor.visit_u64(n).map_err(|e: Stumble| e.at(id)),
-            Some((_, Ok(n))) => visitor.visit_i64(n).map_err(|e: Stumble| e.at(id)),
-            _ => self.wrong(&"a whole number"),
+        match self.plain().and_then(|text| text.parse::<u64>().ok()) {
+            Some(n) => visitor.visit_u64(n).or_else(|_: Stumble| self.wrong(&"a smaller number")),
+            None => self.wrong(&"a number, 0 or above"),
         }
     }
 }
@@ -171,7 +169,6 @@ impl<'de> Deserializer<'de> for Reader<'de> {
 
     integers! {
         deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64
-        deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64
     }
 
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stumble> {
@@ -242,7 +239,7 @@ impl<'de> Deserializer<'de> for Reader<'de> {
     }
 
     forward_to_deserialize_any! {
-        i128 u128 f32 f64 char bytes byte_buf unit unit_struct tuple tuple_struct identifier
+        i8 i16 i32 i64 i128 u128 f32 f64 char bytes byte_buf unit unit_struct tuple tuple_struct identifier
     }
 }
 

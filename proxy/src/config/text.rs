@@ -11,7 +11,6 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::error::did_you_mean;
 use super::settings::{self, StaticInstance};
 use crate::route;
 
@@ -122,7 +121,8 @@ impl FromStr for Size {
             "GiB" => 1_usize << 30,
             "" => return Err(format!("found `{text}`, a number without a unit; {expected}")),
             other => {
-                let hint = did_you_mean(other, ["KiB", "MiB", "GiB"]);
+                let meant = ["KiB", "MiB", "GiB"].into_iter().find(|u| other.to_uppercase().starts_with(&u[..1]));
+                let hint = meant.map(|u| format!("; did you mean `{u}`?")).unwrap_or_default();
                 return Err(format!("found `{text}`, {expected}{hint}"));
             }
         };

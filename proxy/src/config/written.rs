@@ -150,7 +150,8 @@ pub struct Registry {
     /// consul: whether instances whose checks warn take traffic. Left out: true.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub include_warning: Option<bool>,
-    /// file: a YAML or JSON file of services. It is watched; replace it by renaming.
+    /// file: a YAML or JSON file of services. It is watched; replace it by renaming. A relative path starts at the
+    /// directory in which the proxy was started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<std::path::PathBuf>,
 }

@@ -59,21 +59,22 @@ impl Buffer {
 
     /// `n` bytes were read into [`Self::spare`].
     pub fn filled(&mut self, n: usize) {
-        self.end = (self.end + n).min(self.block.len());
+        self.end += n.min(self.block.len() - self.end);
     }
 
     /// The first `n` bytes are done with. A buffer that becomes empty starts again behind its front room.
     pub fn consume(&mut self, n: usize) {
-        self.start = (self.start + n).min(self.end);
-        if self.start == self.end {
+        self.start += n.min(self.len());
+        if self.is_empty() {
             self.start = FRONT;
             self.end = FRONT;
         }
     }
 
-    /// Drops what follows the first `n` bytes.
+    /// Drops what follows the first `n` bytes. A buffer that becomes empty starts again, as in [`Self::consume`].
     pub fn truncate(&mut self, n: usize) {
-        self.end = self.end.min(self.start + n);
+        self.end = self.start + n.min(self.len());
+        self.consume(0);
     }
 
     /// Moves what is left to where a fresh buffer begins, so that [`Self::spare`] is as large as it can be.
@@ -88,10 +89,10 @@ impl Buffer {
     /// Writes `head` so that it ends at `at`, an offset into [`Self::bytes`], over whatever stood there. False, and
     /// nothing written, where there is no room. Reach it through [`Self::from_front`].
     pub fn write_before(&mut self, at: usize, head: &[u8]) -> bool {
-        let end = self.start + at;
-        if at > self.len() || head.len() > end {
+        if at > self.len() || head.len() > self.start + at {
             return false;
         }
+        let end = self.start + at;
         self.block[end - head.len()..end].copy_from_slice(head);
         true
     }
@@ -99,9 +100,9 @@ impl Buffer {
     /// The bytes from `before` bytes ahead of `at` up to `to`, both offsets into [`Self::bytes`]: a head written by
     /// [`Self::write_before`] and what follows it.
     pub fn from_front(&self, before: usize, at: usize, to: usize) -> &[u8] {
-        let start = (self.start + at).saturating_sub(before);
-        let end = (self.start + to).min(self.end).max(start);
-        &self.block[start..end]
+        let start = (self.start + at.min(self.len())).saturating_sub(before);
+        let end = self.start + to.min(self.len());
+        &self.block[start..end.max(start)]
     }
 }
 
@@ -165,3 +166,6 @@ impl ScratchPool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

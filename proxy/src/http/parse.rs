@@ -1,13 +1,14 @@
 //! From bytes to a [`Head`].
 //!
 //! `httparse` knows the grammar. It is kinder than a proxy may be, so a scan of our own goes first: every line ends
-//! in CRLF and nothing else (no bare LF, no bare CR), and there is no blank line before the start line. The scan
+//! in CRLF and nothing else (no bare LF; a bare CR `httparse` refuses), and there is no blank line before the start
+//! line. The blanks around a value, spaces and tabs and no others, `httparse` has taken off. The scan
 //! also finds the head's end, and goes on where it stopped when more bytes come, so that a head of one byte a
 //! read costs no more than it should.
 
 use std::mem::MaybeUninit;
 
-use super::head::{Head, MAX_HEAD};
+use super::head::{Head, MAX_HEAD, Name};
 use super::{Bad, Version};
 
 /// How large a head may be.
@@ -61,7 +62,7 @@ impl Scan {
             self.line = self.seen;
             self.lines += 1;
             // The start line is one more than the fields; trailers have none, and one more is no harm.
-            if self.lines > limits.lines + 1 {
+            if self.lines > limits.lines.saturating_add(1) {
                 return Err(Bad::TooManyLines);
             }
         }
@@ -82,13 +83,13 @@ pub fn request(bytes: &[u8], head: &mut Head) -> Result<(), Bad> {
     let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
         return Err(Bad::Grammar);
     };
-    if !target.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
+    if !target.bytes().all(|b| b.is_ascii_graphic() && b != b'#') || !has_form(method, target) {
         return Err(Bad::Grammar);
     }
     let mut adopted = head.adopt(bytes)?;
     adopted.request(method.as_bytes(), target.as_bytes(), version(minor));
     for field in request.headers.iter() {
-        adopted.field(field.name.as_bytes(), field.value.trim_ascii());
+        adopted.field(field.name.as_bytes(), field.value);
     }
     Ok(())
 }
@@ -109,7 +110,7 @@ pub fn response(bytes: &[u8], head: &mut Head) -> Result<(), Bad> {
     let mut adopted = head.adopt(bytes)?;
     adopted.status(code, response.reason.unwrap_or_default().as_bytes(), version(minor));
     for field in response.headers.iter() {
-        adopted.field(field.name.as_bytes(), field.value.trim_ascii());
+        adopted.field(field.name.as_bytes(), field.value);
     }
     Ok(())
 }
@@ -124,9 +125,32 @@ pub fn trailers(bytes: &[u8], head: &mut Head) -> Result<(), Bad> {
     };
     let mut adopted = head.adopt(bytes)?;
     for field in fields.iter() {
-        adopted.field(field.name.as_bytes(), field.value.trim_ascii());
+        let known = adopted.field(field.name.as_bytes(), field.value);
+        // Section 6.5.1 of RFC 9110 forbids these: whoever merges trailers into the head would frame or route anew.
+        if matches!(known, Name::ContentLength | Name::TransferEncoding | Name::Host) {
+            return Err(Bad::Grammar);
+        }
     }
     Ok(())
+}
+
+/// Whether a target has one of the forms of RFC 9112 section 3.2: a path, a URL with a scheme and an authority, a
+/// star for OPTIONS, and for CONNECT whatever an authority may be.
+fn has_form(method: &str, target: &str) -> bool {
+    if target.starts_with('/') {
+        return true;
+    }
+    match method {
+        "CONNECT" => return true,
+        "OPTIONS" if target == "*" => return true,
+        _ => {}
+    }
+    let Some((scheme, rest)) = target.split_once("://") else { return false };
+    let letters = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
+    scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.bytes().all(letters)
+        && !rest.is_empty()
+        && !rest.starts_with(['/', '?'])
 }
 
 fn version(minor: u8) -> Version {
@@ -136,3 +160,6 @@ fn version(minor: u8) -> Version {
 fn find_newline(bytes: &[u8]) -> Option<usize> {
     memchr::memchr(b'\n', bytes)
 }
+
+#[cfg(test)]
+mod tests;

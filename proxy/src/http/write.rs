@@ -55,12 +55,14 @@ pub fn number(out: &mut Vec<u8>, name: &[u8], value: u64) {
     field(out, name, &digits[at..]);
 }
 
-/// The line before a chunk of `len` bytes, with the end of the chunk before it unless it is the first.
+/// The line before a chunk of `len` bytes, at least 1, with the end of the chunk before it unless it is the first.
+/// A chunk of none would end the body: pass over empty data instead.
 pub fn chunk_line(out: &mut Vec<u8>, len: usize, first: bool) {
+    debug_assert!(len > 0, "an empty chunk ends the body");
     if !first {
         out.extend_from_slice(b"\r\n");
     }
-    let digits = (usize::BITS - len.leading_zeros()).div_ceil(4).max(1);
+    let digits = (usize::BITS - len.leading_zeros()).div_ceil(4);
     for place in (0..digits).rev() {
         let digit = (len >> (place * 4)) & 0xf;
         out.push(b"0123456789abcdef"[digit]);
@@ -72,3 +74,6 @@ pub fn chunk_line(out: &mut Vec<u8>, len: usize, first: bool) {
 pub fn reason(status: u16) -> &'static str {
     http::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("")
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,6 @@
 //! A request's host as a service's name.
 
 use std::borrow::Cow;
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use crate::config::settings::NameSettings;
@@ -12,14 +11,22 @@ const MAX_NAME: usize = 253;
 /// Whether a service can have this name: letters, digits, `-`, `_` and `.`, as in DNS and a little wider. 1 to 253
 /// bytes, no label empty.
 pub fn is_service_name(name: &str) -> bool {
-    let allowed = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    let bytes = name.as_bytes();
-    !bytes.is_empty()
-        && bytes.len() <= MAX_NAME
-        && bytes.iter().all(allowed)
-        && !name.starts_with('.')
-        && !name.ends_with('.')
-        && !name.contains("..")
+    if name.len() > MAX_NAME {
+        return false;
+    }
+    // A dot needs something before it, and so does the end.
+    let mut before = b'.';
+    for byte in name.bytes() {
+        let good = match byte {
+            b'.' => before != b'.',
+            _ => byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_',
+        };
+        if !good {
+            return false;
+        }
+        before = byte;
+    }
+    before != b'.'
 }
 
 /// A host without port and trailing dot, in lower case. Borrowed where it is lower-case already.
@@ -79,11 +86,10 @@ impl NameRules {
     }
 }
 
-/// Numbers and dots alone are never a name: what is not an address is an older way of writing one (`127.1`).
+/// Numbers and dots are an address, also where they are not four (`127.1` is an older way of writing one). Those with
+/// colons are no name to begin with.
 fn is_address(name: &str) -> bool {
     name.bytes().all(|b| b.is_ascii_digit() || b == b'.') && name.contains('.')
-        || name.parse::<Ipv4Addr>().is_ok()
-        || name.parse::<Ipv6Addr>().is_ok()
 }
 
 /// `*` stands for any run of bytes. Linear in both: only the last star is ever taken up again.

@@ -14,6 +14,20 @@
 /// Whether a segment of the path is `.` or `..` in the widest reading. The path is that of a request, without the
 /// query.
 pub fn has_dot_segment(path: &[u8]) -> bool {
+    may_have(path) && has(path)
+}
+
+/// Whether a closer look is needed: a `%` anywhere, or a dot after what may end a slash. Most paths have neither, and
+/// without a branch in the loop it looks at many bytes at once.
+fn may_have(path: &[u8]) -> bool {
+    let pairs = path.iter().zip(path.iter().skip(1));
+    pairs.fold(path.first() == Some(&b'%'), |found, (before, byte)| {
+        let slash = (*before == b'/') | (*before == b'\\');
+        found | (*byte == b'%') | ((*byte == b'.') & slash)
+    })
+}
+
+fn has(path: &[u8]) -> bool {
     let mut rest = path;
     while let Some(at) = rest.iter().position(|b| matches!(b, b'/' | b'%' | b'\\')) {
         rest = &rest[at..];

@@ -46,7 +46,7 @@ impl Default for Rules {
             margin: Duration::from_secs(10),
             gap: Duration::from_millis(50),
             gap_cap: Duration::from_secs(1),
-            full_reread: Duration::from_secs(300),
+            full_reread: Duration::from_secs(60),
         }
     }
 }
@@ -127,6 +127,12 @@ impl Blocking {
             self.slow_down();
         }
         Verdict::Use(self.gap.saturating_sub(took))
+    }
+
+    /// A blocking answer that cannot be believed without another look: the next read does not block.
+    pub fn doubted(&mut self) {
+        self.index = 0;
+        self.slow_down();
     }
 
     /// The read failed: the next one does not block.

@@ -62,6 +62,10 @@ impl Client {
         Ok(Self { http, address, options })
     }
 
+    pub fn has_token(&self) -> bool {
+        self.options.token_file.is_some() || self.options.token.is_some()
+    }
+
     /// A read below `/v1/`, in the chosen datacenter.
     pub async fn read(&self, path: &[&str], query: &[(&str, &str)], timeout: Duration) -> Result<Reply, ConsulError> {
         let dc = self.options.datacenter.as_deref().map(|dc| ("dc", dc));

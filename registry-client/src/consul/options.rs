@@ -37,7 +37,8 @@ pub struct ConsulOptions {
     /// How long one blocking query may be held back by the server: the age at which unchanged data is confirmed.
     /// Default 60 s, within Consul's bounds of 1 ms and 10 min.
     pub wait: Duration,
-    /// How often everything is read anew, whatever the index says. Default 5 min.
+    /// How often everything is read anew, whatever the index says. Default 60 s. An agent's streaming backend, which answers
+    /// blocking queries by default, says neither that it lost its servers nor what ACLs hide; a full read does.
     pub full_reread: Duration,
     /// The largest answer that is read, in bytes. Default 64 MiB.
     pub max_answer: usize,
@@ -58,7 +59,7 @@ impl Default for ConsulOptions {
             max_stale: Some(Duration::from_secs(60)),
             include_warning: true,
             wait: Duration::from_secs(60),
-            full_reread: Duration::from_secs(300),
+            full_reread: Duration::from_secs(60),
             max_answer: 64 << 20,
         }
     }

@@ -166,6 +166,31 @@ async fn instances_that_acls_hide_are_not_taken_for_gone() {
 }
 
 #[tokio::test]
+async fn under_a_default_of_deny_what_is_missing_is_looked_for_again_without_blocking() {
+    let said = |headers: &str, body| {
+        answer("200 OK", &format!("X-Consul-Index: 2\r\nX-Consul-Default-Acl-Policy: deny\r\n{headers}"), body)
+    };
+    let filtered = "X-Consul-Results-Filtered-By-ACLs: true\r\n";
+    let token = Some(Secret::new("t"));
+    // Hidden: a failure. Really gone: gone.
+    for (second_look, gone) in [(said(filtered, "[]"), false), (said("", "[]"), true)] {
+        let (address, mut heads) = canned(vec![said("", TWO), said("", "[]"), second_look]).await;
+        let mut watch = follow_at(ConsulOptions { token: token.clone(), ..ConsulOptions::at(address) });
+        assert_eq!(next_set(&mut watch).await.instances().len(), 2);
+        match next(&mut watch).await {
+            Update::Set(set) => assert!(gone && set.is_empty()),
+            Update::Failed(error) => assert!(!gone && error.reason.contains("ACL"), "{error}"),
+        }
+        heads.recv().await.unwrap();
+        assert!(heads.recv().await.unwrap().contains("index=2"));
+        assert!(!heads.recv().await.unwrap().contains("index="));
+    }
+    // Nobody is told nothing.
+    let (address, _heads) = canned(vec![said("", "[]")]).await;
+    assert!(next_reason(&mut follow_at(ConsulOptions::at(address))).await.contains("CONSUL_HTTP_TOKEN"));
+}
+
+#[tokio::test]
 async fn a_server_long_out_of_contact_is_not_believed_and_the_leader_is_asked() {
     let old = answer("200 OK", "X-Consul-Index: 5\r\nX-Consul-Lastcontact: 61000\r\n", "[]");
     let (address, mut heads) = canned(vec![old, ok(8, TWO), ok(9, ONE)]).await;

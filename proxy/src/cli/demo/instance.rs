@@ -31,7 +31,7 @@ const LATE: Duration = Duration::from_millis(100);
 
 /// Answers for sample services. Started by `demo`.
 #[derive(Debug, clap::Args)]
-pub struct SampleInstance {
+pub struct Args {
     /// The seed of the faults.
     #[arg(long)]
     pub seed: u64,
@@ -64,7 +64,7 @@ impl FromStr for Hosted {
 }
 
 /// Serves until standard input ends.
-pub fn run(arguments: SampleInstance) -> ExitCode {
+pub fn run(arguments: Args) -> ExitCode {
     super::end_with_stdin();
     match serve(arguments) {
         Ok(()) => ExitCode::SUCCESS,
@@ -75,7 +75,7 @@ pub fn run(arguments: SampleInstance) -> ExitCode {
     }
 }
 
-fn serve(arguments: SampleInstance) -> io::Result<()> {
+fn serve(arguments: Args) -> io::Result<()> {
     let model = Model { seed: arguments.seed, instances: arguments.instances };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {

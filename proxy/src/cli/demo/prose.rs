@@ -42,7 +42,7 @@ pub(crate) fn foot(direct: &Tally, proxied: &Tally, took: Duration) -> String {
          {:.4} % of {} calls. In brackets: 95 % intervals. A user request fails if any of its calls does.\n\
          Failed calls, directly:          {}\n\
          Failed calls, through Outrigger: {}\n\
-         The table took {:.0} s.",
+         The table took {:.1} s.",
         direct.per_call() * 100.0,
         direct.calls,
         failures(direct),

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::super::output::Paint;
 use super::measure::Tally;
 
 /// One line of the table.
@@ -31,16 +32,15 @@ impl Row {
 #[derive(Debug)]
 pub(crate) struct Screen {
     json: bool,
-    colour: bool,
+    paint: Paint,
     progress: bool,
     shown: Option<Instant>,
 }
 
 impl Screen {
-    /// By what stdout and stderr are. `NO_COLOR` is honoured.
+    /// By what stdout and stderr are.
     pub(crate) fn new(json: bool) -> Self {
-        let colour = !json && io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty());
-        Self { json, colour, progress: io::stderr().is_terminal(), shown: None }
+        Self { json, paint: Paint::of(&io::stdout()), progress: io::stderr().is_terminal(), shown: None }
     }
 
     /// Writes lines for people; nothing where JSON is asked for.
@@ -89,17 +89,17 @@ impl Screen {
 
     /// A line of the table.
     pub(crate) fn row(&mut self, row: &Row) -> io::Result<()> {
-        let (dim, green, plain) = if self.colour { ("\x1b[2m", "\x1b[32m", "\x1b[0m") } else { ("", "", "") };
         let cell = |tally: &Tally| {
             let (low, high) = tally.interval();
             let range = format!("({:.2} - {:.2})", low * 100.0, high * 100.0);
-            (format!("{:>7.2} %", tally.availability() * 100.0), format!("{range:>15}"))
+            (format!("{:>7.2} %", tally.availability() * 100.0), range)
         };
         let ((direct, direct_range), (proxied, proxied_range)) = (cell(&row.direct), cell(&row.proxied));
         self.say(&format!(
-            "{:>8}  {:>8.2} %  {direct} {dim}{direct_range}{plain}  {green}{proxied}{plain} {dim}{proxied_range}{plain}  {:>8}",
+            "{:>8}  {:>8.2} %  {direct} {direct_range:>15}  {} {proxied_range:>15}  {:>8}",
             row.services,
             row.predicted() * 100.0,
+            self.paint.green(&proxied),
             row.direct.requests,
         ))
     }
@@ -141,6 +141,7 @@ pub(crate) struct Report<'a> {
 #[derive(Debug, Serialize)]
 pub(crate) struct JsonRow<'a> {
     services: usize,
+    per_call: f64,
     predicted: f64,
     direct: JsonCell<'a>,
     proxied: JsonCell<'a>,
@@ -164,6 +165,7 @@ impl<'a> JsonRow<'a> {
         };
         Self {
             services: row.services,
+            per_call: row.per_call,
             predicted: row.predicted(),
             direct: cell(&row.direct),
             proxied: cell(&row.proxied),

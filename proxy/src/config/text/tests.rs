@@ -1,1 +1,119 @@
+use std::time::Duration;
 
+use proptest::prelude::*;
+
+use super::{Address, Cidr, HostPattern, Interval, Method, Path, Size, Target};
+
+/// What is read and written again, or the error.
+fn through<T: std::str::FromStr<Err = String> + std::fmt::Display>(text: &str) -> String {
+    text.parse::<T>().map_or_else(|e| format!("error: {e}"), |value| value.to_string())
+}
+
+#[track_caller]
+fn refused<T: std::str::FromStr<Err = String> + std::fmt::Display>(texts: &[&str], why: &str) {
+    for text in texts {
+        let told = through::<T>(text);
+        assert!(told.starts_with("error: ") && told.contains(why), "{text}: {told}");
+    }
+}
+
+#[test]
+fn durations() {
+    for (text, written) in
+        [("250ms", "250ms"), ("2s", "2s"), ("90s", "90s"), ("1m30s", "90s"), ("5m", "5m"), ("24h", "24h"), ("0s", "0s")]
+    {
+        assert_eq!(through::<Interval>(text), written);
+    }
+    assert_eq!("1h1m1s1ms".parse::<Interval>().unwrap().0, Duration::from_millis(3_661_001));
+    refused::<Interval>(&["5", "0"], "a number without a unit");
+    refused::<Interval>(
+        &["", "s", "5x", "-1s", "1.5s", "5 s", "1s1m", "1s1s", "1s5", "99999999999999999999s"],
+        "expected a duration",
+    );
+    refused::<Interval>(&["9000h", "18446744073709551615h"], "at most 365 days");
+}
+
+#[test]
+fn sizes() {
+    for (text, written) in
+        [("512B", "512B"), ("64KiB", "64KiB"), ("2048KiB", "2MiB"), ("0B", "0B"), ("1GiB", "1GiB"), ("4 KiB", "4KiB")]
+    {
+        assert_eq!(through::<Size>(text), written);
+    }
+    refused::<Size>(&["64"], "without a unit");
+    refused::<Size>(&["64KB", "64kib"], "did you mean `KiB`?");
+    refused::<Size>(&["", "KiB", "-1B", "1.5KiB", "99999999999999999999B"], "");
+    refused::<Size>(&["18446744073709551615GiB"], "more than can be addressed");
+}
+
+#[test]
+fn addresses() {
+    assert_eq!(through::<Address>("127.0.0.1:0"), "127.0.0.1:0");
+    assert_eq!(through::<Address>("[::1]:80"), "[::1]:80");
+    refused::<Address>(&["localhost:80", ":80", "80"], "did you mean `127.0.0.1:80`?");
+    refused::<Address>(&["", "a:80", "1.2.3.4", "1.2.3.4:70000", "::1:80"], "expected an IP address and a port");
+}
+
+#[test]
+fn blocks() {
+    assert_eq!(through::<Cidr>("10.0.0.0/8"), "10.0.0.0/8");
+    assert_eq!(through::<Cidr>("10.0.0.1"), "10.0.0.1/32");
+    assert_eq!(through::<Cidr>("fd00::/8"), "fd00::/8");
+    refused::<Cidr>(&["", "10/8", "10.0.0.0/33", "fd00::/129", "10.0.0.0/-1", "a/8"], "expected a block of addresses");
+}
+
+#[test]
+fn targets() {
+    for same in ["10.0.0.1:80", "db-1:3001", "db_1.internal:65535", "[::1]:3001"] {
+        assert_eq!(through::<Target>(same), same);
+    }
+    assert_eq!(through::<Target>("DB:1"), "db:1");
+    refused::<Target>(&["::1:3001"], "stands in brackets");
+    refused::<Target>(&["db"], "the port is missing");
+    refused::<Target>(&["db:0", "db:65536", "db:x", "db:"], "a port is 1 to 65535");
+    refused::<Target>(
+        &["", ":80", "a b:80", "-a:80", "[db]:80", "http://db:80", "a..b:80"],
+        "expected a host and a port",
+    );
+}
+
+#[test]
+fn hosts_paths_and_methods() {
+    assert_eq!(through::<HostPattern>("Shop.Example."), "shop.example");
+    assert_eq!(through::<HostPattern>("*.example"), "*.example");
+    assert_eq!(through::<HostPattern>("[0:0::1]"), "[::1]");
+    refused::<HostPattern>(&["*"], "leave `host` out");
+    refused::<HostPattern>(&["shop:80"], "without a port");
+    refused::<HostPattern>(&["http://shop", "shop/"], "without a scheme or a path");
+    refused::<HostPattern>(&["", "a b", "a.*", "*a.b", "*.*.a"], "expected a host");
+
+    assert_eq!(through::<Path>("/cart/%2F//"), "/cart/%2F//");
+    refused::<Path>(&["", "cart", "*"], "starts with `/`");
+    refused::<Path>(&["/a?b", "/a#b", "/a b", "/\u{e4}", "/a{b}"], "can never match");
+    refused::<Path>(&["/a/..", "/./a"], "segment");
+
+    assert_eq!(through::<Method>("PURGE"), "PURGE");
+    assert_eq!(through::<Method>("purge"), "purge");
+    refused::<Method>(&["get"], "did you mean `GET`?");
+    refused::<Method>(&["", "A B"], "expected a method");
+    refused::<Method>(&["CONNECT"], "never routed");
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read_again(ms in 0_u64..31_536_000_000, bytes in 0_usize..1 << 40) {
+        let interval = Interval(Duration::from_millis(ms));
+        prop_assert_eq!(interval.to_string().parse::<Interval>(), Ok(interval));
+        prop_assert_eq!(Size(bytes).to_string().parse::<Size>(), Ok(Size(bytes)));
+    }
+
+    #[test]
+    fn no_text_is_too_odd(text in ".{0,20}") {
+        through::<Interval>(&text);
+        through::<Size>(&text);
+        through::<Target>(&text);
+        through::<HostPattern>(&text);
+        through::<Path>(&text);
+        through::<Cidr>(&text);
+    }
+}

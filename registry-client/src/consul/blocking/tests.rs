@@ -26,7 +26,8 @@ const fn rest(n: u64) -> Verdict {
 const AGAIN: Verdict = Verdict::ReadAgain(Duration::ZERO);
 
 fn holds(name: &str, history: &[Row]) {
-    let mut blocking = Blocking::new(Rules::default());
+    // Full reads have a test of their own.
+    let mut blocking = Blocking::new(Rules { full_reread: ms(3_600_000), ..Rules::default() });
     let mut now = Instant::now();
     for (at, row) in history.iter().enumerate() {
         let ask = blocking.ask(now);
@@ -129,7 +130,7 @@ fn a_failure_makes_the_next_read_one_that_does_not_block() {
 
 #[test]
 fn everything_is_read_anew_once_per_period() {
-    let mut blocking = Blocking::new(Rules::default());
+    let mut blocking = Blocking::new(Rules { full_reread: ms(300_000), ..Rules::default() });
     let start = Instant::now();
     let mut now = start;
     let mut full = Vec::new();

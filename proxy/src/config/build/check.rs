@@ -1,0 +1,121 @@
+//! What the checks share: ranges, names that have to be declared, and where to put the blame.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Build;
+use crate::config::error::{ConfigError, did_you_mean};
+use crate::config::text::Interval;
+use crate::config::tree::{Kind, join_keys};
+use crate::config::written::PolicyKeys;
+
+impl Build<'_> {
+    /// The values of policies where they stand.
+    pub(super) fn policies(&mut self, path: &[&str], keys: PolicyKeys) {
+        let under = |key| [path, &[key]].concat();
+        let times =
+            [("timeout", keys.timeout), ("connect_timeout", keys.connect_timeout), ("idle_timeout", keys.idle_timeout)];
+        for (key, time) in times {
+            if let Some(time) = time {
+                self.some_time(&under(key), time);
+            }
+        }
+        self.within(&under("max_retries"), keys.max_retries.unwrap_or(0), 0..=10);
+        self.within(&under("max_connections"), keys.max_connections.unwrap_or(1), 1..=1_000_000);
+        self.within(&under("max_idle"), keys.max_idle.unwrap_or(0), 0..=1_000_000);
+    }
+
+    pub(super) fn within(&mut self, path: &[&str], found: u32, range: RangeInclusive<u32>) {
+        if !range.contains(&found) {
+            self.blame(path, format!("found {found}, expected {} to {}", range.start(), range.end()));
+        }
+    }
+
+    pub(super) fn some_time(&mut self, path: &[&str], found: Interval) {
+        if found.0 == Duration::ZERO {
+            self.blame(path, format!("found {found}, expected at least 1ms"));
+        }
+    }
+
+    pub(super) fn known_service(&mut self, path: &[&str], name: &str) {
+        let known = self.known(&["services"], &self.config.services);
+        self.known_name(path, name, "service", "services", known);
+    }
+
+    pub(super) fn known_registry(&mut self, path: &[&str], name: &str) -> bool {
+        let known = self.registry_names();
+        self.known_name(path, name, "registry", "registries", known)
+    }
+
+    pub(super) fn known_name(
+        &mut self,
+        path: &[&str],
+        name: &str,
+        what: &str,
+        section: &str,
+        known: Vec<String>,
+    ) -> bool {
+        let found = known.iter().any(|k| k == name);
+        if !found && !self.is_lost(section) {
+            let hint = did_you_mean(name, known.iter().map(String::as_str));
+            self.blame(path, format!("found `{name}`, expected a {what} that is declared under `{section}`{hint}"));
+        }
+        found
+    }
+
+    pub(super) fn only_registry(&mut self, path: &[&str], expected: &str) -> Option<Arc<str>> {
+        let known = self.registry_names();
+        match known.as_slice() {
+            [only] => return Some(Arc::from(only.as_str())),
+            _ if self.is_lost("registries") || self.tree.has_dead_key(path) => {}
+            [] => self.blame(path, format!("there is no registry to find it in; expected {expected}")),
+            many => {
+                self.blame(path, format!("there are several registries ({}); expected {expected}", many.join(", ")))
+            }
+        }
+        None
+    }
+
+    /// Whether a section was wrong as a whole, or may be what an unknown key was meant to be.
+    pub(super) fn is_lost(&self, section: &str) -> bool {
+        let mistyped = self.tree.at(&[section]).is_none() && self.tree.has_dead_key(&[]);
+        mistyped || self.tree.is_dead(&[section])
+    }
+
+    pub(super) fn registry_names(&self) -> Vec<String> {
+        self.known(&["registries"], &self.config.registries)
+    }
+
+    /// The keys under a path, those with errors and those that only the command line gave included.
+    pub(super) fn known<T>(&self, path: &[&str], read: &BTreeMap<String, T>) -> Vec<String> {
+        let mut known: Vec<String> = self.tree.keys(path).into_iter().map(str::to_owned).collect();
+        known.extend(read.keys().filter(|k| !self.tree.keys(path).contains(&k.as_str())).cloned());
+        known
+    }
+
+    /// The places in the file of a list's items: those that could not be read are not among the `len` that were.
+    pub(super) fn places(&self, list: &[&str], len: usize) -> Vec<String> {
+        let live: Vec<_> = match self.tree.at(list).map(|n| &n.kind) {
+            Some(Kind::List(items)) => {
+                let live = items.iter().enumerate().filter(|(_, item)| !self.tree.dead.contains(&item.id));
+                live.map(|(i, _)| i.to_string()).collect()
+            }
+            _ => Vec::new(),
+        };
+        // The command line may have put a list of its own in the place of the file's.
+        if live.len() == len { live } else { (0..len).map(|i| i.to_string()).collect() }
+    }
+
+    /// Whether nothing at all is written in a list, not even something wrong.
+    pub(super) fn nothing_in(&self, list: &[&str]) -> bool {
+        let items = matches!(self.tree.at(list).map(|n| &n.kind), Some(Kind::List(items)) if !items.is_empty());
+        !items && !self.tree.is_dead(list)
+    }
+
+    pub(super) fn blame(&mut self, path: &[&str], message: String) {
+        let mark = (1..=path.len()).rev().find_map(|n| self.tree.at(&path[..n])).map(|node| node.mark);
+        self.errors.push(ConfigError { path: join_keys(path), mark, message });
+    }
+}

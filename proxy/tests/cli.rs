@@ -1,0 +1,290 @@
+//! The commands, as they are typed: the real binary, its output and its exit codes.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+fn outrigger(args: &[&str]) -> Output {
+    command(args).output().unwrap()
+}
+
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_outrigger"));
+    command.args(args).env_remove("NO_COLOR").env_remove("CONSUL_HTTP_ADDR").stdin(Stdio::null());
+    command
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[track_caller]
+fn ends_with(output: &Output, code: i32) {
+    assert_eq!(output.status.code(), Some(code), "stdout: {}\nstderr: {}", stdout(output), stderr(output));
+}
+
+fn file(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+fn path(file: &tempfile::NamedTempFile) -> &str {
+    file.path().to_str().unwrap()
+}
+
+fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples")
+}
+
+const BAD: &str = "services:\n  orders: { tiemout: 5s, registry: nope }\nworkers: many\n";
+
+const SHOP: &str = "services:
+  web: { instances: ['127.0.0.1:1'] }
+  orders: { instances: ['127.0.0.1:2'], timeout: 2s }
+routes:
+  - { host: shop, service: web }
+  - { host: shop, path: /cart, service: orders, max_retries: 0 }
+";
+
+#[test]
+fn check_tells_every_error_at_once_with_its_line() {
+    let bad = file(BAD);
+    let output = outrigger(&["check", path(&bad)]);
+    ends_with(&output, 3);
+    assert_eq!(stdout(&output), "");
+    let told = stderr(&output);
+    let name = path(&bad);
+    assert!(
+        told.contains(&format!("{name}:2:13: services.orders.tiemout: unknown key `tiemout`; did you mean `timeout`?")),
+        "{told}"
+    );
+    assert!(told.contains("\n    orders: { tiemout: 5s, registry: nope }\n              ^\n"), "{told}");
+    assert!(told.contains(&format!("{name}:2:36: services.orders.registry: found `nope`")), "{told}");
+    assert!(told.contains(&format!("{name}:3:10: workers: found `many`")), "{told}");
+    assert!(told.ends_with("outrigger: 3 errors\n"), "{told}");
+    assert!(!told.contains('\x1b'), "no colour where there is no terminal");
+}
+
+#[test]
+fn check_reads_standard_input_and_writes_json() {
+    let mut child = command(&["check", "--json", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(BAD.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    ends_with(&output, 3);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["valid"], &report["file"]), (&Value::Bool(false), &Value::from("<stdin>")));
+    assert_eq!(report["errors"].as_array().unwrap().len(), 3);
+    assert_eq!(report["errors"][0]["path"], "services.orders.tiemout");
+    assert_eq!((&report["errors"][0]["line"], &report["errors"][0]["column"]), (&Value::from(2), &Value::from(13)));
+}
+
+#[test]
+fn check_of_a_file_that_is_not_there_is_invalid() {
+    let output = outrigger(&["check", "/nonexistent.yaml"]);
+    ends_with(&output, 3);
+    assert!(stderr(&output).contains("/nonexistent.yaml: cannot be opened"), "{}", stderr(&output));
+}
+
+#[test]
+fn every_example_is_good() {
+    let mut seen = 0;
+    for entry in std::fs::read_dir(examples()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|e| e == "yaml") {
+            let output = outrigger(&["check", path.to_str().unwrap()]);
+            ends_with(&output, 0);
+            assert!(stdout(&output).contains(": good ("), "{}", stdout(&output));
+            seen += 1;
+        }
+    }
+    assert!(seen >= 2, "{seen}");
+}
+
+#[test]
+fn check_route_says_which_and_why() {
+    let shop = file(SHOP);
+    let output = outrigger(&["check", "--route", "GET http://shop:8080/cart/1?x=1", path(&shop)]);
+    ends_with(&output, 0);
+    let told = stdout(&output);
+    assert!(told.contains("routes[1]  any method, shop, path /cart  -> orders  takes the request"), "{told}");
+    assert!(told.contains("would take it, but comes later"), "{told}");
+    assert!(told.ends_with("=> orders: routes[1] takes it\n"), "{told}");
+
+    let answer = |asked: &str| {
+        let output = outrigger(&["check", "--json", "--route", asked, path(&shop)]);
+        ends_with(&output, 0);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (report["service"].as_str().map(str::to_owned), report["why"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(answer("shop").0.as_deref(), Some("web"));
+    assert_eq!(answer("POST http://web.local/x").0.as_deref(), Some("web"));
+    assert_eq!(answer("GET http://nobody/").0, None);
+    assert_eq!(answer("GET http://10.0.0.1/").0, None);
+    let (service, why) = answer("GET http://shop/cart/%2e./admin");
+    assert_eq!(service, None);
+    assert!(why.contains("refused with 400"), "{why}");
+    ends_with(&outrigger(&["check", "--route", "GET  ", path(&shop)]), 2);
+}
+
+#[test]
+fn check_explain_says_where_each_value_came_from() {
+    let shop = file(SHOP);
+    let output = outrigger(&["check", "--explain=orders", path(&shop)]);
+    ends_with(&output, 0);
+    let told = stdout(&output);
+    assert!(told.starts_with("orders: 127.0.0.1:2 weight 1\n"), "{told}");
+    let line = |key: &str| {
+        let line = told.lines().find(|l| l.trim().starts_with(key)).unwrap_or_default();
+        line.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(line("timeout"), "timeout 2s services.orders, line 3");
+    assert_eq!(line("connect_timeout"), "connect_timeout 1s built in");
+    assert!(told.contains("max_retries  0  routes[1], line 6"), "{told}");
+    assert!(!told.contains("web"), "{told}");
+    assert!(stdout(&outrigger(&["check", "--explain", path(&shop)])).contains("web: "));
+    let unknown = outrigger(&["check", "--explain=nobody", path(&shop)]);
+    ends_with(&unknown, 1);
+    assert!(stderr(&unknown).contains("declared are: orders, web"), "{}", stderr(&unknown));
+}
+
+#[test]
+fn schema_is_json_schema() {
+    let output = outrigger(&["schema"]);
+    ends_with(&output, 0);
+    let schema: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(schema["$schema"].as_str().unwrap().starts_with("https://json-schema.org/"));
+    assert_eq!(schema["properties"]["ready_grace"]["default"], "10s");
+    assert_eq!(schema["additionalProperties"], false);
+}
+
+#[test]
+fn completions_name_the_commands() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = outrigger(&["completions", shell]);
+        ends_with(&output, 0);
+        assert!(stdout(&output).contains("check"), "{shell}");
+    }
+    ends_with(&outrigger(&["completions", "csh"]), 2);
+}
+
+#[test]
+fn help_has_examples_for_every_command_and_the_exit_codes() {
+    let help = stdout(&outrigger(&["--help"]));
+    assert!(help.contains("Exit codes:") && help.contains("3  invalid configuration"), "{help}");
+    let commands = help.split("Commands:").nth(1).unwrap().split("Options:").next().unwrap();
+    let commands: Vec<_> =
+        commands.lines().filter_map(|l| l.split_whitespace().next()).filter(|c| *c != "help").collect();
+    assert!(commands.len() >= 6, "{commands:?}");
+    for command in commands {
+        let output = outrigger(&[command, "--help"]);
+        ends_with(&output, 0);
+        assert!(stdout(&output).contains("Example"), "{command}: {}", stdout(&output));
+        assert!(stdout(&output).contains(&format!("outrigger {command}")), "{command}");
+    }
+    assert_eq!(stdout(&outrigger(&["--version"])), format!("outrigger {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn wrong_usage_ends_with_2_and_a_bad_file_with_3() {
+    for wrong in [&["nonsense"][..], &["lb"], &["check"], &["run", "--listen", "nowhere"], &["lb", "x"], &[]] {
+        ends_with(&outrigger(wrong), 2);
+    }
+    let told = stderr(&outrigger(&["lb", "127.0.0.1:3001", "127.0.0.1:3002,wieght=3"]));
+    assert!(told.contains("expected `,weight=N`"), "{told}");
+    let told = stderr(&outrigger(&["run", "--listen", "localhost:80"]));
+    assert!(told.contains("did you mean `127.0.0.1:80`?"), "{told}");
+    let bad = file(BAD);
+    let output = outrigger(&["run", "--config", path(&bad)]);
+    ends_with(&output, 3);
+    assert!(stderr(&output).contains("3 errors"), "{}", stderr(&output));
+    let output = outrigger(&["lb", "h:1", "h:1"]);
+    ends_with(&output, 3);
+    assert!(stderr(&output).contains("found h:1 again"), "{}", stderr(&output));
+    let output = outrigger(&["run", "--consul", "ftp://x"]);
+    ends_with(&output, 3);
+    assert!(stderr(&output).contains("registries.consul.address"), "{}", stderr(&output));
+}
+
+/// Answers one request with this, and gives the request back.
+fn answer_once(answer: String) -> (String, std::thread::JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let served = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            request.push(byte[0]);
+        }
+        stream.write_all(answer.as_bytes()).unwrap();
+        String::from_utf8(request).unwrap()
+    });
+    (url, served)
+}
+
+fn http(status: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+}
+
+const SERVICES: &str = r#"{"generation":7,"services":[{"name":"orders","standing":"known","source":"consul at http://c:8500",
+"age_ms":1234,"last_error":"timed out","new_key":1,"endpoints":[{"id":3,"instance":"dc1/node/orders-1","address":"10.0.0.1:80",
+"weight":1,"health":"passing","in_flight":0,"connections":2,"attempts":10,"failures":4,"latency_ms":1.26}],
+"left_out":[{"instance":"dc1/node/orders-2","reason":"critical"}]},
+{"name":"new","standing":"awaited","source":"consul","age_ms":null,"last_error":null,"endpoints":[],"left_out":[]}]}"#;
+
+#[test]
+fn services_shows_what_a_proxy_answers() {
+    let (url, served) = answer_once(http("200 OK", SERVICES));
+    let output = outrigger(&["services", "--admin", &url]);
+    ends_with(&output, 0);
+    let told = stdout(&output);
+    assert!(told.starts_with("orders (known), consul at http://c:8500, confirmed 1 s ago\n"), "{told}");
+    assert!(told.contains("last error: timed out"), "{told}");
+    assert!(
+        told.contains(
+            "dc1/node/orders-1  10.0.0.1:80  1       passing  0          2            10        4         1.3 ms"
+        ),
+        "{told}"
+    );
+    assert!(told.contains("left out: dc1/node/orders-2 (critical)"), "{told}");
+    assert!(told.contains("new (awaited), consul, never confirmed\n  no endpoints"), "{told}");
+    assert!(served.join().unwrap().starts_with("GET /api/v1/services HTTP/1.1\r\n"));
+
+    let (url, _served) = answer_once(http("200 OK", SERVICES));
+    let output = outrigger(&["services", "--json", "--admin", &url]);
+    ends_with(&output, 0);
+    assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap()["generation"], 7);
+}
+
+#[test]
+fn services_says_why_it_got_no_answer() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let output = outrigger(&["services", "--admin", &format!("http://{nobody}")]);
+    ends_with(&output, 1);
+    assert!(stderr(&output).contains("is the proxy running"), "{}", stderr(&output));
+    for (answer, why) in [
+        (http("404 Not Found", "no such page"), "answered 404 Not Found: no such page"),
+        (http("200 OK", "<html>"), "answered something else"),
+        ("nonsense\r\n\r\n".to_owned(), "broke off"),
+        (String::new(), "broke off"),
+    ] {
+        let (url, _served) = answer_once(answer);
+        let output = outrigger(&["services", "--admin", &url]);
+        ends_with(&output, 1);
+        assert!(stderr(&output).contains(why), "{}", stderr(&output));
+    }
+    let output = outrigger(&["services", "--admin", "https://x"]);
+    ends_with(&output, 1);
+    assert!(stderr(&output).contains("expected a URL like"), "{}", stderr(&output));
+}
