@@ -21,6 +21,7 @@ pub mod fleet;
 pub mod foreign;
 pub mod h2;
 pub mod load;
+pub mod proxies;
 pub mod proxy;
 pub mod raw;
 pub mod tools;

@@ -1,0 +1,105 @@
+//! How often a proxy allocates for a request, counted on the thread that serves it.
+//!
+//! The counting allocator belongs to this test program alone, and counts by thread: the origin and the client have
+//! threads of their own and may allocate as they like. What serves must be a future of one thread: a worker's.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test says what is wrong by ending"
+)]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use allocation_counter::{AllocationInfo, measure};
+use chaos_tests::proxies::origin::{Origin, local_runtime};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::oneshot;
+
+/// Allocations of the serving thread while it carries keep-alive GETs of 1 KiB.
+#[derive(Debug)]
+struct Counted {
+    requests: u32,
+    allocations: AllocationInfo,
+}
+
+impl Counted {
+    fn per_request(&self) -> f64 {
+        self.allocations.count_total as f64 / f64::from(self.requests)
+    }
+}
+
+/// Starts a server on a local runtime of this thread by `serve`, which is given the origin's addresses, spawns its tasks,
+/// and says where it listens; has it carry requests until pools and buffers are what they will be; then counts.
+fn allocations_of<F>(requests: u32, serve: impl FnOnce(Vec<SocketAddr>) -> F) -> Counted
+where
+    F: Future<Output = SocketAddr>,
+{
+    const WARM_UP: u32 = 200;
+    let origin = Origin::in_background(3).unwrap();
+    let runtime = local_runtime().unwrap();
+    let address = runtime.block_on(serve(origin));
+    let (warm, is_warm) = oneshot::channel();
+    let (go, may_go) = std::sync::mpsc::channel();
+    let (done, is_done) = oneshot::channel();
+    let client = std::thread::spawn(move || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        (0..WARM_UP).for_each(|_| get(&mut stream));
+        warm.send(()).unwrap();
+        may_go.recv().unwrap();
+        (0..requests).for_each(|_| get(&mut stream));
+        done.send(()).unwrap();
+    });
+    runtime.block_on(is_warm).unwrap();
+    let allocations = measure(|| {
+        go.send(()).unwrap();
+        runtime.block_on(is_done).unwrap();
+    });
+    client.join().unwrap();
+    Counted { requests, allocations }
+}
+
+fn get(stream: &mut TcpStream) {
+    stream.write_all(b"GET /1k HTTP/1.1\r\nHost: origin\r\nUser-Agent: test\r\nAccept: */*\r\n\r\n").unwrap();
+    let mut buffer = [0; 4096];
+    let mut held = 0;
+    loop {
+        let read = stream.read(&mut buffer[held..]).unwrap();
+        assert_ne!(read, 0, "the connection closed");
+        held += read;
+        let head = buffer[..held].windows(4).position(|w| w == b"\r\n\r\n");
+        if head.is_some_and(|head| held == head + 4 + 1024) {
+            return;
+        }
+    }
+}
+
+/// A server that answers by itself, and allocates as often as it is told.
+async fn answer(allocations: usize) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::task::spawn_local(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let answer = [&b"HTTP/1.1 200 OK\r\nContent-Length: 1024\r\n\r\n"[..], &[b'x'; 1024]].concat();
+        let mut buffer = [0; 4096];
+        while stream.read(&mut buffer).await.unwrap() > 0 {
+            (0..allocations).for_each(|n| drop(std::hint::black_box(Box::new(n))));
+            stream.write_all(&answer).await.unwrap();
+        }
+    });
+    address
+}
+
+#[test]
+fn the_counter_sees_the_serving_thread_and_no_other() {
+    const REQUESTS: u32 = 500;
+    let none = allocations_of(REQUESTS, |_| answer(0));
+    let three = allocations_of(REQUESTS, |_| answer(3));
+    // Waiting for the client's word at the end takes one or two, whatever the number of requests.
+    assert!(none.allocations.count_total <= 5, "{none:?}");
+    assert!((three.per_request() - 3.0).abs() < 0.02, "{three:?}");
+}

@@ -1,0 +1,111 @@
+//! What a request costs in instructions of the proxy's own: a number that, unlike time, is the same on every machine
+//! that runs the same program, and so can be a test.
+//!
+//! The release binary runs under valgrind's callgrind and carries GETs of 1 KiB over one connection, once 1,000 and
+//! once 5,000 of them. What starting and stopping cost is in both; the difference is 4,000 requests. They come one
+//! at a time, so each pays for going to sleep and waking up alone: under load it is a little less.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test says what is wrong by ending"
+)]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
+use std::time::Duration;
+
+use chaos_tests::proxies::origin::Origin;
+use chaos_tests::proxies::{Proxy, Setting, build, target_directory};
+
+/// Everything takes some 50 times as long under callgrind.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+#[test]
+fn a_proxied_get_of_1_kib_takes_at_most_10_000_user_instructions() {
+    if !valgrind_is_there() {
+        return;
+    }
+    build(&[Proxy::Outrigger]).unwrap();
+    let spent = instructions_per_get(Proxy::Outrigger);
+    println!("outrigger: {spent:.0} user instructions per proxied GET of 1 KiB");
+    assert!(spent <= 10_000.0, "{spent:.0} user instructions per request");
+    assert!(spent >= 500.0, "{spent:.0} is less than any proxy can do with: the method is at fault");
+}
+
+#[test]
+#[ignore = "no promise, only a comparison: what others take by the same method"]
+fn what_the_floor_and_the_peers_take() {
+    if !valgrind_is_there() {
+        return;
+    }
+    build(&[Proxy::Floor]).unwrap();
+    for proxy in [Proxy::Floor, Proxy::Haproxy, Proxy::Nginx] {
+        if proxy.program(&target_directory().unwrap()).is_some() {
+            println!("{proxy}: {:.0} user instructions per proxied GET of 1 KiB", instructions_per_get(proxy));
+        }
+    }
+}
+
+fn valgrind_is_there() -> bool {
+    let there = Command::new("valgrind").arg("--version").output().is_ok_and(|o| o.status.success());
+    if !there {
+        eprintln!("NOT RUN: no valgrind here, so nobody counts the proxy's instructions");
+        assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "CI has to have valgrind");
+    }
+    there
+}
+
+fn instructions_per_get(proxy: Proxy) -> f64 {
+    const FEW: u32 = 1_000;
+    const MANY: u32 = 5_000;
+    let directory = tempfile::tempdir().unwrap();
+    let setting = Setting {
+        target: target_directory().unwrap(),
+        directory: directory.path().to_owned(),
+        endpoints: Origin::in_background(3).unwrap(),
+        core: None,
+        defer_accept: false,
+        patience: PATIENCE,
+    };
+    let [few, many] = [FEW, MANY].map(|count| instructions(proxy, &setting, count));
+    many.checked_sub(few).expect("more requests take more") as f64 / f64::from(MANY - FEW)
+}
+
+/// Of a whole life of the proxy, with so many GETs in it.
+fn instructions(proxy: Proxy, setting: &Setting, gets: u32) -> u64 {
+    let counted = setting.directory.join(format!("{proxy}.{gets}.callgrind"));
+    let mut valgrind = Command::new("valgrind");
+    valgrind.arg("--tool=callgrind").arg(format!("--callgrind-out-file={}", counted.display()));
+    valgrind.arg(proxy.program(&setting.target).expect("it is built or installed"));
+    let running = proxy.start_under(valgrind, setting).unwrap();
+    ask(running.h1, gets);
+    running.process.terminate(PATIENCE).unwrap();
+    let profile = std::fs::read_to_string(counted).unwrap();
+    let totals = profile.lines().find_map(|l| l.strip_prefix("totals: ")).expect("callgrind has written its totals");
+    totals.trim().parse().unwrap()
+}
+
+fn ask(address: SocketAddr, gets: u32) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut buffer = [0; 4096];
+    for _ in 0..gets {
+        stream.write_all(b"GET /1k HTTP/1.1\r\nHost: origin\r\nUser-Agent: test\r\nAccept: */*\r\n\r\n").unwrap();
+        let mut held = 0;
+        loop {
+            let read = stream.read(&mut buffer[held..]).unwrap();
+            assert_ne!(read, 0, "the proxy closed the connection");
+            held += read;
+            let head = buffer[..held].windows(4).position(|w| w == b"\r\n\r\n");
+            if head.is_some_and(|head| held == head + 4 + 1024) {
+                break;
+            }
+        }
+        assert!(buffer.starts_with(b"HTTP/1.1 200 "));
+    }
+}
