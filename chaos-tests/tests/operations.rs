@@ -268,6 +268,20 @@ fn a_few_long_connections_are_shared_out_evenly_among_the_workers() {
 }
 
 #[test]
+fn a_load_balancer_needs_no_file() {
+    let (light, heavy) = (Origin::named("light"), Origin::named("heavy"));
+    let (light_at, heavy_at) = (light.address.to_string(), format!("{},weight=3", heavy.address));
+    let proxy = Proxy::with_arguments(&["lb", &light_at, &heavy_at]);
+    for host in ["a", "b.example:80"] {
+        for _ in 0..20 {
+            assert_eq!(get(proxy.address, host, "/").status(), 200);
+        }
+    }
+    assert!(light.requests() > 0 && heavy.requests() > light.requests() / 2);
+    assert_eq!(light.requests() + heavy.requests(), 40);
+}
+
+#[test]
 fn an_unreadable_configuration_is_an_error_that_names_the_file() {
     let output = proxy::outrigger(&["run", "--config", "/nonexistent/outrigger.yaml"]);
     assert!(!output.status.success());
