@@ -380,6 +380,7 @@ impl Held {
 
 /// A response's body.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "nearly every body is the large one, and a box is an allocation")]
 pub enum Download {
     /// None.
     Empty,

@@ -58,7 +58,14 @@ const LAST_LINGER: Duration = Duration::from_millis(250);
 
 impl Conn {
     /// A connection, and what was read of it to find out what it speaks.
-    pub fn new(io: Io, first: Buffer, timer: Timer, client: Rc<Client>, service: Option<Arc<str>>, worker: Rc<Worker>) -> Self {
+    pub fn new(
+        io: Io,
+        first: Buffer,
+        timer: Timer,
+        client: Rc<Client>,
+        service: Option<Arc<str>>,
+        worker: Rc<Worker>,
+    ) -> Self {
         Self {
             io: RefCell::new(io),
             input: RefCell::new(Some(first)),
@@ -304,7 +311,7 @@ pub async fn exchange(conn: Rc<Conn>) -> bool {
         }
     };
     let started = timer::now();
-    conn.continued.set(!(head.version() == Version::Http11 && head.lists(Name::Expect, b"100-continue")));
+    conn.continued.set(!(head.version() == Version::Http11 && request::expects_continue(&head)));
     let length = match sound {
         Ok(length) => length,
         Err(reason) => {
