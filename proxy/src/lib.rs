@@ -1,7 +1,7 @@
 //! Outrigger: a sidecar proxy that finds services in a registry and keeps requests going where they are answered.
 //!
-//! This page is the map. Two halves and one joint: the **control plane**, one thread, follows registries and publishes an
-//! immutable [`Snapshot`](snapshot::Snapshot); the **data plane**, one [`Worker`](data::worker::Worker) per core,
+//! This page is the map. Two halves and one joint: the **control plane**, one thread, follows registries and publishes
+//! an immutable [`Snapshot`](snapshot::Snapshot); the **data plane**, one [`Worker`](data::worker::Worker) per core,
 //! carries requests by the snapshot that is current. They meet in [`snapshot`] and nowhere else. [`app`] makes every
 //! long-lived object, in order, and is the only place that knows both halves.
 //!
@@ -46,13 +46,13 @@
 //! ```
 //!
 //! The other direction is one bounded channel: a request for a name that nobody follows sends a
-//! [`Demand`](snapshot::Demand) and waits for the next snapshot. New settings ([`config`], read by [`app`] on SIGHUP or when
-//! the file changes) enter at `control::pools`, like any other event.
+//! [`Demand`](snapshot::Demand) and waits for the next snapshot. New settings ([`config`], read by [`app`] on SIGHUP or
+//! when the file changes) enter at `control::pools`, like any other event.
 //!
 //! # Beside them
 //!
-//! [`drain`] is how the process ends; [`telemetry`] what it tells about itself, and [`admin`] the thread that answers for it;
-//! [`config`] what the operator writes and [`config::settings`] what it means.
+//! [`drain`] is how the process ends; [`telemetry`] what it tells about itself, and [`admin`] the thread that answers
+//! for it; [`config`] what the operator writes and [`config::settings`] what it means.
 //!
 //! To read the code: [`data::forward`], [`control::reconcile`], [`snapshot`], in this order. In prose:
 //! `docs/architecture.md`, `docs/life-of-a-request.md`, and for what surprises `docs/adr/`.
