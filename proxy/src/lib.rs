@@ -15,7 +15,7 @@
 //!     |
 //!   screen     data::request     what has to be so before anything is done: target, loop, Max-Forwards
 //!   forward    data::forward     the life of a request, top to bottom; the order of policies is there
-//!     |   find_service           data::view, route: which service; waits a second at most for a registry's first answer
+//!     |   find_service           data::view, route: which service; waits a second for a registry at most
 //!     |   loop
 //!     |     pick                 balance: two choices, latency x in flight, by weight
 //!     |     lease                upstream: a free connection, or dial
