@@ -402,6 +402,16 @@ impl Download {
         }
     }
 
+    /// Whether nothing more comes: neither a byte nor trailers.
+    pub fn is_over(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Held(bytes) => bytes.is_empty(),
+            Self::H1(_) => false,
+            Self::H2(answer) => answer.is_over(),
+        }
+    }
+
     /// How many bytes can be sent at once; 0 at the end. Drives what is left of the request's body, too.
     pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Reason>> {
         match self {

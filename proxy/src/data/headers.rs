@@ -295,7 +295,11 @@ impl Reply<'_> {
         let mut map = http::HeaderMap::with_capacity(head.len() + 4);
         walk_response(head, &mut map, append);
         self.common(head, &mut map, append);
-        if let Framing::Stated(n) = self.framing(head) {
+        // An answer that ends with its head needs no length, and to gRPC it is trailers, which have none.
+        let stated = head.first(Name::ContentLength).is_some();
+        if let Framing::Stated(n) = self.framing(head)
+            && (n > 0 || stated)
+        {
             map.insert(http::header::CONTENT_LENGTH, n.into());
         }
         map
