@@ -227,7 +227,7 @@ fn listen(settings: &Settings) -> Result<(Sockets, Vec<SocketAddr>), StartError>
         let failed = |source| StartError::Listen { address: listener.address, source };
         let group = net::bind_group(listener.address, settings.workers, listener.defer_accept).map_err(failed)?;
         if let Some(first) = group.first() {
-            addresses.push(first.local_addr().map_err(failed)?);
+            addresses.push(first.address().map_err(failed)?);
         }
         for (worker, socket) in sockets.iter_mut().zip(group) {
             worker.push(Socket { socket, service: listener.service.clone() });

@@ -17,7 +17,6 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
 use crate::http::Buffer;
 
-#[cfg(not(sim))]
 use nix::{setsockopt_impl, sockopt_impl};
 
 #[cfg(not(sim))]
@@ -72,17 +71,22 @@ impl Io {
         Self { stream: Stream::Tcp(stream), ahead: None }
     }
 
-    /// Takes over a socket that another worker accepted.
-    #[cfg(not(sim))]
-    pub fn adopt(stream: std::net::TcpStream) -> io::Result<Self> {
-        Ok(Self::tcp(TcpStream::from_std(stream)?))
+    /// Takes over a connection that another worker accepted.
+    pub fn adopt(loose: Loose) -> io::Result<Self> {
+        #[cfg(not(sim))]
+        let stream = TcpStream::from_std(loose.0)?;
+        #[cfg(sim)]
+        let stream = loose.0;
+        Ok(Self::tcp(stream))
     }
 
     /// Lets go of the socket, so that another worker can adopt it. Only for one that was just accepted.
-    #[cfg(not(sim))]
-    pub fn release(self) -> io::Result<std::net::TcpStream> {
+    pub fn release(self) -> io::Result<Loose> {
         match self.stream {
-            Stream::Tcp(stream) => stream.into_std(),
+            #[cfg(not(sim))]
+            Stream::Tcp(stream) => stream.into_std().map(Loose),
+            #[cfg(sim)]
+            Stream::Tcp(stream) => Ok(Loose(stream)),
             Stream::Pipe(_) | Stream::Nowhere => Err(io::ErrorKind::Unsupported.into()),
         }
     }
@@ -237,17 +241,44 @@ impl AsyncWrite for Io {
     }
 }
 
-/// A worker's own listening socket.
+/// A connection on its way from one worker's runtime to another's.
 #[derive(Debug)]
+pub struct Loose(#[cfg(not(sim))] std::net::TcpStream, #[cfg(sim)] TcpStream);
+
+/// A listening socket on its way to its worker's thread.
+#[derive(Debug)]
+pub struct Bound(std::net::TcpListener);
+
+impl Bound {
+    /// Where it listens.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+/// A worker's own listening socket.
 pub struct Listener {
     inner: Listening,
 }
 
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // A simulated socket has nothing to show.
+        f.debug_struct("Listener").finish_non_exhaustive()
+    }
+}
+
 impl Listener {
     /// Registers a bound socket with this thread's runtime.
-    #[cfg(not(sim))]
-    pub fn register(socket: std::net::TcpListener) -> io::Result<Self> {
-        Ok(Self { inner: Listening::from_std(socket)? })
+    pub fn register(socket: Bound) -> io::Result<Self> {
+        #[cfg(not(sim))]
+        return Ok(Self { inner: Listening::from_std(socket.0)? });
+        #[cfg(sim)]
+        {
+            let _ = socket;
+            // A simulation binds its own: `simulated`.
+            Err(io::ErrorKind::Unsupported.into())
+        }
     }
 
     /// Listens inside a simulation.
@@ -286,8 +317,7 @@ impl Listener {
 /// Such a group has two traps. A second process of the same user would join it silently and take half of the
 /// traffic, so the address is first probed without the option: "in use" is an error. And without `SO_REUSEADDR` on
 /// the probe and on the sockets, connections in TIME_WAIT would keep a restarted process from its port.
-#[cfg(not(sim))]
-pub fn bind_group(address: SocketAddr, workers: usize, defer_accept: bool) -> io::Result<Vec<std::net::TcpListener>> {
+pub fn bind_group(address: SocketAddr, workers: usize, defer_accept: bool) -> io::Result<Vec<Bound>> {
     use socket2::{Domain, Protocol, Socket, Type};
 
     let open = |address: SocketAddr, group: bool| -> io::Result<Socket> {
@@ -312,12 +342,11 @@ pub fn bind_group(address: SocketAddr, workers: usize, defer_accept: bool) -> io
                 nix::sys::socket::setsockopt(&socket, DeferAccept, &DEFER_ACCEPT_SECONDS).map_err(io::Error::from)?;
             }
             socket.listen(BACKLOG)?;
-            Ok(socket.into())
+            Ok(Bound(socket.into()))
         })
         .collect()
 }
 
-#[cfg(not(sim))]
 sockopt_impl!(
     /// Wakes a listener only when a connection's first bytes are there.
     DeferAccept,
@@ -328,8 +357,6 @@ sockopt_impl!(
 );
 
 /// How long the kernel keeps a silent connection to itself; it rounds to its retransmission times.
-#[cfg(not(sim))]
 const DEFER_ACCEPT_SECONDS: i32 = 5;
 /// The kernel caps it at `net.core.somaxconn`.
-#[cfg(not(sim))]
 const BACKLOG: i32 = 4096;

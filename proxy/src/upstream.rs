@@ -19,6 +19,7 @@ use crate::balance::ewma::PeakEwma;
 use crate::config::settings::Policy;
 use crate::error::Reason;
 use crate::net::Io;
+pub use crate::resilience::retry::Broken;
 use crate::snapshot::{Endpoint, EndpointId, EndpointShared};
 
 /// An endpoint's side that belongs to one worker. Outlives snapshots as the endpoint does.
@@ -243,23 +244,5 @@ impl Home {
     /// Takes the connection back.
     pub fn give_back(self, link: Link, now: Instant) {
         self.in_flight.upstream().give_back(link, self.keep, now);
-    }
-}
-
-/// An attempt that failed, and what is known for the decision to try again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Broken {
-    /// What happened.
-    pub reason: Reason,
-    /// Whether any byte was written, so that the endpoint may have seen the request.
-    pub written: bool,
-    /// Whether the connection had carried a request before and said nothing since: it may have been closing.
-    pub stale: bool,
-}
-
-impl Broken {
-    /// A failure before anything was written.
-    pub fn unwritten(reason: Reason) -> Self {
-        Self { reason, written: false, stale: false }
     }
 }

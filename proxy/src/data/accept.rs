@@ -23,7 +23,7 @@ use super::worker::Worker;
 use super::{h2, request};
 use crate::drain::Phase;
 use crate::http::{Buffer, BufferPool};
-use crate::net::{Io, Listener};
+use crate::net::{Bound, Io, Listener, Loose};
 
 /// The workers' connections, counted, and a way to hand one over.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub struct Crew {
 /// A connection that was accepted by one worker for another.
 #[derive(Debug)]
 pub struct Handed {
-    stream: std::net::TcpStream,
+    stream: Loose,
     peer: SocketAddr,
     service: Option<Arc<str>>,
     seat: Seat,
@@ -110,7 +110,7 @@ impl Drop for Seat {
 #[derive(Debug)]
 pub struct Socket {
     /// The socket.
-    pub socket: std::net::TcpListener,
+    pub socket: Bound,
     /// The service that every request on it is for.
     pub service: Option<Arc<str>>,
 }

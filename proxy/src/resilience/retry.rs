@@ -10,8 +10,25 @@
 
 use std::time::Duration;
 
-use crate::error::Retry;
-use crate::upstream::Broken;
+use crate::error::{Reason, Retry};
+
+/// An attempt that failed, and what is known for the decision to try again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Broken {
+    /// What happened.
+    pub reason: Reason,
+    /// Whether any byte was written, so that the endpoint may have seen the request.
+    pub written: bool,
+    /// Whether the connection had carried a request before and said nothing since: it may have been closing.
+    pub stale: bool,
+}
+
+impl Broken {
+    /// A failure before anything was written.
+    pub fn unwritten(reason: Reason) -> Self {
+        Self { reason, written: false, stale: false }
+    }
+}
 
 /// What a request has left to be tried again with.
 #[derive(Debug, Clone, Copy)]
@@ -86,7 +103,6 @@ pub fn pause(round: u32, random: f64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Reason;
 
     fn broken(reason: Reason, written: bool, stale: bool) -> Broken {
         Broken { reason, written, stale }
