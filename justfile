@@ -1,5 +1,26 @@
 # What is done often. `just --list` shows it.
 
+# Formatting, and clippy with warnings as errors.
+check:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+
+# All tests. Those that want a program that is not there say so and pass; with CI=true they fail.
+test *ARGS:
+    cargo test --workspace --locked {{ ARGS }}
+
+# The rustdoc, warnings as errors.
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+# Licences, advisories, sources of what is built in.
+deny:
+    cargo deny check
+
+# Every fuzz target for so many seconds; all of them, or those that are named.
+fuzz-smoke SECONDS="60" *TARGETS:
+    proxy/fuzz/smoke {{ SECONDS }} {{ TARGETS }}
+
 # Outrigger beside HAProxy, nginx, Envoy and the floor: docs/benchmarks.md.
 bench *ARGS:
     cargo bench -p chaos-tests --bench peers -- {{ ARGS }}
@@ -7,3 +28,10 @@ bench *ARGS:
 # Installs what `bench` measures beside.
 bench-peers:
     chaos-tests/bench-peers.sh
+
+# What the proxy does for total availability, on sample services.
+demo *ARGS:
+    cargo run --release --locked -- demo {{ ARGS }}
+
+# All that has to pass.
+ci: check doc test deny fuzz-smoke

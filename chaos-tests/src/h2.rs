@@ -68,6 +68,20 @@ impl Client {
         self.ask("GET", path, &[], vec![], HeaderMap::new())
     }
 
+    /// A request without a body, whose answer is left unread.
+    #[track_caller]
+    pub fn begin(&self, path: &str) -> Response<Incoming> {
+        let mut send = self.send.clone();
+        let body = http_body_util::Empty::new().map_err(|never| match never {}).boxed();
+        let request = Request::get(format!("http://{}{path}", self.authority)).body(body).expect("a request");
+        runtime().block_on(async {
+            tokio::time::timeout(BOUND, send.send_request(request))
+                .await
+                .expect("an answer in time")
+                .expect("an answer")
+        })
+    }
+
     /// Requests without a body, all at once; their statuses.
     #[track_caller]
     pub fn all(&self, paths: &[&str]) -> Vec<u16> {

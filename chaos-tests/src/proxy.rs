@@ -170,6 +170,11 @@ impl Proxy {
         i32::try_from(self.child.id()).expect("a pid")
     }
 
+    /// Whether it has ended by itself, or by a signal.
+    pub fn has_ended(&self) -> bool {
+        self.is_zombie()
+    }
+
     fn is_zombie(&self) -> bool {
         std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).is_ok_and(|s| s.contains(") Z "))
     }

@@ -78,7 +78,7 @@ pub struct Broken {
     /// Why.
     pub fault: Fault,
     /// What had arrived.
-    pub part: Message,
+    pub part: Box<Message>,
 }
 
 impl fmt::Display for Broken {
@@ -236,10 +236,10 @@ impl Connection {
         loop {
             match self.head() {
                 Ok(head) => message.head = head,
-                Err(fault) => return Err(Broken { fault, part: message }),
+                Err(fault) => return Err(Broken { fault, part: Box::new(message) }),
             }
             if let Err(fault) = check_status_line(&message.head) {
-                return Err(Broken { fault, part: message });
+                return Err(Broken { fault, part: Box::new(message) });
             }
             match message.head.status() {
                 101 => return Ok(message),
@@ -252,7 +252,7 @@ impl Connection {
         match framing {
             Ok(_) if bodiless => Ok(message),
             Ok(framing) => self.body(message, framing),
-            Err(fault) => Err(Broken { fault, part: message }),
+            Err(fault) => Err(Broken { fault, part: Box::new(message) }),
         }
     }
 
@@ -261,7 +261,7 @@ impl Connection {
     /// # Errors
     /// What ended it, and what had arrived; [`Fault::Closed`] where the client has no more to ask.
     pub fn request(&mut self) -> Result<Message, Broken> {
-        let head = self.head().map_err(|fault| Broken { fault, part: Message::default() })?;
+        let head = self.head().map_err(|fault| Broken { fault, part: Box::default() })?;
         self.request_body(head)
     }
 
@@ -274,7 +274,7 @@ impl Connection {
         let message = Message { head, ..Message::default() };
         match framing {
             Ok(framing) => self.body(message, framing),
-            Err(fault) => Err(Broken { fault, part: message }),
+            Err(fault) => Err(Broken { fault, part: Box::new(message) }),
         }
     }
 
@@ -333,7 +333,7 @@ impl Connection {
         };
         match outcome {
             Ok(()) => Ok(message),
-            Err(fault) => Err(Broken { fault, part: message }),
+            Err(fault) => Err(Broken { fault, part: Box::new(message) }),
         }
     }
 

@@ -253,18 +253,26 @@ fn weights_are_shares() {
             { "address": none.address.to_string(), "weight": 0 },
         ]});
         let proxy = Proxy::start(&config);
+        // P2C weighs latencies, too: origins that take a while are equal but for a little noise.
+        let (path, requests) = if balance == "p2c" { ("/delay/20", 800) } else { ("/", 4000) };
         // From several connections, so that both workers have their part in it.
-        let mut clients: Vec<_> = (0..8).map(|_| Connection::open(proxy.address)).collect();
-        const REQUESTS: usize = 4000;
-        for n in 0..REQUESTS {
-            let client = &mut clients[n % 8];
-            client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-            assert_eq!(client.answer().status(), 200);
+        let clients: Vec<_> = (0..8)
+            .map(|_| {
+                let (address, request) = (proxy.address, format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+                std::thread::spawn(move || {
+                    let mut client = Connection::open(address);
+                    for _ in 0..requests / 8 {
+                        client.send(&request);
+                        assert_eq!(client.answer().status(), 200);
+                    }
+                })
+            })
+            .collect();
+        for client in clients {
+            client.join().unwrap();
         }
-        let share = heavy.requests() as f64 / REQUESTS as f64;
-        // Round robin is exact but for the workers' remainders. P2C weighs latencies too, and those of two equal
-        // origins differ a little.
-        let tolerance = if balance == "p2c" { 0.12 } else { 0.01 };
+        let share = heavy.requests() as f64 / requests as f64;
+        let tolerance = if balance == "p2c" { 0.1 } else { 0.01 };
         assert!((share - 0.75).abs() < tolerance, "{balance}: the share of 3 in 4 came to {share}");
         assert_eq!(none.requests(), 0, "weight 0 takes nothing");
     }

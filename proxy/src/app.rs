@@ -64,14 +64,7 @@ fn advice(error: &std::io::Error) -> &'static str {
 /// cut requests.
 pub fn run(settings: Settings, reload: Option<Reload>) -> ExitCode {
     logs::init(None);
-    let app = match App::start(settings) {
-        Ok(app) => app,
-        Err(error) => {
-            tracing::error!("{error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    match app.until_signalled(reload) {
+    match start_and_serve(settings, reload) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -79,6 +72,16 @@ pub fn run(settings: Settings, reload: Option<Reload>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn start_and_serve(settings: Settings, reload: Option<Reload>) -> Result<bool, StartError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        // Before anything can be seen from outside: a signal that comes early must not end the process.
+        let signals = Signals::new()?;
+        let clean = App::start(settings)?.until_signalled(signals, reload).await;
+        Ok(clean)
+    })
 }
 
 /// A running proxy.
@@ -157,23 +160,19 @@ impl App {
 
     /// Serves until SIGTERM or SIGINT, then drains; a second one cuts. SIGHUP and a changed file have the
     /// configuration read again. True when nothing was cut.
-    fn until_signalled(self, reload: Option<Reload>) -> std::io::Result<bool> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let clean = runtime.block_on(async {
-            let mut ends = Ends::new()?;
-            let settings = self.settings.clone();
-            let shutdown = tokio::select! {
-                never = reload::follow(reload, settings.clone(), &self.control) => match never {},
-                () = ends.next() => settings.shutdown,
-            };
-            tracing::info!(lame_duck = ?shutdown.lame_duck, deadline = ?shutdown.deadline, "draining");
-            std::io::Result::Ok(self.drain.run(&shutdown, ends.next()).await)
-        })?;
+    async fn until_signalled(self, mut signals: Signals, reload: Option<Reload>) -> bool {
+        tokio::select! {
+            never = reload::follow(reload, &mut signals.hangup, self.settings.clone(), &self.control) => match never {},
+            () = signals.ends.next() => {}
+        }
+        let shutdown = &self.settings.shutdown;
+        tracing::info!(lame_duck = ?shutdown.lame_duck, deadline = ?shutdown.deadline, "draining");
+        let clean = self.drain.run(shutdown, signals.ends.next()).await;
         if !clean {
             tracing::warn!("the deadline has passed or a second signal has come: requests in flight were cut");
         }
         self.end();
-        Ok(clean)
+        clean
     }
 
     fn end(self) {
@@ -190,17 +189,26 @@ impl App {
     }
 }
 
-/// The signals that end the process.
+/// The signals that the process listens to.
+struct Signals {
+    ends: Ends,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        let ends = Ends { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
+        Ok(Self { ends, hangup: signal(SignalKind::hangup())? })
+    }
+}
+
+/// Those that end it.
 struct Ends {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Ends {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
     async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}

@@ -53,6 +53,15 @@ impl Io {
         Self { stream: Stream::Pipe(end), ahead: None }
     }
 
+    /// Closes with a reset: what was not sent is lost, and the peer knows it.
+    pub fn abort(self) {
+        #[cfg(not(sim))]
+        if let Stream::Tcp(stream) = &self.stream {
+            // Where it fails the connection is closed all the same.
+            let _ = stream.set_zero_linger();
+        }
+    }
+
     /// Takes the place of a connection that is moved elsewhere: at its end, and deaf.
     pub fn nowhere() -> Self {
         Self { stream: Stream::Nowhere, ahead: None }

@@ -69,6 +69,34 @@ fn every_client_is_served_by_nginx() {
 }
 
 #[test]
+fn hyper_is_served_as_a_client() {
+    use bytes::Bytes;
+    use http_body_util::{BodyExt, Full};
+    use hyper_util::rt::TokioIo;
+
+    let origin = Origin::named("a");
+    let proxy = Proxy::before(&[origin.address]);
+    let body = Bytes::from(pattern(1_000_000));
+    chaos_tests::runtime().block_on(async {
+        let stream = tokio::net::TcpStream::connect(proxy.address).await.unwrap();
+        let (mut send, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        for n in 0..20 {
+            send.ready().await.expect("the connection is kept");
+            let request = hyper::Request::post("/echo").header("host", "a").body(Full::new(body.clone())).unwrap();
+            let answer = send.send_request(request).await.unwrap();
+            assert_eq!(answer.status(), 200);
+            let echoed = answer.into_body().collect().await.unwrap().to_bytes();
+            assert!(echoed == body, "echo {n}: {} bytes", echoed.len());
+        }
+        send.ready().await.expect("the connection is kept");
+        let request = hyper::Request::get("/abort").header("host", "a").body(Full::default()).unwrap();
+        let answer = send.send_request(request).await.unwrap();
+        assert!(answer.into_body().collect().await.is_err(), "a body that broke off ended cleanly");
+    });
+}
+
+#[test]
 fn nginx_is_served_as_a_client() {
     let origin = Origin::named("a");
     let proxy = Proxy::before(&[origin.address]);

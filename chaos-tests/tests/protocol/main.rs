@@ -1,5 +1,11 @@
 //! What goes in on one side comes out on the other: bodies, fields, interim answers, and the pace of both sides.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests and their helpers")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_types,
+    reason = "tests and their helpers"
+)]
 
 mod bodies;
 mod fields;

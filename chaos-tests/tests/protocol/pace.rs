@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use chaos_tests::fleet::{Origin, Scripted};
+use chaos_tests::fleet::{Origin, Scripted, Speaks};
 use chaos_tests::proxy::{self, Proxy};
 use chaos_tests::raw::{Connection, Framing};
 use chaos_tests::{SOON, wait_for};
@@ -34,6 +34,27 @@ fn a_client_that_does_not_read_stops_the_origin_and_costs_no_memory() {
     clients[3].bytes(4 * HELD / 3).expect("more than anybody could have held");
     let grown = proxy.memory().saturating_sub(before);
     assert!(grown < COST, "{grown} bytes");
+}
+
+#[test]
+fn an_http2_stream_that_nobody_reads_stops_its_origin_and_not_its_neighbours() {
+    for protocol in [Speaks::Http1, Speaks::Http2] {
+        let origin = Origin::start("a", protocol);
+        let mut config = proxy::to(&[origin.address]);
+        config["services"]["app"]["protocol"] = json!(if protocol == Speaks::Http2 { "http2" } else { "http1" });
+        let proxy = Proxy::start(&config);
+        let before = proxy.memory();
+        let mut client = chaos_tests::h2::Client::open(proxy.address, "a");
+        // Two of hyper's windows for a stream fit into its window for the connection, which is the client's affair.
+        let unread: Vec<_> = (0..2).map(|_| client.begin("/endless")).collect();
+        let held = still(|| origin.produced());
+        assert!(held < HELD * unread.len(), "{held} bytes were taken from the origin for nobody");
+        let grown = proxy.memory().saturating_sub(before);
+        assert!(grown < COST, "two streams that nobody reads cost {grown} bytes");
+        assert_eq!(client.get("/").status(), 200, "a neighbour on the same connection");
+        drop(unread);
+        wait_for("the end at the origin", SOON, || origin.gone() == 2);
+    }
 }
 
 #[test]

@@ -56,7 +56,8 @@ pub fn chunks(input: &[u8]) {
         (Ok(None), Ok(None)) | (Err(_), Err(_)) => {}
         _ => panic!("we say {:?}, a plain reader {plain:?}", whole.end),
     }
-    if let Ok(Some(_)) = whole.end {
+    // hyper takes ten times as long as all of the above; one in sixteen is what it gets, `framing` gives it the rest.
+    if matches!(whole.end, Ok(Some(_))) && seed[0] % 16 == 0 {
         let mut message = b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
         message.extend_from_slice(stream);
         requests(&message, Limits::default());

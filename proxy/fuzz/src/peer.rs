@@ -110,15 +110,14 @@ impl Shared {
 
     /// Takes a message's body off hyper's hands.
     async fn drain(&self, body: Incoming) {
-        let mut body = pin!(body);
-        while self.bodies {
-            match poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
-                None => break,
-                Some(Err(_)) => return self.refused.set(true),
-                Some(Ok(frame)) => match frame.into_data() {
+        if self.bodies {
+            let mut body = pin!(body);
+            while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+                let Ok(frame) = frame else { return self.refused.set(true) };
+                match frame.into_data() {
                     Ok(data) => self.with_last(|seen| seen.body.extend_from_slice(&data)),
                     Err(frame) => self.with_last(|seen| seen.trailers = frame.into_trailers().unwrap_or_default()),
-                },
+                }
             }
         }
         self.with_last(|seen| seen.whole = true);

@@ -78,10 +78,10 @@ pub fn chunked(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, Refusal> {
         if to > 256 || (to == 256 && rest.get(256) == Some(&b'\r')) || extensions > 16 * 1024 {
             return Err("a chunk's line is short");
         }
-        let significant = rest[..digits].iter().skip_while(|b| **b == b'0');
-        let size = significant.fold(Some(0u64), |size, digit| {
+        let mut significant = rest[..digits].iter().skip_while(|b| **b == b'0');
+        let size = significant.try_fold(0u64, |size, digit| {
             let digit = char::from(*digit).to_digit(16)?;
-            size?.checked_mul(16)?.checked_add(u64::from(digit))
+            size.checked_mul(16)?.checked_add(u64::from(digit))
         });
         let Some(size) = size.filter(|size| *size < 1 << 62) else { return Err("a chunk's size has 62 bits") };
         match &rest[to..] {

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio::sync::mpsc;
 
 use crate::config::Reload;
@@ -22,9 +22,12 @@ use crate::telemetry::metrics;
 const SETTLE: Duration = Duration::from_millis(50);
 
 /// Follows the file and SIGHUP for ever.
-pub async fn follow(reload: Option<Reload>, mut current: Settings, control: &ControlHandle) -> Infallible {
-    // Without a handler the signal would end the process, also where there is nothing to read.
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return std::future::pending().await };
+pub async fn follow(
+    reload: Option<Reload>,
+    hangup: &mut Signal,
+    mut current: Settings,
+    control: &ControlHandle,
+) -> Infallible {
     let Some(reload) = reload else {
         loop {
             if hangup.recv().await.is_none() {

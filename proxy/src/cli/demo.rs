@@ -270,6 +270,7 @@ async fn afterwards(
             gone.push_back((Instant::now() + LISTED, ended));
         }
         while let Some((_, ended)) = gone.pop_front_if(|(due, _)| *due <= Instant::now()) {
+            fleet.unlist(&ended);
             match registry::deregister(stage, &ended).await {
                 Ok(()) => screen.say(&format!("{ended} has left the registry."))?,
                 Err(error) => screen.say(&format!("{ended} could not be taken out of the registry: {error}"))?,

@@ -30,6 +30,7 @@ use crate::net::{Bound, Io, Listener, Loose};
 pub struct Crew {
     counts: Box<[AtomicUsize]>,
     desks: Box<[mpsc::Sender<Handed>]>,
+    total: AtomicUsize,
     max: usize,
 }
 
@@ -50,7 +51,7 @@ impl Crew {
     pub fn new(workers: usize, max: usize) -> (Arc<Self>, Vec<mpsc::Receiver<Handed>>) {
         let (desks, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(DESK)).unzip();
         let counts = (0..workers).map(|_| AtomicUsize::new(0)).collect();
-        (Arc::new(Self { counts, desks: desks.into(), max }), receivers)
+        (Arc::new(Self { counts, desks: desks.into(), total: AtomicUsize::new(0), max }), receivers)
     }
 
     /// Connections of one worker.
@@ -63,16 +64,17 @@ impl Crew {
         self.counts.len()
     }
 
-    fn is_full(&self) -> bool {
-        self.counts.iter().map(|count| count.load(Ordering::Relaxed)).sum::<usize>() >= self.max
-    }
-
-    /// Counts a connection for whoever is to have it: `own`, unless that has too many.
-    fn place(self: &Arc<Self>, own: usize) -> Seat {
+    /// Counts a connection for whoever is to have it: `own`, unless that has too many. None when all seats are taken.
+    fn place(self: &Arc<Self>, own: usize) -> Option<Seat> {
+        let taken = |total: usize| (total < self.max).then_some(total + 1);
+        self.total.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).ok()?;
         let mine = self.connections(own);
         let least = (0..self.workers()).min_by_key(|worker| self.connections(*worker)).unwrap_or(own);
         let worker = if mine > self.connections(least) + mine / 16 { least } else { own };
-        Seat::new(self, worker)
+        if let Some(count) = self.counts.get(worker) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        Some(Seat { crew: Arc::clone(self), worker })
     }
 }
 
@@ -84,16 +86,14 @@ struct Seat {
 }
 
 impl Seat {
-    fn new(crew: &Arc<Crew>, worker: usize) -> Self {
-        if let Some(count) = crew.counts.get(worker) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-        Self { crew: Arc::clone(crew), worker }
-    }
-
     /// The same connection, counted for another worker.
-    fn at(self, worker: usize) -> Self {
-        if worker == self.worker { self } else { Self::new(&self.crew, worker) }
+    fn at(mut self, worker: usize) -> Self {
+        if let (Some(from), Some(to)) = (self.crew.counts.get(self.worker), self.crew.counts.get(worker)) {
+            from.fetch_sub(1, Ordering::Relaxed);
+            to.fetch_add(1, Ordering::Relaxed);
+        }
+        self.worker = worker;
+        self
     }
 }
 
@@ -102,6 +102,7 @@ impl Drop for Seat {
         if let Some(count) = self.crew.counts.get(self.worker) {
             count.fetch_sub(1, Ordering::Relaxed);
         }
+        self.crew.total.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -144,16 +145,22 @@ where
 {
     let mut drained = worker.drained.clone();
     loop {
-        while worker.crew().is_full() && drained.phase() < Phase::Closing {
-            tokio::time::sleep(FULL).await;
-        }
         let accepted = tokio::select! {
             biased;
             accepted = place.listener.accept() => accepted,
             () = drained.reached(Phase::Closing) => break,
         };
         match accepted {
-            Ok((io, peer)) => settle(&worker, io, peer, place.service.clone(), &slots, &alive),
+            Ok((io, peer)) => {
+                let seat = loop {
+                    match worker.crew().place(worker.index) {
+                        Some(seat) => break seat,
+                        // It waits, and behind it the backlog does.
+                        None => tokio::time::sleep(FULL).await,
+                    }
+                };
+                settle(&worker, io, peer, place.service.clone(), &slots, seat, &alive);
+            }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "accepting failed; trying again");
@@ -162,7 +169,8 @@ where
         }
     }
     while let Some((io, peer)) = place.listener.accept_now() {
-        settle(&worker, io, peer, place.service.clone(), &slots, &alive);
+        let Some(seat) = worker.crew().place(worker.index) else { break };
+        settle(&worker, io, peer, place.service.clone(), &slots, seat, &alive);
     }
 }
 
@@ -176,7 +184,9 @@ pub async fn take_over<M, F>(
     M: Fn(Rc<Conn>) -> F + 'static,
     F: Future<Output = bool> + 'static,
 {
-    let alive = Rc::downgrade(&alive);
+    let held = alive;
+    let alive = Rc::downgrade(&held);
+    drop(held);
     while let Some(Handed { stream, peer, service, seat }) = desk.recv().await {
         let (Ok(io), Some(alive)) = (Io::adopt(stream), alive.upgrade()) else { continue };
         tokio::task::spawn_local(connection(Rc::clone(&worker), io, peer, service, Rc::clone(&slots), seat, alive));
@@ -189,12 +199,12 @@ fn settle<M, F>(
     peer: SocketAddr,
     service: Option<Arc<str>>,
     slots: &Rc<Slots<M, F>>,
+    seat: Seat,
     alive: &Rc<()>,
 ) where
     M: Fn(Rc<Conn>) -> F + 'static,
     F: Future<Output = bool> + 'static,
 {
-    let seat = worker.crew().place(worker.index);
     let crew = Arc::clone(worker.crew());
     let desk =
         crew.desks.get(seat.worker).filter(|_| seat.worker != worker.index).and_then(|desk| desk.try_reserve().ok());
@@ -225,12 +235,13 @@ async fn connection<M, F>(
 {
     let _counted = worker.count_client();
     let client = Rc::new(request::client(peer, &worker.http.trusted));
-    let Some((io, first)) = Box::pin(first_bytes(io, &worker)).await else { return };
+    let timer = Timer::new(timer::now() + worker.http.idle_timeout);
+    let Some((io, first)) = Box::pin(first_bytes(io, &timer, &worker)).await else { return };
     if first.bytes().starts_with(PREFACE) {
         Box::pin(h2::serve(io.with_ahead(first), client, service, worker)).await;
         return;
     }
-    let conn = Rc::new(Conn::new(io, first, client, service, Rc::clone(&worker)));
+    let conn = Rc::new(Conn::new(io, first, timer, client, service, Rc::clone(&worker)));
     let _registered = worker.register(&conn);
     while conn.next().await {
         let mut slot = slots.take();
@@ -250,9 +261,8 @@ async fn connection<M, F>(
 }
 
 /// Reads until it is clear whether a connection opens with HTTP/2's preface. None when nobody spoke in time.
-async fn first_bytes(mut io: Io, worker: &Worker) -> Option<(Io, Buffer)> {
+async fn first_bytes(mut io: Io, timer: &Timer, worker: &Worker) -> Option<(Io, Buffer)> {
     let pool: &BufferPool = &worker.pools.buffers;
-    let timer = Timer::new(timer::now() + worker.http.idle_timeout);
     let mut deadline = timer::now() + worker.http.idle_timeout;
     let mut drained = worker.drained.clone();
     let mut closing = std::pin::pin!(drained.reached(Phase::Closing));
@@ -283,7 +293,7 @@ async fn first_bytes(mut io: Io, worker: &Worker) -> Option<(Io, Buffer)> {
                     Poll::Pending => {}
                 }
             }
-            if closing.as_mut().poll(cx).is_ready() && !lingered {
+            if !lingered && closing.as_mut().poll(cx).is_ready() {
                 // It may have come out of the backlog a moment ago, with a request on its way.
                 lingered = true;
                 deadline = deadline.min(timer::now() + LAST_CALL);

@@ -410,6 +410,7 @@ impl Held {
 
 /// A response's body.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "nearly every body is the large one, and a box is an allocation")]
 pub enum Download {
     /// None.
     Empty,
@@ -429,6 +430,16 @@ impl Download {
             Self::Held(bytes) => Length::Exact(bytes.len() as u64),
             Self::H1(answer) => answer.length(),
             Self::H2(answer) => answer.length(),
+        }
+    }
+
+    /// Whether nothing more comes: neither a byte nor trailers.
+    pub fn is_over(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Held(bytes) => bytes.is_empty(),
+            Self::H1(_) => false,
+            Self::H2(answer) => answer.is_over(),
         }
     }
 

@@ -109,7 +109,11 @@ pub async fn forward(
             None => {
                 // Every endpoint was tried. One of them may be back; a short pause keeps this from being a hammer.
                 let pause = retry::pause(trail.attempts, worker.random());
-                let rested = clock.within(async { Ok(tokio::time::sleep(pause).await) }).await;
+                let rest = async {
+                    tokio::time::sleep(pause).await;
+                    Ok(())
+                };
+                let rested = clock.within(rest).await;
                 if let Err(broken) = rested {
                     return held.ok_or(broken.reason);
                 }

@@ -41,6 +41,8 @@ pub struct Conn {
     interim: RefCell<Vec<u8>>,
     continued: Cell<bool>,
     timer: Timer,
+    /// About when something last happened: spares an idle connection a look at the clock.
+    last: Cell<Instant>,
     client: Rc<Client>,
     service: Option<Arc<str>>,
     worker: Rc<Worker>,
@@ -51,16 +53,26 @@ pub struct Conn {
 
 /// How long a closing connection is read from, so that the last answer is not lost in a reset.
 const LINGER: Duration = Duration::from_secs(2);
+/// The same, when the process waits for it.
+const LAST_LINGER: Duration = Duration::from_millis(250);
 
 impl Conn {
     /// A connection, and what was read of it to find out what it speaks.
-    pub fn new(io: Io, first: Buffer, client: Rc<Client>, service: Option<Arc<str>>, worker: Rc<Worker>) -> Self {
+    pub fn new(
+        io: Io,
+        first: Buffer,
+        timer: Timer,
+        client: Rc<Client>,
+        service: Option<Arc<str>>,
+        worker: Rc<Worker>,
+    ) -> Self {
         Self {
             io: RefCell::new(io),
             input: RefCell::new(Some(first)),
             interim: RefCell::default(),
             continued: Cell::new(false),
-            timer: Timer::new(timer::now() + worker.http.header_timeout),
+            timer,
+            last: Cell::new(timer::now()),
             client,
             service,
             worker,
@@ -79,14 +91,12 @@ impl Conn {
         if self.gone.get() {
             return false;
         }
-        let deadline = timer::now() + self.worker.http.idle_timeout;
+        let deadline = self.last.get() + self.worker.http.idle_timeout;
         poll_fn(|cx| {
-            if self.io.borrow_mut().poll_readable(cx).is_ready() {
-                match self.poll_fill(cx) {
-                    Poll::Ready(Ok(n)) if n > 0 => return Poll::Ready(true),
-                    Poll::Ready(_) => return Poll::Ready(false),
-                    Poll::Pending => {}
-                }
+            match self.poll_fill(cx) {
+                Poll::Ready(Ok(n)) if n > 0 => return Poll::Ready(true),
+                Poll::Ready(_) => return Poll::Ready(false),
+                Poll::Pending => {}
             }
             self.remember(cx);
             if self.worker.phase() >= Phase::Closing {
@@ -125,7 +135,8 @@ impl Conn {
     pub async fn close(&self) {
         self.give_buffer_back();
         let mut budget = LINGER_BYTES;
-        let deadline = timer::now() + LINGER;
+        let linger = if self.worker.phase() >= Phase::Closing { LAST_LINGER } else { LINGER };
+        let deadline = timer::now() + linger;
         poll_fn(|cx| {
             let ended = ready!(self.io.borrow_mut().poll_end(cx));
             if ended.is_err() || self.gone.get() {
@@ -146,6 +157,12 @@ impl Conn {
         })
         .await;
         self.give_buffer_back();
+    }
+
+    /// Has the connection end in a reset.
+    fn abort(&self) {
+        self.gone.set(true);
+        self.io.replace(Io::nowhere()).abort();
     }
 
     fn give_buffer_back(&self) {
@@ -190,7 +207,8 @@ impl Conn {
     pub fn advance(&self, content: &mut Content) -> Result<(), Reason> {
         let pools = &self.worker.pools;
         match &mut *self.input.borrow_mut() {
-            Some(input) => content.advance(input, pools.limits, &pools.heads).map_err(client_reason),
+            // Whatever is wrong with a body, its size included, is wrong with its framing.
+            Some(input) => content.advance(input, pools.limits, &pools.heads).map_err(|_| Reason::BadRequest),
             None => Ok(()),
         }
     }
@@ -293,7 +311,7 @@ pub async fn exchange(conn: Rc<Conn>) -> bool {
         }
     };
     let started = timer::now();
-    conn.continued.set(!(head.version() == Version::Http11 && head.lists(Name::Expect, b"100-continue")));
+    conn.continued.set(!(head.version() == Version::Http11 && request::expects_continue(&head)));
     let length = match sound {
         Ok(length) => length,
         Err(reason) => {
@@ -347,6 +365,7 @@ pub async fn exchange(conn: Rc<Conn>) -> bool {
             respond(&conn, &request, &head, download, &mut finished).await && reason != Reason::BadRequest
         }
     };
+    conn.last.set(trail.heard.unwrap_or_else(timer::now));
     worker.finished(&finished, &request, &trail);
     let Request { head, body, .. } = request;
     worker.pools.heads.give(head);
@@ -443,6 +462,10 @@ async fn respond(
     }
     let whole = send(conn, request, &mut download, &mut out, chunked, finished).await;
     worker.pools.scratch.give(out);
+    if !whole && reply.ends_by_close(head) {
+        // Only a reset tells this client that something is missing.
+        conn.abort();
+    }
     if !whole || reply.close {
         return false;
     }

@@ -212,7 +212,7 @@ impl Body for Outbound {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended || matches!(self.download, Download::Empty)
+        self.ended || self.download.is_over()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -87,15 +87,13 @@ impl RequestId {
             return Self { bytes, len: given.len() as u8 };
         }
         let uuid = random() & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62;
-        let mut bytes = [0; Self::MAX];
-        let mut at = 0;
-        for nibble in 0..32 {
-            if matches!(nibble, 8 | 12 | 16 | 20) {
-                bytes[at] = b'-';
-                at += 1;
-            }
-            bytes[at] = b"0123456789abcdef"[(uuid >> (124 - 4 * nibble)) as usize & 0xf];
-            at += 1;
+        let mut bytes = [b'-'; Self::MAX];
+        // Where each byte's two digits stand: 8-4-4-4-12.
+        const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+        for (byte, at) in uuid.to_be_bytes().into_iter().zip(PLACES) {
+            let digit = |n: u8| if n < 10 { b'0' + n } else { b'a' + n - 10 };
+            bytes[at] = digit(byte >> 4);
+            bytes[at + 1] = digit(byte & 0xf);
         }
         Self { bytes, len: 36 }
     }
@@ -183,6 +181,7 @@ impl Outgoing<'_> {
             match known {
                 Name::Other if nominated && head.lists(Name::Connection, name) => {}
                 Name::Expect if h2 => {}
+                Name::Disguised => {}
                 Name::Cookie if joins_cookies => {}
                 Name::Host
                 | Name::Connection
@@ -295,7 +294,11 @@ impl Reply<'_> {
         let mut map = http::HeaderMap::with_capacity(head.len() + 4);
         walk_response(head, &mut map, append);
         self.common(head, &mut map, append);
-        if let Framing::Stated(n) = self.framing(head) {
+        // An answer that ends with its head needs no length, and to gRPC it is trailers, which have none.
+        let stated = head.first(Name::ContentLength).is_some();
+        if let Framing::Stated(n) = self.framing(head)
+            && (n > 0 || stated)
+        {
             map.insert(http::header::CONTENT_LENGTH, n.into());
         }
         map
@@ -341,7 +344,8 @@ fn walk_response<O>(head: &Head, out: &mut O, emit: impl Fn(&mut O, &[u8], &[u8]
     for (known, name, value) in head.fields() {
         match known {
             Name::Other if nominated && head.lists(Name::Connection, name) => {}
-            Name::Connection
+            Name::Disguised
+            | Name::Connection
             | Name::KeepAlive
             | Name::ProxyConnection
             | Name::ProxyAuthenticate

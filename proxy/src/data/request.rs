@@ -41,6 +41,10 @@ const VISITS: usize = 4;
 /// What has to be so before anything is done for a request.
 pub fn screen(head: &Head, identity: &Identity) -> Result<(), Reason> {
     Target::of(head)?;
+    // RFC 9110 section 10.1.1 knows one expectation; whoever hides another behind it hopes that somebody does not.
+    if head.first(Name::Expect).is_some() && !expects_continue(head) {
+        return Err(Reason::BadRequest);
+    }
     if head.first(Name::Via).is_some() && identity.visits(head) >= VISITS {
         return Err(Reason::Loop);
     }
@@ -52,8 +56,7 @@ pub fn screen(head: &Head, identity: &Identity) -> Result<(), Reason> {
 impl Request {
     /// Its target, taken apart.
     pub fn target(&self) -> Target<'_> {
-        // It was taken apart before, when it was screened.
-        Target::of(&self.head).unwrap_or(Target { host: b"", origin: (&b"/"[..]).into(), absolute: false })
+        Target::again(&self.head)
     }
 
     /// What goes to an endpoint. The borrowed parts are the request's own.
@@ -110,6 +113,13 @@ pub fn asks_upgrade(head: &Head, length: Length) -> bool {
         && head.first(Name::Upgrade).is_some()
         && length == Length::NONE
         && head.lists(Name::Connection, b"upgrade")
+        // An endpoint's HTTP/2 is the endpoint's own affair: `protocol: http2`.
+        && !head.lists(Name::Upgrade, b"h2c")
+}
+
+/// Whether a client waits for 100 before it sends its body.
+pub fn expects_continue(head: &Head) -> bool {
+    head.only(Name::Expect).is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// Who a peer is, and whether its word counts.

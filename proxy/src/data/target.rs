@@ -23,6 +23,17 @@ pub struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
+    /// What [`Target::of`] has taken apart and found sound before.
+    pub fn again(head: &'a Head) -> Self {
+        match head.target() {
+            origin @ ([b'/', ..] | b"*") => {
+                let host = head.first(Name::Host).unwrap_or_default();
+                Self { host, origin: Cow::Borrowed(origin), absolute: false }
+            }
+            target => absolute(head, target).unwrap_or(Self { host: b"", origin: (&b"/"[..]).into(), absolute: false }),
+        }
+    }
+
     /// Takes a request's target and `Host` apart.
     pub fn of(head: &'a Head) -> Result<Self, Reason> {
         if head.method() == b"CONNECT" {
@@ -88,7 +99,7 @@ fn is_host(host: &[u8]) -> bool {
         }
         _ => host.split_at(memchr::memchr(b':', host).unwrap_or(host.len())),
     };
-    let name_ok = name.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(b));
+    let name_ok = name.iter().all(|b| IN_HOST[usize::from(*b)]);
     let port_ok = match port {
         [] => true,
         [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
@@ -96,6 +107,18 @@ fn is_host(host: &[u8]) -> bool {
     };
     name_ok && port_ok
 }
+
+/// The characters of a registered name: RFC 3986 section 3.2.2.
+const IN_HOST: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut i = 0;
+    while i < table.len() {
+        table[i] = matches!(i as u8, b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'.' | b'_' | b'~' | b'%' | b'!'
+            | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=');
+        i += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {

@@ -64,17 +64,16 @@ impl Way {
         if self.passed_on {
             return Ok(());
         }
-        if !self.ended && self.buffer.as_ref().is_none_or(Buffer::has_room) {
-            if self.buffer.is_some() || from.poll_readable(cx).is_ready() {
-                let buffer = self.buffer.get_or_insert_with(|| pool.take());
-                match from.poll_read_into(cx, buffer.spare()) {
-                    Poll::Ready(Ok(0)) => self.ended = true,
-                    Poll::Ready(Ok(n)) => {
-                        buffer.filled(n);
-                    }
-                    Poll::Ready(Err(error)) => return Err(error),
-                    Poll::Pending => {}
-                }
+        if !self.ended
+            && self.buffer.as_ref().is_none_or(Buffer::has_room)
+            && (self.buffer.is_some() || from.poll_readable(cx).is_ready())
+        {
+            let buffer = self.buffer.get_or_insert_with(|| pool.take());
+            match from.poll_read_into(cx, buffer.spare()) {
+                Poll::Ready(Ok(0)) => self.ended = true,
+                Poll::Ready(Ok(n)) => buffer.filled(n),
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => {}
             }
         }
         while let Some(buffer) = &mut self.buffer {

@@ -243,16 +243,18 @@ macro_rules! names {
         #[allow(missing_docs)]
         pub enum Name {
             $($(#[$doc])* $variant,)*
+            /// One of these with an underscore for a hyphen: CGI and its kin cannot tell it from the real one.
+            Disguised,
             /// Any other.
             Other,
         }
 
         impl Name {
-            /// In lower case; empty for [`Name::Other`].
+            /// In lower case; empty for [`Name::Disguised`] and [`Name::Other`].
             pub const fn text(self) -> &'static str {
                 match self {
                     $(Self::$variant => $text,)*
-                    Self::Other => "",
+                    Self::Disguised | Self::Other => "",
                 }
             }
 
@@ -297,32 +299,40 @@ names! {
 impl Name {
     /// The name's variant, whatever its case.
     pub fn of(name: &[u8]) -> Self {
-        // First letter and length single out at most a few candidates; most names of a request match none.
-        let Some(first) = name.first() else { return Self::Other };
-        let slot = usize::from(first & 0x1f) % 32;
-        for (text, known) in &Self::ALL[usize::from(INDEX[slot].0)..usize::from(INDEX[slot].1)] {
-            if text.len() == name.len() && text.eq_ignore_ascii_case(name) {
-                return *known;
-            }
+        let (Some(first), Some(last)) = (name.first(), name.last()) else { return Self::Other };
+        let (text, known) = SLOTS[slot(name.len(), *first, name[name.len() / 2], *last)];
+        if text.len() != name.len() {
+            return Self::Other;
         }
-        Self::Other
+        if text.eq_ignore_ascii_case(name) {
+            return known;
+        }
+        let folds = |(byte, of): (&u8, &u8)| byte.eq_ignore_ascii_case(of) || *byte == b'_' && *of == b'-';
+        if name.iter().zip(text).all(folds) { Self::Disguised } else { Self::Other }
     }
 }
 
-/// For each first letter the part of `Name::ALL` that starts with it; the table is in alphabetical order.
-const INDEX: [(u8, u8); 32] = {
-    let mut index = [(0u8, 0u8); 32];
+/// Each name has a slot of its own, found from its length and three of its letters; what no name has is empty.
+const SLOTS: [(&[u8], Name); 64] = {
+    let mut slots: [(&[u8], Name); 64] = [(b"", Name::Other); 64];
     let mut i = 0;
     while i < Name::ALL.len() {
-        let slot = (Name::ALL[i].0[0] & 0x1f) as usize;
-        if index[slot].1 == 0 {
-            index[slot].0 = i as u8;
-        }
-        index[slot].1 = (i + 1) as u8;
+        let (text, known) = Name::ALL[i];
+        let at = slot(text.len(), text[0], text[text.len() / 2], text[text.len() - 1]);
+        assert!(slots[at].0.is_empty(), "two names share a slot: choose other factors");
+        slots[at] = (text, known);
         i += 1;
     }
-    index
+    slots
 };
+
+/// Bit 5 makes letters lower-case, and an underscore is read as the hyphen it may stand for.
+const fn slot(len: usize, first: u8, middle: u8, last: u8) -> usize {
+    const fn fold(byte: u8) -> usize {
+        (if byte == b'_' { b'-' } else { byte | 0x20 }) as usize
+    }
+    (len * 32 + fold(first) * 40 + fold(middle) * 3 + fold(last)) % 64
+}
 
 /// The heads of a worker that nobody holds at the moment.
 #[derive(Debug, Clone)]

@@ -50,8 +50,9 @@ impl Scan {
     /// As [`Self::end`], for trailers, which may be empty: just CRLF.
     pub fn block(&mut self, bytes: &[u8], limits: Limits) -> Result<Option<usize>, Bad> {
         let window = &bytes[..bytes.len().min(limits.bytes.min(MAX_HEAD))];
-        while let Some(offset) = find_newline(&window[self.seen.min(window.len())..]) {
-            let newline = self.seen + offset;
+        let seen = self.seen.min(window.len());
+        for offset in memchr::memchr_iter(b'\n', &window[seen..]) {
+            let newline = seen + offset;
             if newline == 0 || window[newline - 1] != b'\r' {
                 return Err(Bad::Grammar);
             }
@@ -83,7 +84,7 @@ pub fn request(bytes: &[u8], head: &mut Head) -> Result<(), Bad> {
     let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
         return Err(Bad::Grammar);
     };
-    if !target.bytes().all(|b| b.is_ascii_graphic() && b != b'#') || !has_form(method, target) {
+    if target.bytes().any(|b| b <= b' ' || b >= 0x7f || b == b'#') || !has_form(method, target) {
         return Err(Bad::Grammar);
     }
     let mut adopted = head.adopt(bytes)?;
@@ -155,10 +156,6 @@ fn has_form(method: &str, target: &str) -> bool {
 
 fn version(minor: u8) -> Version {
     if minor == 0 { Version::Http10 } else { Version::Http11 }
-}
-
-fn find_newline(bytes: &[u8]) -> Option<usize> {
-    memchr::memchr(b'\n', bytes)
 }
 
 #[cfg(test)]

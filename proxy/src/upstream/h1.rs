@@ -27,6 +27,7 @@ pub struct Attempt {
     head_request: bool,
     upgrade: bool,
     heard: bool,
+    interims: u32,
 }
 
 /// The connection with what is going out over it and what came in.
@@ -93,6 +94,7 @@ impl Attempt {
             head_request: asked.head,
             upgrade: asked.upgrade,
             heard: false,
+            interims: 0,
         }
     }
 
@@ -137,7 +139,11 @@ impl Attempt {
             101 if self.upgrade => Ok(Heard::Final(head)),
             // Switching without being asked to leaves nothing that can be read any further.
             101 => Err(self.broken(Reason::UpstreamProtocol)),
-            100..=199 => Ok(Heard::Interim(head)),
+            100..=199 => {
+                self.interims += 1;
+                let sound = self.interims <= INTERIMS && framing::of_response(&head, self.head_request).is_ok();
+                if sound { Ok(Heard::Interim(head)) } else { Err(self.broken(Reason::UpstreamProtocol)) }
+            }
             _ => Ok(Heard::Final(head)),
         }
     }
@@ -386,6 +392,9 @@ impl Sending {
         self.lead_sent = 0;
     }
 }
+
+/// More interim answers than any server has a use for.
+const INTERIMS: u32 = 32;
 
 fn upstream_reason(bad: Bad) -> Reason {
     match bad {

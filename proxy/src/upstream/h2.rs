@@ -166,13 +166,14 @@ impl Stream {
             Some(n) => Length::Exact(n),
             None => Length::Chunked,
         };
+        let ended = incoming.is_end_stream();
         let answer = Answer {
             incoming,
             heads: worker.pools.heads.clone(),
             ready: Bytes::new(),
             length,
             trailers: None,
-            ended: false,
+            ended,
             _home: home,
             _stream: self,
         };
@@ -325,6 +326,11 @@ impl Answer {
     /// The first `n` bytes are done with.
     pub fn consume(&mut self, n: usize) {
         self.ready.advance(n.min(self.ready.len()));
+    }
+
+    /// Whether nothing more comes: neither a byte nor trailers.
+    pub fn is_over(&self) -> bool {
+        self.ended && self.ready.is_empty() && self.trailers.is_none()
     }
 
     /// What followed the last byte.

@@ -44,6 +44,8 @@ pub(crate) struct Member {
     pub address: SocketAddr,
     /// The process that stands for it.
     pub pid: u32,
+    /// Whether the registry has it.
+    pub listed: bool,
 }
 
 #[derive(Debug)]
@@ -87,7 +89,7 @@ impl Fleet {
                 started.push(spawn(services, model, hosted)?);
             }
         }
-        let nowhere = Member { address: SocketAddr::from(([127, 0, 0, 1], 0)), pid: 0 };
+        let nowhere = Member { address: SocketAddr::from(([127, 0, 0, 1], 0)), pid: 0, listed: true };
         let mut members = vec![vec![nowhere; instances]; services.len()];
         for process in &mut started {
             let ports = timeout(START, ports(process)).await.map_err(|_| {
@@ -95,7 +97,7 @@ impl Fleet {
             })??;
             for ((service, instance), port) in process.hosted.iter().zip(ports) {
                 let address = SocketAddr::from(([127, 0, 0, 1], port));
-                members[*service][*instance as usize] = Member { address, pid: process.pid };
+                members[*service][*instance as usize] = Member { address, pid: process.pid, listed: true };
             }
         }
         Ok(Self { members, services: services.to_vec(), processes: started })
@@ -114,6 +116,21 @@ impl Fleet {
                 // Should it fail, it fails again where it is counted.
                 let _ = stage.client.call(member.address, service, None).await;
             }
+        }
+    }
+
+    /// The member that a direct client asks: the one it chose, or the next that is still in the registry. None when
+    /// all are gone.
+    pub(crate) fn listed(&self, service: usize, choice: u32) -> Option<Member> {
+        let members = &self.members[service];
+        let (before, after) = members.split_at((choice as usize).min(members.len()));
+        after.iter().chain(before).find(|member| member.listed).copied()
+    }
+
+    /// Direct clients leave out what a process stood for, as does the registry.
+    pub(crate) fn unlist(&mut self, ended: &Ended) {
+        for member in self.members.iter_mut().flatten().filter(|member| member.pid == ended.pid) {
+            member.listed = false;
         }
     }
 
@@ -189,5 +206,20 @@ mod tests {
         assert_eq!(names[0], "orders");
         assert_eq!(names[99], "service-100");
         assert_eq!(names.iter().collect::<HashSet<_>>().len(), 100);
+    }
+
+    #[test]
+    fn a_direct_client_asks_the_next_instance_that_the_registry_has() {
+        let member = |pid| Member { address: SocketAddr::from(([127, 0, 0, 1], 1)), pid, listed: true };
+        let mut fleet =
+            Fleet { members: vec![vec![member(1), member(2), member(3)]], services: services(1), processes: vec![] };
+        let asked = |fleet: &Fleet| [0, 1, 2].map(|choice| fleet.listed(0, choice).map(|member| member.pid));
+        assert_eq!(asked(&fleet), [Some(1), Some(2), Some(3)]);
+        fleet.unlist(&Ended { pid: 3, hosted: vec![] });
+        assert_eq!(asked(&fleet), [Some(1), Some(2), Some(1)]);
+        for pid in [1, 2] {
+            fleet.unlist(&Ended { pid, hosted: vec![] });
+        }
+        assert_eq!(asked(&fleet), [None; 3]);
     }
 }

@@ -132,12 +132,15 @@ pub(crate) async fn run(
 }
 
 async fn user_request(stage: &Stage, way: Way<'_>, count: usize, number: u64) -> Tally {
-    let calls = stage.services.iter().take(count).enumerate().map(|(index, service)| {
+    let calls = stage.services.iter().take(count).enumerate().map(|(index, service)| async move {
         let to = match way {
-            Way::Proxy => stage.listen,
-            Way::Direct(fleet) => fleet.members[index][stage.model.direct_choice(service, number) as usize].address,
+            Way::Proxy => Some(stage.listen),
+            Way::Direct(fleet) => {
+                let choice = stage.model.direct_choice(service, number);
+                fleet.listed(index, choice).map(|member| member.address)
+            }
         };
-        stage.client.call(to, service, Some(number))
+        stage.client.call(to.ok_or(Failure::Connection)?, service, Some(number)).await
     });
     Tally::request(&join_all(calls).await)
 }

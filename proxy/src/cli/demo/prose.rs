@@ -26,7 +26,8 @@ pub(crate) fn opening(stage: &Stage, fleet: &Fleet, notes: &[String]) -> String 
          One instance of each service is flaky. By design {:.2} % of direct calls succeed; of the others most get a\n\
          503, a third a reset connection, one in a hundred no answer. Whether an instance fails a request depends on\n\
          the seed ({}), service, instance and the request's number: both ways of calling meet the same faults.\n\
-         A user request calls every service it needs at once, each once, and waits up to 1 s. No client retries.\n",
+         A user request calls every service it needs at once, each once, and waits up to 1 s. The direct\n\
+         client takes any instance that the registry lists. No client retries.\n",
         fleet.members.len(),
         stage.registry,
         stage.listen,
