@@ -18,7 +18,7 @@ const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 fn connect(stage: &Stage) -> DuplexStream {
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     let worker = Rc::clone(&stage.worker);
-    let seat = Seat::new(worker.crew(), 0);
+    let seat = worker.crew().place(0).unwrap();
     let slots = Rc::new(Slots::new(crate::data::h1::exchange));
     let peer = SocketAddr::from(([192, 0, 2, 7], 4000));
     tokio::task::spawn_local(connection(worker, Io::pipe(ours), peer, None, slots, seat, Rc::new(())));
@@ -260,7 +260,7 @@ fn hyper_at_both_ends_sees_bodies_and_trailers() {
 #[test]
 fn four_connections_over_two_workers_are_two_and_two() {
     let (crew, _desks) = Crew::new(2, 100);
-    let seats: Vec<_> = (0..4).map(|_| crew.place(0)).collect();
+    let seats: Vec<_> = (0..4).map(|_| crew.place(0).unwrap()).collect();
     assert_eq!((crew.connections(0), crew.connections(1)), (2, 2));
     drop(seats);
     assert_eq!((crew.connections(0), crew.connections(1)), (0, 0));
@@ -271,7 +271,7 @@ proptest! {
     fn no_worker_is_far_above_another(workers in 1usize..9, owners in proptest::collection::vec(0usize..8, 1..300)) {
         let (crew, _desks) = Crew::new(workers, usize::MAX);
         // Whatever the kernel's hash does: only opening, so that every imbalance is of our making.
-        let _seats: Vec<_> = owners.iter().map(|owner| crew.place(owner % workers)).collect();
+        let _seats: Vec<_> = owners.iter().map(|owner| crew.place(owner % workers).unwrap()).collect();
         let counts: Vec<_> = (0..workers).map(|worker| crew.connections(worker)).collect();
         let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
         prop_assert_eq!(counts.iter().sum::<usize>(), owners.len());
@@ -280,16 +280,22 @@ proptest! {
 }
 
 #[test]
-fn a_crew_is_full_at_its_limit() {
+fn a_crew_seats_no_more_than_its_limit() {
     let (crew, _desks) = Crew::new(2, 3);
-    let mut seats: Vec<_> = (0..3).map(|_| crew.place(0)).collect();
-    assert!(crew.is_full());
-    seats.pop();
-    assert!(!crew.is_full());
+    let mut seats: Vec<_> = (0..3).map(|_| crew.place(0).unwrap()).collect();
+    assert!(crew.place(1).is_none());
+    // Moved to another worker, a seat is still one.
+    let moved = seats.pop().unwrap().at(0);
+    assert_eq!(crew.connections(0) + crew.connections(1), 3);
+    assert!(crew.place(1).is_none());
+    drop(moved);
+    assert!(crew.place(1).is_some());
 }
 
-/// What an idle connection and a request cost in memory is what their futures are large. Bounds are some 15 % above
-/// what was measured when they were set.
+/// What an idle connection costs is the task's future, the connection, and what the runtime adds to each (a timer, a
+/// registration, the task's own words; it rounds the task up to 128 bytes). A request's future is pooled: there are as
+/// many as there have been requests at once. Measured: task 320, connection 224, request 2016; the bounds are 15 %
+/// above.
 #[test]
 fn the_futures_are_no_larger_than_they_have_to_be() {
     paused(async {
@@ -297,16 +303,17 @@ fn the_futures_are_no_larger_than_they_have_to_be() {
         let worker = Rc::clone(&stage.worker);
         let slots = Rc::new(Slots::new(crate::data::h1::exchange));
         let peer = SocketAddr::from(([192, 0, 2, 7], 4000));
-        let seat = Seat::new(worker.crew(), 0);
+        let seat = worker.crew().place(0).unwrap();
         let task = connection(Rc::clone(&worker), Io::nowhere(), peer, None, slots, seat, Rc::new(()));
         let task = std::mem::size_of_val(&task);
         let client = Rc::new(request::client(peer, &[]));
-        let conn = Rc::new(Conn::new(Io::nowhere(), worker.pools.buffers.take(), client, None, Rc::clone(&worker)));
+        let (first, timer) = (worker.pools.buffers.take(), Timer::new(timer::now()));
+        let conn = Rc::new(Conn::new(Io::nowhere(), first, timer, client, None, Rc::clone(&worker)));
         let exchange = std::mem::size_of_val(&crate::data::h1::exchange(Rc::clone(&conn)));
         let conn = std::mem::size_of::<Conn>();
-        eprintln!("task {task}, conn {conn}, exchange {exchange}");
-        assert!(task <= 1024, "the task of a connection has {task} bytes");
-        assert!(conn <= 512, "a connection has {conn} bytes");
-        assert!(exchange <= 4096, "a request's future has {exchange} bytes");
+        eprintln!("task {task}, connection {conn}, request {exchange}");
+        assert!(task <= 368, "the task of a connection has {task} bytes");
+        assert!(conn <= 258, "a connection has {conn} bytes");
+        assert!(exchange <= 2318, "a request's future has {exchange} bytes");
     });
 }
