@@ -35,3 +35,7 @@ demo *ARGS:
 
 # All that has to pass.
 ci: check doc test deny fuzz-smoke
+
+# The data plane on a simulated network: everything is built anew for it, beside what is there.
+simulate:
+    RUSTFLAGS='--cfg sim' cargo test -p outrigger --test simulation --target-dir target/sim

@@ -169,9 +169,12 @@ fn read(dir: &Path, module: &str, into: &mut Vec<(PathBuf, String, String)>) {
         let path = entry.unwrap().path();
         let name = path.file_stem().unwrap().to_str().unwrap();
         let below = if matches!(name, "lib" | "main") { module.to_owned() } else { format!("{module}::{name}") };
+        if matches!(name, "tests" | "testing") {
+            continue;
+        }
         if path.is_dir() {
             read(&path, &below, into);
-        } else if path.extension().is_some_and(|e| e == "rs") && !matches!(name, "tests" | "testing") {
+        } else if path.extension().is_some_and(|e| e == "rs") {
             into.push((path.clone(), below, fs::read_to_string(&path).unwrap()));
         }
     }

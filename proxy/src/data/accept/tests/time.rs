@@ -1,0 +1,208 @@
+//! How long a connection waits, on a clock that jumps: for whom, and what comes then.
+
+use super::*;
+
+#[test]
+fn a_head_that_does_not_end_gets_408_after_the_header_timeout() {
+    paused(async {
+        let stage = Stage::new(ORDERS, 1);
+        let mut client = connect(&stage);
+        let start = timer::now();
+        client.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+        let (answer, taken) = read_all(&mut client, start).await;
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+        assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
+        assert_about(taken, 10);
+    });
+}
+
+#[test]
+fn a_head_that_comes_byte_by_byte_has_no_more_time() {
+    paused(async {
+        let stage = Stage::new(ORDERS, 1);
+        let mut client = connect(&stage);
+        let start = timer::now();
+        let (mut reading, mut writing) = tokio::io::split(&mut client);
+        let drip = async {
+            for byte in GET {
+                writing.write_all(&[*byte]).await.unwrap();
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        let answered = async {
+            let mut bytes = Vec::new();
+            while !bytes.starts_with(b"HTTP/1.1 408 ") {
+                assert_ne!(reading.read_buf(&mut bytes).await.unwrap(), 0, "{}", String::from_utf8_lossy(&bytes));
+            }
+            timer::now() - start
+        };
+        let taken = tokio::select! {
+            taken = answered => taken,
+            () = drip => panic!("the whole head was taken, {:?} after its first byte", timer::now() - start),
+        };
+        assert_about(taken, 10);
+    });
+}
+
+#[test]
+fn a_second_head_has_the_same_time_as_the_first() {
+    paused(async {
+        let stage = Stage::new(ORDERS, 1);
+        let mut client = connect(&stage);
+        let mut endpoint = stage.endpoint("orders");
+        client.write_all(GET).await.unwrap();
+        read_until(&mut endpoint, "\r\n\r\n").await;
+        endpoint.write_all(OK).await.unwrap();
+        read_until(&mut client, "ok").await;
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let start = timer::now();
+        client.write_all(b"G").await.unwrap();
+        let (answer, taken) = read_all(&mut client, start).await;
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+        assert_about(taken, 10);
+    });
+}
+
+#[test]
+fn a_connection_without_a_request_ends_after_the_idle_timeout() {
+    paused(async {
+        let stage = Stage::new(ORDERS, 1);
+        let mut client = connect(&stage);
+        let (answer, taken) = read_all(&mut client, timer::now()).await;
+        assert_eq!(answer, "");
+        assert_about(taken, 120);
+
+        let mut client = connect(&stage);
+        let mut endpoint = stage.endpoint("orders");
+        client.write_all(GET).await.unwrap();
+        read_until(&mut endpoint, "\r\n\r\n").await;
+        endpoint.write_all(OK).await.unwrap();
+        read_until(&mut client, "ok").await;
+        let (answer, taken) = read_all(&mut client, timer::now()).await;
+        assert_eq!(answer, "");
+        assert_about(taken, 120);
+    });
+}
+
+#[test]
+fn a_body_that_stops_arriving_gets_408_after_the_stream_idle_timeout() {
+    paused(async {
+        let stage = Stage::new(ORDERS, 1);
+        let mut client = connect(&stage);
+        let mut endpoint = stage.endpoint("orders");
+        client.write_all(b"POST /cart HTTP/1.1\r\nHost: orders\r\nContent-Length: 10\r\n\r\nfiv").await.unwrap();
+        read_until(&mut endpoint, "fiv").await;
+        tokio::time::sleep(Duration::from_secs(200)).await;
+        let start = timer::now();
+        client.write_all(b"e.").await.unwrap();
+        let (answer, taken) = read_all(&mut client, start).await;
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+        assert_about(taken, 300);
+    });
+}
+
+#[test]
+fn an_endpoint_that_does_not_answer_costs_504_after_the_timeout() {
+    paused(async {
+        let stage = Stage::new(ORDERS, 1);
+        let mut client = connect(&stage);
+        let _endpoint = stage.endpoint("orders");
+        let start = timer::now();
+        client.write_all(GET).await.unwrap();
+        let answer = read_until(&mut client, "within `timeout`\n").await;
+        assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
+        assert!(answer.contains("\r\nProxy-Status: outrigger; error=http_response_timeout;"), "{answer}");
+        assert_about(timer::now() - start, 15);
+    });
+}
+
+#[test]
+fn an_answer_that_stops_arriving_ends_the_connection_without_looking_whole() {
+    paused(async {
+        let stage = Stage::new(ORDERS, 1);
+        let mut client = connect(&stage);
+        let mut endpoint = stage.endpoint("orders");
+        client.write_all(GET).await.unwrap();
+        read_until(&mut endpoint, "\r\n\r\n").await;
+        let start = timer::now();
+        endpoint.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n").await.unwrap();
+        let (answer, taken) = read_all(&mut client, start).await;
+        assert!(answer.ends_with("\r\n3\r\nabc"), "{answer}");
+        assert_about(taken, 300);
+    });
+}
+
+#[test]
+fn a_client_that_goes_away_cancels_its_request() {
+    paused(async {
+        let stage = Stage::new(ORDERS, 1);
+        let mut client = connect(&stage);
+        let mut endpoint = stage.endpoint("orders");
+        let start = timer::now();
+        client.write_all(GET).await.unwrap();
+        read_until(&mut endpoint, "\r\n\r\n").await;
+        assert_eq!(stage.upstream("orders").in_flight(), 1);
+        drop(client);
+        let (heard, taken) = read_all(&mut endpoint, start).await;
+        assert_eq!(heard, "");
+        assert!(taken < Duration::from_millis(10), "{taken:?}");
+        assert_eq!(stage.upstream("orders").in_flight(), 0);
+        while stage.worker.crew().connections(0) > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+}
+
+#[test]
+fn a_client_that_was_never_told_loses_its_connection_after_the_answer() {
+    paused(async {
+        let stage = Stage::new(ORDERS, 1);
+        let mut client = connect(&stage);
+        let mut endpoint = stage.endpoint("orders");
+        client
+            .write_all(b"POST /cart HTTP/1.1\r\nHost: orders\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+            .await
+            .unwrap();
+        read_until(&mut endpoint, "\r\n\r\n").await;
+        endpoint.write_all(OK).await.unwrap();
+        let (answer, taken) = read_all(&mut client, timer::now()).await;
+        assert!(answer.contains("\r\nConnection: close\r\n") && answer.ends_with("ok"), "{answer}");
+        assert!(taken < Duration::from_secs(3), "{taken:?}");
+    });
+}
+
+#[test]
+fn a_tunnel_carries_bytes_both_ways_and_ends_when_nothing_moves() {
+    paused(async {
+        let stage = Stage::new(ORDERS, 1);
+        let mut client = connect(&stage);
+        let mut endpoint = stage.endpoint("orders");
+        client
+            .write_all(b"GET /ws HTTP/1.1\r\nHost: orders\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nearly")
+            .await
+            .unwrap();
+        let head = read_until(&mut endpoint, "\r\n\r\n").await;
+        assert!(head.contains("\r\nUpgrade: websocket\r\nConnection: upgrade\r\n"), "{head}");
+        endpoint
+            .write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello")
+            .await
+            .unwrap();
+        let answer = read_until(&mut client, "hello").await;
+        assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+        read_until(&mut endpoint, "early").await;
+        let sent: Vec<u8> = (0..300_000u32).map(|n| n as u8).collect();
+        let (mut reading, mut writing) = tokio::io::split(client);
+        let (_, came) = tokio::join!(writing.write_all(&sent), async {
+            let mut came = vec![0; sent.len()];
+            endpoint.read_exact(&mut came).await.unwrap();
+            came
+        });
+        assert!(came == sent);
+        assert_eq!(stage.upstream("orders").in_flight(), 1);
+        let start = timer::now();
+        let mut rest = Vec::new();
+        reading.read_to_end(&mut rest).await.unwrap();
+        assert_about(timer::now() - start, 300);
+        assert_eq!(stage.upstream("orders").in_flight(), 0);
+    });
+}
