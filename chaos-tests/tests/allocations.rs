@@ -13,9 +13,17 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::rc::Rc;
+use std::sync::Arc;
 
 use allocation_counter::{AllocationInfo, measure};
 use chaos_tests::proxies::origin::{Origin, local_runtime};
+use outrigger::data::accept::{Crew, Socket};
+use outrigger::data::headers::Identity;
+use outrigger::data::worker::{Plan, Worker, serve};
+use outrigger::drain::Drain;
+use outrigger::telemetry::access_log::AccessLog;
+use outrigger::{config, control, net, snapshot};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 
@@ -78,6 +86,34 @@ fn get(stream: &mut TcpStream) {
     }
 }
 
+/// The proxy's own worker, in front of these origins. The requests' host is `origin`.
+async fn worker(origins: Vec<SocketAddr>) -> SocketAddr {
+    let instances: Vec<String> = origins.iter().map(|origin| format!("\"{origin}\"")).collect();
+    let text = format!("services: {{ origin: {{ instances: [{}] }} }}", instances.join(", "));
+    let settings = config::parse("allocations.yaml", &text, &|_| None, |_| ()).unwrap().settings;
+    let (publisher, reader, demands) = snapshot::joint(control::first_snapshot(&settings));
+    let (drain, drained) = Drain::new();
+    let (crew, mut desks) = Crew::new(1, settings.http.max_connections);
+    let plan = Plan {
+        workers: 1,
+        http: Arc::new(settings.http.clone()),
+        reader,
+        identity: Arc::new(Identity::new(1)),
+        drained,
+        access_log: AccessLog::off(),
+        crew,
+    };
+    let mut bound = net::bind_group("127.0.0.1:0".parse().unwrap(), 1, false).unwrap();
+    let address = bound[0].address().unwrap();
+    let place = Socket { socket: bound.remove(0), service: None }.register().unwrap();
+    let worker = Rc::new(Worker::new(0, &plan));
+    tokio::task::spawn_local(async move {
+        serve(worker, vec![place], desks.remove(0)).await;
+        drop((publisher, demands, drain));
+    });
+    address
+}
+
 /// A server that answers by itself, and allocates as often as it is told.
 async fn answer(allocations: usize) -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -102,4 +138,14 @@ fn the_counter_sees_the_serving_thread_and_no_other() {
     // Waiting for the client's word at the end takes one or two, whatever the number of requests.
     assert!(none.allocations.count_total <= 5, "{none:?}");
     assert!((three.per_request() - 3.0).abs() < 0.02, "{three:?}");
+}
+
+#[test]
+fn a_proxied_get_of_1_kib_allocates_nothing() {
+    const REQUESTS: u32 = 1000;
+    let counted = allocations_of(REQUESTS, worker);
+    println!("{:.3} allocations per request: {:?}", counted.per_request(), counted.allocations);
+    // Not of requests, and so not multiplied by their number: the wait for the client's word, and what a tick
+    // hands over while the requests take their time.
+    assert!(counted.allocations.count_total <= 10, "{counted:?}");
 }

@@ -13,6 +13,8 @@ pub mod h2;
 pub mod headers;
 pub mod request;
 pub mod target;
+#[cfg(test)]
+pub mod testing;
 pub mod timer;
 pub mod tunnel;
 pub mod view;

@@ -246,3 +246,12 @@ impl Home {
         self.in_flight.upstream().give_back(link, self.keep, now);
     }
 }
+
+#[cfg(test)]
+impl Upstream {
+    /// Takes a connection in that was not dialled.
+    pub fn lend(&self, io: Io, now: Instant) {
+        let open = Open::new(&self.shared, u32::MAX).unwrap();
+        self.give_back(Link { io, reused: false, _open: open }, usize::MAX, now);
+    }
+}

@@ -353,3 +353,6 @@ const FULL: Duration = Duration::from_millis(5);
 const OUT_OF_FILES: Duration = Duration::from_millis(100);
 /// How long a connection without a request is waited for once the process is closing.
 const LAST_CALL: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests;

@@ -114,3 +114,6 @@ fn percent_encoded(text: &str) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,6 +55,36 @@ struct Held {
     trailers: Option<Rc<Head>>,
 }
 
+/// The empty uploads of a worker that no request holds at the moment: most requests have no body, and what says so is
+/// not worth an allocation for each.
+#[derive(Debug, Default)]
+pub struct EmptyPool {
+    free: RefCell<Vec<Rc<Upload>>>,
+}
+
+/// Free ones that are kept.
+const EMPTIES: usize = 256;
+
+impl EmptyPool {
+    /// The body of a request that has none.
+    pub fn take(&self, now: Instant) -> Rc<Upload> {
+        let Some(upload) = self.free.borrow_mut().pop() else { return Rc::new(Upload::empty(now)) };
+        upload.ended.set(Some(now));
+        upload.moved.set(now);
+        upload.starved.set(false);
+        upload.failed.set(None);
+        upload
+    }
+
+    /// Takes one back, unless it is a body or somebody holds it still.
+    pub fn give(&self, mut upload: Rc<Upload>) {
+        let mut free = self.free.borrow_mut();
+        if upload.is_empty() && Rc::get_mut(&mut upload).is_some() && free.len() < EMPTIES {
+            free.push(upload);
+        }
+    }
+}
+
 /// What there is of a body beyond a cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Piece {

@@ -319,10 +319,12 @@ pub async fn exchange(conn: Rc<Conn>) -> bool {
             return false;
         }
     };
-    let body =
-        if length == Length::NONE { Ok(Upload::empty(started)) } else { Upload::h1(Rc::clone(&conn), length, started) };
+    let body = match length {
+        Length::NONE => Ok(worker.empties.take(started)),
+        _ => Upload::h1(Rc::clone(&conn), length, started).map(Rc::new),
+    };
     let body = match body {
-        Ok(body) => Rc::new(body),
+        Ok(body) => body,
         Err(reason) => {
             refuse(&conn, reason, Some(&head)).await;
             return false;
@@ -365,8 +367,9 @@ pub async fn exchange(conn: Rc<Conn>) -> bool {
     };
     conn.last.set(trail.heard.unwrap_or_else(timer::now));
     worker.finished(&finished, &request, &trail);
-    let Request { head, .. } = request;
+    let Request { head, body, .. } = request;
     worker.pools.heads.give(head);
+    worker.empties.give(body);
     keep
 }
 
@@ -548,7 +551,9 @@ async fn send(
                 }
                 return wait_until(conn, cx, &mut deadline, request, idle);
             }
-            match download.poll_send(cx, &mut conn.io.borrow_mut(), &out[sent..], piece) {
+            // Not inside the match: what is left of the upload is read from the same socket.
+            let polled = download.poll_send(cx, &mut conn.io.borrow_mut(), &out[sent..], piece);
+            match polled {
                 Poll::Ready(Ok(n)) if n > 0 => {
                     let of_lead = n.min(out.len() - sent);
                     sent += of_lead;

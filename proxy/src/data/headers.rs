@@ -416,3 +416,6 @@ fn decremented<'b>(value: &[u8], text: &'b mut [u8; 20]) -> &'b [u8] {
     let left = rest.len();
     &text[..20 - left]
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,3 +43,6 @@ impl Timer {
 pub fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
+
+#[cfg(test)]
+mod tests;

@@ -187,3 +187,6 @@ impl Candidates for Choice<'_> {
         self.members.get(index).is_some_and(|member| !self.tried.has(member.upstream.id))
     }
 }
+
+#[cfg(test)]
+mod tests;

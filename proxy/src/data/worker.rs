@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::accept::{self, Crew, Handed, Place};
+use super::body::EmptyPool;
 use super::forward::Trail;
 use super::h1::Conn;
 use super::headers::Identity;
@@ -53,6 +54,8 @@ pub struct Worker {
     pub http: Arc<HttpLimits>,
     /// Buffers, heads, scratch.
     pub pools: Rc<Pools>,
+    /// Bodies of requests without any.
+    pub empties: EmptyPool,
     /// The joint.
     pub reader: Reader,
     /// Who the process is.
@@ -87,6 +90,7 @@ impl Worker {
             index,
             http: Arc::clone(&plan.http),
             pools: Rc::new(Pools::new(limits)),
+            empties: EmptyPool::default(),
             reader: plan.reader.clone(),
             identity: Arc::clone(&plan.identity),
             drained: plan.drained.clone(),

@@ -146,3 +146,6 @@ impl Content {
         self.is_complete()
     }
 }
+
+#[cfg(test)]
+mod tests;

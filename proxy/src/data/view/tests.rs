@@ -1,0 +1,124 @@
+use std::net::SocketAddr;
+
+use super::*;
+use crate::config::settings::Policy;
+use crate::snapshot::{ClusterShared, Endpoint, Health, Standing};
+use crate::telemetry::metrics::ServiceMetrics;
+
+fn policy(max_idle: u32) -> Arc<Policy> {
+    let text = format!("services: {{ orders: {{ instances: ['127.0.0.1:1'], max_idle: {max_idle} }} }}");
+    let settings = crate::config::parse("test.yaml", &text, &|_| None, |_| ()).unwrap().settings;
+    Arc::new(settings.services["orders"].policy.clone())
+}
+
+fn endpoint(id: u64, weight: u32) -> Arc<Endpoint> {
+    Arc::new(Endpoint {
+        id: EndpointId(id),
+        instance: format!("i{id}").into(),
+        address: SocketAddr::from(([127, 0, 0, 1], 1000 + id as u16)),
+        weight,
+        health: Health::Passing,
+        shared: Arc::default(),
+    })
+}
+
+fn cluster(endpoints: &[Arc<Endpoint>], max_idle: u32) -> Arc<Cluster> {
+    let shared = ClusterShared {
+        metrics: ServiceMetrics::provisional("orders"),
+        last_used: Default::default(),
+        confirmed: Default::default(),
+    };
+    Arc::new(Cluster {
+        name: "orders".into(),
+        policy: policy(max_idle),
+        standing: Standing::Known,
+        endpoints: endpoints.into(),
+        shared: Arc::new(shared),
+    })
+}
+
+fn snapshot(generation: u64, cluster: &Arc<Cluster>) -> Snapshot {
+    let clusters = HashMap::from([(Arc::from("orders"), Arc::clone(cluster))]);
+    Snapshot { generation, routes: Arc::default(), clusters }
+}
+
+fn view(generation: u64, cluster: &Arc<Cluster>, old: Option<&View>, workers: usize) -> View {
+    View::of(&snapshot(generation, cluster), old, workers, 1, Instant::now())
+}
+
+fn side(view: &View) -> &Rc<Side> {
+    view.cluster("orders").unwrap()
+}
+
+fn upstream(view: &View, id: u64) -> Option<Rc<Upstream>> {
+    side(view).upstreams.iter().map(|m| &m.upstream).find(|u| u.id == EndpointId(id)).map(Rc::clone)
+}
+
+#[test]
+fn survivors_keep_their_side_and_the_others_go() {
+    let before = view(1, &cluster(&[endpoint(1, 1), endpoint(2, 1)], 256), None, 1);
+    let (gone, stays) = (Rc::downgrade(&upstream(&before, 1).unwrap()), upstream(&before, 2).unwrap());
+    let in_flight = stays.begin();
+
+    // The same endpoint under another weight, in another place.
+    let after = view(2, &cluster(&[endpoint(2, 5), endpoint(3, 1)], 256), Some(&before), 1);
+    drop(before);
+    assert!(Rc::ptr_eq(&upstream(&after, 2).unwrap(), &stays));
+    assert_eq!(stays.in_flight(), 1);
+    assert!(upstream(&after, 3).is_some() && upstream(&after, 1).is_none());
+    assert!(gone.upgrade().is_none(), "somebody still holds the endpoint that is gone");
+    drop(in_flight);
+    assert_eq!(stays.in_flight(), 0);
+}
+
+#[test]
+fn a_cluster_that_did_not_change_keeps_its_whole_side() {
+    let cluster = cluster(&[endpoint(1, 1)], 256);
+    let before = view(1, &cluster, None, 1);
+    let after = view(2, &cluster, Some(&before), 1);
+    assert_eq!(after.generation, 2);
+    assert!(Rc::ptr_eq(side(&before), side(&after)));
+}
+
+#[test]
+fn counts_outlive_the_side() {
+    let before = view(1, &cluster(&[endpoint(1, 1)], 256), None, 1);
+    let counts = Rc::clone(&side(&before).counts);
+    let after = view(2, &cluster(&[endpoint(2, 1)], 256), Some(&before), 1);
+    assert!(Rc::ptr_eq(&counts, &side(&after).counts));
+}
+
+#[test]
+fn the_idle_cap_is_shared_out_and_nobody_is_left_with_nothing() {
+    for (max_idle, workers, keep) in [(256, 2, 128), (256, 1, 256), (1, 4, 1), (0, 4, 0)] {
+        let view = view(1, &cluster(&[endpoint(1, 1)], max_idle), None, workers);
+        assert_eq!(side(&view).keep, keep, "{max_idle} over {workers}");
+    }
+}
+
+#[test]
+fn what_was_tried_is_not_picked_again() {
+    let view = view(1, &cluster(&[endpoint(1, 1), endpoint(2, 1), endpoint(3, 1)], 256), None, 1);
+    let mut tried = Tried::default();
+    let mut seen = Vec::new();
+    while let Some(picked) = side(&view).pick(&tried, Instant::now()) {
+        tried.add(picked.id);
+        seen.push(picked.id.0);
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, [1, 2, 3]);
+    tried.clear();
+    assert!(side(&view).pick(&tried, Instant::now()).is_some());
+}
+
+#[test]
+fn a_tick_tells_that_a_service_was_used_once() {
+    let view = view(1, &cluster(&[endpoint(1, 1)], 256), None, 1);
+    let told = || side(&view).cluster.shared.last_used.load(Ordering::Relaxed);
+    view.report(5, Instant::now());
+    assert_eq!(told(), 0);
+    side(&view).counts.used.set(true);
+    view.report(7, Instant::now());
+    view.report(9, Instant::now());
+    assert_eq!(told(), 7);
+}
