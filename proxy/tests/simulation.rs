@@ -21,10 +21,12 @@ use std::cell::Cell;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use outrigger::config;
+use outrigger::config::settings::Shutdown;
 use outrigger::control::first_snapshot;
 use outrigger::data::accept::{Crew, Place};
 use outrigger::data::headers::Identity;
@@ -38,6 +40,7 @@ use turmoil::net::{TcpListener, TcpStream};
 use turmoil::{Builder, Sim};
 
 const PORT: u16 = 80;
+const ROUNDS: u32 = 20;
 const GET: &[u8] = b"GET /cart HTTP/1.1\r\nHost: orders\r\nConnection: close\r\n\r\n";
 
 #[test]
@@ -104,12 +107,99 @@ fn an_endpoint_that_hangs_up_costs_no_idempotent_request() {
     });
 }
 
+/// Whatever becomes of the endpoints' links: an answer is right, or it says what went wrong, or it is seen to be broken
+/// off. Bodies go both ways, larger and smaller than what can be kept for another attempt.
+#[test]
+fn no_answer_is_wrong_and_none_is_missing() {
+    for_each_seed(|seed| {
+        let mut sim = network(seed);
+        for name in ["a", "b", "c"] {
+            origin(&mut sim, name, Habit::Echo);
+        }
+        proxy(&mut sim, &["a", "b", "c"], 2);
+        let tally = Rc::new(Cell::new((0, 0, 0)));
+        let counted = Rc::clone(&tally);
+        sim.client("client", async move {
+            for round in 0..ROUNDS {
+                let body: Vec<u8> = (0..fastrand::usize(0..200_000)).map(|n| (n * 7 + round as usize) as u8).collect();
+                let method = if fastrand::bool() { "PUT" } else { "POST" };
+                let mut request = format!(
+                    "{method} /cart HTTP/1.1\r\nHost: orders\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+                    body.len()
+                )
+                .into_bytes();
+                request.extend_from_slice(&body);
+                let answer = tokio::select! {
+                    answer = exchange("proxy", &request) => answer?,
+                    never = cut_and_mend(&["a", "b", "c"]) => match never {},
+                };
+                let end = answer.windows(4).position(|w| w == b"\r\n\r\n").expect("no answer at all") + 4;
+                let (head, echoed) = (String::from_utf8_lossy(&answer[..end]), &answer[end..]);
+                let (right, refused, broken) = counted.get();
+                if head.starts_with("HTTP/1.1 200 ") {
+                    assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{head}");
+                    assert!(body.starts_with(echoed), "round {round}: not the bytes that were sent");
+                    let whole = echoed.len() == body.len();
+                    counted.set((right + u32::from(whole), refused, broken + u32::from(!whole)));
+                } else {
+                    assert!(head.starts_with("HTTP/1.1 50"), "{head}");
+                    assert!(head.contains("Proxy-Status: outrigger; error="), "{head}");
+                    counted.set((right, refused + 1, broken));
+                }
+            }
+            for name in ["a", "b", "c"] {
+                turmoil::repair("proxy", name);
+            }
+            let answer = ask("proxy", GET).await?;
+            assert!(answer.starts_with("HTTP/1.1 200 "), "with all links whole again: {answer}");
+            Ok(())
+        });
+        sim.run().unwrap();
+        let (right, refused, broken) = tally.get();
+        eprintln!("{right} right, {refused} refused, {broken} broken off");
+        assert_eq!(right + refused + broken, ROUNDS);
+        assert!(right > 0 && right < ROUNDS, "nothing was shown");
+    });
+}
+
+/// What is in flight when the process is told to end is finished, what idles is closed, and the workers end.
+#[test]
+fn a_drain_loses_nothing_that_was_in_flight() {
+    for_each_seed(|seed| {
+        let mut sim = network(seed);
+        origin(&mut sim, "a", Habit::AnswerAfter(Duration::from_secs(3)));
+        let handles = proxy(&mut sim, &["a"], 2);
+        sim.client("client", async move {
+            let mut idle = TcpStream::connect(("proxy", PORT)).await?;
+            let mut busy = TcpStream::connect(("proxy", PORT)).await?;
+            busy.write_all(b"GET /cart HTTP/1.1\r\nHost: orders\r\n\r\n").await?;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let Handles { drain, .. } = handles.take().unwrap();
+            let times = Shutdown { lame_duck: Duration::from_millis(500), deadline: Duration::from_secs(20) };
+            let reading = async {
+                let (mut answer, mut nothing) = (Vec::new(), Vec::new());
+                busy.read_to_end(&mut answer).await?;
+                idle.read_to_end(&mut nothing).await?;
+                io::Result::Ok((String::from_utf8_lossy(&answer).into_owned(), nothing))
+            };
+            let (clean, read) = tokio::join!(drain.run(&times, std::future::pending()), reading);
+            let (answer, nothing) = read?;
+            assert!(clean, "something had to be cut");
+            assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("\r\nConnection: close\r\n"), "{answer}");
+            assert!(answer.ends_with("from a"), "{answer}");
+            assert_eq!(nothing, b"");
+            Ok(())
+        });
+        sim.run().unwrap();
+    });
+}
+
 #[test]
 fn four_connections_to_one_worker_end_up_two_and_two() {
     for_each_seed(|seed| {
         let mut sim = network(seed);
         origin(&mut sim, "a", Habit::Answer);
-        let crew = proxy(&mut sim, &["a"], 2);
+        let handles = proxy(&mut sim, &["a"], 2);
         sim.client("client", async move {
             let mut open = Vec::new();
             for _ in 0..4 {
@@ -120,7 +210,7 @@ fn four_connections_to_one_worker_end_up_two_and_two() {
                 assert!(answer[..n].starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&answer[..n]));
                 open.push(stream);
             }
-            let crew = crew.take().unwrap();
+            let Handles { crew, .. } = handles.take().unwrap();
             assert_eq!((crew.connections(0), crew.connections(1)), (2, 2));
             Ok(())
         });
@@ -128,23 +218,42 @@ fn four_connections_to_one_worker_end_up_two_and_two() {
     });
 }
 
+static PANICS: AtomicU32 = AtomicU32::new(0);
+static COUNT_PANICS: Once = Once::new();
+
 fn for_each_seed(test: impl Fn(u64)) {
     let chosen = std::env::var("OUTRIGGER_SEED").ok().map(|seed| seed.parse().unwrap());
     let seeds = chosen.map_or(1..=5, |seed: u64| seed..=seed);
+    // A task that panics only looks like a connection that broke; the program that is shipped would have aborted.
+    COUNT_PANICS.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            PANICS.fetch_add(1, Ordering::Relaxed);
+            before(info);
+        }));
+    });
     for seed in seeds {
         eprintln!("OUTRIGGER_SEED={seed}");
         fastrand::seed(seed);
         test(seed);
+        assert_eq!(PANICS.load(Ordering::Relaxed), 0, "something panicked");
     }
 }
 
 fn network(seed: u64) -> Sim<'static> {
-    Builder::new().rng_seed(seed).simulation_duration(Duration::from_secs(60)).build()
+    Builder::new()
+        .rng_seed(seed)
+        .max_message_latency(Duration::from_millis(10))
+        .simulation_duration(Duration::from_secs(600))
+        .build()
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Habit {
     Answer,
+    AnswerAfter(Duration),
+    /// Sends the body back, as it comes.
+    Echo,
     /// Reads the request, and closes without a word.
     HangUp,
 }
@@ -174,14 +283,38 @@ async fn converse(mut stream: TcpStream, name: &str, habit: Habit, counted: Rc<C
                 return Ok(());
             }
         }
-        if held.starts_with(b"POST") && !held.ends_with(b"hi") {
-            stream.read_buf(&mut held).await?;
-        }
-        counted.set(counted.get() + 1);
+        let head = held.windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4;
+        let length = content_length(&held[..head]);
+        let mut body = held.split_off(head);
         held.clear();
+        counted.set(counted.get() + 1);
+        if let Habit::Echo = habit {
+            stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n").as_bytes()).await?;
+            let mut echoed = 0;
+            loop {
+                stream.write_all(&body).await?;
+                echoed += body.len();
+                body.clear();
+                if echoed == length {
+                    break;
+                }
+                if stream.read_buf(&mut body).await? == 0 {
+                    return Ok(());
+                }
+            }
+            continue;
+        }
+        while body.len() < length {
+            if stream.read_buf(&mut body).await? == 0 {
+                return Ok(());
+            }
+        }
+        if let Habit::AnswerAfter(time) = habit {
+            tokio::time::sleep(time).await;
+        }
         match habit {
             Habit::HangUp => return Ok(()),
-            Habit::Answer => {
+            _ => {
                 let body = format!("from {name}");
                 let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
                 stream.write_all(format!("{head}{body}").as_bytes()).await?;
@@ -190,8 +323,32 @@ async fn converse(mut stream: TcpStream, name: &str, habit: Habit, counted: Rc<C
     }
 }
 
+fn content_length(head: &[u8]) -> usize {
+    let head = String::from_utf8_lossy(head).to_ascii_lowercase();
+    let value = head.lines().find_map(|line| line.strip_prefix("content-length:").map(str::trim));
+    value.map_or(0, |value| value.parse().unwrap())
+}
+
+/// Cuts and mends the proxy's links, one at a time, in the midst of whatever they carry.
+async fn cut_and_mend(origins: &[&str]) -> std::convert::Infallible {
+    loop {
+        let origin = origins[fastrand::usize(..origins.len())];
+        match fastrand::u8(0..3) {
+            0 => turmoil::partition("proxy", origin),
+            _ => turmoil::repair("proxy", origin),
+        }
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(1..100))).await;
+    }
+}
+
+/// What a test does to a proxy from outside.
+struct Handles {
+    crew: Arc<Crew>,
+    drain: Drain,
+}
+
 /// A proxy in front of some origins. Every worker listens on a port of its own, the first on [`PORT`].
-fn proxy(sim: &mut Sim<'static>, origins: &'static [&str], workers: usize) -> Rc<Cell<Option<Arc<Crew>>>> {
+fn proxy(sim: &mut Sim<'static>, origins: &'static [&str], workers: usize) -> Rc<Cell<Option<Handles>>> {
     let seen = Rc::new(Cell::new(None));
     let show = Rc::clone(&seen);
     sim.host("proxy", move || {
@@ -199,12 +356,15 @@ fn proxy(sim: &mut Sim<'static>, origins: &'static [&str], workers: usize) -> Rc
         async move {
             let instances: Vec<String> =
                 origins.iter().map(|o| format!("\"{}:{PORT}\"", turmoil::lookup(*o))).collect();
-            let text = format!("services: {{ orders: {{ instances: [{}] }} }}", instances.join(", "));
+            let text = format!(
+                "http: {{ stream_idle_timeout: 3s }}\nservices: {{ orders: {{ instances: [{}], timeout: 5s }} }}",
+                instances.join(", ")
+            );
             let settings = config::parse("simulation.yaml", &text, &|_| None, |_| ()).unwrap().settings;
             let (_publisher, reader, _demands) = snapshot::joint(first_snapshot(&settings));
-            let (_drain, drained) = Drain::new();
+            let (drain, drained) = Drain::new();
             let (crew, desks) = Crew::new(workers, settings.http.max_connections);
-            show.set(Some(Arc::clone(&crew)));
+            show.set(Some(Handles { crew: Arc::clone(&crew), drain }));
             let plan = Plan {
                 workers,
                 http: Arc::new(settings.http.clone()),
@@ -232,9 +392,14 @@ fn proxy(sim: &mut Sim<'static>, origins: &'static [&str], workers: usize) -> Rc
 
 /// Sends a request on a connection of its own and reads to the end.
 async fn ask(host: &str, request: &[u8]) -> io::Result<String> {
-    let mut stream = TcpStream::connect((host, PORT)).await?;
-    stream.write_all(request).await?;
+    Ok(String::from_utf8_lossy(&exchange(host, request).await?).into_owned())
+}
+
+/// The same, reading while it sends: whoever does not may wait for ever for an endpoint that answers meanwhile.
+async fn exchange(host: &str, request: &[u8]) -> io::Result<Vec<u8>> {
+    let (mut reading, mut writing) = TcpStream::connect((host, PORT)).await?.into_split();
     let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await?;
-    Ok(String::from_utf8_lossy(&answer).into_owned())
+    // An answer that came before the whole request was taken ends the sending, not the reading.
+    let (_, read) = tokio::join!(writing.write_all(request), reading.read_to_end(&mut answer));
+    read.map(|_| answer)
 }

@@ -1,6 +1,6 @@
 use std::time::Instant;
 
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, StreamBody};
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
@@ -215,45 +215,90 @@ fn what_a_client_pipelines_is_answered_in_order() {
     });
 }
 
+/// An endpoint that sends back what it is sent, trailers included, as it comes.
+fn echo_at(stage: &Stage) {
+    let echo = hyper::service::service_fn(|request: http::Request<hyper::body::Incoming>| async {
+        let (parts, body) = request.into_parts();
+        assert_eq!(parts.headers["host"], "orders");
+        assert_eq!(parts.headers["x-forwarded-for"], "192.0.2.7");
+        // hyper sends the trailers that are announced.
+        Ok::<_, std::convert::Infallible>(http::Response::builder().header("trailer", "x-sum").body(body).unwrap())
+    });
+    let io = hyper_util::rt::TokioIo::new(stage.endpoint("orders"));
+    tokio::task::spawn_local(hyper::server::conn::http1::Builder::new().serve_connection(io, echo));
+}
+
+type Sent = StreamBody<futures_util::stream::Iter<std::array::IntoIter<Part, 2>>>;
+type Part = Result<hyper::body::Frame<bytes::Bytes>, std::convert::Infallible>;
+
+fn sized(size: u32) -> bytes::Bytes {
+    (0..size).map(|n| (n ^ size) as u8).collect()
+}
+
+fn post(uri: &str, size: u32) -> http::Request<Sent> {
+    let trailers = http::HeaderMap::from_iter([("x-sum".parse().unwrap(), http::HeaderValue::from(size))]);
+    let frames = [Ok(hyper::body::Frame::data(sized(size))), Ok(hyper::body::Frame::trailers(trailers))];
+    // Of no stated length: after one there is no room for trailers in HTTP/1.1.
+    let body = StreamBody::new(futures_util::stream::iter(frames));
+    http::Request::post(uri).header("te", "trailers").header("trailer", "x-sum").body(body).unwrap()
+}
+
+async fn assert_echoed(answer: http::Response<hyper::body::Incoming>, size: u32) {
+    assert_eq!(answer.status(), 200);
+    let collected = answer.into_body().collect().await.unwrap();
+    let sum = collected.trailers().and_then(|map| map.get("x-sum")).cloned();
+    assert!(collected.to_bytes() == sized(size), "{size} bytes have changed");
+    assert_eq!(sum, Some(size.into()), "after {size} bytes");
+}
+
 #[test]
 fn hyper_at_both_ends_sees_bodies_and_trailers() {
     paused(async {
         let stage = Stage::new(ORDERS, 1);
-        let client = connect(&stage);
-        let endpoint = stage.endpoint("orders");
-        let echo = hyper::service::service_fn(|request: http::Request<hyper::body::Incoming>| async {
-            let (parts, body) = request.into_parts();
-            assert_eq!(parts.headers["host"], "orders");
-            assert_eq!(parts.headers["x-forwarded-for"], "192.0.2.7");
-            // Trailers go on where they are announced, and hyper asks for them itself.
-            Ok::<_, std::convert::Infallible>(http::Response::builder().header("trailer", "x-sum").body(body).unwrap())
-        });
-        tokio::task::spawn_local(
-            hyper::server::conn::http1::Builder::new().serve_connection(hyper_util::rt::TokioIo::new(endpoint), echo),
-        );
-        let (mut send, connection) =
-            hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(client)).await.unwrap();
+        echo_at(&stage);
+        let io = hyper_util::rt::TokioIo::new(connect(&stage));
+        let (mut send, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
         tokio::task::spawn_local(connection);
         for size in [0, 1, 1000, 60_000, 500_000] {
-            let sent: bytes::Bytes = (0..size).map(|n: u32| n as u8).collect();
-            let body = Full::new(sent.clone()).with_trailers(std::future::ready(Some(Ok(http::HeaderMap::from_iter(
-                [("x-sum".parse().unwrap(), http::HeaderValue::from(size))],
-            )))));
-            let request = http::Request::post("/echo")
-                .header("host", "orders")
-                .header("te", "trailers")
-                .header("trailer", "x-sum")
-                .header("transfer-encoding", "chunked")
-                .body(body)
-                .unwrap();
+            let mut request = post("/echo", size);
+            request.headers_mut().insert("host", http::HeaderValue::from_static("orders"));
             send.ready().await.unwrap();
-            let answer = send.send_request(request).await.unwrap();
-            assert_eq!(answer.status(), 200);
-            let collected = answer.into_body().collect().await.unwrap();
-            let sum = collected.trailers().and_then(|map| map.get("x-sum")).cloned();
-            assert!(collected.to_bytes() == sent, "{size} bytes have changed");
-            assert_eq!(sum, Some(size.into()), "after {size} bytes");
+            assert_echoed(send.send_request(request).await.unwrap(), size).await;
         }
+    });
+}
+
+#[test]
+fn hyper_over_h2_sees_bodies_and_trailers_of_many_streams() {
+    paused(async {
+        let stage = Stage::new(ORDERS, 1);
+        let sizes = [0, 1, 1000, 60_000, 500_000, 300_000, 70_000, 16_384];
+        sizes.iter().for_each(|_| echo_at(&stage));
+        let io = hyper_util::rt::TokioIo::new(connect(&stage));
+        let (send, connection) =
+            hyper::client::conn::http2::handshake(crate::data::h2::LocalExecutor, io).await.unwrap();
+        let connection = tokio::task::spawn_local(connection);
+        let streams = sizes.map(|size| {
+            let mut send = send.clone();
+            tokio::task::spawn_local(async move {
+                let answer = send.send_request(post("http://orders/echo", size)).await.unwrap();
+                assert_echoed(answer, size).await;
+            })
+        });
+        for stream in streams {
+            stream.await.unwrap();
+        }
+        assert_eq!(stage.upstream("orders").in_flight(), 0);
+
+        // A stream that is given up takes its attempt with it.
+        let mut send = send;
+        let answer = send.send_request(post("http://orders/echo", 500_000)).await.unwrap();
+        assert_eq!(stage.upstream("orders").in_flight(), 1);
+        drop(answer);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(stage.upstream("orders").in_flight(), 0);
+        drop(send);
+        connection.await.unwrap().unwrap();
     });
 }
 
