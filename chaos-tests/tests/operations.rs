@@ -259,7 +259,7 @@ fn a_few_long_connections_are_shared_out_evenly_among_the_workers() {
         }
         let held = |worker: usize| -> f64 {
             let label = format!("worker=\"{worker}\"");
-            proxy.metric("outrigger_downstream_connections", &[&label]).iter().sum()
+            proxy.metric("outrigger_client_connections", &[&label]).iter().sum()
         };
         wait_for("four connections in the metrics", SOON, || held(0) + held(1) == 4.0);
         let (one, two) = (held(0), held(1));

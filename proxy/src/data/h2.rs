@@ -1,5 +1,6 @@
 //! HTTP/2 from a client: hyper's server, with each stream put through the same [`forward`].
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -28,9 +29,11 @@ use crate::net::Io;
 
 /// Serves a connection that has opened with HTTP/2's preface, until it ends.
 pub async fn serve(io: Io, client: Rc<Client>, service: Option<Arc<str>>, worker: Rc<Worker>) {
+    let called = Rc::new(Cell::new(false));
     let calls = {
-        let worker = Rc::clone(&worker);
+        let (worker, called) = (Rc::clone(&worker), Rc::clone(&called));
         service_fn(move |message| {
+            called.set(true);
             let (worker, client, service) = (Rc::clone(&worker), Rc::clone(&client), service.clone());
             async move { Ok::<_, std::convert::Infallible>(call(message, client, service, worker).await) }
         })
@@ -45,15 +48,30 @@ pub async fn serve(io: Io, client: Rc<Client>, service: Option<Arc<str>>, worker
         .keep_alive_timeout(KEEP_ALIVE)
         .serve_connection(TokioIo::new(io), calls);
     let mut connection = pin!(connection);
-    let mut drained = worker.drained.clone();
-    let mut lame = pin!(drained.reached(Phase::LameDuck));
+    let (mut first, mut second) = (worker.drained.clone(), worker.drained.clone());
+    let mut lame = pin!(first.reached(Phase::LameDuck));
+    let mut closing = pin!(second.reached(Phase::Closing));
+    let mut phase = Phase::Serving;
     let mut told = false;
     let ended = poll_fn(|cx| {
-        if !told && lame.as_mut().poll(cx).is_ready() {
+        loop {
+            if phase < Phase::LameDuck && lame.as_mut().poll(cx).is_ready() {
+                phase = Phase::LameDuck;
+            }
+            if phase == Phase::LameDuck && closing.as_mut().poll(cx).is_ready() {
+                phase = Phase::Closing;
+            }
+            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                return Poll::Ready(ended);
+            }
+            // GOAWAY before the first request would turn away a client that has only just come.
+            let tell = phase >= Phase::Closing || phase == Phase::LameDuck && called.get();
+            if told || !tell {
+                return Poll::Pending;
+            }
             told = true;
             connection.as_mut().graceful_shutdown();
         }
-        connection.as_mut().poll(cx)
     });
     if let Err(error) = ended.await {
         tracing::debug!(%error, "an HTTP/2 connection from a client broke");

@@ -91,9 +91,7 @@ impl RequestId {
         // Where each byte's two digits stand: 8-4-4-4-12.
         const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
         for (byte, at) in uuid.to_be_bytes().into_iter().zip(PLACES) {
-            let digit = |n: u8| if n < 10 { b'0' + n } else { b'a' + n - 10 };
-            bytes[at] = digit(byte >> 4);
-            bytes[at + 1] = digit(byte & 0xf);
+            bytes[at..at + 2].copy_from_slice(&HEX[usize::from(byte)]);
         }
         Self { bytes, len: 36 }
     }
@@ -103,6 +101,18 @@ impl RequestId {
         &self.bytes[..usize::from(self.len)]
     }
 }
+
+/// Each byte's two digits.
+const HEX: [[u8; 2]; 256] = {
+    let digits = b"0123456789abcdef";
+    let mut table = [[0; 2]; 256];
+    let mut i = 0;
+    while i < table.len() {
+        table[i] = [digits[i >> 4], digits[i & 0xf]];
+        i += 1;
+    }
+    table
+};
 
 /// A request about to go to an endpoint.
 #[derive(Debug)]

@@ -304,7 +304,9 @@ impl Name {
         if text.len() != name.len() {
             return Self::Other;
         }
-        if text.eq_ignore_ascii_case(name) {
+        // Bit 5 makes letters lower-case. That it also changes bytes that no name can have does no harm: `text` has none
+        // of what they become.
+        if name.iter().zip(text).fold(0, |differs, (byte, of)| differs | ((byte | 0x20) ^ of)) == 0 {
             return known;
         }
         let folds = |(byte, of): (&u8, &u8)| byte.eq_ignore_ascii_case(of) || *byte == b'_' && *of == b'-';
