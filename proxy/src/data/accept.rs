@@ -221,43 +221,52 @@ fn settle<M, F>(
 }
 
 /// A connection's own task, from its first byte to its last.
-async fn connection<M, F>(
+#[allow(
+    clippy::manual_async_fn,
+    reason = "an async fn keeps what it is given twice; every idle connection pays for it"
+)]
+fn connection<M, F>(
     worker: Rc<Worker>,
     io: Io,
     peer: SocketAddr,
     service: Option<Arc<str>>,
     slots: Rc<Slots<M, F>>,
-    _seat: Seat,
-    _alive: Rc<()>,
-) where
+    seat: Seat,
+    alive: Rc<()>,
+) -> impl Future<Output = ()>
+where
     M: Fn(Rc<Conn>) -> F + 'static,
     F: Future<Output = bool> + 'static,
 {
-    let _counted = worker.count_client();
-    let client = Rc::new(request::client(peer, &worker.http.trusted));
-    let timer = Timer::new(timer::now() + worker.http.idle_timeout);
-    let Some((io, first)) = Box::pin(first_bytes(io, &timer, &worker)).await else { return };
-    if first.bytes().starts_with(PREFACE) {
-        Box::pin(h2::serve(io.with_ahead(first), client, service, worker)).await;
-        return;
-    }
-    let conn = Rc::new(Conn::new(io, first, timer, client, service, Rc::clone(&worker)));
-    let _registered = worker.register(&conn);
-    while conn.next().await {
-        let mut slot = slots.take();
-        slot.as_mut().set(Some((slots.make)(Rc::clone(&conn))));
-        let keep = poll_fn(|cx| match slot.as_mut().as_pin_mut() {
-            Some(exchange) => exchange.poll(cx),
-            None => Poll::Ready(false),
-        })
-        .await;
-        slot.as_mut().set(None);
-        slots.give(slot);
-        if !keep {
-            break;
+    async move {
+        // Held until the connection is over.
+        let _ = (&seat, &alive);
+        let _counted = worker.count_client();
+        let client = Rc::new(request::client(peer, &worker.http.trusted));
+        let timer = Timer::new(timer::now() + worker.http.idle_timeout);
+        let Some((io, first)) = Box::pin(first_bytes(io, &timer, &worker)).await else { return };
+        if first.bytes().starts_with(PREFACE) {
+            Box::pin(h2::serve(io.with_ahead(first), client, service, worker)).await;
+            return;
         }
+        let conn = Rc::new(Conn::new(io, first, timer, client, service, Rc::clone(&worker)));
+        let _registered = worker.register(&conn);
+        while conn.next().await {
+            let mut slot = slots.take();
+            slot.as_mut().set(Some((slots.make)(Rc::clone(&conn))));
+            let keep = poll_fn(|cx| match slot.as_mut().as_pin_mut() {
+                Some(exchange) => exchange.poll(cx),
+                None => Poll::Ready(false),
+            })
+            .await;
+            slot.as_mut().set(None);
+            slots.give(slot);
+            if !keep {
+                break;
+            }
+        }
+        Box::pin(conn.close()).await;
     }
-    Box::pin(conn.close()).await;
 }
 
 /// Reads until it is clear whether a connection opens with HTTP/2's preface. None when nobody spoke in time.
