@@ -94,21 +94,21 @@ pub async fn forward(
         body: &request.body,
         deadline: Deadline { total: policy.timeout, stream_idle: worker.http.stream_idle_timeout },
     };
-    let mut allowance = Allowance {
-        retries: policy.max_retries,
-        replay: true,
-        idempotent: retry::is_idempotent(request.head.method()),
-    };
+    let mut allowance = Allowance::new(policy.max_retries, retry::is_idempotent(request.head.method()));
     let mut tried = Tried::default();
+    let mut rounds = 0;
+    let mut last = Reason::NoEndpoint;
     let mut held = None;
     let mut now = started;
     loop {
         let endpoint = match side.pick(&tried, now) {
             Some(endpoint) => endpoint,
-            None if trail.attempts == 0 => return Err(Reason::NoEndpoint),
+            // None is there, or every one was tried and there is no retry left for a second round.
+            None if tried.is_empty() || !allowance.another_round() => return held.ok_or(last),
             None => {
-                // Every endpoint was tried. One of them may be back; a short pause keeps this from being a hammer.
-                let pause = retry::pause(trail.attempts, worker.random());
+                // One of them may be back; a short pause keeps this from being a hammer.
+                let pause = retry::pause(rounds, worker.random());
+                rounds += 1;
                 let rest = async {
                     tokio::time::sleep(pause).await;
                     Ok(())
@@ -150,6 +150,7 @@ pub async fn forward(
                 (allowance.after(&broken, request.body.is_replayable()), broken.reason)
             }
         };
+        last = failure;
         match next {
             Next::GiveUp => return held.ok_or(failure),
             Next::Replay => {}

@@ -70,6 +70,11 @@ impl Tried {
         }
     }
 
+    /// Whether none was.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Forgets all.
     pub fn clear(&mut self) {
         *self = Self::default();

@@ -4,9 +4,11 @@
 //! not a byte was written), or when processing twice does no harm (the method is idempotent, RFC 9110 section 9.2.2)
 //! and the whole request can still be sent. Everything else is the client's to decide, and it is told.
 //!
-//! One case is free: a connection that had been idle was closed by the endpoint at the moment it was taken. That is no
-//! failure of the endpoint, only bad luck, so it costs no retry and may go to the same endpoint; once, because a
-//! second time it is something else.
+//! Two cases are free. A request that was never written (no connection was to be had) moves to another endpoint and
+//! leaves the retries to those that need them, a few times, so that a pool of which half is gone still serves; once
+//! every endpoint has been tried it costs a retry like any other. And a connection that had been idle was closed by the endpoint at the moment it was taken. That is no
+//! failure of the endpoint, only bad luck, so it may go to the same endpoint; once, because a second time it is
+//! something else.
 
 use std::time::Duration;
 
@@ -35,6 +37,8 @@ impl Broken {
 pub struct Allowance {
     /// Further attempts.
     pub retries: u32,
+    /// Free moves of a request that was never written.
+    pub moves: u32,
     /// Whether the free replay is still there.
     pub replay: bool,
     /// Whether the method may be processed twice.
@@ -52,7 +56,15 @@ pub enum Next {
     GiveUp,
 }
 
+/// Free moves of one request: with [`Allowance::retries`] fewer attempts than a view of its past has room for.
+const MOVES: u32 = 4;
+
 impl Allowance {
+    /// What a request begins with.
+    pub fn new(retries: u32, idempotent: bool) -> Self {
+        Self { retries, moves: MOVES, replay: true, idempotent }
+    }
+
     /// What follows, and what it costs. `replayable`: the request can still be sent from its beginning.
     pub fn after(&mut self, broken: &Broken, replayable: bool) -> Next {
         if !replayable {
@@ -67,7 +79,17 @@ impl Allowance {
             Retry::Safe => true,
             Retry::Replayable => self.idempotent || !broken.written,
         };
+        if may && !broken.written && self.moves > 0 {
+            self.moves -= 1;
+            return Next::Retry;
+        }
         self.spend(may)
+    }
+
+    /// Whether endpoints that were tried may be tried again: that is a retry, and the end of free moves.
+    pub fn another_round(&mut self) -> bool {
+        self.moves = 0;
+        self.spend(true) == Next::Retry
     }
 
     /// What follows an answer of 502, 503 or 504.
@@ -109,7 +131,7 @@ mod tests {
     }
 
     fn post() -> Allowance {
-        Allowance { retries: 2, replay: true, idempotent: false }
+        Allowance::new(2, false)
     }
 
     fn get() -> Allowance {
@@ -138,6 +160,19 @@ mod tests {
         assert_eq!(allowance.retries, 2);
         assert_eq!(allowance.after(&stale, true), Next::Retry);
         assert_eq!(post().after(&broken(Reason::UpstreamClosed, false, true), true), Next::Replay);
+    }
+
+    #[test]
+    fn a_request_that_was_never_written_moves_for_free_until_every_endpoint_was_tried() {
+        let mut allowance = post();
+        let refused = broken(Reason::ConnectFailed, false, false);
+        for _ in 0..MOVES {
+            assert_eq!(allowance.after(&refused, true), Next::Retry);
+        }
+        assert_eq!(allowance.retries, 2);
+        assert!(allowance.another_round());
+        assert_eq!(allowance.after(&refused, true), Next::Retry);
+        assert_eq!((allowance.after(&refused, true), allowance.another_round()), (Next::GiveUp, false));
     }
 
     #[test]
