@@ -213,8 +213,9 @@ macro_rules! with_policies {
             /// For one attempt to connect to an instance. Short, because another instance can be tried.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub connect_timeout: Option<Interval>,
-            /// Further attempts after a first that failed, each on another instance where there is one; 0 for none, at
-            /// most 10. A request that was processed is only tried again where its method is idempotent.
+            /// Further attempts after one that failed and that an instance may have seen, each on another instance
+            /// where there is one; 0 for none, at most 10. A request that was processed is only tried again where its
+            /// method is idempotent.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub max_retries: Option<u32>,
             /// How an instance is chosen: `p2c` takes, of two drawn by weight, the one with the lower latency times
