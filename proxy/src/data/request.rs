@@ -15,7 +15,7 @@ use crate::http::head::{Name, Version};
 use crate::http::{Head, Length};
 use crate::upstream::h1::Asked;
 
-/// A request on its way through. [`Request::screen`] has been passed.
+/// A request on its way through. [`screen`] has been passed.
 #[derive(Debug)]
 pub struct Request {
     /// As it came.
