@@ -143,7 +143,7 @@ fn refusal(reason: Reason, request: &Request, trail: &Trail, finished: &mut Fini
 }
 
 /// RFC 9113 section 8.3.1: `:authority` is what `Host` would be; where both are there they have to agree.
-fn request_head(parts: &http::request::Parts, head: &mut Head) -> Result<(), Reason> {
+pub fn request_head(parts: &http::request::Parts, head: &mut Head) -> Result<(), Reason> {
     let too_large = |_: Bad| Reason::HeadTooLarge;
     let authority = parts.uri.authority().map(http::uri::Authority::as_str);
     let host = parts.headers.get(http::header::HOST).map(http::HeaderValue::as_bytes);
