@@ -217,8 +217,9 @@ impl Outgoing<'_> {
             }
         }
         if joins_cookies && head.first(Name::Cookie).is_some() {
-            // RFC 9113 section 8.2.3.
-            emit(out, b"cookie", &head.all(Name::Cookie).collect::<Vec<_>>().join(&b"; "[..]));
+            // RFC 9113 section 8.2.3. An empty crumb is left out, or the line could end with a blank.
+            let crumbs = head.all(Name::Cookie).filter(|crumb| !crumb.is_empty());
+            emit(out, b"cookie", &crumbs.collect::<Vec<_>>().join(&b"; "[..]));
         }
         emit(out, b"Via", self.identity.via(head.version()));
         self.forwarded(out, emit);

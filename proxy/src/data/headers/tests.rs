@@ -243,6 +243,13 @@ fn cookies_that_came_apart_over_h2_are_one_line_over_h1() {
     let lines = sent_by(&head, &client(V4, false), Length::NONE, false);
     let cookies: Vec<_> = lines.iter().filter(|line| line.starts_with("cookie")).collect();
     assert_eq!(cookies, ["cookie: a=1; b=2"]);
+    for (crumbs, line) in
+        [(&["", "a=1", ""][..], "cookie: a=1"), (&["", ""], "cookie: "), (&["a=1", "", "b=2"], "cookie: a=1; b=2")]
+    {
+        let fields: Vec<_> = crumbs.iter().map(|crumb| ("cookie", *crumb)).collect();
+        let lines = sent_by(&h2_request("GET", &fields), &client(V4, false), Length::NONE, false);
+        assert!(lines.iter().any(|sent| sent == line), "{crumbs:?}: {lines:?}");
+    }
 
     let map = with_outgoing(&head, &client(V4, false), Length::NONE, false, |o| o.fields_h2());
     assert_eq!(map.get_all("cookie").iter().collect::<Vec<_>>(), ["a=1", "b=2"]);
