@@ -341,6 +341,26 @@ fn an_answer_leaves_the_endpoint_s_connection_behind() {
 }
 
 #[test]
+fn an_answer_that_asks_for_an_upgrade_still_says_whether_the_connection_ends() {
+    let (identity, id) = (Identity::new(1), id());
+    let plain = reply(&identity, &id, Length::Exact(0));
+    let required = "HTTP/1.1 426 Upgrade Required\nUpgrade: websocket\n\n";
+    let switching = "HTTP/1.1 101 Switching Protocols\nUpgrade: websocket\n\n";
+    for (reply, head, said) in [
+        (plain, required, "Connection: upgrade"),
+        (Reply { close: true, ..plain }, required, "Connection: upgrade, close"),
+        (Reply { version: Version::Http10, ..plain }, required, "Connection: upgrade, keep-alive"),
+        (plain, switching, "Connection: upgrade"),
+    ] {
+        let mut out = Vec::new();
+        reply.write_h1(&response(head), &mut out);
+        let lines = lines(&out);
+        assert_eq!(lines.iter().filter(|l| l.starts_with("Connection")).collect::<Vec<_>>(), [said]);
+        assert!(lines.iter().any(|line| line == "Upgrade: websocket"), "{lines:?}");
+    }
+}
+
+#[test]
 fn trailers_say_nothing_that_only_a_head_can() {
     let mut trailers = Head::default();
     for (name, value) in [
