@@ -1,51 +1,141 @@
-//! How the proxy writes a message that it understood.
-//!
-//! [`head`] is the hook: here it writes every field as it came, with the functions of `outrigger::http::write`
-//! that everything the proxy sends goes through, and a length from the number that was understood. Fields that the
-//! proxy adds or leaves out come between.
+//! How the proxy writes a message that it understood: each head through `outrigger::data::headers`, in the order a
+//! connection would, with bodies and trailers behind them.
 
-use outrigger::http::{Head, Length, Name, framing, write};
+use std::net::SocketAddr;
+use std::sync::LazyLock;
+
+use outrigger::data::headers::{self, Client, Identity, Outgoing, Reply, RequestId};
+use outrigger::data::request::{asks_upgrade, screen};
+use outrigger::data::target::Target;
+use outrigger::http::{Head, Length, Version, write};
 
 use crate::ours::{Kind, Message};
 
-/// Writes a message's head anew.
-pub fn head(out: &mut Vec<u8>, message: &Message, kind: Kind) {
-    match kind {
-        Kind::Requests => write::request_line(out, message.head.method(), message.head.target()),
-        _ => write::status_line(out, message.head.status(), message.head.reason()),
-    }
-    fields(out, &message.head);
-    write::end(out);
+/// Who the proxy is.
+pub static IDENTITY: LazyLock<Identity> = LazyLock::new(|| Identity::new(1));
+/// The random part of every id that is made here.
+pub const RANDOM: u128 = 7;
+
+/// What of the writing does not depend on the message. All of it is in an input's second byte.
+#[derive(Debug, Clone, Copy)]
+pub struct How {
+    /// How large the chunks are that we write.
+    pub chunk: usize,
+    /// Whether the client's word counts.
+    pub trusted: bool,
+    /// Whether an upgrade that is asked for may be granted.
+    pub upgrade: bool,
+    /// Whether the client's address is one of IPv6.
+    pub v6: bool,
+    /// Whether the client speaks HTTP/1.0.
+    pub old: bool,
+    /// Whether the connection ends after an answer.
+    pub close: bool,
+    /// Whether an answer is the proxy's own.
+    pub own: bool,
+    /// Whether a message that came over HTTP/2 without a stated length has a body.
+    pub body: bool,
+    /// Whether the message came over HTTP/2.
+    pub h2: bool,
 }
 
-/// Writes a message anew, its body in chunks of `chunk` bytes if it came in chunks.
-pub fn message(out: &mut Vec<u8>, message: &Message, kind: Kind, chunk: usize) {
-    head(out, message, kind);
-    if message.length != Length::Chunked {
+impl How {
+    /// From an input's second byte.
+    pub fn of(byte: u8) -> Self {
+        let bit = |n: u8| byte >> n & 1 == 1;
+        Self {
+            chunk: [1, 2, 3, 5, 16, 17, 1000, usize::MAX][usize::from(byte & 7)],
+            trusted: bit(3),
+            upgrade: bit(4),
+            v6: bit(5),
+            old: bit(3),
+            close: bit(4),
+            own: bit(5),
+            body: bit(6),
+            h2: bit(7),
+        }
+    }
+
+    /// The client.
+    pub fn client(self) -> Client {
+        let peer: SocketAddr =
+            if self.v6 { ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 7], 80).into() } else { ([192, 0, 2, 7], 80).into() };
+        Client { peer, text: peer.ip().to_string().into(), trusted: self.trusted }
+    }
+
+    /// Whether this request's upgrade may be granted.
+    pub fn grants(self, message: &Message) -> bool {
+        self.upgrade && asks_upgrade(&message.head, message.length)
+    }
+
+    /// What the answer's head depends on.
+    pub fn reply<'a>(self, message: &Message, kind: Kind, id: &'a RequestId) -> Reply<'a> {
+        let switches = message.head.status() == 101;
+        let mut reply = Reply {
+            version: if self.old && !switches { Version::Http10 } else { Version::Http11 },
+            close: self.close && !switches,
+            head_request: kind == Kind::HeadResponses,
+            length: message.length,
+            identity: (!self.own).then_some(&*IDENTITY),
+            id,
+        };
+        reply.close |= reply.ends_by_close(&message.head);
+        reply
+    }
+}
+
+/// Whether an answer is followed by another on its way to the same client.
+pub fn is_interim(head: &Head) -> bool {
+    matches!(head.status(), 100 | 102..=199)
+}
+
+/// Writes a request anew. False, and nothing written, where the proxy refuses it.
+pub fn request(out: &mut Vec<u8>, message: &Message, how: How) -> bool {
+    let head = &message.head;
+    let Ok(target) = Target::of(head) else { return false };
+    if screen(head, &IDENTITY).is_err() {
+        return false;
+    }
+    assert_eq!(target, Target::again(head), "a target is another the second time");
+    let client = how.client();
+    let outgoing = Outgoing {
+        head,
+        target: &target.origin,
+        host: target.host,
+        length: message.length,
+        client: &client,
+        identity: &IDENTITY,
+        id: &RequestId::of(head, &client, || RANDOM),
+        upgrade: how.grants(message),
+    };
+    outgoing.write_h1(out);
+    body(out, message, how, message.length == Length::Chunked);
+    true
+}
+
+/// Writes an answer anew. True when another may follow on the same connection.
+pub fn answer(out: &mut Vec<u8>, message: &Message, kind: Kind, how: How) -> bool {
+    let head = &message.head;
+    if is_interim(head) {
+        headers::write_interim(head, out);
+        return true;
+    }
+    let id = RequestId::of(&Head::default(), &how.client(), || RANDOM);
+    let reply = how.reply(message, kind, &id);
+    let chunked = reply.write_h1(head, out);
+    body(out, message, how, chunked);
+    !reply.close && head.status() != 101
+}
+
+fn body(out: &mut Vec<u8>, message: &Message, how: How, chunked: bool) {
+    if !chunked {
         out.extend_from_slice(&message.body);
         return;
     }
-    for (number, data) in message.body.chunks(chunk).enumerate() {
+    for (number, data) in message.body.chunks(how.chunk).enumerate() {
         write::chunk_line(out, data.len(), number == 0);
         out.extend_from_slice(data);
     }
-    if message.trailers.is_empty() && !message.body.is_empty() {
-        out.extend_from_slice(write::LAST_CHUNK);
-        return;
-    }
-    if !message.body.is_empty() {
-        write::end(out);
-    }
-    out.extend_from_slice(b"0\r\n");
-    fields(out, &message.trailers);
-    write::end(out);
-}
-
-fn fields(out: &mut Vec<u8>, head: &Head) {
-    for (known, name, value) in head.fields() {
-        match (known, framing::content_length(head)) {
-            (Name::ContentLength, Ok(Some(length))) => write::number(out, name, length),
-            _ => write::field(out, name, value),
-        }
-    }
+    let trailers = (!message.trailers.is_empty()).then_some(&message.trailers);
+    headers::write_last_chunk(out, message.body.is_empty(), trailers);
 }

@@ -23,7 +23,7 @@ use super::timer::{self, Timer};
 use super::worker::{Finished, Worker};
 use crate::drain::Phase;
 use crate::error::Reason;
-use crate::http::head::Version;
+use crate::http::head::{Version, trim_blanks};
 use crate::http::{Bad, Head, HeadPool, Length, framing};
 use crate::net::Io;
 
@@ -143,8 +143,8 @@ fn refusal(reason: Reason, request: &Request, trail: &Trail, finished: &mut Fini
 }
 
 /// RFC 9113 section 8.3.1: `:authority` is what `Host` would be; where both are there they have to agree.
-fn request_head(parts: &http::request::Parts, head: &mut Head) -> Result<(), Reason> {
-    let too_large = |_: Bad| Reason::HeadTooLarge;
+pub fn request_head(parts: &http::request::Parts, head: &mut Head) -> Result<(), Reason> {
+    let reason = |bad: Bad| if bad == Bad::Grammar { Reason::BadRequest } else { Reason::HeadTooLarge };
     let authority = parts.uri.authority().map(http::uri::Authority::as_str);
     let host = parts.headers.get(http::header::HOST).map(http::HeaderValue::as_bytes);
     if let (Some(authority), Some(host)) = (authority, host)
@@ -153,23 +153,34 @@ fn request_head(parts: &http::request::Parts, head: &mut Head) -> Result<(), Rea
         return Err(Reason::BadRequest);
     }
     if parts.method == http::Method::CONNECT {
-        head.set_request(b"CONNECT", b"*", Version::Http2).map_err(too_large)?;
+        head.set_request(b"CONNECT", b"*", Version::Http2).map_err(reason)?;
         return Err(Reason::ConnectMethod);
     }
     let target = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-    head.set_request(parts.method.as_str().as_bytes(), target.as_bytes(), Version::Http2).map_err(too_large)?;
-    if let (Some(authority), None) = (authority, host) {
-        head.push(b"host", authority.as_bytes()).map_err(too_large)?;
+    // hyper takes UTF-8 too; HTTP/1.1 has no such targets, and none are taken over it.
+    if !target.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(Reason::BadRequest);
     }
-    head_from(&parts.headers, head).map_err(too_large)
+    head.set_request(parts.method.as_str().as_bytes(), target.as_bytes(), Version::Http2).map_err(reason)?;
+    if let (Some(authority), None) = (authority, host) {
+        head.push(b"host", authority.as_bytes()).map_err(reason)?;
+    }
+    head_from(&parts.headers, head).map_err(reason)
 }
 
-/// Adds a map's fields to a head.
+/// Adds a map's fields to a head, as if they had come over HTTP/1.1: without blanks around values, which RFC 9113 section
+/// 8.2.1 forbids and hyper lets pass. A name with a quotation mark, which it lets pass too, is no name.
 pub fn head_from(map: &http::HeaderMap, head: &mut Head) -> Result<(), Bad> {
-    map.iter().try_for_each(|(name, value)| head.push(name.as_str().as_bytes(), value.as_bytes()))
+    map.iter().try_for_each(|(name, value)| {
+        let name = name.as_str().as_bytes();
+        if name.contains(&b'"') {
+            return Err(Bad::Grammar);
+        }
+        head.push(name, trim_blanks(value.as_bytes()))
+    })
 }
 
-/// A map of trailers as a head; none where they are too many to keep.
+/// A map of trailers as a head; none where they are too many to keep, or not sound.
 pub fn trailers_from(map: &http::HeaderMap, heads: &HeadPool) -> Option<Rc<Head>> {
     let mut head = heads.take();
     head_from(map, Rc::get_mut(&mut head)?).ok()?;
@@ -276,3 +287,6 @@ const KEEP_ALIVE: Duration = Duration::from_secs(20);
 const FRAME: usize = 64 * 1024;
 /// Where a stream's timer stands until something is asked of it.
 const FIRST_LOOK: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests;

@@ -217,8 +217,9 @@ impl Outgoing<'_> {
             }
         }
         if joins_cookies && head.first(Name::Cookie).is_some() {
-            // RFC 9113 section 8.2.3.
-            emit(out, b"cookie", &head.all(Name::Cookie).collect::<Vec<_>>().join(&b"; "[..]));
+            // RFC 9113 section 8.2.3. An empty crumb is left out, or the line could end with a blank.
+            let crumbs = head.all(Name::Cookie).filter(|crumb| !crumb.is_empty());
+            emit(out, b"cookie", &crumbs.collect::<Vec<_>>().join(&b"; "[..]));
         }
         emit(out, b"Via", self.identity.via(head.version()));
         self.forwarded(out, emit);
@@ -285,15 +286,22 @@ impl Reply<'_> {
             }
         };
         self.common(head, out, write::field);
-        if status == 101 || status == 426 {
+        let upgrade = matches!(status, 101 | 426);
+        if upgrade {
             for value in head.all(Name::Upgrade) {
                 write::field(out, b"Upgrade", value);
             }
-            write::field(out, b"Connection", b"upgrade");
-        } else if self.close {
-            write::field(out, b"Connection", b"close");
-        } else if self.version == Version::Http10 {
-            write::field(out, b"Connection", b"keep-alive");
+        }
+        let connection: &[u8] = match (upgrade, self.close, self.version) {
+            (true, true, _) => b"upgrade, close",
+            (true, false, Version::Http10) => b"upgrade, keep-alive",
+            (true, false, _) => b"upgrade",
+            (false, true, _) => b"close",
+            (false, false, Version::Http10) => b"keep-alive",
+            (false, false, _) => b"",
+        };
+        if !connection.is_empty() {
+            write::field(out, b"Connection", connection);
         }
         write::end(out);
         chunked

@@ -396,7 +396,8 @@ impl Sending {
 /// More interim answers than any server has a use for.
 const INTERIMS: u32 = 32;
 
-fn upstream_reason(bad: Bad) -> Reason {
+/// What is wrong with an endpoint whose head is refused.
+pub(super) fn upstream_reason(bad: Bad) -> Reason {
     match bad {
         Bad::Grammar | Bad::Coding => Reason::UpstreamProtocol,
         Bad::TooLarge | Bad::TooManyLines => Reason::UpstreamHeadTooLarge,

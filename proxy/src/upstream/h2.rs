@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
+use super::h1::upstream_reason;
 use super::{Broken, Home, Link, Upstream};
 use crate::config::settings::Policy;
 use crate::data::body::{Piece, Upload};
@@ -161,7 +162,7 @@ impl Stream {
                 .and_then(|()| head_from(&parts.headers, empty)),
             None => Ok(()),
         };
-        understood.map_err(|_| Broken { reason: Reason::UpstreamHeadTooLarge, written: true, stale: false })?;
+        understood.map_err(|bad| Broken { reason: upstream_reason(bad), written: true, stale: false })?;
         let length = match incoming.size_hint().exact() {
             Some(n) => Length::Exact(n),
             None => Length::Chunked,

@@ -243,6 +243,13 @@ fn cookies_that_came_apart_over_h2_are_one_line_over_h1() {
     let lines = sent_by(&head, &client(V4, false), Length::NONE, false);
     let cookies: Vec<_> = lines.iter().filter(|line| line.starts_with("cookie")).collect();
     assert_eq!(cookies, ["cookie: a=1; b=2"]);
+    for (crumbs, line) in
+        [(&["", "a=1", ""][..], "cookie: a=1"), (&["", ""], "cookie: "), (&["a=1", "", "b=2"], "cookie: a=1; b=2")]
+    {
+        let fields: Vec<_> = crumbs.iter().map(|crumb| ("cookie", *crumb)).collect();
+        let lines = sent_by(&h2_request("GET", &fields), &client(V4, false), Length::NONE, false);
+        assert!(lines.iter().any(|sent| sent == line), "{crumbs:?}: {lines:?}");
+    }
 
     let map = with_outgoing(&head, &client(V4, false), Length::NONE, false, |o| o.fields_h2());
     assert_eq!(map.get_all("cookie").iter().collect::<Vec<_>>(), ["a=1", "b=2"]);
@@ -331,6 +338,26 @@ fn an_answer_leaves_the_endpoint_s_connection_behind() {
     let map = reply(&identity, &id, Length::Exact(3)).fields_h2(&head);
     assert_eq!(map["content-length"], "3");
     assert!(["connection", "keep-alive", "upgrade", "x-own"].iter().all(|name| !map.contains_key(*name)), "{map:?}");
+}
+
+#[test]
+fn an_answer_that_asks_for_an_upgrade_still_says_whether_the_connection_ends() {
+    let (identity, id) = (Identity::new(1), id());
+    let plain = reply(&identity, &id, Length::Exact(0));
+    let required = "HTTP/1.1 426 Upgrade Required\nUpgrade: websocket\n\n";
+    let switching = "HTTP/1.1 101 Switching Protocols\nUpgrade: websocket\n\n";
+    for (reply, head, said) in [
+        (plain, required, "Connection: upgrade"),
+        (Reply { close: true, ..plain }, required, "Connection: upgrade, close"),
+        (Reply { version: Version::Http10, ..plain }, required, "Connection: upgrade, keep-alive"),
+        (plain, switching, "Connection: upgrade"),
+    ] {
+        let mut out = Vec::new();
+        reply.write_h1(&response(head), &mut out);
+        let lines = lines(&out);
+        assert_eq!(lines.iter().filter(|l| l.starts_with("Connection")).collect::<Vec<_>>(), [said]);
+        assert!(lines.iter().any(|line| line == "Upgrade: websocket"), "{lines:?}");
+    }
 }
 
 #[test]
