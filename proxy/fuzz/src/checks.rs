@@ -110,7 +110,7 @@ pub fn strict_output(input: &[u8]) {
     }
     assert!(rest.is_empty(), "there is more than was meant: {:?}", rest.escape_ascii().to_string());
     // What was written is read as it was meant by ourselves too, if its own lines fit.
-    if messages.iter().any(|message| message.head.len() > OWN_LIMIT) {
+    if messages.iter().any(|message| message.head.len().max(message.trailers.len()) > OWN_LIMIT) {
         return;
     }
     let (again, stop) = walk(&out, kind, WIDE, MOST);
@@ -120,7 +120,7 @@ pub fn strict_output(input: &[u8]) {
     }
 }
 
-/// Lines of a head to which the proxy's own can be added within [`WIDE`].
+/// Lines, of a head or of trailers over HTTP/2, to which the proxy's own can be added within [`WIDE`].
 const OWN_LIMIT: usize = 240;
 
 /// More than any accepted head can need when it is written anew.
