@@ -1,12 +1,13 @@
 //! The data plane: what carries requests.
 //!
 //! A [`worker`] is a thread that shares nothing it writes while requests succeed. [`accept`] takes connections in and
-//! finds out what they speak; [`h1`] and [`h2`] are the two ways a request arrives; [`forward`] is its life, top to
+//! finds out what they speak; [`h1`] (over a [`conn`]) and [`h2`] are the two ways a request arrives; [`forward`] is its life, top to
 //! bottom. [`body`] lends bytes, [`headers`] does a proxy's duties, [`answer`] speaks for the proxy itself.
 
 pub mod accept;
 pub mod answer;
 pub mod body;
+pub mod conn;
 pub mod forward;
 pub mod h1;
 pub mod h2;

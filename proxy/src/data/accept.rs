@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::h1::Conn;
+use super::conn::Conn;
 use super::timer::{self, Timer};
 use super::worker::Worker;
 use super::{h2, request};

@@ -16,7 +16,7 @@ use std::time::Instant;
 use bytes::{Buf, Bytes};
 use hyper::body::{Body as _, Incoming};
 
-use super::h1::Conn;
+use super::conn::Conn;
 use super::timer;
 use crate::error::Reason;
 use crate::http::{Content, Head, HeadPool, Length};

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::body::Upload;
-use super::h1::Conn;
+use super::conn::Conn;
 use super::headers::{Client, Identity, Outgoing, RequestId};
 use super::target::Target;
 use super::worker::Worker;

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::accept::{self, Crew, Handed, Place};
 use super::body::EmptyPool;
+use super::conn::Conn;
 use super::forward::Trail;
-use super::h1::Conn;
 use super::headers::Identity;
 use super::request::Request;
 use super::timer;

@@ -1,0 +1,290 @@
+//! An HTTP/1.1 client's connection: what its requests read from, answer to and leave behind.
+//!
+//! It is shared, by reference count, among those who need it at once: the task that carries its requests, the body that
+//! is still being read from it (perhaps by another task, for an endpoint over HTTP/2), and interim answers on their way
+//! back. Whatever waits for the socket registers its own task, so only one of them may wait at a time: the body's reader
+//! until the body has ended, the exchange after.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::headers::{self, Client};
+use super::timer::{self, Timer};
+use super::worker::Worker;
+use crate::drain::Phase;
+use crate::error::Reason;
+use crate::http::{Buffer, Content, Head, write};
+use crate::net::Io;
+
+/// A client's connection.
+#[derive(Debug)]
+pub struct Conn {
+    pub(super) io: RefCell<Io>,
+    pub(super) input: RefCell<Option<Buffer>>,
+    /// Interim answers on their way out, before anything else.
+    pub(super) interim: RefCell<Vec<u8>>,
+    pub(super) continued: Cell<bool>,
+    pub(super) timer: Timer,
+    /// About when something last happened: spares an idle connection a look at the clock.
+    pub(super) last: Cell<Instant>,
+    pub(super) client: Rc<Client>,
+    pub(super) service: Option<Arc<str>>,
+    pub(super) worker: Rc<Worker>,
+    /// The connection's task, for whoever has to wake it from another one.
+    pub(super) waker: RefCell<Option<Waker>>,
+    pub(super) gone: Cell<bool>,
+}
+
+/// How long a closing connection is read from, so that the last answer is not lost in a reset.
+pub(super) const LINGER: Duration = Duration::from_secs(2);
+/// The same, when the process waits for it.
+const LAST_LINGER: Duration = Duration::from_millis(250);
+
+impl Conn {
+    /// A connection, and what was read of it to find out what it speaks.
+    pub fn new(
+        io: Io,
+        first: Buffer,
+        timer: Timer,
+        client: Rc<Client>,
+        service: Option<Arc<str>>,
+        worker: Rc<Worker>,
+    ) -> Self {
+        Self {
+            io: RefCell::new(io),
+            input: RefCell::new(Some(first)),
+            interim: RefCell::default(),
+            continued: Cell::new(false),
+            timer,
+            last: Cell::new(timer::now()),
+            client,
+            service,
+            worker,
+            waker: RefCell::default(),
+            gone: Cell::new(false),
+        }
+    }
+
+    /// Waits for the next request. False when there will be none: the client is gone or idle for too long, or the
+    /// process is closing.
+    pub async fn next(&self) -> bool {
+        if self.input.borrow().as_ref().is_some_and(|input| !input.is_empty()) {
+            return true;
+        }
+        self.give_buffer_back();
+        if self.gone.get() {
+            return false;
+        }
+        let deadline = self.last.get() + self.worker.http.idle_timeout;
+        poll_fn(|cx| {
+            match self.poll_fill(cx) {
+                Poll::Ready(Ok(n)) if n > 0 => return Poll::Ready(true),
+                Poll::Ready(_) => return Poll::Ready(false),
+                Poll::Pending => {}
+            }
+            self.remember(cx);
+            if self.worker.phase() >= Phase::Closing {
+                return Poll::Ready(false);
+            }
+            self.timer.poll(cx, deadline).map(|()| false)
+        })
+        .await
+    }
+
+    /// Wakes the connection's task, to look at the process's phase.
+    pub fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// The same, unless it is the connection's own task that calls.
+    pub fn wake_from(&self, cx: &Context<'_>) {
+        if let Some(waker) = &*self.waker.borrow()
+            && !waker.will_wake(cx.waker())
+        {
+            waker.wake_by_ref();
+        }
+    }
+
+    pub(super) fn remember(&self, cx: &Context<'_>) {
+        let mut waker = self.waker.borrow_mut();
+        match &mut *waker {
+            Some(known) => known.clone_from(cx.waker()),
+            None => *waker = Some(cx.waker().clone()),
+        }
+    }
+
+    /// Ends our side, and reads on for a moment so that what was written last is not lost in a reset.
+    pub async fn close(&self) {
+        self.give_buffer_back();
+        let mut budget = LINGER_BYTES;
+        let linger = if self.worker.phase() >= Phase::Closing { LAST_LINGER } else { LINGER };
+        let deadline = timer::now() + linger;
+        poll_fn(|cx| {
+            let ended = ready!(self.io.borrow_mut().poll_end(cx));
+            if ended.is_err() || self.gone.get() {
+                return Poll::Ready(());
+            }
+            loop {
+                if self.timer.poll(cx, deadline).is_ready() {
+                    return Poll::Ready(());
+                }
+                match ready!(self.poll_fill(cx)) {
+                    Ok(n) if n > 0 && n < budget => budget -= n,
+                    _ => return Poll::Ready(()),
+                }
+                if let Some(input) = &mut *self.input.borrow_mut() {
+                    input.consume(input.len());
+                }
+            }
+        })
+        .await;
+        self.give_buffer_back();
+    }
+
+    /// Has the connection end in a reset.
+    pub(super) fn abort(&self) {
+        self.gone.set(true);
+        self.io.replace(Io::nowhere()).abort();
+    }
+
+    fn give_buffer_back(&self) {
+        if let Some(input) = self.input.borrow_mut().take() {
+            self.worker.pools.buffers.give(input);
+        }
+    }
+
+    // What a request's body reads through.
+
+    /// Reads more into the buffer; 0 at the client's end. Pending also while the buffer is full.
+    pub fn poll_fill(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut slot = self.input.borrow_mut();
+        let mut io = self.io.borrow_mut();
+        if slot.is_none() {
+            ready!(io.poll_readable(cx));
+        }
+        let input = slot.get_or_insert_with(|| self.worker.pools.buffers.take());
+        if !input.has_room() {
+            return Poll::Pending;
+        }
+        let polled = io.poll_read_into(cx, input.spare());
+        match &polled {
+            Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => self.gone.set(true),
+            Poll::Ready(Ok(n)) => input.filled(*n),
+            Poll::Pending => {}
+        }
+        if input.is_empty()
+            && let Some(input) = slot.take()
+        {
+            self.worker.pools.buffers.give(input);
+        }
+        polled
+    }
+
+    /// Whether more can be read without letting go of anything.
+    pub fn has_room(&self) -> bool {
+        self.input.borrow().as_ref().is_none_or(Buffer::has_room)
+    }
+
+    /// Decodes what was read.
+    pub fn advance(&self, content: &mut Content) -> Result<(), Reason> {
+        let pools = &self.worker.pools;
+        match &mut *self.input.borrow_mut() {
+            // Whatever is wrong with a body, its size included, is wrong with its framing.
+            Some(input) => content.advance(input, pools.limits, &pools.heads).map_err(|_| Reason::BadRequest),
+            None => Ok(()),
+        }
+    }
+
+    /// Is done with the first `n` bytes of the body.
+    pub fn consume(&self, content: &mut Content, n: usize) {
+        if let Some(input) = &mut *self.input.borrow_mut() {
+            content.consume(input, n);
+            input.compact();
+        }
+    }
+
+    /// Sends some of `lead`, then of the `len` bytes at `at`.
+    pub fn poll_send_to(
+        &self,
+        cx: &mut Context<'_>,
+        io: &mut Io,
+        lead: &[u8],
+        at: usize,
+        len: usize,
+    ) -> Poll<io::Result<usize>> {
+        match &mut *self.input.borrow_mut() {
+            Some(input) if at == 0 => io.poll_write_fronted(cx, lead, input, len),
+            Some(input) => {
+                let bytes = input.bytes().get(at..at + len).unwrap_or_default();
+                io.poll_write_both(cx, lead, bytes)
+            }
+            None => io.poll_write_from(cx, lead),
+        }
+    }
+
+    /// A copy of up to `len` bytes at `at`.
+    pub fn copy(&self, at: usize, len: usize) -> Bytes {
+        let input = self.input.borrow();
+        let bytes = input.as_ref().map(Buffer::bytes).unwrap_or_default();
+        Bytes::copy_from_slice(bytes.get(at..bytes.len().min(at + len)).unwrap_or_default())
+    }
+
+    // Interim answers.
+
+    /// Queues an interim answer. A second 100 is left out: an attempt after the first may cause one.
+    pub fn interim(&self, head: &Head) {
+        if head.status() == 100 && self.continued.replace(true) {
+            return;
+        }
+        headers::write_interim(head, &mut self.interim.borrow_mut());
+        self.wake();
+    }
+
+    /// Tells a client that waits for it to send its body.
+    pub fn continue_now(&self) {
+        if !self.continued.replace(true) {
+            let mut out = self.interim.borrow_mut();
+            write::status_line(&mut out, 100, b"Continue");
+            write::end(&mut out);
+            drop(out);
+            self.wake();
+        }
+    }
+
+    pub(super) fn poll_interim(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut out = self.interim.borrow_mut();
+        while !out.is_empty() {
+            let n = ready!(self.io.borrow_mut().poll_write_from(cx, &out))?;
+            out.drain(..n);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ready when the client has gone while its answer was being waited for. Keeps what it sends early.
+    pub(super) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.worker.http.half_close {
+            return Poll::Pending;
+        }
+        match self.poll_fill(cx) {
+            Poll::Ready(Ok(n)) if n > 0 => {
+                // More may follow at once; whether it is the end is asked again at the next wake.
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Poll::Ready(_) => Poll::Ready(()),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+/// Bytes that are read and thrown away after the last answer.
+const LINGER_BYTES: usize = 16 * 1024 * 1024;
