@@ -93,7 +93,6 @@ pub struct App {
     admin: Option<AdminHandle>,
     access_log: AccessLog,
     workers: Vec<JoinHandle<()>>,
-    addresses: Vec<SocketAddr>,
 }
 
 impl App {
@@ -145,17 +144,7 @@ impl App {
         if let Some(admin) = &admin {
             tracing::info!(address = %admin.address(), "admin API");
         }
-        Ok(Self { settings, drain, control, admin, access_log, workers, addresses })
-    }
-
-    /// Where requests are accepted, in the order of the settings' listeners.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
-    }
-
-    /// Where the admin API listens.
-    pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().map(AdminHandle::address)
+        Ok(Self { settings, drain, control, admin, access_log, workers })
     }
 
     /// Serves until SIGTERM or SIGINT, then drains; a second one cuts. SIGHUP and a changed file have the
