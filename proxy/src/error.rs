@@ -52,6 +52,16 @@ pub enum Reason {
     /// The endpoint answered 502, 503 or 504: only an attempt's reason, the answer itself goes to the client
     /// when no other is had.
     UpstreamStatus,
+    /// The endpoint answered 500, and another one may not have.
+    UpstreamError,
+    /// The service's circuit breaker is open: it has lately answered nobody.
+    BreakerOpen,
+    /// As many requests are at the service as its limit lets in.
+    LimitReached,
+    /// The request waited for its turn as long as it may.
+    QueueTimeout,
+    /// The caller or the route has as many requests in flight as it may.
+    BulkheadFull,
     /// The client went away; nobody sees the answer.
     ClientGone,
     /// The process is going away.
@@ -85,6 +95,11 @@ impl Reason {
         Reason::UpstreamHeadTooLarge,
         Reason::Timeout,
         Reason::UpstreamStatus,
+        Reason::UpstreamError,
+        Reason::BreakerOpen,
+        Reason::LimitReached,
+        Reason::QueueTimeout,
+        Reason::BulkheadFull,
         Reason::ClientGone,
         Reason::Draining,
         Reason::Internal,
@@ -277,6 +292,45 @@ impl Reason {
             Self::UpstreamStatus => {
                 row(503, "http_request_error", "URX", 14, Endpoint, Replayable, "the instance answered that it cannot")
             }
+            Self::UpstreamError => {
+                row(500, "http_request_error", "URX", 13, Endpoint, Replayable, "the instance answered with an error")
+            }
+            Self::BreakerOpen => row(
+                503,
+                "destination_unavailable",
+                "UCB",
+                14,
+                Proxy,
+                Never,
+                "the service's circuit breaker is open: no instance has answered lately, and one request at a time is let through to see",
+            ),
+            Self::LimitReached => row(
+                503,
+                "connection_limit_reached",
+                "UO",
+                14,
+                Proxy,
+                Never,
+                "the service is overloaded: as many requests are at it as `limit` lets in",
+            ),
+            Self::QueueTimeout => row(
+                503,
+                "connection_limit_reached",
+                "UO",
+                14,
+                Proxy,
+                Never,
+                "the service is overloaded: the request waited for its turn as long as `limit.queue_timeout` lets it",
+            ),
+            Self::BulkheadFull => row(
+                503,
+                "connection_limit_reached",
+                "BH",
+                14,
+                Proxy,
+                Never,
+                "the caller or the route has as many requests in flight as its `bulkhead` lets it",
+            ),
             Self::ClientGone => {
                 row(499, "connection_terminated", "DC", 1, Client, Never, "the client closed its connection")
             }

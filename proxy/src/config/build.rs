@@ -49,7 +49,7 @@ fn policy(layers: &[PolicyKeys]) -> Policy {
     Policy {
         timeout: keys.timeout.map(|t| t.0).unwrap_or_default(),
         connect_timeout: keys.connect_timeout.map(|t| t.0).unwrap_or_default(),
-        max_retries: keys.max_retries.unwrap_or_default(),
+        retries: settings::Retries { max: keys.max_retries.unwrap_or_default(), ..settings::Retries::default() },
         balance: match keys.balance {
             Some(written::Balance::RoundRobin) => settings::Balance::RoundRobin,
             Some(written::Balance::P2c) | None => settings::Balance::P2c,
@@ -61,6 +61,7 @@ fn policy(layers: &[PolicyKeys]) -> Policy {
         max_connections: keys.max_connections.unwrap_or_default(),
         max_idle: keys.max_idle.unwrap_or_default(),
         idle_timeout: keys.idle_timeout.map(|t| t.0).unwrap_or_default(),
+        ..Policy::default()
     }
 }
 
@@ -140,6 +141,11 @@ impl Build<'_> {
             max_connections: http.max_connections as usize,
             trusted: http.trusted_cidrs.iter().map(|c| c.0).collect(),
             half_close: http.half_close,
+            deadline_header: "x-request-deadline".into(),
+            priority_header: "x-outrigger-priority".into(),
+            caller_header: "x-outrigger-caller".into(),
+            max_held_bytes: 32 << 20,
+            max_stale_bytes: 32 << 20,
         }
     }
 

@@ -115,7 +115,7 @@ impl From<&Policy> for PolicyKeys {
         Self {
             timeout: Some(Interval(policy.timeout)),
             connect_timeout: Some(Interval(policy.connect_timeout)),
-            max_retries: Some(policy.max_retries),
+            max_retries: Some(policy.retries.max),
             balance: Some(match policy.balance {
                 settings::Balance::P2c => written::Balance::P2c,
                 settings::Balance::RoundRobin => written::Balance::RoundRobin,

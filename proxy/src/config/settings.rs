@@ -3,11 +3,18 @@
 //! `Config` is what the operator wrote; `Settings` is what it means. Nothing past `config` sees a `Config`, so
 //! nothing past `config` can meet a bad value.
 
+mod policy;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use policy::{
+    Balance, Breaker, Bulkhead, Fallback, FallbackAnswer, HealthCheck, Hedge, Hold, Limit, Outlier, PerTry, Policy,
+    Priority, Probe, Protocol, Retries,
+};
 
 /// Everything the operator decided, or left to its default.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,10 +72,21 @@ pub struct HttpLimits {
     pub stream_idle_timeout: Duration,
     /// Clients' connections for the whole process.
     pub max_connections: usize,
-    /// Addresses whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed, beside loopback.
+    /// Addresses whose `X-Forwarded-*`, `Forwarded`, `X-Request-Id` and control fields (a deadline, a priority, `explain`)
+    /// are believed, beside loopback.
     pub trusted: Vec<Cidr>,
     /// Whether a client that has closed its sending side still gets its answer.
     pub half_close: bool,
+    /// The field in which a trusted caller says how many milliseconds it still waits, and in which an endpoint is told.
+    pub deadline_header: Arc<str>,
+    /// The field in which a trusted caller says how much a request matters: `critical`, `default` or `sheddable`.
+    pub priority_header: Arc<str>,
+    /// The field in which a trusted caller says who it is, for bulkheads.
+    pub caller_header: Arc<str>,
+    /// Bytes of answers that are held back until they are whole, for the process.
+    pub max_held_bytes: usize,
+    /// Bytes of answers that are kept for `fallback: { stale: … }`, for the process.
+    pub max_stale_bytes: usize,
 }
 
 /// A block of addresses.
@@ -137,46 +155,6 @@ pub struct StaticInstance {
     pub port: u16,
     /// 0 to 65535.
     pub weight: u32,
-}
-
-/// The policies of a service, or of a route to it: the same names and shapes everywhere.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Policy {
-    /// From the end of the request's body to the head of the answer, every attempt included.
-    pub timeout: Duration,
-    /// For one connection attempt.
-    pub connect_timeout: Duration,
-    /// Further attempts after the first that failed; 0 for none. Free replays of a request that was never
-    /// written do not count.
-    pub max_retries: u32,
-    /// How an endpoint is chosen.
-    pub balance: Balance,
-    /// What endpoints speak.
-    pub protocol: Protocol,
-    /// Connections to one endpoint, for the whole process.
-    pub max_connections: u32,
-    /// Idle connections kept to one endpoint, for the whole process; shared out among the workers.
-    pub max_idle: u32,
-    /// How long a connection to an endpoint is kept idle. Keep it below what the endpoints allow.
-    pub idle_timeout: Duration,
-}
-
-/// How an endpoint is chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Balance {
-    /// Two choices, the one with the lower peak-EWMA latency times in-flight wins.
-    P2c,
-    /// Weighted round robin.
-    RoundRobin,
-}
-
-/// What endpoints speak.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
-    /// HTTP/1.1.
-    Http1,
-    /// HTTP/2 in cleartext with prior knowledge.
-    Http2,
 }
 
 /// A route as written, its policies filled in from its service.

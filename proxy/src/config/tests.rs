@@ -55,9 +55,9 @@ routes:
     .unwrap();
     let s = &loaded.settings;
     let orders = &s.services["orders"].policy;
-    assert_eq!((orders.timeout.as_secs(), orders.max_retries, orders.balance), (2, 1, Balance::RoundRobin));
+    assert_eq!((orders.timeout.as_secs(), orders.retries.max, orders.balance), (2, 1, Balance::RoundRobin));
     assert_eq!(orders.idle_timeout, Duration::from_secs(4), "nothing written is nothing said");
-    assert_eq!((s.routes[0].policy.timeout.as_secs(), s.routes[0].policy.max_retries), (1, 1));
+    assert_eq!((s.routes[0].policy.timeout.as_secs(), s.routes[0].policy.retries.max), (1, 1));
     assert_eq!(s.routes[1].policy, s.services["web"].policy);
     assert_eq!(s.defaults.timeout.as_secs(), 5);
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use outrigger_registry::{Health, Instance, InstanceId, InstanceSet, Skipped};
 
 use crate::config::settings::{
-    Balance, HttpLimits, NameSettings, Policy, Protocol, RegistrySettings, ServiceSettings, Settings, Shutdown, Source,
-    StaticInstance, UnknownHost,
+    HttpLimits, NameSettings, Policy, RegistrySettings, ServiceSettings, Settings, Shutdown, Source, StaticInstance,
+    UnknownHost,
 };
 
 /// Policies, told apart by their timeout.
@@ -16,12 +16,10 @@ pub fn policy(timeout: u64) -> Policy {
     Policy {
         timeout: Duration::from_secs(timeout),
         connect_timeout: Duration::from_secs(1),
-        max_retries: 1,
-        balance: Balance::P2c,
-        protocol: Protocol::Http1,
         max_connections: 100,
         max_idle: 10,
         idle_timeout: Duration::from_secs(30),
+        ..Policy::default()
     }
 }
 
@@ -43,6 +41,11 @@ pub fn settings(declared: &[&str]) -> Settings {
             max_connections: 1000,
             trusted: Vec::new(),
             half_close: false,
+            deadline_header: "x-request-deadline".into(),
+            priority_header: "x-outrigger-priority".into(),
+            caller_header: "x-outrigger-caller".into(),
+            max_held_bytes: 32 << 20,
+            max_stale_bytes: 32 << 20,
         },
         registries: BTreeMap::from([("main".into(), RegistrySettings::File { path: "main.yaml".into() })]),
         services: declared.iter().map(service).collect(),

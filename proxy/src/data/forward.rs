@@ -94,7 +94,7 @@ pub async fn forward(
         body: &request.body,
         deadline: Deadline { total: policy.timeout, stream_idle: worker.http.stream_idle_timeout },
     };
-    let mut allowance = Allowance::new(policy.max_retries, retry::is_idempotent(request.head.method()));
+    let mut allowance = Allowance::new(policy.retries.max, retry::is_idempotent(request.head.method()));
     let mut tried = Tried::default();
     let mut rounds = 0;
     let mut last = Reason::NoEndpoint;

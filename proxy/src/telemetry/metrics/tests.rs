@@ -1,19 +1,17 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::config::settings::{Balance, Policy, Protocol};
+use crate::config::settings::Policy;
 use crate::snapshot::{Cluster, ClusterShared, Endpoint, EndpointId, Health, Standing};
 
 fn snapshot(metrics: ServiceMetrics, name: &str) -> Snapshot {
     let policy = Policy {
         timeout: Duration::from_secs(5),
         connect_timeout: Duration::from_secs(1),
-        max_retries: 1,
-        balance: Balance::P2c,
-        protocol: Protocol::Http1,
         max_connections: 1,
         max_idle: 1,
         idle_timeout: Duration::from_secs(1),
+        ..Policy::default()
     };
     let endpoint = Endpoint {
         id: EndpointId(1),
