@@ -6,12 +6,15 @@
 
 pub mod accept;
 pub mod answer;
+pub mod attempt;
 pub mod body;
 pub mod conn;
+pub mod find;
 pub mod forward;
 pub mod h1;
 pub mod h2;
 pub mod headers;
+pub mod race;
 pub mod request;
 pub mod target;
 #[cfg(test)]

@@ -18,6 +18,7 @@ use hyper::body::{Body as _, Incoming};
 
 use super::conn::Conn;
 use super::timer;
+use super::worker::Holding;
 use crate::error::Reason;
 use crate::http::{Content, Head, HeadPool, Length};
 use crate::net::Io;
@@ -440,6 +441,33 @@ impl Download {
             Self::Held(bytes) => bytes.is_empty(),
             Self::H1(_) => false,
             Self::H2(answer) => answer.is_over(),
+        }
+    }
+
+    /// Whether all of it is here already.
+    pub fn is_whole(&self) -> bool {
+        match self {
+            Self::Empty | Self::Held(_) => true,
+            Self::H1(answer) => answer.is_whole(),
+            Self::H2(answer) => answer.is_whole(),
+        }
+    }
+
+    /// Ready when all of it is here, or as much as is kept at most; with `first`, when anything is.
+    pub fn poll_hold(&mut self, cx: &mut Context<'_>, first: bool) -> Poll<Result<(), Reason>> {
+        match self {
+            Self::Empty | Self::Held(_) => Poll::Ready(Ok(())),
+            Self::H1(answer) => answer.poll_hold(cx, first),
+            Self::H2(answer) => answer.poll_hold(cx, first),
+        }
+    }
+
+    /// Keeps the place of what was held for as long as the body lives.
+    pub fn keep(&mut self, held: Holding) {
+        match self {
+            Self::Empty | Self::Held(_) => {}
+            Self::H1(answer) => answer.keep(held),
+            Self::H2(answer) => answer.keep(held),
         }
     }
 

@@ -68,6 +68,8 @@ pub struct Worker {
     view: RefCell<Rc<View>>,
     phase: Cell<Phase>,
     random: RefCell<fastrand::Rng>,
+    /// Bytes of answers that are held back at the moment.
+    held: Rc<Cell<usize>>,
     conns: RefCell<HashMap<u64, Weak<Conn>>>,
     next_conn: Cell<u64>,
     clients: RefCell<ClientMetrics>,
@@ -100,6 +102,7 @@ impl Worker {
             view: RefCell::new(Rc::new(view)),
             phase: Cell::new(Phase::Serving),
             random: RefCell::new(random),
+            held: Rc::default(),
             conns: RefCell::default(),
             next_conn: Cell::new(0),
             clients: RefCell::new(ClientMetrics::new(index)),
@@ -128,6 +131,16 @@ impl Worker {
     /// A number in `0.0..1.0`.
     pub fn random(&self) -> f64 {
         self.random.borrow_mut().f64()
+    }
+
+    /// A place for so many bytes of an answer that is held back; none beyond this worker's share of what the process may
+    /// hold.
+    pub fn hold(&self, bytes: usize) -> Option<Holding> {
+        let after = self.held.get() + bytes;
+        (after <= self.http.max_held_bytes / self.workers).then(|| {
+            self.held.set(after);
+            Holding { held: Rc::clone(&self.held), bytes }
+        })
     }
 
     /// Bits for a request's id.
@@ -201,6 +214,19 @@ pub struct Client(Rc<Worker>);
 impl Drop for Client {
     fn drop(&mut self) {
         self.0.clients.borrow_mut().closed();
+    }
+}
+
+/// A place for bytes that are held back, until it is dropped.
+#[derive(Debug)]
+pub struct Holding {
+    held: Rc<Cell<usize>>,
+    bytes: usize,
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        self.held.set(self.held.get() - self.bytes);
     }
 }
 

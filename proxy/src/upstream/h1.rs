@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use super::{Broken, Home, Link};
 use crate::data::body::{Piece, Upload};
+use crate::data::worker::Holding;
 use crate::data::{headers, timer};
 use crate::error::Reason;
 use crate::http::framing;
@@ -157,7 +158,7 @@ impl Attempt {
                 _ => !head.lists(Name::Connection, b"close"),
             };
         let content = Content::new(length);
-        let mut answer = Answer { wire: self.wire, content, length, persistent, heard_at: Some(now) };
+        let mut answer = Answer { wire: self.wire, content, length, persistent, heard_at: Some(now), held: None };
         if answer.advance().is_err() {
             return Err(Broken { reason: Reason::UpstreamProtocol, written: true, stale: false });
         }
@@ -205,6 +206,8 @@ pub struct Answer {
     persistent: bool,
     /// When the head came, as long as nothing was read since: spares a short answer a look at the clock.
     heard_at: Option<Instant>,
+    /// The place of what was held back.
+    held: Option<Holding>,
 }
 
 impl Answer {
@@ -232,6 +235,41 @@ impl Answer {
             }
             self.advance().map_err(upstream_reason)?;
         }
+    }
+
+    /// Whether the whole body is here.
+    pub fn is_whole(&self) -> bool {
+        self.content.is_complete()
+    }
+
+    /// Ready when the whole body is here, or as much of it as fits a buffer; with `first`, when anything of it is.
+    pub fn poll_hold(&mut self, cx: &mut Context<'_>, first: bool) -> Poll<Result<(), Reason>> {
+        self.poll_upload(cx);
+        loop {
+            if self.content.is_complete() || first && self.content.ready() > 0 {
+                return Poll::Ready(Ok(()));
+            }
+            if let Some(input) = &mut self.wire.input
+                && !input.has_room()
+            {
+                input.compact();
+                if !input.has_room() {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            self.heard_at = None;
+            match ready!(self.wire.poll_fill(cx)) {
+                Ok(n) if n > 0 => {}
+                Ok(_) if self.content.close() => continue,
+                Ok(_) | Err(_) => return Poll::Ready(Err(Reason::UpstreamClosed)),
+            }
+            self.advance().map_err(upstream_reason)?;
+        }
+    }
+
+    /// Keeps the place of what was held until the body is gone.
+    pub fn keep(&mut self, held: Holding) {
+        self.held = Some(held);
     }
 
     /// Sends what is left of the request's body.
@@ -299,6 +337,7 @@ impl Answer {
         }
         if drained && let Some(input) = self.wire.input.take() {
             self.wire.pools.buffers.give(input);
+            self.held = None;
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::config::settings::Policy;
 use crate::data::body::{Piece, Upload};
 use crate::data::h2::{LocalExecutor, head_from, trailers_from};
 use crate::data::request::Request;
-use crate::data::worker::Worker;
+use crate::data::worker::{Holding, Worker};
 use crate::data::{headers, timer};
 use crate::error::Reason;
 use crate::http::{Head, HeadPool, Length};
@@ -175,6 +175,7 @@ impl Stream {
             length,
             trailers: None,
             ended,
+            held: None,
             _home: home,
             _stream: self,
         };
@@ -279,6 +280,7 @@ pub struct Answer {
     length: Length,
     trailers: Option<Rc<Head>>,
     ended: bool,
+    held: Option<Holding>,
     _home: Home,
     _stream: Stream,
 }
@@ -292,20 +294,48 @@ impl Answer {
     /// How many bytes there are; 0 at the end.
     pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Reason>> {
         while self.ready.is_empty() && !self.ended {
-            match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
-                None => self.ended = true,
-                Some(Err(_)) => return Poll::Ready(Err(Reason::UpstreamClosed)),
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => self.ready = data,
-                    Err(frame) => {
-                        if let Ok(map) = frame.into_trailers() {
-                            self.trailers = trailers_from(&map, &self.heads);
-                        }
-                    }
-                },
-            }
+            ready!(self.poll_more(cx))?;
         }
         Poll::Ready(Ok(self.ready.len()))
+    }
+
+    /// Takes in one frame, or learns that there is none.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Reason>> {
+        match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
+            None => self.ended = true,
+            Some(Err(_)) => return Poll::Ready(Err(Reason::UpstreamClosed)),
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) if self.ready.is_empty() => self.ready = data,
+                Ok(data) => self.ready = [&self.ready[..], &data[..]].concat().into(),
+                Err(frame) => {
+                    if let Ok(map) = frame.into_trailers() {
+                        self.trailers = trailers_from(&map, &self.heads);
+                    }
+                }
+            },
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Whether the whole body is here.
+    pub fn is_whole(&self) -> bool {
+        self.ended
+    }
+
+    /// Ready when the whole body is here, or as much of it as is kept; with `first`, when anything of it is.
+    pub fn poll_hold(&mut self, cx: &mut Context<'_>, first: bool) -> Poll<Result<(), Reason>> {
+        while !self.ended && self.ready.len() < FRAME {
+            if first && (!self.ready.is_empty() || self.trailers.is_some()) {
+                break;
+            }
+            ready!(self.poll_more(cx))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Keeps the place of what was held until the body is gone.
+    pub fn keep(&mut self, held: Holding) {
+        self.held = Some(held);
     }
 
     /// Sends some of `lead`, then of the first `len` bytes.

@@ -1,0 +1,289 @@
+//! One attempt at one endpoint: a connection, a request on it, an answer's head, and a small answer's body.
+//!
+//! It is a value that is polled and not an `async fn`, for two reasons. A request may have several of them under way at
+//! once, and most have one: the first lives inside the request's own future, and costs no allocation. And one that has
+//! lost a race can be taken apart, so that its connection is saved.
+
+use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use super::body::Download;
+use super::forward::Answer;
+use super::request::Request;
+use super::timer;
+use super::view::Side;
+use super::worker::{Holding, Worker};
+use crate::config::settings::{Policy, Protocol};
+use crate::error::Reason;
+use crate::http::{Head, Length};
+use crate::resilience::hold::{Held, held};
+use crate::upstream::h1::Heard;
+use crate::upstream::{self, Broken, Home, Link, Upstream};
+
+/// What all attempts of a request share.
+#[derive(Debug, Clone, Copy)]
+pub struct Exchange<'r> {
+    /// Whose request it is.
+    pub worker: &'r Rc<Worker>,
+    /// The request.
+    pub request: &'r Request,
+    /// The service's side.
+    pub side: &'r Side,
+    /// The route's policies, or the service's.
+    pub policy: &'r Policy,
+    /// Whether the request may be processed twice.
+    pub repeatable: bool,
+}
+
+/// Why an attempt was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// It was the first.
+    First,
+    /// A connection that had been idle was closing: the same again.
+    Replay,
+    /// The one before was never written: another endpoint.
+    Move,
+    /// The one before failed.
+    Retry,
+    /// The one before took longer than a try may.
+    TryTimeout,
+    /// The one before was slower than nearly all are.
+    Hedge,
+}
+
+/// An attempt under way.
+pub struct Attempt<'r> {
+    /// What is known of it, whatever becomes of it.
+    pub tale: Tale,
+    state: State<'r>,
+}
+
+/// What is known of an attempt, under way or over.
+#[derive(Debug, Clone)]
+pub struct Tale {
+    /// The endpoint.
+    pub endpoint: Rc<Upstream>,
+    /// When it was started.
+    pub started: Instant,
+    /// What it was started for.
+    pub why: Why,
+    /// Whether its being slower than nearly all has been acted upon.
+    pub hedged: bool,
+    /// Whether its taking longer than a try may has been acted upon.
+    pub timed: bool,
+}
+
+enum State<'r> {
+    Dialling(Pin<Box<dyn Future<Output = Result<Link, Reason>> + 'r>>, Option<Home>),
+    Asking(upstream::h1::Attempt),
+    Http2(Pin<Box<dyn Future<Output = Sent> + 'r>>),
+    Holding(Rc<Head>, Download, Wait),
+    Over,
+}
+
+/// What becomes of a request over HTTP/2.
+type Sent = Result<(Rc<Head>, upstream::h2::Answer), Broken>;
+
+/// How an answer is held.
+#[derive(Debug)]
+struct Wait {
+    heard: Instant,
+    until: Option<Instant>,
+    first: bool,
+    held: Option<Holding>,
+}
+
+/// An answer, and when its head had come.
+#[derive(Debug)]
+pub struct Landed {
+    /// The answer.
+    pub answer: Answer,
+    /// When its head had come.
+    pub heard: Instant,
+}
+
+impl<'r> Attempt<'r> {
+    /// Begins: takes a free connection and writes, or dials.
+    pub fn start(x: Exchange<'r>, endpoint: Rc<Upstream>, why: Why, now: Instant) -> Self {
+        let home = Home { in_flight: endpoint.begin(), keep: x.side.keep };
+        let state = if x.policy.protocol == Protocol::Http2 {
+            State::Http2(Box::pin(over_h2(x, Rc::clone(&endpoint), home)))
+        } else {
+            let sure = x.repeatable && x.request.body.is_replayable();
+            match endpoint.reuse(sure, x.policy.idle_timeout, now) {
+                Some(link) => State::Asking(ask(x, link, home)),
+                None => {
+                    x.side.counts.tally.borrow_mut().connected();
+                    let endpoint = Rc::clone(&endpoint);
+                    State::Dialling(Box::pin(async move { endpoint.dial(x.policy).await }), Some(home))
+                }
+            }
+        };
+        Self { tale: Tale { endpoint, started: now, why, hedged: false, timed: false }, state }
+    }
+
+    /// When it has to be polled again although nothing has come.
+    pub fn wakes(&self) -> Option<Instant> {
+        match &self.state {
+            State::Holding(_, _, wait) => wait.until,
+            _ => None,
+        }
+    }
+
+    /// Ready with an answer that can be passed on, or with what has broken it. Not to be polled again after that.
+    pub fn poll(&mut self, cx: &mut Context<'_>, x: Exchange<'r>) -> Poll<Result<Landed, Broken>> {
+        loop {
+            match &mut self.state {
+                State::Dialling(dial, home) => {
+                    let dialled = ready!(dial.as_mut().poll(cx));
+                    let home = home.take();
+                    match (dialled, home) {
+                        (Ok(link), Some(home)) => self.state = State::Asking(ask(x, link, home)),
+                        (Ok(_), None) => return Poll::Ready(Err(Broken::unwritten(Reason::Internal))),
+                        (Err(reason), _) => return Poll::Ready(Err(Broken::unwritten(reason))),
+                    }
+                }
+                State::Asking(asking) => match ready!(asking.poll_head(cx))? {
+                    Heard::Interim(head) => x.request.interim(&head),
+                    Heard::Final(head) => {
+                        let State::Asking(asking) = std::mem::replace(&mut self.state, State::Over) else { continue };
+                        let heard = timer::now();
+                        if head.status() == 101 {
+                            let tunnel = asking.into_tunnel().ok_or(Broken::unwritten(Reason::Internal))?;
+                            return Poll::Ready(Ok(Landed { answer: Answer::Tunnel(head, tunnel), heard }));
+                        }
+                        let answer = asking.into_answer(&head, heard)?;
+                        if let Some(landed) = self.heard(x, heard, head, Download::H1(answer)) {
+                            return Poll::Ready(Ok(landed));
+                        }
+                    }
+                },
+                State::Http2(sent) => {
+                    let (head, answer) = ready!(sent.as_mut().poll(cx))?;
+                    if let Some(landed) = self.heard(x, timer::now(), head, Download::H2(Box::new(answer))) {
+                        return Poll::Ready(Ok(landed));
+                    }
+                }
+                State::Holding(_, download, wait) => {
+                    let held = download.poll_hold(cx, wait.first);
+                    match held {
+                        Poll::Pending if wait.until.is_none_or(|until| timer::now() < until) => return Poll::Pending,
+                        Poll::Pending | Poll::Ready(Ok(())) => {}
+                        Poll::Ready(Err(reason)) => {
+                            return Poll::Ready(Err(Broken { reason, written: true, stale: false }));
+                        }
+                    }
+                    return Poll::Ready(self.let_go());
+                }
+                State::Over => return Poll::Ready(Err(Broken::unwritten(Reason::Internal))),
+            }
+        }
+    }
+
+    /// Decides how long the answer is held. None when it is not.
+    fn wait(x: Exchange<'r>, head: &Head, download: &Download, heard: Instant) -> Option<Wait> {
+        // Nothing is held beyond what the process may hold: then it streams, like what is never held.
+        let room = |bytes: usize, until| {
+            x.worker.hold(bytes).map(|held| Wait { heard, until, first: false, held: Some(held) })
+        };
+        match (held(head, download.length(), &x.policy.hold), download.length()) {
+            (Held::Not, _) => None,
+            (Held::Whole, Length::Exact(n)) => room(usize::try_from(n).ok()?, None),
+            (Held::Whole, _) => None,
+            (Held::WholeWithin(time), _) => room(x.policy.hold.max_bytes, Some(heard + time)),
+            (Held::FirstWithin(time), _) => Some(Wait { heard, until: Some(heard + time), first: true, held: None }),
+        }
+    }
+
+    /// An answer's head has come at `heard`: passes it on, or begins to hold it.
+    fn heard(&mut self, x: Exchange<'r>, heard: Instant, head: Rc<Head>, download: Download) -> Option<Landed> {
+        match if download.is_whole() { None } else { Self::wait(x, &head, &download, heard) } {
+            Some(wait) => {
+                self.state = State::Holding(head, download, wait);
+                None
+            }
+            None => Some(Landed { answer: Answer::Response(head, download), heard }),
+        }
+    }
+
+    fn let_go(&mut self) -> Result<Landed, Broken> {
+        let State::Holding(head, mut download, wait) = std::mem::replace(&mut self.state, State::Over) else {
+            return Err(Broken::unwritten(Reason::Internal));
+        };
+        if let Some(held) = wait.held {
+            download.keep(held);
+        }
+        Ok(Landed { answer: Answer::Response(head, download), heard: wait.heard })
+    }
+
+    /// It has lost: what is left of its answer may come for a moment, so that its connection need not be closed.
+    pub fn lose(mut self) {
+        let mut rest = match std::mem::replace(&mut self.state, State::Over) {
+            State::Asking(asking) => Rest::Asking(asking),
+            State::Holding(_, download @ Download::H1(_), _) => Rest::Holding(download),
+            _ => return,
+        };
+        tokio::task::spawn_local(async move {
+            let finish = std::future::poll_fn(|cx| rest.poll(cx));
+            // Whatever comes of it, nobody waits for it.
+            let _ = tokio::time::timeout(LAST_CHANCE, finish).await;
+        });
+    }
+}
+
+impl fmt::Debug for Attempt<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attempt").field("tale", &self.tale).finish_non_exhaustive()
+    }
+}
+
+/// How long the answer of an attempt that has lost is waited for. Closing a connection and dialling another one costs
+/// more than a few bytes; waiting longer would keep load on an endpoint that is slow as it is.
+const LAST_CHANCE: Duration = Duration::from_millis(50);
+
+/// What is left of an attempt that has lost.
+enum Rest {
+    Asking(upstream::h1::Attempt),
+    Holding(Download),
+    Over,
+}
+
+impl Rest {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            match self {
+                Self::Asking(asking) => match ready!(asking.poll_head(cx)) {
+                    Ok(Heard::Interim(_)) => {}
+                    Ok(Heard::Final(head)) if head.status() != 101 => {
+                        let Self::Asking(asking) = std::mem::replace(self, Self::Over) else { return Poll::Ready(()) };
+                        match asking.into_answer(&head, timer::now()) {
+                            Ok(answer) => *self = Self::Holding(Download::H1(answer)),
+                            Err(_) => return Poll::Ready(()),
+                        }
+                    }
+                    _ => return Poll::Ready(()),
+                },
+                // At its end the connection goes home by itself.
+                Self::Holding(download) => return download.poll_hold(cx, false).map(|_| ()),
+                Self::Over => return Poll::Ready(()),
+            }
+        }
+    }
+}
+
+fn ask(x: Exchange<'_>, link: Link, home: Home) -> upstream::h1::Attempt {
+    let mut head = x.worker.pools.scratch.take();
+    x.request.outgoing(x.worker).write_h1(&mut head);
+    let body = Rc::clone(&x.request.body);
+    upstream::h1::Attempt::new(link, home, head, body, x.request.asked(), Rc::clone(&x.worker.pools))
+}
+
+async fn over_h2(x: Exchange<'_>, endpoint: Rc<Upstream>, home: Home) -> Sent {
+    let connected = || x.side.counts.tally.borrow_mut().connected();
+    let stream = endpoint.h2(x.policy, connected).await.map_err(Broken::unwritten)?;
+    stream.send(x.worker, x.request, home).await
+}
