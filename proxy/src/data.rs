@@ -9,13 +9,17 @@ pub mod answer;
 pub mod attempt;
 pub mod body;
 pub mod conn;
+pub mod controls;
 pub mod find;
 pub mod forward;
 pub mod h1;
 pub mod h2;
 pub mod headers;
+pub mod kinds;
+pub mod life;
 pub mod race;
 pub mod request;
+pub mod side;
 pub mod target;
 #[cfg(test)]
 pub mod testing;

@@ -1,5 +1,12 @@
 //! Policies that keep a request alive: each a small synchronous piece that is handed the time.
 
+pub mod breaker;
+pub mod budget;
 pub mod deadline;
 pub mod hold;
+pub mod outlier;
+pub mod pace;
 pub mod retry;
+pub mod safest;
+pub mod sketch;
+pub mod sync;

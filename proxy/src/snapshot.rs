@@ -17,6 +17,9 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 
 use crate::config::settings::Policy;
+use crate::resilience::breaker::CircuitBreaker;
+use crate::resilience::budget::{RetryBudget, Terms};
+use crate::resilience::outlier::{Members, OutlierState, PoolState};
 use crate::route::RouteTable;
 use crate::telemetry::metrics::ServiceMetrics;
 
@@ -67,6 +70,51 @@ pub struct ClusterShared {
     pub last_used: AtomicU64,
     /// When the registry last confirmed the set, in milliseconds of the publisher's clock; 0 for never.
     pub confirmed: AtomicU64,
+    /// What may be asked of the service beyond what its clients ask.
+    pub budget: RetryBudget,
+    /// Whether the service is taken for dead.
+    pub breaker: CircuitBreaker,
+    /// What its endpoints share of being ejected.
+    pub pool: PoolState,
+    epoch: Instant,
+}
+
+impl ClusterShared {
+    /// Of a service that is followed from `epoch` on, under these policies.
+    pub fn new(metrics: ServiceMetrics, policy: &Policy, epoch: Instant) -> Self {
+        Self {
+            metrics,
+            last_used: AtomicU64::new(0),
+            confirmed: AtomicU64::new(0),
+            budget: RetryBudget::new(&Terms::of(&policy.retries, &policy.hedge), FIRST_MS),
+            breaker: CircuitBreaker::default(),
+            pool: PoolState::default(),
+            epoch,
+        }
+    }
+
+    /// Milliseconds on the clock of the service's budget, breaker and ejections. Never 0, which stands for "never" there.
+    pub fn ms(&self, now: Instant) -> u64 {
+        let ms = now.saturating_duration_since(self.epoch).as_millis();
+        FIRST_MS.saturating_add(u64::try_from(ms).unwrap_or(u64::MAX))
+    }
+}
+
+/// Where a service's clock begins: long enough after 0 that "five seconds ago" can be reckoned at once.
+const FIRST_MS: u64 = 60_000;
+
+impl Members for [Arc<Endpoint>] {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn state(&self, index: usize) -> &OutlierState {
+        &self[index].shared.outlier
+    }
+
+    fn median_us(&self, index: usize) -> u64 {
+        self[index].shared.median_us.load(Ordering::Relaxed)
+    }
 }
 
 /// Who an endpoint is, for as long as the process lives. Never used twice.
@@ -114,6 +162,10 @@ pub struct EndpointShared {
     pub failures: AtomicU64,
     /// Peak-EWMA latency in microseconds, of the worker that wrote last; 0 for none yet.
     pub latency_us: AtomicU64,
+    /// What its answers typically take, in microseconds, of the worker that wrote last; 0 for not known.
+    pub median_us: AtomicU64,
+    /// What is held against it.
+    pub outlier: OutlierState,
 }
 
 /// What the data plane asks of the control plane.

@@ -20,6 +20,7 @@ use crate::config::settings::Policy;
 use crate::error::Reason;
 use crate::net::Io;
 pub use crate::resilience::retry::Broken;
+use crate::resilience::sketch::RunningMedian;
 use crate::snapshot::{Endpoint, EndpointId, EndpointShared};
 
 /// An endpoint's side that belongs to one worker. Outlives snapshots as the endpoint does.
@@ -38,7 +39,9 @@ pub struct Upstream {
     load: PeakEwma,
     in_flight: Cell<u32>,
     reported: Cell<u32>,
+    median: Cell<RunningMedian>,
     attempts: Cell<u64>,
+    good: Cell<u64>,
     failures: Cell<u64>,
 }
 
@@ -94,7 +97,9 @@ impl Upstream {
             load: PeakEwma::new(typical, now),
             in_flight: Cell::new(0),
             reported: Cell::new(0),
+            median: Cell::default(),
             attempts: Cell::new(0),
+            good: Cell::new(0),
             failures: Cell::new(0),
         }
     }
@@ -123,7 +128,27 @@ impl Upstream {
 
     /// An answer's head came after `latency`.
     pub fn answered(&self, latency: Duration, now: Instant) {
+        self.good.set(self.good.get() + 1);
         self.load.observe(latency, now);
+        self.note(latency);
+    }
+
+    /// Nobody waited any longer for an answer, after `elapsed`: it would have taken at least as long.
+    pub fn outlasted(&self, elapsed: Duration, now: Instant) {
+        self.failures.set(self.failures.get() + 1);
+        self.load.outlast(elapsed, now);
+        self.note(elapsed);
+    }
+
+    /// What half of its answers stay within; none while too few are known.
+    pub fn expected(&self) -> Option<Duration> {
+        self.median.get().value()
+    }
+
+    fn note(&self, latency: Duration) {
+        let mut median = self.median.get();
+        median.observe(latency);
+        self.median.set(median);
     }
 
     /// An attempt failed by the endpoint's fault.
@@ -196,11 +221,15 @@ impl Upstream {
             self.shared.in_flight.fetch_add(i64::from(in_flight) - i64::from(before), Ordering::Relaxed);
         }
         let attempts = self.attempts.take();
-        if attempts > 0 {
+        let (good, failures) = (self.good.take(), self.failures.take());
+        self.shared.outlier.count(good, failures);
+        if attempts + good + failures > 0 {
             self.shared.attempts.fetch_add(attempts, Ordering::Relaxed);
-            self.shared.failures.fetch_add(self.failures.take(), Ordering::Relaxed);
+            self.shared.failures.fetch_add(failures, Ordering::Relaxed);
             // Latencies are far below the range of either type.
             self.shared.latency_us.store(self.load.value(now) as u64, Ordering::Relaxed);
+            let median = self.expected().map_or(0, |median| median.as_micros() as u64);
+            self.shared.median_us.store(median, Ordering::Relaxed);
         }
     }
 }

@@ -3,8 +3,9 @@
 
 use std::net::SocketAddr;
 use std::sync::LazyLock;
+use std::time::Duration;
 
-use outrigger::data::headers::{self, Client, Identity, Outgoing, Reply, RequestId};
+use outrigger::data::headers::{self, Client, ControlNames, Identity, Onward, Outgoing, Reply, RequestId};
 use outrigger::data::request::{asks_upgrade, screen};
 use outrigger::data::target::Target;
 use outrigger::http::{Head, Length, Version, write};
@@ -63,6 +64,17 @@ impl How {
         Client { peer, text: peer.ip().to_string().into(), trusted: self.trusted }
     }
 
+    /// What is said of an attempt.
+    pub fn onward(self) -> Onward<'static> {
+        let names = ControlNames {
+            deadline: b"x-request-deadline",
+            priority: b"x-outrigger-priority",
+            caller: b"x-outrigger-caller",
+        };
+        let remaining = self.body.then_some(Duration::from_millis(14_999));
+        Onward { names, remaining, attempt: 1 + u32::from(self.upgrade) }
+    }
+
     /// Whether this request's upgrade may be granted.
     pub fn grants(self, message: &Message) -> bool {
         self.upgrade && asks_upgrade(&message.head, message.length)
@@ -107,6 +119,7 @@ pub fn request(out: &mut Vec<u8>, message: &Message, how: How) -> bool {
         identity: &IDENTITY,
         id: &RequestId::of(head, &client, || RANDOM),
         upgrade: how.grants(message),
+        onward: how.onward(),
     };
     outgoing.write_h1(out);
     body(out, message, how, message.length == Length::Chunked);

@@ -73,6 +73,13 @@ impl PeakEwma {
         self.set(estimate, now);
     }
 
+    /// Takes note of an answer that had not come after so long: it would be a peak, if it is one.
+    pub fn outlast(&self, elapsed: Duration, now: Instant) {
+        if elapsed.as_secs_f64() * 1e6 > self.value(now) {
+            self.observe(elapsed, now);
+        }
+    }
+
     /// Takes note of a failure.
     pub fn penalise(&self, now: Instant) {
         let value = self.value(now);

@@ -41,7 +41,7 @@ pub fn first_snapshot(settings: &Settings) -> Snapshot {
                 Source::Static(instances) => Some(written(instances)),
                 Source::Registry { .. } => None,
             };
-            let shared = Arc::new(shared(ServiceMetrics::new(name)));
+            let shared = Arc::new(shared(ServiceMetrics::new(name), &declared.policy));
             let policy = Arc::new(declared.policy.clone());
             (Arc::clone(name), Service { policy, shared, set, seen: true, touched: true })
         })
@@ -146,8 +146,8 @@ impl Pools {
             return;
         }
         let policy = Arc::clone(&self.defaults);
-        let metrics = ServiceMetrics::provisional(&name);
-        self.open(name, origin, source, policy, Arc::new(shared(metrics)), now);
+        let shared = Arc::new(shared(ServiceMetrics::provisional(&name), &policy));
+        self.open(name, origin, source, policy, shared, now);
         self.tell_names_full();
     }
 
@@ -337,6 +337,6 @@ fn routes(settings: &Settings) -> Arc<RouteTable> {
     Arc::new(RouteTable::new(&settings.routes, settings.names.clone()))
 }
 
-fn shared(metrics: ServiceMetrics) -> ClusterShared {
-    ClusterShared { metrics, last_used: 0.into(), confirmed: 0.into() }
+fn shared(metrics: ServiceMetrics, policy: &Policy) -> ClusterShared {
+    ClusterShared::new(metrics, policy, Instant::now().into_std())
 }

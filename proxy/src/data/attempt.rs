@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 
 use super::body::Download;
 use super::forward::Answer;
+use super::headers::{ControlNames, Onward};
 use super::request::Request;
+use super::side::{Pick, Probe, Side};
 use super::timer;
-use super::view::Side;
 use super::worker::{Holding, Worker};
 use crate::config::settings::{Policy, Protocol};
 use crate::error::Reason;
@@ -36,6 +37,8 @@ pub struct Exchange<'r> {
     pub policy: &'r Policy,
     /// Whether the request may be processed twice.
     pub repeatable: bool,
+    /// What the control fields are called.
+    pub names: ControlNames<'r>,
 }
 
 /// Why an attempt was started.
@@ -59,14 +62,18 @@ pub enum Why {
 pub struct Attempt<'r> {
     /// What is known of it, whatever becomes of it.
     pub tale: Tale,
+    /// Whether it tries an endpoint that is ejected.
+    pub probe: Option<Probe<'r>>,
     state: State<'r>,
 }
 
 /// What is known of an attempt, under way or over.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Tale {
     /// The endpoint.
-    pub endpoint: Rc<Upstream>,
+    pub upstream: Rc<Upstream>,
+    /// Its place in the pool.
+    pub index: usize,
     /// When it was started.
     pub started: Instant,
     /// What it was started for.
@@ -78,7 +85,7 @@ pub struct Tale {
 }
 
 enum State<'r> {
-    Dialling(Pin<Box<dyn Future<Output = Result<Link, Reason>> + 'r>>, Option<Home>),
+    Dialling(Pin<Box<dyn Future<Output = Result<Link, Reason>> + 'r>>, Option<(Home, Onward<'r>)>),
     Asking(upstream::h1::Attempt),
     Http2(Pin<Box<dyn Future<Output = Sent> + 'r>>),
     Holding(Rc<Head>, Download, Wait),
@@ -108,22 +115,23 @@ pub struct Landed {
 
 impl<'r> Attempt<'r> {
     /// Begins: takes a free connection and writes, or dials.
-    pub fn start(x: Exchange<'r>, endpoint: Rc<Upstream>, why: Why, now: Instant) -> Self {
+    pub fn start(x: Exchange<'r>, pick: Pick<'r>, why: Why, onward: Onward<'r>, now: Instant) -> Self {
+        let Pick { upstream: endpoint, index, probe } = pick;
         let home = Home { in_flight: endpoint.begin(), keep: x.side.keep };
         let state = if x.policy.protocol == Protocol::Http2 {
-            State::Http2(Box::pin(over_h2(x, Rc::clone(&endpoint), home)))
+            State::Http2(Box::pin(over_h2(x, Rc::clone(&endpoint), home, onward)))
         } else {
             let sure = x.repeatable && x.request.body.is_replayable();
             match endpoint.reuse(sure, x.policy.idle_timeout, now) {
-                Some(link) => State::Asking(ask(x, link, home)),
+                Some(link) => State::Asking(ask(x, link, home, onward)),
                 None => {
                     x.side.counts.tally.borrow_mut().connected();
                     let endpoint = Rc::clone(&endpoint);
-                    State::Dialling(Box::pin(async move { endpoint.dial(x.policy).await }), Some(home))
+                    State::Dialling(Box::pin(async move { endpoint.dial(x.policy).await }), Some((home, onward)))
                 }
             }
         };
-        Self { tale: Tale { endpoint, started: now, why, hedged: false, timed: false }, state }
+        Self { tale: Tale { upstream: endpoint, index, started: now, why, hedged: false, timed: false }, probe, state }
     }
 
     /// When it has to be polled again although nothing has come.
@@ -142,7 +150,7 @@ impl<'r> Attempt<'r> {
                     let dialled = ready!(dial.as_mut().poll(cx));
                     let home = home.take();
                     match (dialled, home) {
-                        (Ok(link), Some(home)) => self.state = State::Asking(ask(x, link, home)),
+                        (Ok(link), Some((home, onward))) => self.state = State::Asking(ask(x, link, home, onward)),
                         (Ok(_), None) => return Poll::Ready(Err(Broken::unwritten(Reason::Internal))),
                         (Err(reason), _) => return Poll::Ready(Err(Broken::unwritten(reason))),
                     }
@@ -275,15 +283,15 @@ impl Rest {
     }
 }
 
-fn ask(x: Exchange<'_>, link: Link, home: Home) -> upstream::h1::Attempt {
+fn ask(x: Exchange<'_>, link: Link, home: Home, onward: Onward<'_>) -> upstream::h1::Attempt {
     let mut head = x.worker.pools.scratch.take();
-    x.request.outgoing(x.worker).write_h1(&mut head);
+    x.request.outgoing(x.worker, onward).write_h1(&mut head);
     let body = Rc::clone(&x.request.body);
     upstream::h1::Attempt::new(link, home, head, body, x.request.asked(), Rc::clone(&x.worker.pools))
 }
 
-async fn over_h2(x: Exchange<'_>, endpoint: Rc<Upstream>, home: Home) -> Sent {
+async fn over_h2(x: Exchange<'_>, endpoint: Rc<Upstream>, home: Home, onward: Onward<'_>) -> Sent {
     let connected = || x.side.counts.tally.borrow_mut().connected();
     let stream = endpoint.h2(x.policy, connected).await.map_err(Broken::unwritten)?;
-    stream.send(x.worker, x.request, home).await
+    stream.send(x.worker, x.request, home, onward).await
 }

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use super::forward::Trail;
 use super::request::Request;
+use super::side::Side;
 use super::target::Target;
 use super::timer;
-use super::view::{Side, View};
+use super::view::View;
 use super::worker::Worker;
 use crate::config::settings::{Policy, UnknownHost};
 use crate::error::Reason;

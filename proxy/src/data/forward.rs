@@ -8,12 +8,12 @@
 //! edge faults                                  (a place for faults above resilience)
 //! fallback                                     (a place for fallbacks)
 //! deadline                                     Deadline, held by `turn`
-//! retry + budget                               the loop, Allowance
+//! retry/hedge + budget                         Life: what is due, and who pays
 //! balance ∘ breaker                            Side::pick
-//! per-try timeout                              (a place for a reason to start another attempt)
+//! per-try timeout                              Life::slow: a reason to start another attempt
 //! upstream faults                              (a place for faults below resilience)
 //! pool                                         Attempt: Upstream::reuse, Upstream::dial
-//! classify                                     what becomes of an Outcome
+//! classify                                     Life::answered, Life::broke
 //! ```
 //!
 //! The order is semantics and does not change. Cancellation is `Drop`: whoever drops this future ends its attempts.
@@ -25,20 +25,23 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
-use super::attempt::{Attempt, Exchange, Landed, Tale, Why};
+use super::attempt::{Exchange, Why};
 use super::body::{Download, Upload};
+use super::controls::{Controls, is_grpc};
 use super::find;
-use super::race::Race;
+use super::life::{Life, Step};
+use super::race::{Ended, Race};
 use super::request::Request;
+use super::side::Side;
 use super::timer::{self, Timer};
-use super::view::{Side, Tried};
 use super::worker::Worker;
-use crate::error::{Blame, Reason};
+use crate::error::Reason;
 use crate::http::Head;
+use crate::http::head::Name;
 use crate::resilience::deadline::Deadline;
-use crate::resilience::retry::{self, Allowance, Next};
+use crate::resilience::retry;
 use crate::route::Route;
-use crate::upstream::{self, Broken};
+use crate::upstream;
 
 /// What a request got.
 #[derive(Debug)]
@@ -64,6 +67,27 @@ pub struct Trail {
     pub attempts: u32,
     /// When the answer's head had come.
     pub heard: Option<Instant>,
+    /// What the attempt that was answered had been started for.
+    pub by: Option<Why>,
+    /// Why no further attempt was made after one that failed.
+    pub gave_up: Option<GaveUp>,
+}
+
+/// Why no further attempt was made after one that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GaveUp {
+    /// The request must not be processed twice, or cannot be sent again.
+    NotRepeatable,
+    /// It has had as many attempts as it may.
+    Attempts,
+    /// The service's budget was spent.
+    Budget,
+    /// What remains of its time is too short.
+    Time,
+    /// The service's circuit breaker opened.
+    Breaker,
+    /// The endpoint asked not to be asked again.
+    Pushback,
 }
 
 impl Trail {
@@ -82,101 +106,61 @@ pub async fn forward(
     started: Instant,
 ) -> Result<Answer, Reason> {
     let (side, policy) = find::service(worker, request, trail).await?;
-    side.counts.used.set(true);
-    let repeatable = retry::is_idempotent(request.head.method());
-    let x = Exchange { worker, request, side: &side, policy: &policy, repeatable };
-    let deadline = Deadline { total: policy.timeout, stream_idle: worker.http.stream_idle_timeout };
+    side.asked();
+    let names = worker.http.control_names();
+    let controls = if request.client.trusted { Controls::of(&request.head, &names) } else { Controls::default() };
+    // A gRPC call may be a stream of hours: it obeys its caller and no route.
+    let route_allows = (!is_grpc(&request.head)).then_some(policy.timeout);
+    let total = [route_allows, controls.waits].into_iter().flatten().min();
+    let deadline = Deadline { total, stream_idle: worker.http.stream_idle_timeout };
+    let method = request.head.method();
+    let repeatable =
+        retry::is_idempotent(method) || policy.retries.any_method || request.head.first(Name::IdempotencyKey).is_some();
+    let x = Exchange { worker, request, side: &side, policy: &policy, repeatable, names };
     let clock = Clock { timer, body: &request.body, deadline };
-    let mut allowance = Allowance::new(policy.retries.max, repeatable);
-    let mut race = Race::default();
-    let mut tried = Tried::default();
-    let mut rounds = 0;
-    let mut last = Reason::NoEndpoint;
-    // An answer that is no good, and better than none.
-    let mut kept = None;
-    let mut why = Why::First;
-    let mut now = started;
+    let mut life = Life::new(x, deadline, trail, started);
+    life.begin(started)?;
     loop {
-        let endpoint = match side.pick(&tried, now) {
-            Some(endpoint) => endpoint,
-            // None is there, or every one was tried and there is no retry left for a second round.
-            None if tried.is_empty() || !allowance.another_round() => return kept.ok_or(last),
-            None => {
-                // One of them may be back; a short pause keeps this from being a hammer.
-                let pause = retry::pause(rounds, worker.random());
-                rounds += 1;
-                if let Turn::Over(reason) = clock.turn(&mut race, x, Some(now + pause)).await {
-                    return kept.ok_or(reason);
-                }
-                tried.clear();
-                now = timer::now();
-                continue;
-            }
+        let due = life.due();
+        let step = match clock.turn(&mut life.race, x, due).await {
+            Turn::Ended(Ended { tale, probe, landed: Ok(landed) }) => life.answered(tale, probe, landed),
+            Turn::Ended(Ended { tale, probe, landed: Err(broken) }) => life.broke(tale, probe, broken),
+            Turn::Due => life.slow(timer::now()),
+            Turn::Over(reason) => life.over(reason),
         };
-        trail.endpoint = Some(endpoint.address);
-        trail.attempts += 1;
-        race.add(Attempt::start(x, endpoint, why, now));
-        let tally = || side.counts.tally.borrow_mut();
-        let (attempt, landed) = match clock.turn(&mut race, x, None).await {
-            Turn::Landed(attempt, landed) => (attempt, landed),
-            Turn::Due => continue,
-            Turn::Over(reason) => {
-                for attempt in race.losers() {
-                    attempt.tale.endpoint.failed(timer::now());
-                    tally().attempted(Some(reason));
-                }
-                return kept.ok_or(reason);
-            }
-        };
-        let endpoint = &attempt.endpoint;
-        let (next, failure) = match landed {
-            Ok(Landed { answer, heard }) => {
-                trail.heard = Some(heard);
-                if !retry::is_retryable_status(answer.status()) {
-                    endpoint.answered(heard.saturating_duration_since(attempt.started), heard);
-                    tally().attempted(None);
-                    return Ok(answer);
-                }
-                endpoint.failed(heard);
-                tally().attempted(Some(Reason::UpstreamStatus));
-                kept = Some(answer);
-                (allowance.after_status(request.body.is_replayable()), Reason::UpstreamStatus)
-            }
-            Err(broken) => {
-                if broken.reason.row().blame == Blame::Endpoint && !broken.stale {
-                    endpoint.failed(timer::now());
-                }
-                tally().attempted(Some(broken.reason));
-                (allowance.after(&broken, request.body.is_replayable()), broken.reason)
-            }
-        };
-        last = failure;
-        why = match next {
-            Next::GiveUp => return kept.ok_or(failure),
-            Next::Replay => Why::Replay,
-            Next::Retry => {
-                tried.add(endpoint.id);
-                Why::Retry
-            }
-        };
-        tally().retried();
-        now = timer::now();
+        if let Step::Done(result) = step {
+            return result;
+        }
     }
 }
 
 impl Answer {
-    fn status(&self) -> u16 {
+    /// The answer's status.
+    pub fn status(&self) -> u16 {
+        self.head().status()
+    }
+
+    /// The answer's head.
+    pub fn head(&self) -> &Rc<Head> {
         match self {
-            Self::Response(head, _) | Self::Tunnel(head, _) => head.status(),
+            Self::Response(head, _) | Self::Tunnel(head, _) => head,
+        }
+    }
+
+    /// What follows the answer's body, as far as that has come.
+    pub fn trailers(&self) -> Option<Rc<Head>> {
+        match self {
+            Self::Response(_, download) => download.trailers(),
+            Self::Tunnel(..) => None,
         }
     }
 }
 
 /// What ends a wait.
 #[allow(clippy::large_enum_variant, reason = "nearly every turn is the large one, and a box is an allocation")]
-enum Turn {
+enum Turn<'r> {
     /// An attempt has an answer, or has broken.
-    Landed(Tale, Result<Landed, Broken>),
+    Ended(Ended<'r>),
     /// The time that was asked for has come.
     Due,
     /// The request is over.
@@ -193,16 +177,15 @@ struct Clock<'a> {
 impl Clock<'_> {
     /// Waits for the live attempts, for `due`, and for the request's end. What has arrived is looked at before the time
     /// is, so that a worker that was held up does not fail what it had in fact got.
-    async fn turn<'r>(&self, race: &mut Race<'r>, x: Exchange<'r>, due: Option<Instant>) -> Turn {
+    async fn turn<'r>(&self, race: &mut Race<'r>, x: Exchange<'r>, due: Option<Instant>) -> Turn<'r> {
         poll_fn(|cx| {
             loop {
-                if let Poll::Ready((attempt, landed)) = race.poll(cx, x) {
-                    return Poll::Ready(Turn::Landed(attempt, landed));
+                if let Poll::Ready(ended) = race.poll(cx, x) {
+                    return Poll::Ready(Turn::Ended(ended));
                 }
                 let ended = self.body.ended();
                 let over = self.deadline.at(ended, self.body.moved());
-                let wakes = race.wakes();
-                let next = [due, wakes].into_iter().flatten().fold(over, Instant::min);
+                let next = [due, race.wakes()].into_iter().flatten().fold(over, Instant::min);
                 if self.timer.poll(cx, next).is_pending() {
                     return Poll::Pending;
                 }

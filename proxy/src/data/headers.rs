@@ -6,12 +6,18 @@
 //!
 //! Whose word counts: a client at a loopback address or in `http.trusted_cidrs` may say who is behind it and what
 //! the request's id is. Everyone else's `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are replaced.
+//!
+//! Control fields (a deadline, an attempt count, a priority, a caller's name, the wish for an explanation) are the proxy's
+//! own language: what they say is taken from trusted clients only, each attempt states anew what then holds, and everyone
+//! else's are left out.
 
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use crate::http::head::{Name, Version, list};
 use crate::http::{Head, Length, write};
+use crate::resilience::deadline::GrpcTimeout;
 
 /// Who this process is in `Via`, and in `Proxy-Status`.
 #[derive(Debug, Clone)]
@@ -133,6 +139,38 @@ pub struct Outgoing<'a> {
     pub id: &'a RequestId,
     /// Whether it asks for an upgrade that may be granted.
     pub upgrade: bool,
+    /// What is said of this attempt.
+    pub onward: Onward<'a>,
+}
+
+/// What an endpoint is told of the attempt that it gets.
+#[derive(Debug, Clone, Copy)]
+pub struct Onward<'a> {
+    /// The names of the control fields that can be chosen.
+    pub names: ControlNames<'a>,
+    /// How long somebody still waits for the answer; none where nobody said.
+    pub remaining: Option<Duration>,
+    /// Which attempt of the request it is, from 1.
+    pub attempt: u32,
+}
+
+/// The names of the control fields that can be chosen, in lower case.
+#[derive(Debug, Clone, Copy)]
+pub struct ControlNames<'a> {
+    /// Milliseconds that are left.
+    pub deadline: &'a [u8],
+    /// What the request is worth.
+    pub priority: &'a [u8],
+    /// Who asks.
+    pub caller: &'a [u8],
+}
+
+impl ControlNames<'_> {
+    fn is_one(&self, name: &[u8]) -> bool {
+        // Lengths first: nearly every field differs in that.
+        let is = |control: &[u8]| control.len() == name.len() && control.eq_ignore_ascii_case(name);
+        is(self.deadline) || is(self.priority) || is(self.caller)
+    }
 }
 
 impl Outgoing<'_> {
@@ -208,7 +246,13 @@ impl Outgoing<'_> {
                 | Name::XForwardedFor
                 | Name::XForwardedHost
                 | Name::XForwardedProto
-                | Name::XRequestId => {}
+                | Name::XRequestId
+                | Name::GrpcTimeout
+                | Name::XEnvoyAttempt
+                | Name::XEnvoyExpected
+                | Name::XEnvoyTimeout
+                | Name::XOutriggerExplain => {}
+                Name::Other if self.is_consumed(name) => {}
                 Name::MaxForwards if matches!(head.method(), b"TRACE" | b"OPTIONS") => {
                     let mut text = [0u8; 20];
                     emit(out, name, decremented(value, &mut text));
@@ -224,6 +268,27 @@ impl Outgoing<'_> {
         emit(out, b"Via", self.identity.via(head.version()));
         self.forwarded(out, emit);
         emit(out, b"X-Request-Id", self.id.as_bytes());
+        self.onward(out, emit);
+    }
+
+    /// Whether a control field goes no further: a deadline is stated anew, the others are a trusted client's to send on.
+    fn is_consumed(&self, name: &[u8]) -> bool {
+        let names = &self.onward.names;
+        names.is_one(name) && (!self.client.trusted || names.deadline.eq_ignore_ascii_case(name))
+    }
+
+    fn onward<O>(&self, out: &mut O, emit: impl Fn(&mut O, &[u8], &[u8]) + Copy) {
+        let mut text = [0u8; 20];
+        if let Some(remaining) = self.onward.remaining {
+            let ms = u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX);
+            emit(out, self.onward.names.deadline, decimal(ms, &mut text));
+            if self.head.first(Name::GrpcTimeout).is_some() {
+                emit(out, b"grpc-timeout", GrpcTimeout::of(remaining).as_bytes());
+            }
+        }
+        if self.onward.attempt > 1 {
+            emit(out, b"X-Envoy-Attempt-Count", decimal(u64::from(self.onward.attempt), &mut text));
+        }
     }
 
     fn forwarded<O>(&self, out: &mut O, emit: impl Fn(&mut O, &[u8], &[u8]) + Copy) {
@@ -429,10 +494,20 @@ fn append(map: &mut http::HeaderMap, name: &[u8], value: &[u8]) {
 
 fn decremented<'b>(value: &[u8], text: &'b mut [u8; 20]) -> &'b [u8] {
     let n = std::str::from_utf8(value).ok().and_then(|v| v.parse::<u64>().ok()).unwrap_or(1).saturating_sub(1);
-    let mut rest = &mut text[..];
-    let _ = write!(rest, "{n}");
-    let left = rest.len();
-    &text[..20 - left]
+    decimal(n, text)
+}
+
+/// A number's digits; no number of 64 bits has more than twenty.
+fn decimal(mut n: u64, text: &mut [u8; 20]) -> &[u8] {
+    let mut at = text.len();
+    loop {
+        at -= 1;
+        text[at] = b'0' + (n % 10) as u8;
+        n /= 10;
+        if n == 0 {
+            return &text[at..];
+        }
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use super::attempt::{Attempt, Exchange, Landed, Tale};
+use super::side::Probe;
 use crate::upstream::Broken;
 
 /// The live attempts.
@@ -14,6 +15,17 @@ use crate::upstream::Broken;
 pub struct Race<'r> {
     first: Option<Attempt<'r>>,
     others: Vec<Attempt<'r>>,
+}
+
+/// An attempt that is over, and what it came to.
+#[derive(Debug)]
+pub struct Ended<'r> {
+    /// What is known of it.
+    pub tale: Tale,
+    /// Whether it tried an endpoint that is ejected.
+    pub probe: Option<Probe<'r>>,
+    /// Its answer, or what has broken it.
+    pub landed: Result<Landed, Broken>,
 }
 
 impl<'r> Race<'r> {
@@ -36,22 +48,28 @@ impl<'r> Race<'r> {
         self.first.iter_mut().chain(&mut self.others)
     }
 
+    /// What is known of those under way.
+    pub fn tales(&self) -> impl Iterator<Item = &Tale> {
+        self.first.iter().chain(&self.others).map(|attempt| &attempt.tale)
+    }
+
     /// When one of them has to be polled although nothing has come.
     pub fn wakes(&self) -> Option<Instant> {
         self.first.iter().chain(&self.others).filter_map(Attempt::wakes).min()
     }
 
     /// Ready with the first that has an answer or has broken; it is out of the race then.
-    pub fn poll(&mut self, cx: &mut Context<'_>, x: Exchange<'r>) -> Poll<(Tale, Result<Landed, Broken>)> {
+    pub fn poll(&mut self, cx: &mut Context<'_>, x: Exchange<'r>) -> Poll<Ended<'r>> {
         if let Some(first) = &mut self.first
             && let Poll::Ready(landed) = first.poll(cx, x)
             && let Some(first) = self.first.take()
         {
-            return Poll::Ready((first.tale, landed));
+            return Poll::Ready(Ended { tale: first.tale, probe: first.probe, landed });
         }
         for at in 0..self.others.len() {
             if let Poll::Ready(landed) = self.others[at].poll(cx, x) {
-                return Poll::Ready((self.others.remove(at).tale, landed));
+                let Attempt { tale, probe, .. } = self.others.remove(at);
+                return Poll::Ready(Ended { tale, probe, landed });
             }
         }
         Poll::Pending

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::body::Upload;
 use super::conn::Conn;
-use super::headers::{Client, Identity, Outgoing, RequestId};
+use super::headers::{Client, Identity, Onward, Outgoing, RequestId};
 use super::target::Target;
 use super::worker::Worker;
 use crate::config::settings::Cidr;
@@ -60,8 +60,8 @@ impl Request {
     }
 
     /// What goes to an endpoint. The borrowed parts are the request's own.
-    pub fn outgoing<'a>(&'a self, worker: &'a Worker) -> OutgoingRequest<'a> {
-        OutgoingRequest { request: self, target: self.target(), worker }
+    pub fn outgoing<'a>(&'a self, worker: &'a Worker, onward: Onward<'a>) -> OutgoingRequest<'a> {
+        OutgoingRequest { request: self, target: self.target(), worker, onward }
     }
 
     /// What the answer's reading depends on.
@@ -84,6 +84,7 @@ pub struct OutgoingRequest<'a> {
     /// Its target.
     pub target: Target<'a>,
     worker: &'a Worker,
+    onward: Onward<'a>,
 }
 
 impl OutgoingRequest<'_> {
@@ -103,6 +104,7 @@ impl OutgoingRequest<'_> {
             identity: &self.worker.identity,
             id: &self.request.id,
             upgrade: self.request.upgrade,
+            onward: self.onward,
         }
     }
 }

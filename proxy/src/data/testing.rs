@@ -9,8 +9,8 @@ use tokio::io::DuplexStream;
 
 use super::accept::{Crew, Handed};
 use super::headers::Identity;
+use super::side::Tried;
 use super::timer;
-use super::view::Tried;
 use super::worker::{Plan, Worker};
 use crate::control::first_snapshot;
 use crate::drain::Drain;
@@ -49,7 +49,8 @@ impl Stage {
 
     /// A service's endpoint; any, where it has more.
     pub fn upstream(&self, service: &str) -> Rc<Upstream> {
-        self.worker.view().cluster(service).unwrap().pick(&Tried::default(), timer::now()).unwrap()
+        let view = self.worker.view();
+        view.cluster(service).unwrap().pick(&Tried::default(), true, timer::now()).unwrap().upstream
     }
 
     /// Puts a connection into the pool of the service's endpoint: the next request is read off this end.

@@ -187,7 +187,7 @@ impl Worker {
 
     fn tick(&self) {
         let now = timer::now();
-        self.view().report(self.reader.clock(now), now);
+        self.view().report(self.reader.clock(now), now, self.random());
         self.unrouted_metrics.absorb(&mut self.unrouted.borrow_mut());
         self.clients.borrow_mut().flush();
     }

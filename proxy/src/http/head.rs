@@ -273,6 +273,7 @@ names! {
     Date = "date",
     Expect = "expect",
     Forwarded = "forwarded",
+    GrpcPushback = "grpc-retry-pushback-ms",
     GrpcStatus = "grpc-status",
     GrpcTimeout = "grpc-timeout",
     Host = "host",
@@ -280,6 +281,7 @@ names! {
     IdempotencyKey = "idempotency-key",
     KeepAlive = "keep-alive",
     MaxForwards = "max-forwards",
+    OutriggerDegraded = "outrigger-degraded",
     ProxyAuthenticate = "proxy-authenticate",
     ProxyAuthorization = "proxy-authorization",
     ProxyConnection = "proxy-connection",
@@ -290,9 +292,13 @@ names! {
     TransferEncoding = "transfer-encoding",
     Upgrade = "upgrade",
     Via = "via",
+    XEnvoyAttempt = "x-envoy-attempt-count",
+    XEnvoyExpected = "x-envoy-expected-rq-timeout-ms",
+    XEnvoyTimeout = "x-envoy-upstream-rq-timeout-ms",
     XForwardedFor = "x-forwarded-for",
     XForwardedHost = "x-forwarded-host",
     XForwardedProto = "x-forwarded-proto",
+    XOutriggerExplain = "x-outrigger-explain",
     XRequestId = "x-request-id",
 }
 
@@ -315,8 +321,8 @@ impl Name {
 }
 
 /// Each name has a slot of its own, found from its length and three of its letters; what no name has is empty.
-const SLOTS: [(&[u8], Name); 64] = {
-    let mut slots: [(&[u8], Name); 64] = [(b"", Name::Other); 64];
+const SLOTS: [(&[u8], Name); 128] = {
+    let mut slots: [(&[u8], Name); 128] = [(b"", Name::Other); 128];
     let mut i = 0;
     while i < Name::ALL.len() {
         let (text, known) = Name::ALL[i];
@@ -333,7 +339,7 @@ const fn slot(len: usize, first: u8, middle: u8, last: u8) -> usize {
     const fn fold(byte: u8) -> usize {
         (if byte == b'_' { b'-' } else { byte | 0x20 }) as usize
     }
-    (len * 32 + fold(first) * 40 + fold(middle) * 3 + fold(last)) % 64
+    (len * 32 + fold(first) * 40 + fold(middle) * 3 + fold(last)) % 128
 }
 
 /// The heads of a worker that nobody holds at the moment.

@@ -21,6 +21,7 @@ use super::{Broken, Home, Link, Upstream};
 use crate::config::settings::Policy;
 use crate::data::body::{Piece, Upload};
 use crate::data::h2::{LocalExecutor, head_from, trailers_from};
+use crate::data::headers::Onward;
 use crate::data::request::Request;
 use crate::data::worker::{Holding, Worker};
 use crate::data::{headers, timer};
@@ -150,8 +151,14 @@ async fn handshake(link: Link) -> Result<Connection, hyper::Error> {
 
 impl Stream {
     /// Sends a request and waits for the answer's head.
-    pub async fn send(self, worker: &Rc<Worker>, request: &Request, home: Home) -> Result<(Rc<Head>, Answer), Broken> {
-        let message = outbound(worker, request).map_err(Broken::unwritten)?;
+    pub async fn send(
+        self,
+        worker: &Rc<Worker>,
+        request: &Request,
+        home: Home,
+        onward: Onward<'_>,
+    ) -> Result<(Rc<Head>, Answer), Broken> {
+        let message = outbound(worker, request, onward).map_err(Broken::unwritten)?;
         let mut sender = self.connection.sender.borrow().clone();
         let response = sender.send_request(message).await.map_err(|error| self.broken(&error, &request.body))?;
         let (parts, incoming) = response.into_parts();
@@ -203,8 +210,8 @@ impl Stream {
     }
 }
 
-fn outbound(worker: &Rc<Worker>, request: &Request) -> Result<http::Request<Outbound>, Reason> {
-    let outgoing = request.outgoing(worker);
+fn outbound(worker: &Rc<Worker>, request: &Request, onward: Onward<'_>) -> Result<http::Request<Outbound>, Reason> {
+    let outgoing = request.outgoing(worker, onward);
     let target = &outgoing.target;
     let uri = if &*target.origin == b"*" {
         http::Uri::builder().scheme("http").authority(target.host).path_and_query("*").build()

@@ -26,11 +26,7 @@ impl World {
     fn set(&mut self, name: &str, set: Option<Arc<InstanceSet>>) -> &mut Service {
         let service = self.services.entry(name.into()).or_insert_with(|| Service {
             policy: Arc::new(policy(5)),
-            shared: Arc::new(ClusterShared {
-                metrics: ServiceMetrics::new(name),
-                last_used: 0.into(),
-                confirmed: 0.into(),
-            }),
+            shared: Arc::new(ClusterShared::new(ServiceMetrics::new(name), &policy(5), std::time::Instant::now())),
             set: None,
             seen: true,
             touched: true,

@@ -37,7 +37,13 @@ fn id() -> RequestId {
 fn with_outgoing<T>(head: &Head, client: &Client, length: Length, upgrade: bool, f: impl Fn(&Outgoing<'_>) -> T) -> T {
     let (identity, id) = (Identity::new(1), id());
     let host = head.first(Name::Host).unwrap_or(b"orders");
-    f(&Outgoing { head, target: b"/", host, length, client, identity: &identity, id: &id, upgrade })
+    let names = ControlNames {
+        deadline: b"x-request-deadline",
+        priority: b"x-outrigger-priority",
+        caller: b"x-outrigger-caller",
+    };
+    let onward = Onward { names, remaining: None, attempt: 1 };
+    f(&Outgoing { head, target: b"/", host, length, client, identity: &identity, id: &id, upgrade, onward })
 }
 
 fn lines(bytes: &[u8]) -> Vec<String> {

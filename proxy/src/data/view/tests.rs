@@ -1,9 +1,12 @@
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 
+use super::super::side::Tried;
 use super::*;
 use crate::config::settings::Policy;
-use crate::snapshot::{ClusterShared, Endpoint, Health, Standing};
+use crate::snapshot::{Cluster, ClusterShared, Endpoint, EndpointId, Health, Standing};
 use crate::telemetry::metrics::ServiceMetrics;
+use crate::upstream::Upstream;
 
 fn policy(max_idle: u32) -> Arc<Policy> {
     let text = format!("services: {{ orders: {{ instances: ['127.0.0.1:1'], max_idle: {max_idle} }} }}");
@@ -23,11 +26,8 @@ fn endpoint(id: u64, weight: u32) -> Arc<Endpoint> {
 }
 
 fn cluster(endpoints: &[Arc<Endpoint>], max_idle: u32) -> Arc<Cluster> {
-    let shared = ClusterShared {
-        metrics: ServiceMetrics::provisional("orders"),
-        last_used: Default::default(),
-        confirmed: Default::default(),
-    };
+    let metrics = ServiceMetrics::provisional("orders");
+    let shared = ClusterShared::new(metrics, &policy(max_idle), Instant::now());
     Arc::new(Cluster {
         name: "orders".into(),
         policy: policy(max_idle),
@@ -101,24 +101,24 @@ fn what_was_tried_is_not_picked_again() {
     let view = view(1, &cluster(&[endpoint(1, 1), endpoint(2, 1), endpoint(3, 1)], 256), None, 1);
     let mut tried = Tried::default();
     let mut seen = Vec::new();
-    while let Some(picked) = side(&view).pick(&tried, Instant::now()) {
-        tried.add(picked.id);
-        seen.push(picked.id.0);
+    while let Some(picked) = side(&view).pick(&tried, true, Instant::now()) {
+        tried.add(picked.upstream.id);
+        seen.push(picked.upstream.id.0);
     }
     seen.sort_unstable();
     assert_eq!(seen, [1, 2, 3]);
     tried.clear();
-    assert!(side(&view).pick(&tried, Instant::now()).is_some());
+    assert!(side(&view).pick(&tried, true, Instant::now()).is_some());
 }
 
 #[test]
 fn a_tick_tells_that_a_service_was_used_once() {
     let view = view(1, &cluster(&[endpoint(1, 1)], 256), None, 1);
     let told = || side(&view).cluster.shared.last_used.load(Ordering::Relaxed);
-    view.report(5, Instant::now());
+    view.report(5, Instant::now(), 0.5);
     assert_eq!(told(), 0);
     side(&view).counts.used.set(true);
-    view.report(7, Instant::now());
-    view.report(9, Instant::now());
+    view.report(7, Instant::now(), 0.5);
+    view.report(9, Instant::now(), 0.5);
     assert_eq!(told(), 7);
 }

@@ -23,12 +23,14 @@ fn snapshot(metrics: ServiceMetrics, name: &str) -> Snapshot {
     };
     endpoint.shared.connections.store(3, Relaxed);
     let name: Arc<str> = name.into();
+    let shared = ClusterShared::new(metrics, &policy, std::time::Instant::now());
+    shared.confirmed.store(500, Relaxed);
     let cluster = Cluster {
         name: Arc::clone(&name),
         policy: Arc::new(policy),
         standing: Standing::Known,
         endpoints: Arc::new([Arc::new(endpoint)]),
-        shared: Arc::new(ClusterShared { metrics, last_used: 0.into(), confirmed: 500.into() }),
+        shared: Arc::new(shared),
     };
     Snapshot { generation: 7, routes: Arc::default(), clusters: HashMap::from([(name, Arc::new(cluster))]) }
 }

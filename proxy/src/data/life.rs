@@ -1,0 +1,412 @@
+//! What becomes of a request between its attempts: which one is started, for what reason, and who pays for it.
+//!
+//! Everything here is synchronous: [`forward`](super::forward) waits, and asks what to do about what has happened. A
+//! further attempt is started for one of five reasons ([`Why`]); a reason only ever *starts* one, and none ends the only
+//! one that is live.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use super::attempt::{Attempt, Exchange, Landed, Tale, Why};
+use super::forward::{Answer, GaveUp, Trail};
+use super::headers::Onward;
+use super::race::Race;
+use super::side::{Probe, Tried};
+use super::timer;
+use crate::error::Reason;
+use crate::http::Head;
+use crate::http::head::Name;
+use crate::resilience::breaker::Admission;
+use crate::resilience::deadline::Deadline;
+use crate::resilience::outlier;
+use crate::resilience::retry::{self, Allowance, Next, Pushback, Verdict};
+use crate::upstream::Broken;
+
+/// A request between its attempts.
+#[derive(Debug)]
+pub struct Life<'r> {
+    /// The attempts that are live.
+    pub race: Race<'r>,
+    trail: &'r mut Trail,
+    x: Exchange<'r>,
+    deadline: Deadline,
+    allowance: Allowance,
+    tried: Tried,
+    /// An answer that is no good, and better than none.
+    kept: Option<Box<Answer>>,
+    last: Reason,
+    /// What is to be started, and when.
+    next: Option<(Instant, Why)>,
+    rounds: u32,
+    /// Who answered 500, until another one was asked.
+    accused: Option<Box<(Tale, Option<Probe<'r>>)>>,
+    kind: usize,
+    hedge: Option<Duration>,
+    per_try: Option<Duration>,
+    safe: bool,
+}
+
+/// What follows.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "it is looked at once and taken apart")]
+pub enum Step {
+    /// The request has what it gets.
+    Done(Result<Answer, Reason>),
+    /// Something is under way.
+    Wait,
+}
+
+/// A client that leaves before that has not waited for the endpoint; it has changed its mind.
+const IMPATIENT: Duration = Duration::from_millis(100);
+
+impl<'r> Life<'r> {
+    /// A request that has not been sent yet.
+    pub fn new(x: Exchange<'r>, deadline: Deadline, trail: &'r mut Trail, started: Instant) -> Self {
+        let safe = retry::is_safe(x.request.head.method());
+        let mut kinds = x.side.kinds.borrow_mut();
+        let kind = kinds.place(trail.route.as_deref(), x.request.head.method(), started);
+        let (hedge, per_try) = match kinds.at(kind).filter(|_| x.repeatable && x.policy.retries.max > 0) {
+            Some(learned) => {
+                let total = deadline.total.unwrap_or(deadline.stream_idle);
+                let hedge = if safe { learned.hedge(&x.policy.hedge) } else { None };
+                (hedge, learned.per_try(&x.policy.per_try, total))
+            }
+            None => (None, None),
+        };
+        drop(kinds);
+        Self {
+            race: Race::default(),
+            trail,
+            x,
+            deadline,
+            allowance: Allowance::new(x.policy.retries.max, x.repeatable),
+            tried: Tried::default(),
+            kept: None,
+            last: Reason::NoEndpoint,
+            next: None,
+            rounds: 0,
+            accused: None,
+            kind,
+            hedge,
+            per_try,
+            safe,
+        }
+    }
+
+    /// Starts the first attempt, unless the service is taken for dead.
+    pub fn begin(&mut self, now: Instant) -> Result<(), Reason> {
+        let side = self.x.side;
+        if side.cluster.shared.breaker.is_open() {
+            let admission = side.cluster.shared.breaker.admit(&side.cluster.policy.breaker, side.ms(now));
+            if admission == Admission::Refused {
+                return Err(Reason::BreakerOpen);
+            }
+        }
+        if self.start(Why::First, now) { Ok(()) } else { Err(Reason::NoEndpoint) }
+    }
+
+    /// When the next thing is to be done that nothing from outside calls for.
+    pub fn due(&self) -> Option<Instant> {
+        let planned = self.next.map(|(at, _)| at);
+        let Some(ended) = self.x.request.body.ended() else { return planned };
+        let slow = self.race.tales().filter_map(|tale| self.slow_at(tale, ended)).min();
+        [planned, slow].into_iter().flatten().min()
+    }
+
+    /// When an attempt has taken so long that something is done about it. Its time runs from when the whole request was
+    /// there.
+    fn slow_at(&self, tale: &Tale, ended: Instant) -> Option<Instant> {
+        let since = tale.started.max(ended);
+        let hedge = self.hedge.filter(|_| !tale.hedged && !tale.timed);
+        let per_try = self.per_try.filter(|_| !tale.timed);
+        [hedge, per_try].into_iter().flatten().min().map(|after| since + after)
+    }
+
+    /// The time has come: for what was planned, or for another attempt beside one that is slow.
+    pub fn slow(&mut self, now: Instant) -> Step {
+        if let Some((at, why)) = self.next
+            && at <= now
+        {
+            self.next = None;
+            if !self.start(why, now) && self.race.is_empty() {
+                return self.give_up();
+            }
+            return Step::Wait;
+        }
+        let Some(ended) = self.x.request.body.ended() else { return Step::Wait };
+        let (hedge, per_try) = (self.hedge, self.per_try);
+        let mut reason = None;
+        for attempt in self.race.live() {
+            let tale = &mut attempt.tale;
+            let passed = |after: Option<Duration>| after.is_some_and(|after| tale.started.max(ended) + after <= now);
+            if passed(per_try) && !tale.timed {
+                tale.timed = true;
+                reason = Some(Why::TryTimeout);
+            } else if passed(hedge) && !tale.hedged && !tale.timed {
+                tale.hedged = true;
+                reason.get_or_insert(Why::Hedge);
+            }
+        }
+        if let Some(why) = reason {
+            self.start_beside(why, now);
+        }
+        Step::Wait
+    }
+
+    /// Starts an attempt beside those that are live, if there is one to be had.
+    fn start_beside(&mut self, why: Why, now: Instant) {
+        let x = self.x;
+        // Where all is slow a second attempt is twice the load, and no sooner.
+        if x.side.is_overloaded() || x.side.cluster.shared.breaker.is_open() {
+            return;
+        }
+        for attempt in self.race.live() {
+            self.tried.add(attempt.tale.upstream.id);
+        }
+        let replayable = x.request.body.is_replayable();
+        if self.allowance.beside(replayable) && x.side.withdraw(why == Why::Hedge, now) {
+            self.start(why, now);
+        }
+    }
+
+    /// Picks an endpoint and begins. False when there is none, or no time.
+    fn start(&mut self, why: Why, now: Instant) -> bool {
+        let x = self.x;
+        let Some(pick) = x.side.pick(&self.tried, x.repeatable, now) else { return false };
+        let remaining = self.deadline.remaining(x.request.body.ended(), now);
+        if why != Why::First && !retry::fits(remaining, Duration::ZERO, pick.upstream.expected()) {
+            self.trail.gave_up = Some(GaveUp::Time);
+            return false;
+        }
+        self.trail.endpoint = Some(pick.upstream.address);
+        self.trail.attempts += 1;
+        if self.trail.attempts > 1 {
+            x.side.counts.tally.borrow_mut().retried();
+        }
+        let onward = Onward { names: x.names, remaining, attempt: self.trail.attempts };
+        self.race.add(Attempt::start(x, pick, why, onward, now));
+        true
+    }
+
+    /// An attempt has an answer.
+    pub fn answered(&mut self, tale: Tale, probe: Option<Probe<'r>>, landed: Landed) -> Step {
+        let Landed { answer, heard } = landed;
+        let trailers = answer.trailers();
+        let head = answer.head();
+        let grpc = trailers.as_ref().and_then(|t| t.first(Name::GrpcStatus)).or_else(|| head.first(Name::GrpcStatus));
+        let verdict = retry::verdict(head.status(), grpc, self.safe);
+        self.trail.heard = Some(heard);
+        match verdict {
+            Verdict::Good => {
+                self.won(&tale, probe, heard);
+                return Step::Done(Ok(answer));
+            }
+            Verdict::Unavailable => self.blame(&tale, probe, Reason::UpstreamStatus, heard),
+            Verdict::Error => self.accuse(tale, probe, heard),
+        }
+        let pushed = wishes(head, trailers.as_deref());
+        self.last = if verdict == Verdict::Error { Reason::UpstreamError } else { Reason::UpstreamStatus };
+        self.kept = Some(Box::new(answer));
+        if pushed == Some(Pushback::Never) {
+            self.trail.gave_up = Some(GaveUp::Pushback);
+            return if self.race.is_empty() { self.give_up() } else { Step::Wait };
+        }
+        let next = self.allowance.after_answer(verdict, self.x.request.body.is_replayable());
+        let wait = match pushed {
+            Some(Pushback::After(time)) => Some(time),
+            _ => None,
+        };
+        self.follow(next, wait, heard)
+    }
+
+    /// It was good: who answered is praised, and who was overtaken is not.
+    fn won(&mut self, tale: &Tale, probe: Option<Probe<'r>>, heard: Instant) {
+        let x = self.x;
+        let ended = x.request.body.ended();
+        let latency = heard.saturating_duration_since(tale.started);
+        x.side.good(tale, probe, latency, heard, x.worker);
+        self.trail.by = Some(tale.why);
+        x.side.counts.tally.borrow_mut().attempted(None);
+        let mut kinds = x.side.kinds.borrow_mut();
+        let mut learned = kinds.at(self.kind);
+        // While a body was still coming, it is the client's time that was measured.
+        if let (Some(learned), Some(ended)) = (&mut learned, ended) {
+            learned.observe(heard.saturating_duration_since(tale.started.max(ended)));
+        }
+        if let Some(accused) = self.accused.take() {
+            let (accused, probe) = *accused;
+            x.side.bad(&accused, probe, heard, x.worker);
+        }
+        for loser in self.race.losers() {
+            let overtaken = loser.tale.started < tale.started;
+            if overtaken && let Some(learned) = &mut learned {
+                learned.give_up();
+            }
+            lose(x, loser, overtaken, heard);
+        }
+    }
+
+    /// An attempt has broken.
+    pub fn broke(&mut self, tale: Tale, probe: Option<Probe<'r>>, broken: Broken) -> Step {
+        let now = timer::now();
+        if broken.stale {
+            // The connection was at its end, not the endpoint.
+            self.x.side.counts.tally.borrow_mut().attempted(Some(broken.reason));
+            drop(probe);
+        } else {
+            self.blame(&tale, probe, broken.reason, now);
+        }
+        self.last = broken.reason;
+        let next = self.allowance.after(&broken, self.x.request.body.is_replayable());
+        if next != Next::Replay {
+            self.tried.add(tale.upstream.id);
+        }
+        self.follow(next, None, now)
+    }
+
+    fn blame(&mut self, tale: &Tale, probe: Option<Probe<'r>>, reason: Reason, now: Instant) {
+        self.tried.add(tale.upstream.id);
+        self.x.side.counts.tally.borrow_mut().attempted(Some(reason));
+        if outlier::counts(reason) {
+            self.x.side.bad(tale, probe, now, self.x.worker);
+        }
+    }
+
+    /// A 500 may be the endpoint's fault or the request's: another one's answer will tell. Where that is one too, it
+    /// counts against neither.
+    fn accuse(&mut self, tale: Tale, probe: Option<Probe<'r>>, heard: Instant) {
+        self.tried.add(tale.upstream.id);
+        self.x.side.counts.tally.borrow_mut().attempted(Some(Reason::UpstreamError));
+        let latency = heard.saturating_duration_since(tale.started);
+        match self.accused.take() {
+            None => self.accused = Some(Box::new((tale, probe))),
+            Some(first) => {
+                let (first, first_probe) = *first;
+                self.x.side.good(&first, first_probe, latency, heard, self.x.worker);
+                self.x.side.good(&tale, probe, latency, heard, self.x.worker);
+            }
+        }
+    }
+
+    /// Plans what follows a failure.
+    fn follow(&mut self, next: Next, wait: Option<Duration>, now: Instant) -> Step {
+        let x = self.x;
+        if !self.race.is_empty() {
+            // Another one is under way already.
+            return Step::Wait;
+        }
+        let why = match next {
+            Next::GiveUp => {
+                let may = x.repeatable && x.request.body.is_replayable();
+                self.trail.gave_up.get_or_insert(if may { GaveUp::Attempts } else { GaveUp::NotRepeatable });
+                return self.give_up();
+            }
+            Next::Replay => Why::Replay,
+            Next::Move => Why::Move,
+            Next::Retry => Why::Retry,
+        };
+        if x.side.cluster.shared.breaker.is_open() {
+            self.trail.gave_up = Some(GaveUp::Breaker);
+            return self.give_up();
+        }
+        if why != Why::Replay && !x.side.withdraw(false, now) {
+            self.trail.gave_up = Some(GaveUp::Budget);
+            return self.give_up();
+        }
+        // What was never written costs nobody anything but the dial: elsewhere it goes at once.
+        let elsewhere = x.side.has_untried(&self.tried);
+        let mut pause = match why {
+            Why::Retry => retry::pause(self.rounds, x.worker.random()),
+            _ if !elsewhere && why == Why::Move => retry::pause(self.rounds, x.worker.random()),
+            _ => Duration::ZERO,
+        };
+        pause = pause.max(wait.unwrap_or_default());
+        if !elsewhere && why != Why::Replay {
+            // All have been tried: one of them may be back, no sooner than it said.
+            pause = pause.max(self.wished());
+            if why == Why::Move && !self.allowance.another_round() {
+                self.trail.gave_up = Some(GaveUp::Attempts);
+                return self.give_up();
+            }
+            self.tried.clear();
+        }
+        self.rounds += 1;
+        if !retry::fits(self.deadline.remaining(x.request.body.ended(), now), pause, None) {
+            self.trail.gave_up = Some(GaveUp::Time);
+            return self.give_up();
+        }
+        if pause.is_zero() {
+            if !self.start(why, now) {
+                return self.give_up();
+            }
+        } else {
+            self.next = Some((now + pause, why));
+        }
+        Step::Wait
+    }
+
+    /// How long the endpoint that answered last asked to be left alone.
+    fn wished(&self) -> Duration {
+        let value = self.kept.as_ref().and_then(|answer| answer.head().first(Name::RetryAfter));
+        // Read only here, after a failure.
+        value.and_then(|value| retry::retry_after(value, SystemTime::now())).unwrap_or_default()
+    }
+
+    /// The request's time is over.
+    pub fn over(&mut self, reason: Reason) -> Step {
+        let now = timer::now();
+        let x = self.x;
+        for attempt in self.race.losers() {
+            x.side.counts.tally.borrow_mut().attempted(Some(reason));
+            if let Some(learned) = x.side.kinds.borrow_mut().at(self.kind) {
+                learned.give_up();
+            }
+            if outlier::counts(reason) {
+                x.side.bad(&attempt.tale, attempt.probe, now, x.worker);
+            }
+        }
+        self.last = reason;
+        self.give_up()
+    }
+
+    fn give_up(&mut self) -> Step {
+        Step::Done(self.kept.take().map(|kept| *kept).ok_or(self.last))
+    }
+
+    /// The client has gone. Where it had waited, its endpoints are not what they should be.
+    fn abandoned(&mut self) {
+        let now = timer::now();
+        let patience = self.per_try.unwrap_or(IMPATIENT).max(IMPATIENT);
+        for attempt in self.race.losers() {
+            let waited = now.saturating_duration_since(attempt.tale.started);
+            if waited >= patience && self.x.request.body.ended().is_some() {
+                if let Some(learned) = self.x.side.kinds.borrow_mut().at(self.kind) {
+                    learned.give_up();
+                }
+                self.x.side.overtaken(&attempt.tale, attempt.probe, true, now, self.x.worker);
+            }
+        }
+    }
+}
+
+impl Drop for Life<'_> {
+    fn drop(&mut self) {
+        if !self.race.is_empty() {
+            self.abandoned();
+        }
+    }
+}
+
+/// An attempt has lost: it is let go, and held against its endpoint where a later one was sooner.
+fn lose<'r>(x: Exchange<'r>, mut loser: Attempt<'r>, overtaken: bool, now: Instant) {
+    let probe = loser.probe.take();
+    if overtaken {
+        x.side.overtaken(&loser.tale, probe, loser.tale.timed, now, x.worker);
+    }
+    loser.lose();
+}
+
+/// What a gRPC endpoint says of retries.
+fn wishes(head: &Head, trailers: Option<&Head>) -> Option<Pushback> {
+    let said = trailers.and_then(|t| t.first(Name::GrpcPushback)).or_else(|| head.first(Name::GrpcPushback));
+    said.map(retry::pushback)
+}

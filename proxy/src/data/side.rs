@@ -1,0 +1,378 @@
+//! A service as one worker sees it: its endpoints, and the policies' state between requests.
+//!
+//! A policy is a small synchronous piece that knows nothing of requests. Here they meet what they are about: which
+//! endpoint is picked, what is learned from an attempt, who pays. What workers share hangs on the cluster and its
+//! endpoints; what each has for itself is here.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::attempt::Tale;
+use super::kinds::Kinds;
+use super::worker::Worker;
+use crate::balance::{self, Candidates, LoadBalancer, ewma};
+use crate::resilience::budget::Terms;
+use crate::resilience::outlier::Members;
+use crate::resilience::safest::{self, Doubts, FRESH_FOR, TROUBLE_FOR};
+use crate::snapshot::{Cluster, EndpointId};
+use crate::telemetry::metrics::ServiceTally;
+use crate::upstream::Upstream;
+
+/// A cluster as one worker sees it.
+pub struct Side {
+    /// As published.
+    pub cluster: Arc<Cluster>,
+    /// How many idle connections to one endpoint this worker keeps.
+    pub keep: usize,
+    /// Counts, and whether it was used, since the last tick. Outlive the side.
+    pub counts: Rc<Counts>,
+    /// How long its answers take. Outlives the side.
+    pub kinds: Rc<RefCell<Kinds>>,
+    pub(super) upstreams: Vec<Member>,
+    balancer: Box<dyn LoadBalancer>,
+    terms: Terms,
+    safe: RefCell<Safe>,
+}
+
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) upstream: Rc<Upstream>,
+    relative_weight: f64,
+}
+
+/// What a worker has counted of a service since its last tick.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// For the metrics.
+    pub tally: RefCell<ServiceTally>,
+    /// Whether a request was for it.
+    pub used: Cell<bool>,
+    /// Requests that have not been paid into the budget.
+    requests: Cell<u32>,
+}
+
+/// The endpoints that are left for requests with one try, as they were reckoned last.
+#[derive(Debug, Default)]
+struct Safe {
+    generation: Option<u32>,
+    reckoned: u64,
+    left: Option<Vec<bool>>,
+}
+
+/// Endpoints that a request has been to.
+#[derive(Debug, Default)]
+pub struct Tried {
+    ids: [Option<EndpointId>; 8],
+    len: usize,
+}
+
+impl Tried {
+    /// Remembers one; more than eight attempts do not happen.
+    pub fn add(&mut self, id: EndpointId) {
+        if let Some(slot) = self.ids.get_mut(self.len) {
+            *slot = Some(id);
+            self.len += 1;
+        }
+    }
+
+    /// Whether none was.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    fn has(&self, id: EndpointId) -> bool {
+        self.ids[..self.len].contains(&Some(id))
+    }
+}
+
+/// An endpoint that was picked.
+#[derive(Debug)]
+pub struct Pick<'s> {
+    /// Its side.
+    pub upstream: Rc<Upstream>,
+    /// Its place in the pool.
+    pub index: usize,
+    /// Whether the attempt tries an endpoint that is ejected.
+    pub probe: Option<Probe<'s>>,
+}
+
+/// An attempt that tries an ejected endpoint. Dropped without an outcome, another one may.
+#[derive(Debug)]
+pub struct Probe<'s> {
+    side: &'s Side,
+    index: usize,
+}
+
+impl Drop for Probe<'_> {
+    fn drop(&mut self) {
+        self.side.cluster.shared.pool.released(&*self.side.cluster.endpoints, self.index);
+    }
+}
+
+/// Requests are paid into the budget so many at a time.
+const BATCH: u32 = 16;
+/// How long the endpoints for requests with one try stay as they were reckoned, in milliseconds.
+const SAFE_FOR: u64 = 250;
+/// Failures that show only in being overtaken are trouble from the second in a row on: every endpoint is overtaken now and
+/// then.
+const ROW_OF_TROUBLE: u32 = 2;
+
+impl Side {
+    pub(super) fn new(cluster: &Arc<Cluster>, before: Option<&Side>, workers: usize, seed: u64, now: Instant) -> Self {
+        let survivors: HashMap<EndpointId, &Rc<Upstream>> = before
+            .map(|side| side.upstreams.iter().map(|m| (m.upstream.id, &m.upstream)).collect())
+            .unwrap_or_default();
+        let known = before.map(|side| &side.upstreams[..]).unwrap_or_default();
+        let typical = ewma::typical(known.iter().map(|member| member.upstream.latency()), now);
+        let weights: Vec<u32> = cluster.endpoints.iter().map(|endpoint| endpoint.weight).collect();
+        let mean = weights.iter().map(|w| f64::from(*w)).sum::<f64>() / weights.len().max(1) as f64;
+        let upstreams = cluster.endpoints.iter().map(|endpoint| Member {
+            upstream: survivors
+                .get(&endpoint.id)
+                .map_or_else(|| Rc::new(Upstream::new(endpoint, typical, now)), |upstream| Rc::clone(upstream)),
+            relative_weight: f64::from(endpoint.weight) / mean,
+        });
+        let max_idle = cluster.policy.max_idle as usize;
+        Self {
+            upstreams: upstreams.collect(),
+            balancer: balance::build(cluster.policy.balance, &weights, seed),
+            keep: if max_idle == 0 { 0 } else { (max_idle / workers.max(1)).max(1) },
+            counts: before.map(|side| Rc::clone(&side.counts)).unwrap_or_default(),
+            kinds: before.map(|side| Rc::clone(&side.kinds)).unwrap_or_default(),
+            terms: Terms::of(&cluster.policy.retries, &cluster.policy.hedge),
+            safe: RefCell::default(),
+            cluster: Arc::clone(cluster),
+        }
+    }
+
+    /// Milliseconds on the service's clock.
+    pub fn ms(&self, now: Instant) -> u64 {
+        self.cluster.shared.ms(now)
+    }
+
+    // Who is picked.
+
+    /// An endpoint that has not been tried. A request that may not be `repeatable` gets one of the safest.
+    pub fn pick(&self, tried: &Tried, repeatable: bool, now: Instant) -> Option<Pick<'_>> {
+        let shared = &self.cluster.shared;
+        let ms = self.ms(now);
+        let untried = |index: usize| self.upstreams.get(index).is_some_and(|m| !tried.has(m.upstream.id));
+        if let Some(index) = shared.pool.claim_probe(&*self.cluster.endpoints, repeatable, ms, untried) {
+            let probe = Some(Probe { side: self, index });
+            return Some(Pick { upstream: Rc::clone(&self.upstreams[index].upstream), index, probe });
+        }
+        let safe = (!repeatable).then(|| self.safest(ms, now));
+        let safest = safe.as_ref().and_then(|safe| safe.left.as_deref());
+        let choice = |only: Only<'_>| {
+            let choice = Choice { members: &self.upstreams, cluster: &self.cluster, tried, only, now };
+            self.balancer.pick(&choice)
+        };
+        let index = safest
+            .and_then(|left| choice(Only::Safest(left)))
+            .or_else(|| choice(Only::In))
+            // Nobody else is left: one that is ejected is better than none.
+            .or_else(|| choice(Only::Untried).inspect(|_| shared.pool.panicked()))?;
+        self.upstreams.get(index).map(|m| Pick { upstream: Rc::clone(&m.upstream), index, probe: None })
+    }
+
+    /// Whether there is an endpoint that has not been tried.
+    pub fn has_untried(&self, tried: &Tried) -> bool {
+        self.upstreams.iter().any(|member| !tried.has(member.upstream.id))
+    }
+
+    /// Whether the service gets more than it can do: then nobody is helped by a second attempt beside the first.
+    pub fn is_overloaded(&self) -> bool {
+        false
+    }
+
+    fn safest(&self, ms: u64, now: Instant) -> std::cell::Ref<'_, Safe> {
+        let generation = self.cluster.shared.pool.generation();
+        let stale = {
+            let safe = self.safe.borrow();
+            safe.generation != Some(generation) || ms >= safe.reckoned + SAFE_FOR
+        };
+        if stale {
+            let left = self.reckon_safest(ms, now);
+            self.safe.replace(Safe { generation: Some(generation), reckoned: ms, left });
+        }
+        self.safe.borrow()
+    }
+
+    fn reckon_safest(&self, ms: u64, now: Instant) -> Option<Vec<bool>> {
+        let endpoints = &*self.cluster.endpoints;
+        let mut medians: Vec<u64> = (0..endpoints.len()).map(|i| endpoints.median_us(i)).filter(|m| *m > 0).collect();
+        let middle = medians.len() / 2;
+        let typical = if medians.is_empty() { 0 } else { *medians.select_nth_unstable(middle).1 };
+        let lately = |at: u64, within: u64| at != 0 && ms.saturating_sub(at) < within;
+        let doubts = endpoints.iter().zip(&self.upstreams).enumerate().map(|(index, (endpoint, member))| {
+            let state = &endpoint.shared.outlier;
+            let latency = (member.upstream.latency().value(now) as u64).max(endpoints.median_us(index));
+            (!state.is_out()).then(|| Doubts {
+                trouble: lately(state.trouble(), TROUBLE_FOR),
+                fresh: lately(state.returned(), FRESH_FOR),
+                slow: safest::is_slow(latency, typical),
+            })
+        });
+        safest::safest(&doubts.collect::<Vec<_>>())
+    }
+
+    // What is learned.
+
+    /// An endpoint answered, and that was good.
+    pub fn good(&self, tale: &Tale, probe: Option<Probe<'_>>, latency: Duration, now: Instant, worker: &Worker) {
+        tale.upstream.answered(latency, now);
+        let shared = &self.cluster.shared;
+        if let Some(state) = self.cluster.endpoints.get(tale.index).map(|endpoint| &endpoint.shared.outlier) {
+            state.succeeded();
+        }
+        if let Some(probe) = probe {
+            self.probed(probe, true, now, worker);
+        }
+        if shared.breaker.succeeded(self.ms(now)) {
+            tracing::info!(service = &*self.cluster.name, "the circuit breaker has closed");
+        }
+    }
+
+    /// An attempt failed by its endpoint's fault.
+    pub fn bad(&self, tale: &Tale, probe: Option<Probe<'_>>, now: Instant, worker: &Worker) {
+        tale.upstream.failed(now);
+        self.hold_against(tale, probe, now, worker, true);
+        let (shared, rules) = (&self.cluster.shared, &self.cluster.policy.breaker);
+        if shared.breaker.failed(rules, self.ms(now)) {
+            tracing::warn!(service = &*self.cluster.name, "the circuit breaker has opened");
+        }
+    }
+
+    /// An attempt was overtaken by a later one, or left by its client, after `elapsed`. `stuck`: it had taken longer than a
+    /// try may.
+    pub fn overtaken(&self, tale: &Tale, probe: Option<Probe<'_>>, stuck: bool, now: Instant, worker: &Worker) {
+        tale.upstream.outlasted(now.saturating_duration_since(tale.started), now);
+        self.hold_against(tale, probe, now, worker, stuck);
+    }
+
+    fn hold_against(&self, tale: &Tale, probe: Option<Probe<'_>>, now: Instant, worker: &Worker, surely: bool) {
+        let (shared, endpoints) = (&self.cluster.shared, &*self.cluster.endpoints);
+        if tale.index >= endpoints.len() {
+            return;
+        }
+        if let Some(probe) = probe {
+            self.probed(probe, false, now, worker);
+            return;
+        }
+        let trouble = if surely { 1 } else { ROW_OF_TROUBLE };
+        if shared.pool.failed(
+            endpoints,
+            tale.index,
+            &self.cluster.policy.outlier,
+            trouble,
+            self.ms(now),
+            worker.random(),
+        ) {
+            tracing::warn!(service = &*self.cluster.name, endpoint = %tale.upstream.address, "ejected: failures in a row");
+        }
+    }
+
+    fn probed(&self, probe: Probe<'_>, good: bool, now: Instant, worker: &Worker) {
+        let (shared, rules) = (&self.cluster.shared, &self.cluster.policy.outlier);
+        shared.pool.probed(&*self.cluster.endpoints, probe.index, good, rules, self.ms(now), worker.random());
+        // It has its outcome: there is nothing to release.
+        std::mem::forget(probe);
+    }
+
+    // Who pays.
+
+    /// A request is for the service.
+    pub fn asked(&self) {
+        self.counts.used.set(true);
+        let requests = self.counts.requests.get() + 1;
+        self.counts.requests.set(requests);
+        if requests >= BATCH {
+            self.deposit();
+        }
+    }
+
+    fn deposit(&self) {
+        let requests = self.counts.requests.take();
+        if requests > 0 {
+            self.cluster.shared.budget.deposit(requests);
+        }
+    }
+
+    /// Takes a token for a further attempt.
+    pub fn withdraw(&self, hedge: bool, now: Instant) -> bool {
+        self.deposit();
+        let (budget, ms) = (&self.cluster.shared.budget, self.ms(now));
+        if hedge { budget.withdraw_hedge(&self.terms, ms) } else { budget.withdraw(&self.terms, ms) }
+    }
+
+    /// Hands over what was counted, and looks at what only shows over time. `clock` is the joint's.
+    pub(super) fn report(&self, clock: u64, now: Instant, random: f64) {
+        let shared = &self.cluster.shared;
+        if self.counts.used.replace(false) {
+            shared.last_used.store(clock, Ordering::Relaxed);
+        }
+        shared.metrics.absorb(&mut self.counts.tally.borrow_mut());
+        for member in &self.upstreams {
+            member.upstream.report(now);
+        }
+        self.deposit();
+        let ms = self.ms(now);
+        shared.budget.settle(&self.terms, ms);
+        self.kinds.borrow_mut().refresh(now);
+        let ejected = shared.pool.evaluate(&*self.cluster.endpoints, &self.cluster.policy.outlier, ms, random);
+        if ejected > 0 {
+            tracing::warn!(service = &*self.cluster.name, ejected, "ejected: share of failures or latency");
+        }
+    }
+}
+
+impl std::fmt::Debug for Side {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Side").field("cluster", &self.cluster.name).field("endpoints", &self.upstreams.len()).finish()
+    }
+}
+
+/// Who may be picked, of those that have not been tried.
+#[derive(Clone, Copy)]
+enum Only<'a> {
+    /// The safest of those that are in.
+    Safest(&'a [bool]),
+    /// Those that are not ejected.
+    In,
+    /// All.
+    Untried,
+}
+
+struct Choice<'a> {
+    members: &'a [Member],
+    cluster: &'a Cluster,
+    tried: &'a Tried,
+    only: Only<'a>,
+    now: Instant,
+}
+
+impl Candidates for Choice<'_> {
+    fn load(&self, index: usize) -> f64 {
+        self.members.get(index).map_or(f64::MAX, |member| member.upstream.load(self.now, member.relative_weight))
+    }
+
+    fn usable(&self, index: usize) -> bool {
+        let Some(member) = self.members.get(index) else { return false };
+        let is_in = || self.cluster.endpoints.get(index).is_some_and(|e| !e.shared.outlier.is_out());
+        let may = match self.only {
+            Only::Safest(left) => left.get(index).is_some_and(|left| *left) && is_in(),
+            Only::In => is_in(),
+            Only::Untried => true,
+        };
+        may && !self.tried.has(member.upstream.id)
+    }
+}

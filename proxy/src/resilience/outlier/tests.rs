@@ -1,0 +1,282 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+
+struct Pool {
+    states: Vec<OutlierState>,
+    medians: Vec<u64>,
+    shared: PoolState,
+    rules: Outlier,
+}
+
+impl Members for Pool {
+    fn count(&self) -> usize {
+        self.states.len()
+    }
+
+    fn state(&self, index: usize) -> &OutlierState {
+        &self.states[index]
+    }
+
+    fn median_us(&self, index: usize) -> u64 {
+        self.medians[index]
+    }
+}
+
+impl Pool {
+    fn of(count: usize) -> Self {
+        let states = (0..count).map(|_| OutlierState::default()).collect();
+        Self { states, medians: vec![0; count], shared: PoolState::default(), rules: Outlier::default() }
+    }
+
+    fn fail(&self, index: usize, now: u64) -> bool {
+        self.shared.failed(self, index, &self.rules, 1, now, 0.5)
+    }
+
+    fn fail_row(&self, index: usize, now: u64) -> bool {
+        (0..self.rules.consecutive).any(|_| self.fail(index, now))
+    }
+
+    fn claim(&self, repeatable: bool, now: u64) -> Option<usize> {
+        self.shared.claim_probe(self, repeatable, now, |_| true)
+    }
+
+    fn probed(&self, index: usize, good: bool, now: u64) {
+        self.shared.probed(self, index, good, &self.rules, now, 0.5);
+    }
+
+    fn out(&self) -> Vec<usize> {
+        (0..self.count()).filter(|i| self.states[*i].is_out()).collect()
+    }
+
+    fn evaluate(&self, now: u64) -> usize {
+        self.shared.evaluate(self, &self.rules, now, 0.5)
+    }
+}
+
+#[test]
+fn five_failures_in_a_row_eject_and_a_success_between_them_does_not() {
+    let pool = Pool::of(3);
+    for _ in 0..50 {
+        (0..4).for_each(|_| assert!(!pool.fail(0, 1_000)));
+        pool.states[0].succeeded();
+    }
+    assert!(pool.fail_row(0, 1_000));
+    assert_eq!(pool.out(), [0]);
+    assert_eq!(pool.states[0].standing(1_200), Standing::Out { left: 800, cause: Cause::Consecutive });
+}
+
+#[test]
+fn never_more_than_the_share_and_never_the_last() {
+    for (count, most) in [(1, 0), (2, 1), (3, 2), (5, 3), (10, 7)] {
+        let pool = Pool::of(count);
+        // The last one is good all the time.
+        (0..count.max(2) - 1).for_each(|i| {
+            let _ = pool.fail_row(i.min(count - 1), 1_000);
+        });
+        assert_eq!(pool.out().len(), most, "of {count}");
+    }
+}
+
+#[test]
+fn an_error_that_all_endpoints_share_ejects_none() {
+    let pool = Pool::of(5);
+    for round in 0..100 {
+        (0..5).for_each(|i| {
+            let _ = pool.fail(i, 1_000 + round);
+        });
+    }
+    assert_eq!(pool.out(), [0; 0]);
+}
+
+#[test]
+fn a_part_of_errors_that_all_endpoints_share_ejects_none() {
+    let pool = Pool::of(5);
+    let mut random = fastrand::Rng::with_seed(3);
+    let mut ejected = 0;
+    for now in 1_000..61_000u64 {
+        let index = random.usize(0..5);
+        if random.f64() < 0.3 {
+            pool.states[index].count(0, 1);
+            // The first second is without a past to compare with.
+            ejected += usize::from(pool.fail(index, now) && now > 2_000);
+        } else {
+            pool.states[index].count(1, 0);
+            pool.states[index].succeeded();
+        }
+        pool.evaluate(now);
+        if let Some(index) = pool.claim(true, now) {
+            pool.probed(index, true, now);
+        }
+    }
+    assert_eq!(ejected, 0);
+}
+
+#[test]
+fn one_that_fails_half_of_its_requests_is_ejected_by_its_share() {
+    let pool = Pool::of(5);
+    for second in 1..4u64 {
+        (0..5).for_each(|i| pool.states[i].count(if i == 2 { 10 } else { 20 }, if i == 2 { 10 } else { 0 }));
+        pool.evaluate(second * 1_000);
+    }
+    assert_eq!(pool.out(), [2]);
+}
+
+#[test]
+fn one_that_is_ten_times_slower_than_its_peers_is_ejected_after_three_looks() {
+    let mut pool = Pool::of(5);
+    pool.medians = vec![10_000, 12_000, 2_000_000, 9_000, 11_000];
+    for second in 1..=3u64 {
+        assert_eq!(pool.out(), [0; 0]);
+        (0..5).for_each(|i| pool.states[i].count(5, 0));
+        pool.evaluate(second * 1_000);
+    }
+    assert_eq!(pool.out(), [2]);
+    // Ten times nearly nothing is nothing.
+    let mut pool = Pool::of(3);
+    pool.medians = vec![300, 300, 30_000];
+    for second in 1..=9u64 {
+        (0..3).for_each(|i| pool.states[i].count(5, 0));
+        pool.evaluate(second * 1_000);
+    }
+    assert_eq!(pool.out(), [0; 0]);
+}
+
+#[test]
+fn one_request_tries_it_and_the_next_only_if_that_had_no_outcome() {
+    let pool = Pool::of(3);
+    pool.fail_row(0, 1_000);
+    assert_eq!(pool.claim(true, 1_999), None);
+    assert_eq!(pool.claim(true, 2_000), Some(0));
+    assert_eq!(pool.claim(true, 2_001), None);
+    assert_eq!(pool.states[0].standing(2_001), Standing::Probing);
+    pool.shared.released(&pool, 0);
+    assert_eq!(pool.claim(true, 2_002), Some(0));
+    pool.probed(0, true, 2_010);
+    assert_eq!((pool.out(), pool.states[0].returned()), (vec![], 2_010));
+}
+
+#[test]
+fn a_request_that_cannot_be_sent_again_tries_it_only_when_no_other_came() {
+    let pool = Pool::of(3);
+    pool.fail_row(0, 1_000);
+    assert_eq!(pool.claim(false, 2_999), None);
+    assert_eq!(pool.claim(false, 3_000), Some(0));
+}
+
+#[test]
+fn a_request_does_not_try_an_endpoint_that_it_has_been_to() {
+    let pool = Pool::of(3);
+    pool.fail_row(0, 1_000);
+    assert_eq!(pool.shared.claim_probe(&pool, true, 5_000, |i| i != 0), None);
+    assert_eq!(pool.claim(true, 5_000), Some(0));
+}
+
+#[test]
+fn each_failed_try_doubles_the_time_up_to_the_longest() {
+    let pool = Pool::of(3);
+    let mut now = 1_000;
+    pool.fail_row(0, now);
+    for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
+        let due = now + seconds * 1_000;
+        assert_eq!((pool.claim(true, due - 1), pool.claim(true, due)), (None, Some(0)), "after {seconds} s");
+        now = due;
+        pool.probed(0, false, now);
+    }
+}
+
+#[test]
+fn one_that_was_good_for_a_while_begins_at_the_beginning() {
+    let pool = Pool::of(3);
+    pool.fail_row(0, 1_000);
+    pool.claim(true, 2_000);
+    pool.probed(0, false, 2_000);
+    pool.claim(true, 4_000);
+    pool.probed(0, true, 4_000);
+    // Bad again at once: twice as long as the last time.
+    pool.fail_row(0, 4_100);
+    assert_eq!(pool.states[0].standing(4_100), Standing::Out { left: 4_000, cause: Cause::Consecutive });
+    pool.claim(true, 8_100);
+    pool.probed(0, true, 8_100);
+    pool.fail_row(0, 8_100 + 8_000);
+    assert_eq!(pool.states[0].standing(16_100), Standing::Out { left: 1_000, cause: Cause::Consecutive });
+}
+
+#[test]
+fn while_most_of_a_pool_is_out_it_is_tried_every_250_ms_and_one_success_makes_all_due() {
+    let pool = Pool::of(5);
+    (0..3).for_each(|i| {
+        let _ = pool.fail_row(i, 10_000);
+    });
+    assert_eq!(pool.out(), [0, 1, 2]);
+    let tried: Vec<u64> = (10_000..11_000)
+        .filter(|now| {
+            let claimed = pool.claim(true, *now);
+            claimed.inspect(|i| pool.probed(*i, false, *now)).is_some()
+        })
+        .collect();
+    assert!((4..=5).contains(&tried.len()), "{tried:?}");
+    let now = 11_250;
+    let index = pool.claim(true, now).unwrap();
+    pool.probed(index, true, now);
+    assert_eq!(pool.out().len(), 2);
+    assert!(pool.claim(true, now + 1).is_some(), "the others are due at once");
+}
+
+#[test]
+fn what_is_not_an_endpoints_fault_does_not_count() {
+    for reason in [Reason::LimitReached, Reason::BreakerOpen, Reason::ClientGone, Reason::ConnectionLimit] {
+        assert!(!counts(reason), "{reason:?}");
+    }
+    for reason in [Reason::ConnectFailed, Reason::Timeout, Reason::UpstreamStatus, Reason::UpstreamClosed] {
+        assert!(counts(reason), "{reason:?}");
+    }
+}
+
+#[test]
+fn switched_off_nobody_is_ejected() {
+    let mut pool = Pool::of(5);
+    pool.rules.enabled = false;
+    (0..50).for_each(|now| {
+        let _ = pool.fail(0, 1_000 + now);
+    });
+    assert_eq!(pool.out(), [0; 0]);
+}
+
+proptest! {
+    /// Over any history: never more out than may be, never the last, an ejection no longer than the longest, and whoever
+    /// is out is tried again some time.
+    #[test]
+    fn no_history_empties_a_pool_or_forgets_an_endpoint(
+        count in 1usize..9,
+        steps in proptest::collection::vec((0u64..800, 0usize..9, 0u8..7), 1..300),
+    ) {
+        let pool = Pool::of(count);
+        let mut now = 1_000;
+        let mut claimed = Vec::new();
+        for (wait, index, what) in steps {
+            now += wait;
+            let index = index % count;
+            match what {
+                0..=2 => { let _ = pool.fail(index, now); }
+                3 => { pool.states[index].succeeded(); pool.states[index].count(3, 1); }
+                4 => { let _ = pool.evaluate(now); }
+                5 => claimed.extend(pool.claim(now % 2 == 0, now)),
+                _ => if let Some(index) = claimed.pop() {
+                    match now % 3 { 0 => pool.shared.released(&pool, index), n => pool.probed(index, n == 1, now) }
+                }
+            }
+            let out = pool.out().len();
+            prop_assert!(out <= (0.7 * count as f64) as usize && out < count);
+        }
+        claimed.into_iter().for_each(|index| pool.shared.released(&pool, index));
+        now += Duration::from_secs(80).as_millis() as u64;
+        while let Some(index) = pool.claim(false, now) {
+            pool.probed(index, true, now);
+            now += 1;
+        }
+        prop_assert_eq!(pool.out(), Vec::<usize>::new());
+    }
+}
