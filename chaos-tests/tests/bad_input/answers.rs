@@ -115,20 +115,42 @@ fn bytes_after_an_answer_are_not_the_next_answer() {
 
 #[test]
 fn a_body_that_breaks_off_is_never_a_clean_end() {
-    let faults = [Fault::ResetInBody(100_000), Fault::CutBody(100_000), Fault::CutChunks];
-    for fault in faults {
+    for fault in [Fault::ResetInBody(100_000), Fault::CutBody(100_000)] {
         let origin = Scripted::faulty(fault.clone());
         let proxy = Proxy::before(&[origin.address]);
         let mut client = Connection::open(proxy.address);
         client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         let broken = client.try_answer("GET").map(|m| m.head).expect_err(&format!("{fault:?} ended cleanly"));
         assert!(matches!(broken.fault, raw::Fault::Cut | raw::Fault::Reset), "{fault:?}: {broken}");
-        // An HTTP/1.0 client cannot tell a close from an end, except by the length; chunks have none to tell it.
-        if matches!(fault, Fault::CutChunks) {
-            let mut old = Connection::open(proxy.address);
-            old.send("GET / HTTP/1.0\r\nHost: a\r\n\r\n");
-            let broken = old.try_answer("GET").map(|m| m.head).expect_err("a clean end");
-            assert_eq!(broken.fault, raw::Fault::Reset, "an HTTP/1.0 client has to be reset: {broken}");
+    }
+    // One that has begun to stream before it breaks off. An HTTP/1.0 client cannot tell a close from an end, except by the
+    // length; chunks have none to tell it.
+    let origin = Scripted::start(|peer| {
+        if peer.request().is_some() {
+            peer.connection.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+            std::thread::sleep(std::time::Duration::from_millis(300));
+        }
+    });
+    let proxy = Proxy::before(&[origin.address]);
+    for (version, expected) in [("1.1", raw::Fault::Cut), ("1.0", raw::Fault::Reset)] {
+        let mut client = Connection::open(proxy.address);
+        client.send(&format!("GET / HTTP/{version}\r\nHost: a\r\n\r\n"));
+        let broken = client.try_answer("GET").map(|m| m.head).expect_err("a clean end");
+        assert_eq!(broken.fault, expected, "HTTP/{version}: {broken}");
+    }
+}
+
+#[test]
+fn a_small_answer_that_breaks_off_is_a_502_and_no_half_answer() {
+    for fault in [Fault::ResetInBody(1_000), Fault::CutBody(1_000), Fault::CutChunks] {
+        let origin = Scripted::faulty(fault.clone());
+        let proxy = Proxy::before(&[origin.address]);
+        for version in ["1.1", "1.0"] {
+            let mut client = Connection::open(proxy.address);
+            client.send(&format!("GET / HTTP/{version}\r\nHost: a\r\n\r\n"));
+            let answer = client.answer();
+            assert_eq!(answer.status(), 502, "{fault:?} in HTTP/{version}");
+            assert!(answer.text().contains("upstream_closed"), "{fault:?}: {}", answer.text());
         }
     }
 }

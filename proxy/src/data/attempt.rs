@@ -209,7 +209,8 @@ impl<'r> Attempt<'r> {
 
     /// An answer's head has come at `heard`: passes it on, or begins to hold it.
     fn heard(&mut self, x: Exchange<'r>, heard: Instant, head: Rc<Head>, download: Download) -> Option<Landed> {
-        match if download.is_whole() { None } else { Self::wait(x, &head, &download, heard) } {
+        let bodiless = x.request.asked().head || download.is_whole();
+        match if bodiless { None } else { Self::wait(x, &head, &download, heard) } {
             Some(wait) => {
                 self.state = State::Holding(head, download, wait);
                 None
