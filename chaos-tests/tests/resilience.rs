@@ -138,7 +138,7 @@ fn attempts_are_bounded_and_each_goes_to_another_instance() {
     let origins: Vec<_> = (0..5).map(|_| Scripted::faulty(Fault::Reset)).collect();
     let addresses: Vec<_> = origins.iter().map(|origin| origin.address).collect();
     let mut config = in_turn(&addresses);
-    config["services"]["app"]["max_retries"] = json!(2);
+    config["services"]["app"]["retries"] = json!({ "max": 2 });
     let proxy = Proxy::start(&config);
     let answer = get(proxy.address, "a", "/");
     assert_eq!(answer.status(), 502);
@@ -148,7 +148,7 @@ fn attempts_are_bounded_and_each_goes_to_another_instance() {
 
     let alone = Scripted::faulty(Fault::Reset);
     let mut config = in_turn(&[alone.address]);
-    config["services"]["app"]["max_retries"] = json!(0);
+    config["services"]["app"]["retries"] = json!({ "max": 0 });
     let proxy = Proxy::start(&config);
     assert_eq!(get(proxy.address, "a", "/").status(), 502);
     assert_eq!(alone.requests(), 1);
@@ -182,7 +182,7 @@ fn a_request_lost_on_a_stale_connection_is_sent_again_once_and_free() {
     let origin = forgetful();
     let mut config = proxy::to(&[origin.address]);
     // Not one of the policy's attempts: there are none.
-    config["services"]["app"]["max_retries"] = json!(0);
+    config["services"]["app"]["retries"] = json!({ "max": 0 });
     let proxy = Proxy::start(&config);
     let mut client = Connection::open(proxy.address);
     for n in 0..20 {

@@ -53,7 +53,7 @@ const SHOP: &str = "services:
   orders: { instances: ['127.0.0.1:2'], timeout: 2s }
 routes:
   - { host: shop, service: web }
-  - { host: shop, path: /cart, service: orders, max_retries: 0 }
+  - { host: shop, path: /cart, service: orders, retries: { max: 0 } }
 ";
 
 #[test]
@@ -149,7 +149,7 @@ fn check_explain_says_where_each_value_came_from() {
     };
     assert_eq!(line("timeout"), "timeout 2s services.orders, line 3");
     assert_eq!(line("connect_timeout"), "connect_timeout 1s built in");
-    assert!(told.contains("max_retries  0  routes[1], line 6"), "{told}");
+    assert!(told.contains("retries.max  0  routes[1], line 6"), "{told}");
     assert!(!told.contains("web"), "{told}");
     assert!(stdout(&outrigger(&["check", "--explain", path(&shop)])).contains("web: "));
     let unknown = outrigger(&["check", "--explain=nobody", path(&shop)]);

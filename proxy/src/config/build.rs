@@ -4,6 +4,7 @@
 //! wrong, the check is left out: one mistake is told once.
 
 mod check;
+mod policies;
 mod registries;
 mod services;
 
@@ -11,12 +12,13 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use policies::policy;
 use services::own_address;
 
 use super::error::ConfigError;
-use super::settings::{self, Policy, ServiceSettings, Settings};
+use super::settings::{self, ServiceSettings, Settings};
 use super::tree::{Tree, join_keys};
-use super::written::{self, Config, PolicyKeys};
+use super::written::{self, Config};
 use crate::route;
 
 /// A head has to fit the connection's buffer, with room for the lines that the proxy adds.
@@ -26,6 +28,7 @@ const MAX_HEAD: usize = 60 << 10;
 pub(super) fn settings(config: &Config, tree: &Tree, errors: &mut Vec<ConfigError>) -> Settings {
     let mut build = Build { config, tree, errors };
     let services = build.services();
+    build.fallback_loops(&services);
     Settings {
         workers: build.workers(),
         listeners: build.listeners(),
@@ -39,29 +42,6 @@ pub(super) fn settings(config: &Config, tree: &Tree, errors: &mut Vec<ConfigErro
         shutdown: build.shutdown(),
         access_log: config.access_log,
         ready_grace: config.ready_grace.0,
-    }
-}
-
-/// The policy that comes of these keys, the narrower first.
-fn policy(layers: &[PolicyKeys]) -> Policy {
-    let fallback = written::Defaults::default().policies();
-    let keys = layers.iter().fold(PolicyKeys::default(), |narrow, wide| narrow.or(wide)).or(&fallback);
-    Policy {
-        timeout: keys.timeout.map(|t| t.0).unwrap_or_default(),
-        connect_timeout: keys.connect_timeout.map(|t| t.0).unwrap_or_default(),
-        retries: settings::Retries { max: keys.max_retries.unwrap_or_default(), ..settings::Retries::default() },
-        balance: match keys.balance {
-            Some(written::Balance::RoundRobin) => settings::Balance::RoundRobin,
-            Some(written::Balance::P2c) | None => settings::Balance::P2c,
-        },
-        protocol: match keys.protocol {
-            Some(written::Protocol::Http2) => settings::Protocol::Http2,
-            Some(written::Protocol::Http1) | None => settings::Protocol::Http1,
-        },
-        max_connections: keys.max_connections.unwrap_or_default(),
-        max_idle: keys.max_idle.unwrap_or_default(),
-        idle_timeout: keys.idle_timeout.map(|t| t.0).unwrap_or_default(),
-        ..Policy::default()
     }
 }
 
@@ -141,11 +121,11 @@ impl Build<'_> {
             max_connections: http.max_connections as usize,
             trusted: http.trusted_cidrs.iter().map(|c| c.0).collect(),
             half_close: http.half_close,
-            deadline_header: "x-request-deadline".into(),
-            priority_header: "x-outrigger-priority".into(),
-            caller_header: "x-outrigger-caller".into(),
-            max_held_bytes: 32 << 20,
-            max_stale_bytes: 32 << 20,
+            deadline_header: http.deadline_header.0.as_str().into(),
+            priority_header: http.priority_header.0.as_str().into(),
+            caller_header: http.caller_header.0.as_str().into(),
+            max_held_bytes: http.max_held.0,
+            max_stale_bytes: http.max_stale.0,
         }
     }
 
@@ -156,7 +136,9 @@ impl Build<'_> {
         for (index, written) in indexes.iter().zip(&config.routes) {
             let path = ["routes", index];
             self.known_service(&["routes", index, "service"], &written.service);
-            self.policies(&path, written.policies());
+            self.policies(&path, &written.policies());
+            self.not_of_a_route(&path, &written.policies());
+            self.fallback_to_itself(&path, &written.service, &written.policies());
             let of_service = config.services.get(&written.service).map(written::Service::policies).unwrap_or_default();
             let mut route = settings::RouteSettings {
                 name: join_keys(&path).into(),
@@ -234,21 +216,6 @@ impl Build<'_> {
             self.blame(&["shutdown", "lame_duck"], message);
         }
         settings::Shutdown { lame_duck: lame_duck.0, deadline: deadline.0 }
-    }
-}
-
-impl PolicyKeys {
-    fn or(self, wide: &Self) -> Self {
-        Self {
-            timeout: self.timeout.or(wide.timeout),
-            connect_timeout: self.connect_timeout.or(wide.connect_timeout),
-            max_retries: self.max_retries.or(wide.max_retries),
-            balance: self.balance.or(wide.balance),
-            protocol: self.protocol.or(wide.protocol),
-            max_connections: self.max_connections.or(wide.max_connections),
-            max_idle: self.max_idle.or(wide.max_idle),
-            idle_timeout: self.idle_timeout.or(wide.idle_timeout),
-        }
     }
 }
 

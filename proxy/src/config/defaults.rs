@@ -3,8 +3,9 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use super::text::{Address, Interval, Size};
-use super::written::{Admin, Balance, Config, Defaults, Http, Listener, Names, Protocol, Shutdown, Unknown};
+use super::settings::Policy;
+use super::text::{Address, FieldName, Interval, Size};
+use super::written::{Admin, Config, Defaults, Http, Listener, Names, PolicyKeys, Shutdown, Unknown};
 
 /// On this machine only: what is not asked for is not open to the network.
 const fn loopback(port: u16) -> Address {
@@ -35,16 +36,49 @@ impl Default for Config {
 }
 
 impl Default for Defaults {
+    /// What the policies' own types say.
     fn default() -> Self {
+        let PolicyKeys {
+            timeout,
+            connect_timeout,
+            retries,
+            per_try_timeout,
+            hedge,
+            hold,
+            outlier,
+            breaker,
+            limit,
+            bulkhead,
+            priority,
+            health_check,
+            slow_start,
+            fallback,
+            balance,
+            protocol,
+            max_connections,
+            max_idle,
+            idle_timeout,
+        } = PolicyKeys::from(&Policy::default());
         Self {
-            timeout: Some(seconds(15)),
-            connect_timeout: Some(seconds(1)),
-            max_retries: Some(2),
-            balance: Some(Balance::P2c),
-            protocol: Some(Protocol::Http1),
-            max_connections: Some(1024),
-            max_idle: Some(256),
-            idle_timeout: Some(seconds(4)),
+            timeout,
+            connect_timeout,
+            retries,
+            per_try_timeout,
+            hedge,
+            hold,
+            outlier,
+            breaker,
+            limit,
+            bulkhead,
+            priority,
+            health_check,
+            slow_start,
+            fallback,
+            balance,
+            protocol,
+            max_connections,
+            max_idle,
+            idle_timeout,
         }
     }
 }
@@ -80,6 +114,11 @@ impl Default for Http {
             max_connections: 10_000,
             trusted_cidrs: Vec::new(),
             half_close: false,
+            deadline_header: FieldName("x-request-deadline".into()),
+            priority_header: FieldName("x-outrigger-priority".into()),
+            caller_header: FieldName("x-outrigger-caller".into()),
+            max_held: Size(32 << 20),
+            max_stale: Size(32 << 20),
         }
     }
 }

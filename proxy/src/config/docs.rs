@@ -35,6 +35,16 @@ const SECTIONS: &[(&str, &str)] = &[
     ("`listeners[]`", "Listener"),
     ("`registries.NAME`", "Registry"),
     ("`defaults`", "Defaults"),
+    ("`retries`", "Retries"),
+    ("`per_try_timeout`", "LearnedTry"),
+    ("`hedge`", "Hedge"),
+    ("`hold`", "Hold"),
+    ("`outlier`", "Outlier"),
+    ("`breaker`", "Breaker"),
+    ("`limit`", "Limit"),
+    ("`bulkhead`", "Bulkhead"),
+    ("`health_check`", "HealthCheck"),
+    ("`fallback`", "Fallback"),
     ("`services.NAME`", "Service"),
     ("`services.NAME.instances[]`", "Instance"),
     ("`routes[]`", "Route"),
@@ -63,7 +73,7 @@ is an error, with the one that was probably meant.
 `${NAME:-default}` gives it a default; `$${` is a plain `${`. Within `{ }` or `[ ]` it stands in quotes. What a variable
 holds is only ever text of that value: it cannot add keys.
 
-**Policies** (`timeout`, `max_retries` and so on) have the same keys under `defaults`, under a service and in a route. The
+**Policies** (`timeout`, `retries` and so on) have the same keys under `defaults`, under a service and in a route. The
 narrower wins, key by key: route, then service, then `defaults`, then what is built in.
 
 **Routing**: the host decides first (exact, then the longest wildcard, then routes without a host), then the path (exact,

@@ -4,11 +4,11 @@
 //! file's tree, the narrowest place first, as `build` reads them.
 
 use serde::Serialize;
+use serde_json::Value;
 
-use super::settings::{self, PathMatch, Policy, RouteSettings, Settings, Source};
-use super::text::Interval;
+use super::settings::{PathMatch, Policy, RouteSettings, Settings, Source};
 use super::tree::{Kind, Tree, join_keys};
-use super::written::{self, PolicyKeys};
+use super::written::PolicyKeys;
 
 /// A service with everything that was decided about it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -92,41 +92,35 @@ fn route(route: &RouteSettings, tree: &Tree) -> ExplainedRoute {
     }
 }
 
-/// Each policy with the first of the layers that has it.
+/// Each policy with the first of the layers that has it; a group's keys one by one.
 fn policies(policy: &Policy, tree: &Tree, layers: &[Vec<&str>]) -> Vec<ExplainedKey> {
     let written = serde_json::to_value(PolicyKeys::from(policy)).unwrap_or_default();
-    let keys = written.as_object().into_iter().flatten();
-    let explained = keys.map(|(key, value)| {
-        let found = layers.iter().find_map(|layer| {
-            let node = tree.at(&[layer.as_slice(), &[key]].concat())?;
-            let null =
-                matches!(&node.kind, Kind::Scalar { text, plain: true } if matches!(text.as_str(), "" | "~" | "null"));
-            (!null).then(|| (join_keys(layer), node.mark.line))
-        });
-        let (from, line) = found.map_or(("built in".to_owned(), None), |(from, line)| (from, Some(line)));
-        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        ExplainedKey { key: key.clone(), value, from, line }
-    });
-    explained.collect()
-}
-
-impl From<&Policy> for PolicyKeys {
-    fn from(policy: &Policy) -> Self {
-        Self {
-            timeout: Some(Interval(policy.timeout)),
-            connect_timeout: Some(Interval(policy.connect_timeout)),
-            max_retries: Some(policy.retries.max),
-            balance: Some(match policy.balance {
-                settings::Balance::P2c => written::Balance::P2c,
-                settings::Balance::RoundRobin => written::Balance::RoundRobin,
-            }),
-            protocol: Some(match policy.protocol {
-                settings::Protocol::Http1 => written::Protocol::Http1,
-                settings::Protocol::Http2 => written::Protocol::Http2,
-            }),
-            max_connections: Some(policy.max_connections),
-            max_idle: Some(policy.max_idle),
-            idle_timeout: Some(Interval(policy.idle_timeout)),
+    let mut explained = Vec::new();
+    for (key, value) in written.as_object().into_iter().flatten() {
+        match value {
+            Value::Null => {}
+            Value::Object(group) => {
+                for (inner, value) in group.iter().filter(|(_, value)| !value.is_null()) {
+                    explained.push(key_of(&[key, inner], value, tree, layers));
+                }
+            }
+            value => explained.push(key_of(&[key], value, tree, layers)),
         }
     }
+    explained
+}
+
+fn key_of(key: &[&str], value: &Value, tree: &Tree, layers: &[Vec<&str>]) -> ExplainedKey {
+    let found = layers.iter().find_map(|layer| {
+        // A group that is switched, or has a short form, stands in the place of all its keys.
+        let node = tree.at(&[layer.as_slice(), key].concat()).or_else(|| {
+            tree.at(&[layer.as_slice(), &key[..1]].concat()).filter(|n| matches!(n.kind, Kind::Scalar { .. }))
+        })?;
+        let null =
+            matches!(&node.kind, Kind::Scalar { text, plain: true } if matches!(text.as_str(), "" | "~" | "null"));
+        (!null).then(|| (join_keys(layer), node.mark.line))
+    });
+    let (from, line) = found.map_or(("built in".to_owned(), None), |(from, line)| (from, Some(line)));
+    let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    ExplainedKey { key: key.join("."), value, from, line }
 }

@@ -5,6 +5,8 @@ use proptest::prelude::*;
 use super::settings::{Balance, RegistrySettings, Source};
 use super::{Config, ConfigErrors, Loaded};
 
+mod policies;
+
 fn parse(text: &str) -> Result<Loaded, ConfigErrors> {
     super::parse("f.yaml", text, &|_| None, |_| ())
 }
@@ -45,7 +47,7 @@ fn the_narrower_policy_wins_key_by_key() {
         "registries: {consul: {}}
 defaults: {timeout: 5s, balance: round_robin, idle_timeout: null}
 services:
-  orders: {timeout: 2s, max_retries: 1}
+  orders: {timeout: 2s, retries: { max: 1 }}
   web:
 routes:
 - {host: h, service: orders, timeout: 1s}
@@ -119,7 +121,7 @@ shutdown: {lame_duck: 30s}
             "4: http.max_headers: found `many`, expected a number, 0 or above",
             "4: http.header_timeout: found 0s, expected at least 1ms",
             "5: defaults.timeout: found `5`, a number without a unit",
-            "5: defaults.retries: unknown key `retries`; did you mean `max_retries`?",
+            "5: defaults.retries: found `1`, expected a map of keys and values",
             "6: shutdown.lame_duck: found 30s, expected less than `shutdown.deadline`, which is 30s",
         ],
     );
@@ -226,7 +228,7 @@ fn services_that_make_no_sense() {
   B: {instances: ['h:1']}
   c: {instances: ['h:1', 'h:1'], registry: x, name: y}
   d: {instances: []}
-  e: {instances: ['h:1'], timeout: 0s, max_retries: 11, max_connections: 0}
+  e: {instances: ['h:1'], timeout: 0s, retries: { max: 11 }, max_connections: 0}
 ",
         &[
             "2: services.a: there is no registry to find it in; expected `registry: NAME` or `instances`",
@@ -236,7 +238,7 @@ fn services_that_make_no_sense() {
             "4: services.c.name: stands beside `instances`",
             "5: services.d.instances: found none, expected at least one",
             "6: services.e.timeout: found 0s, expected at least 1ms",
-            "6: services.e.max_retries: found 11, expected 0 to 10",
+            "6: services.e.retries.max: found 11, expected 0 to 7",
             "6: services.e.max_connections: found 0, expected 1 to 1000000",
         ],
     );

@@ -12,6 +12,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::settings::{self, StaticInstance};
+use crate::http::head::Name;
 use crate::route;
 
 /// A duration: `250ms`, `2s`, `1m30s`.
@@ -21,6 +22,10 @@ pub struct Interval(pub Duration);
 /// A number of bytes: `64KiB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(pub usize);
+
+/// A share, or a multiple: `20%`, `2.5%`, `300%`. 1.0 is all.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct Share(pub f64);
 
 /// An IP address and a port: `127.0.0.1:8080`, `[::1]:8080`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +55,10 @@ pub struct Path(pub String);
 /// A method: `GET`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Method(pub String);
+
+/// The name of a header field, in lower case: `x-request-deadline`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldName(pub String);
 
 /// Days of the longest duration: long enough for anything, and far from where adding to an instant overflows.
 const MAX_DAYS: u64 = 365;
@@ -104,6 +113,26 @@ impl fmt::Display for Interval {
             ms if ms % 1_000 == 0 => write!(f, "{}s", ms / 1_000),
             ms => write!(f, "{ms}ms"),
         }
+    }
+}
+
+impl FromStr for Share {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("found `{text}`, expected a share like `20%` or `2.5%`");
+        let digits = text.strip_suffix('%').ok_or_else(wrong)?;
+        let plain = digits.len() <= 8 && digits.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+        let percent: f64 = digits.parse().ok().filter(|_| plain).ok_or_else(wrong)?;
+        Ok(Self(percent / 100.0))
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Three decimals are enough for anything that is written, and hide what division by 100 does to it.
+        let percent = (self.0 * 1e5).round() / 1e3;
+        write!(f, "{percent}%")
     }
 }
 
@@ -308,6 +337,28 @@ impl FromStr for Method {
     }
 }
 
+impl FromStr for FieldName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        if text.is_empty() || text.len() > 64 || !text.bytes().all(token) {
+            return Err(format!("found `{text}`, expected a header's name like `x-request-deadline`"));
+        }
+        let name = text.to_ascii_lowercase();
+        if !matches!(Name::of(name.as_bytes()), Name::Other) {
+            return Err(format!("found `{text}`, which has a meaning of its own; expected another name"));
+        }
+        Ok(Self(name))
+    }
+}
+
+impl fmt::Display for FieldName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -357,12 +408,14 @@ macro_rules! as_text {
 as_text! {
     Interval, "a duration", "250ms";
     Size, "a size", "64KiB";
+    Share, "a share", "20%";
     Address, "an IP address and a port", "127.0.0.1:8080";
     Cidr, "a block of addresses", "10.0.0.0/8";
     Target, "a host and a port", "db-1.internal:3001";
     HostPattern, "a host", "*.example.com";
     Path, "a path", "/cart";
     Method, "a method", "GET";
+    FieldName, "a header's name", "x-request-deadline";
 }
 
 struct TextVisitor<T>(&'static str, PhantomData<T>);

@@ -3,12 +3,20 @@
 //! The comment of a key here is its description in the JSON Schema and in `docs/configuration.md`, and the defaults
 //! here are the ones they show: there is no second place to forget. Meaning is given to it in `build`.
 
+mod from_policy;
+mod policies;
+
 use std::collections::BTreeMap;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use super::text::{Address, Cidr, HostPattern, Interval, Method, Path, Size, Target};
+use policies::merged;
+pub use policies::{
+    Breaker, Bulkhead, Fallback, HealthCheck, Hedge, Hold, LearnedTry, Limit, Outlier, PerTry, Retries, Switch,
+};
+
+use super::text::{Address, Cidr, FieldName, HostPattern, Interval, Method, Path, Size, Target};
 
 /// Bounds on what a peer may send, and on how long it may take.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -30,11 +38,22 @@ pub struct Http {
     pub stream_idle_timeout: Interval,
     /// Clients' connections, for the whole process.
     pub max_connections: u32,
-    /// Addresses whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed, beside loopback.
+    /// Addresses whose `X-Forwarded-*`, `Forwarded`, `X-Request-Id` and control fields are believed, beside loopback.
+    /// Everyone else's control fields (deadlines, priorities, caller names, the wish for an explanation) are removed.
     pub trusted_cidrs: Vec<Cidr>,
     /// Whether a client that has closed its sending side still gets its answer. Otherwise it counts as gone, and its
     /// request is cancelled.
     pub half_close: bool,
+    /// The control field in which a caller says how many milliseconds it still waits, and in which instances are told.
+    pub deadline_header: FieldName,
+    /// The control field in which a caller says what a request is worth: `critical`, `default` or `sheddable`.
+    pub priority_header: FieldName,
+    /// The control field in which a caller says who it is, for bulkheads.
+    pub caller_header: FieldName,
+    /// Bytes of small answers that are held back until they are whole, for the process. Beyond that they stream.
+    pub max_held: Size,
+    /// Bytes of answers that are kept for `fallback: { stale: … }`, for the process.
+    pub max_stale: Size,
 }
 
 /// Reaching services by the request's host name, with no route of their own: `Host: orders`.
@@ -88,6 +107,28 @@ pub enum Protocol {
     Http1,
     /// HTTP/2 in cleartext, with prior knowledge (gRPC).
     Http2,
+}
+
+/// What a request is worth when not all can be served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Priority {
+    /// Refused first.
+    Sheddable,
+    /// What nobody said anything about.
+    Default,
+    /// Refused last.
+    Critical,
+}
+
+/// By what a bulkhead divides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Division {
+    /// Each caller has its part.
+    Caller,
+    /// The route has its part.
+    Route,
 }
 
 /// The admin API: probes, metrics, and what `outrigger services` asks.
@@ -187,16 +228,54 @@ pub enum PathMatch {
 }
 
 /// The policies of a service or of a route to it, each key as it was written or left out.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct PolicyKeys {
     pub(super) timeout: Option<Interval>,
     pub(super) connect_timeout: Option<Interval>,
-    pub(super) max_retries: Option<u32>,
+    pub(super) retries: Option<Retries>,
+    pub(super) per_try_timeout: Option<PerTry>,
+    pub(super) hedge: Option<Switch<Hedge>>,
+    pub(super) hold: Option<Switch<Hold>>,
+    pub(super) outlier: Option<Switch<Outlier>>,
+    pub(super) breaker: Option<Switch<Breaker>>,
+    pub(super) limit: Option<Limit>,
+    pub(super) bulkhead: Option<Switch<Bulkhead>>,
+    pub(super) priority: Option<Priority>,
+    pub(super) health_check: Option<Switch<HealthCheck>>,
+    pub(super) slow_start: Option<Interval>,
+    pub(super) fallback: Option<Switch<Fallback>>,
     pub(super) balance: Option<Balance>,
     pub(super) protocol: Option<Protocol>,
     pub(super) max_connections: Option<u32>,
     pub(super) max_idle: Option<u32>,
     pub(super) idle_timeout: Option<Interval>,
+}
+
+impl PolicyKeys {
+    /// These, with what they leave open from the wider ones.
+    pub(super) fn over(self, wide: &Self) -> Self {
+        Self {
+            timeout: merged(self.timeout, &wide.timeout),
+            connect_timeout: merged(self.connect_timeout, &wide.connect_timeout),
+            retries: merged(self.retries, &wide.retries),
+            per_try_timeout: merged(self.per_try_timeout, &wide.per_try_timeout),
+            hedge: merged(self.hedge, &wide.hedge),
+            hold: merged(self.hold, &wide.hold),
+            outlier: merged(self.outlier, &wide.outlier),
+            breaker: merged(self.breaker, &wide.breaker),
+            limit: merged(self.limit, &wide.limit),
+            bulkhead: merged(self.bulkhead, &wide.bulkhead),
+            priority: merged(self.priority, &wide.priority),
+            health_check: merged(self.health_check, &wide.health_check),
+            slow_start: merged(self.slow_start, &wide.slow_start),
+            fallback: merged(self.fallback, &wide.fallback),
+            balance: merged(self.balance, &wide.balance),
+            protocol: merged(self.protocol, &wide.protocol),
+            max_connections: merged(self.max_connections, &wide.max_connections),
+            max_idle: merged(self.max_idle, &wide.max_idle),
+            idle_timeout: merged(self.idle_timeout, &wide.idle_timeout),
+        }
+    }
 }
 
 /// Adds the policies to a struct: the same keys, with the same comments, wherever a policy may stand. (serde's
@@ -206,18 +285,53 @@ macro_rules! with_policies {
         $(#[$meta])*
         pub struct $name {
             $($fields)*
-            /// From the end of the request's body to the head of the answer, every attempt and every wait between
-            /// them included.
+            /// From the end of the request's body to the head of the answer (to its end, where it is held), every attempt and
+            /// every wait between them included. A trusted caller's deadline shortens it. gRPC calls obey their caller's deadline
+            /// alone.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub timeout: Option<Interval>,
             /// For one attempt to connect to an instance. Short, because another instance can be tried.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub connect_timeout: Option<Interval>,
-            /// Further attempts after one that failed and that an instance may have seen, each on another instance
-            /// where there is one; 0 for none, at most 10. A request that was processed is only tried again where its
-            /// method is idempotent.
+            /// Further attempts after one that failed.
             #[serde(skip_serializing_if = "Option::is_none")]
-            pub max_retries: Option<u32>,
+            pub retries: Option<Retries>,
+            /// When a try has taken so long that another one is started beside it, on another instance: `learned`, `off`, a
+            /// duration, or how it is learned. It never ends the first, which may still win. Only for requests that can be
+            /// repeated.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub per_try_timeout: Option<PerTry>,
+            /// Second attempts for GET and HEAD that are merely slow, or `off`.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub hedge: Option<Switch<Hedge>>,
+            /// Small answers are whole before they are passed on, or `off`.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub hold: Option<Switch<Hold>>,
+            /// Instances that do worse than their peers are left out for a while, or `off`. The service's alone.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub outlier: Option<Switch<Outlier>>,
+            /// A service of which every instance fails is left alone, or `off`. The service's alone.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub breaker: Option<Switch<Breaker>>,
+            /// How many requests may be at the service at once. The service's alone.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub limit: Option<Limit>,
+            /// A part of the service that one caller or one route may have. Left out, or `off`: none.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub bulkhead: Option<Switch<Bulkhead>>,
+            /// What a request is worth where its caller does not say: under overload `sheddable` ones are refused first,
+            /// `critical` ones last.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub priority: Option<Priority>,
+            /// Checks of our own. Left out, or `off`: the registry's word is taken. The service's alone.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub health_check: Option<Switch<HealthCheck>>,
+            /// How long an instance that is new or comes back takes to get its whole share; `0s` for at once. The service's alone.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub slow_start: Option<Interval>,
+            /// What is answered when the service fails. Left out, or `off`: the failure.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub fallback: Option<Switch<Fallback>>,
             /// How an instance is chosen: `p2c` takes, of two drawn by weight, the one with the lower latency times
             /// requests in flight; `round_robin` takes them in turn, by weight.
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -240,11 +354,26 @@ macro_rules! with_policies {
         impl $name {
             /// Its policies alone.
             pub fn policies(&self) -> PolicyKeys {
-                let Self {
-                    timeout, connect_timeout, max_retries, balance, protocol, max_connections, max_idle, idle_timeout, ..
-                } = *self;
                 PolicyKeys {
-                    timeout, connect_timeout, max_retries, balance, protocol, max_connections, max_idle, idle_timeout,
+                    timeout: self.timeout.clone(),
+                    connect_timeout: self.connect_timeout.clone(),
+                    retries: self.retries.clone(),
+                    per_try_timeout: self.per_try_timeout.clone(),
+                    hedge: self.hedge.clone(),
+                    hold: self.hold.clone(),
+                    outlier: self.outlier.clone(),
+                    breaker: self.breaker.clone(),
+                    limit: self.limit.clone(),
+                    bulkhead: self.bulkhead.clone(),
+                    priority: self.priority.clone(),
+                    health_check: self.health_check.clone(),
+                    slow_start: self.slow_start.clone(),
+                    fallback: self.fallback.clone(),
+                    balance: self.balance.clone(),
+                    protocol: self.protocol.clone(),
+                    max_connections: self.max_connections.clone(),
+                    max_idle: self.max_idle.clone(),
+                    idle_timeout: self.idle_timeout.clone(),
                 }
             }
         }

@@ -9,24 +9,8 @@ use super::Build;
 use crate::config::error::{ConfigError, did_you_mean};
 use crate::config::text::Interval;
 use crate::config::tree::{Kind, join_keys};
-use crate::config::written::PolicyKeys;
 
 impl Build<'_> {
-    /// The values of policies where they stand.
-    pub(super) fn policies(&mut self, path: &[&str], keys: PolicyKeys) {
-        let under = |key| [path, &[key]].concat();
-        let times =
-            [("timeout", keys.timeout), ("connect_timeout", keys.connect_timeout), ("idle_timeout", keys.idle_timeout)];
-        for (key, time) in times {
-            if let Some(time) = time {
-                self.some_time(&under(key), time);
-            }
-        }
-        self.within(&under("max_retries"), keys.max_retries.unwrap_or(0), 0..=10);
-        self.within(&under("max_connections"), keys.max_connections.unwrap_or(1), 1..=1_000_000);
-        self.within(&under("max_idle"), keys.max_idle.unwrap_or(0), 0..=1_000_000);
-    }
-
     pub(super) fn within(&mut self, path: &[&str], found: u32, range: RangeInclusive<u32>) {
         if !range.contains(&found) {
             self.blame(path, format!("found {found}, expected {} to {}", range.start(), range.end()));

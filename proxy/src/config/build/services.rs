@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use super::{Build, policy};
+use super::Build;
+use super::policies::policy;
 use crate::config::settings::{self, ServiceSettings, Source};
 use crate::config::text::Address;
 use crate::config::written;
@@ -12,7 +13,7 @@ use crate::route;
 
 impl Build<'_> {
     pub(super) fn services(&mut self) -> BTreeMap<Arc<str>, ServiceSettings> {
-        self.policies(&["defaults"], self.config.defaults.policies());
+        self.policies(&["defaults"], &self.config.defaults.policies());
         let config = self.config;
         config.services.iter().map(|(name, service)| (Arc::from(name.as_str()), self.service(name, service))).collect()
     }
@@ -33,7 +34,7 @@ impl Build<'_> {
                 self.blame(&["services", name, "port"], "stands beside `listen`, expected one of them".into());
             }
         }
-        self.policies(&path, written.policies());
+        self.policies(&path, &written.policies());
         ServiceSettings {
             source: self.source(name, written),
             listen: own_address(written),

@@ -11,7 +11,7 @@ mod time;
 
 const ORDERS: &str = "
 http: { header_timeout: 10s, idle_timeout: 120s, stream_idle_timeout: 300s }
-services: { orders: { instances: ['127.0.0.1:1'], timeout: 15s, max_retries: 0 } }
+services: { orders: { instances: ['127.0.0.1:1'], timeout: 15s, retries: { max: 0 } } }
 ";
 const GET: &[u8] = b"GET /cart HTTP/1.1\r\nHost: orders\r\n\r\n";
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
