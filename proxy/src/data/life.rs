@@ -238,10 +238,11 @@ impl<'r> Life<'r> {
         }
         for loser in self.race.losers() {
             let overtaken = loser.tale.started < tale.started;
-            if overtaken && let Some(learned) = &mut learned {
+            if lose(x, loser, overtaken, heard)
+                && let Some(learned) = &mut learned
+            {
                 learned.give_up();
             }
-            lose(x, loser, overtaken, heard);
         }
     }
 
@@ -379,10 +380,10 @@ impl<'r> Life<'r> {
         for attempt in self.race.losers() {
             let waited = now.saturating_duration_since(attempt.tale.started);
             if waited >= patience && self.x.request.body.ended().is_some() {
-                if let Some(learned) = self.x.side.kinds.borrow_mut().at(self.kind) {
+                let tells = self.x.side.overtaken(&attempt.tale, attempt.probe, true, now, self.x.worker);
+                if tells && let Some(learned) = self.x.side.kinds.borrow_mut().at(self.kind) {
                     learned.give_up();
                 }
-                self.x.side.overtaken(&attempt.tale, attempt.probe, true, now, self.x.worker);
             }
         }
     }
@@ -396,13 +397,13 @@ impl Drop for Life<'_> {
     }
 }
 
-/// An attempt has lost: it is let go, and held against its endpoint where a later one was sooner.
-fn lose<'r>(x: Exchange<'r>, mut loser: Attempt<'r>, overtaken: bool, now: Instant) {
+/// An attempt has lost: it is let go, and held against its endpoint where a later one was sooner. True when that says
+/// something of the service, too.
+fn lose<'r>(x: Exchange<'r>, mut loser: Attempt<'r>, overtaken: bool, now: Instant) -> bool {
     let probe = loser.probe.take();
-    if overtaken {
-        x.side.overtaken(&loser.tale, probe, loser.tale.timed, now, x.worker);
-    }
+    let tells = overtaken && x.side.overtaken(&loser.tale, probe, loser.tale.timed, now, x.worker);
     loser.lose();
+    tells
 }
 
 /// What a gRPC endpoint says of retries.

@@ -252,33 +252,31 @@ impl Side {
         }
     }
 
-    /// An attempt was overtaken by a later one, or left by its client, after `elapsed`. `stuck`: it had taken longer than a
-    /// try may.
-    pub fn overtaken(&self, tale: &Tale, probe: Option<Probe<'_>>, stuck: bool, now: Instant, worker: &Worker) {
+    /// An attempt was overtaken by a later one, or left by its client. `stuck`: it had taken longer than a try may. True
+    /// when that says something of how long the service's answers take, and not of this endpoint alone: the first time. An
+    /// endpoint that is overtaken again and again is in trouble, and its service's other answers take what they take.
+    pub fn overtaken(&self, tale: &Tale, probe: Option<Probe<'_>>, stuck: bool, now: Instant, worker: &Worker) -> bool {
         tale.upstream.outlasted(now.saturating_duration_since(tale.started), now);
-        self.hold_against(tale, probe, now, worker, stuck);
+        self.hold_against(tale, probe, now, worker, stuck) == 1
     }
 
-    fn hold_against(&self, tale: &Tale, probe: Option<Probe<'_>>, now: Instant, worker: &Worker, surely: bool) {
+    /// How long the row of failures is; 0 for one that was to be expected.
+    fn hold_against(&self, tale: &Tale, probe: Option<Probe<'_>>, now: Instant, worker: &Worker, surely: bool) -> u32 {
         let (shared, endpoints) = (&self.cluster.shared, &*self.cluster.endpoints);
         if tale.index >= endpoints.len() {
-            return;
+            return 0;
         }
         if let Some(probe) = probe {
             self.probed(probe, false, now, worker);
-            return;
+            return 0;
         }
         let trouble = if surely { 1 } else { ROW_OF_TROUBLE };
-        if shared.pool.failed(
-            endpoints,
-            tale.index,
-            &self.cluster.policy.outlier,
-            trouble,
-            self.ms(now),
-            worker.random(),
-        ) {
+        let rules = &self.cluster.policy.outlier;
+        let held = shared.pool.failed(endpoints, tale.index, rules, trouble, self.ms(now), worker.random());
+        if held.ejected {
             tracing::warn!(service = &*self.cluster.name, endpoint = %tale.upstream.address, "ejected: failures in a row");
         }
+        held.row
     }
 
     fn probed(&self, probe: Probe<'_>, good: bool, now: Instant, worker: &Worker) {

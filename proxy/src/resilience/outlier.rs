@@ -95,6 +95,15 @@ pub enum Cause {
     Probe,
 }
 
+/// What a failure came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Failures in a row, with this one.
+    pub row: u32,
+    /// Whether the endpoint was ejected for it.
+    pub ejected: bool,
+}
+
 /// What an endpoint's state is, for whoever asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
@@ -264,8 +273,8 @@ impl PoolState {
         self.panics.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// An attempt failed by the endpoint's fault, or was overtaken by a later one. True when that has ejected it. From
-    /// how long a row of failures on the endpoint is in `trouble` depends on how sure a sign each is.
+    /// An attempt failed by the endpoint's fault, or was overtaken by a later one. From how long a row of failures on the
+    /// endpoint is in `trouble` depends on how sure a sign each is.
     pub fn failed(
         &self,
         members: &(impl Members + ?Sized),
@@ -274,17 +283,18 @@ impl PoolState {
         trouble: u32,
         now: u64,
         random: f64,
-    ) -> bool {
+    ) -> Held {
         let state = members.state(index);
         let row = state.consecutive.fetch_add(1, Ordering::AcqRel).saturating_add(1);
         if row >= trouble {
             state.trouble.store(now, Ordering::Relaxed);
             self.generation.fetch_add(1, Ordering::Relaxed);
         }
-        if !rules.enabled || row < rules.consecutive || state.is_out() || self.is_shared(members, index, row, now) {
-            return false;
-        }
-        self.eject(members, index, rules, now, random, Cause::Consecutive)
+        let may = rules.enabled && row >= rules.consecutive && !state.is_out();
+        let ejected = may
+            && !self.is_shared(members, index, row, now)
+            && self.eject(members, index, rules, now, random, Cause::Consecutive);
+        Held { row, ejected }
     }
 
     /// Whether what happens to an endpoint happens to the others, too.

@@ -32,7 +32,7 @@ impl Pool {
     }
 
     fn fail(&self, index: usize, now: u64) -> bool {
-        self.shared.failed(self, index, &self.rules, 1, now, 0.5)
+        self.shared.failed(self, index, &self.rules, 1, now, 0.5).ejected
     }
 
     fn fail_row(&self, index: usize, now: u64) -> bool {
