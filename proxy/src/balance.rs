@@ -15,6 +15,7 @@ pub mod ewma;
 pub mod p2c;
 pub mod round_robin;
 mod shares;
+pub mod slow_start;
 
 use crate::config::settings::Balance;
 
@@ -31,6 +32,12 @@ pub trait Candidates {
 
     /// False for one that must not be picked: already tried, ejected, at its limit.
     fn usable(&self, index: usize) -> bool;
+
+    /// The part of its weight's share that the candidate takes at this time, above 0 to 1.0
+    /// ([`ramp`](slow_start::ramp)).
+    fn share(&self, _index: usize) -> f64 {
+        1.0
+    }
 }
 
 /// A way to choose. Built once per pool and worker from the candidates' weights, and asked once per attempt.

@@ -22,6 +22,9 @@
 //! towards equal ones. A factor of two is above that noise, and below whatever deserves a reaction: an endpoint
 //! that is overloaded, slow or failing is soon off by ten, and one that hangs gathers requests in flight until it
 //! is.
+//!
+//! A candidate in slow start accepts being chosen, first or second, with the probability of its ramp
+//! ([`slow_start`](super::slow_start)).
 
 use std::cell::Cell;
 
@@ -76,8 +79,21 @@ impl LoadBalancer for P2c {
         if self.shares.len() == 1 {
             return Some(first);
         }
+        let share = candidates.share(first);
+        if share < 1.0
+            && !self.shares.random().accepts(share)
+            && let Some(other) = self.shares.stand_in(first, candidates)
+            && candidates.load(other) * share < candidates.load(first)
+        {
+            first = other;
+        }
         match self.second(first, candidates) {
-            Some(second) if candidates.load(second) < candidates.load(first) * CLEARLY => Some(second),
+            Some(second)
+                if candidates.load(second) < candidates.load(first) * CLEARLY
+                    && self.shares.random().accepts(candidates.share(second)) =>
+            {
+                Some(second)
+            }
             _ => Some(first),
         }
     }

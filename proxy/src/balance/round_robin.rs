@@ -10,7 +10,8 @@
 //! in one burst. No schedule is stored: the memory is that of the weights, and a pick is an addition and a lookup.
 //!
 //! What would have gone to an unusable endpoint is drawn at random among the others by weight. To give it to the
-//! next in turn, as is common, would double the load of that one alone.
+//! next in turn, as is common, would double the load of that one alone. So is the turn that an endpoint in slow start
+//! declines ([`slow_start`](super::slow_start)).
 
 use std::cell::Cell;
 
@@ -47,8 +48,13 @@ impl LoadBalancer for RoundRobin {
         if self.shares.len() == 0 {
             return None;
         }
-        let index = self.next();
-        if candidates.usable(index) { Some(index) } else { self.shares.substitute(candidates) }
+        let next = self.next();
+        let index = if candidates.usable(next) { next } else { self.shares.substitute(candidates)? };
+        let share = candidates.share(index);
+        if share < 1.0 && !self.shares.random().accepts(share) {
+            return self.shares.stand_in(index, candidates).or(Some(index));
+        }
+        Some(index)
     }
 }
 

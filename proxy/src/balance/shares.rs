@@ -119,6 +119,14 @@ impl Shares {
         chosen
     }
 
+    /// A usable candidate to take the turn that `first` declines, where a few draws find one that does not decline as
+    /// well.
+    pub(super) fn stand_in(&self, first: usize, candidates: &dyn Candidates) -> Option<usize> {
+        (0..REDRAWS)
+            .map(|_| self.draw())
+            .find(|at| *at != first && candidates.usable(*at) && self.random.accepts(candidates.share(*at)))
+    }
+
     /// The first and the last candidate that can own the slot.
     fn span(&self, slot: u64) -> (usize, usize) {
         let piece = usize::try_from(slot / self.piece).unwrap_or(usize::MAX).min(self.guide.len() - 2);
@@ -160,6 +168,12 @@ impl Random {
         let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
+    }
+
+    /// True with this probability; a certainty asks for no chance.
+    pub(super) fn accepts(&self, probability: f64) -> bool {
+        // 53 bits are what a float holds.
+        probability >= 1.0 || ((self.next() >> 11) as f64) < probability * (1u64 << 53) as f64
     }
 
     /// A number below `bound`; 0 where that is 0.
