@@ -9,6 +9,7 @@
 //! the [`StatusBoard`] says and nothing else.
 
 pub mod board;
+pub mod health;
 pub mod pools;
 pub mod reconcile;
 pub mod resolve;
