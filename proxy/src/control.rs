@@ -1,6 +1,6 @@
 //! The control plane: one thread that follows the registries and publishes what the data plane reads.
 //!
-//! Everything arrives as an event (a registry's update, a resolved name, a demand, new settings) and changes
+//! Everything arrives as an event (a registry's update, a resolved name, the result of a check, a demand, new settings) and changes
 //! [`Pools`], plain data on this one thread. What has changed is published by [`reconcile`], at
 //! most every 10 ms, so that a registry that restarts and confirms a thousand services costs a few snapshots and
 //! not a thousand. The first change after a quiet time is published at once: a request may be waiting for it.
@@ -25,6 +25,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 pub use self::board::{LeftOut, Readiness, ServiceStatus, StatusBoard};
+use self::health::{Ask, Checked};
 pub use self::pools::first_snapshot;
 use self::pools::{Pools, Told};
 use self::resolve::{LookUp, Resolved};
@@ -94,7 +95,7 @@ pub fn spawn(inputs: ControlInputs) -> Result<ControlHandle, ControlError> {
     let (tell, told) = std::sync::mpsc::sync_channel(1);
     let thread = std::thread::Builder::new().name("control".into()).spawn(move || {
         runtime.block_on(async {
-            match Control::new(inputs, resolve::system()) {
+            match Control::new(inputs, resolve::system(), health::system()) {
                 Ok(mut control) => {
                     // `spawn` waits for it: it is there.
                     let _waiting = tell.send(Ok((control.pools.board(), control.pools.readiness())));
@@ -172,19 +173,23 @@ struct Control {
     demands: mpsc::Receiver<Demand>,
     updates: mpsc::Receiver<Told>,
     answers: mpsc::Receiver<Resolved>,
+    checked: mpsc::Receiver<Checked>,
     /// Not before then, so that bursts are few snapshots.
     next_publish: Instant,
 }
 
 impl Control {
     /// Makes the registries and opens the watches. Needs a runtime around it.
-    fn new(inputs: ControlInputs, look_up: LookUp) -> Result<Self, ControlError> {
+    fn new(inputs: ControlInputs, look_up: LookUp, ask: Ask) -> Result<Self, ControlError> {
         let ControlInputs { settings, registries, publisher, demands } = inputs;
         let made = registries(&settings).map_err(ControlError::Registry)?;
         let (tell, updates) = mpsc::channel(EVENTS);
         let (answer, answers) = mpsc::channel(EVENTS);
-        let pools = Pools::new(settings, made, publisher, tell, resolve::Resolver::new(look_up, answer));
-        Ok(Self { pools, registries, demands, updates, answers, next_publish: Instant::now() })
+        let (found, checked) = mpsc::channel(EVENTS);
+        let resolver = resolve::Resolver::new(look_up, answer);
+        let checker = health::Checker::new(ask, found);
+        let pools = Pools::new(settings, made, publisher, tell, resolver, checker);
+        Ok(Self { pools, registries, demands, updates, answers, checked, next_publish: Instant::now() })
     }
 
     /// Runs until whoever gives the commands is gone.
@@ -207,6 +212,7 @@ impl Control {
                     None => asking = false,
                 },
                 Some(answer) = self.answers.recv() => self.pools.resolved(answer, Instant::now()),
+                Some(checked) = self.checked.recv() => self.pools.checked(checked, Instant::now()),
                 Some(update) = self.updates.recv() => self.pools.update(update, Instant::now()),
             }
             let now = Instant::now();

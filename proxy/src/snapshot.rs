@@ -152,6 +152,9 @@ pub enum Health {
 /// their ticks, not by requests.
 #[derive(Debug, Default)]
 pub struct EndpointShared {
+    /// When it joined a pool that had taken traffic without it, in milliseconds of the publisher's clock; 0 for an
+    /// endpoint that is there from its service's first answer on. Written once, before it is published.
+    pub joined: AtomicU64,
     /// Open connections, of all workers; what the cap is held against.
     pub connections: AtomicU32,
     /// Requests in flight.

@@ -32,6 +32,8 @@ pub struct Service {
     pub age_ms: Option<u64>,
     /// Why the registry could not be asked the last time.
     pub last_error: Option<String>,
+    /// Whether our own checks of all its instances fail, which is then held against none of them.
+    pub all_failing: bool,
     /// Those that take traffic.
     pub endpoints: Vec<EndpointEntry>,
     /// Those that take none.
@@ -51,6 +53,10 @@ pub struct EndpointEntry {
     pub weight: u32,
     /// `passing` or `warning`.
     pub health: &'static str,
+    /// What our own checks say: `passing`, `unknown`, `failing: status 503 (3 in a row)`; none where there are none.
+    pub check: Option<String>,
+    /// Whether the registry no longer names it, and it is only kept because its checks are good.
+    pub absent: bool,
     /// Requests there now.
     pub in_flight: i64,
     /// Open connections.
@@ -96,7 +102,8 @@ pub fn service(cluster: &Cluster, status: Option<&ServiceStatus>, clock: u64) ->
         source: status.map(|status| status.source.clone()).unwrap_or_default(),
         age_ms: age_ms(cluster.shared.confirmed.load(Relaxed), clock),
         last_error: status.and_then(|status| status.last_error.clone()),
-        endpoints: cluster.endpoints.iter().map(|endpoint| entry(endpoint)).collect(),
+        all_failing: status.is_some_and(|status| status.all_failing),
+        endpoints: cluster.endpoints.iter().map(|endpoint| entry(endpoint, status)).collect(),
         left_out: left_out
             .iter()
             .map(|out| LeftOutEntry { instance: Arc::clone(&out.instance), reason: out.reason.clone() })
@@ -104,7 +111,7 @@ pub fn service(cluster: &Cluster, status: Option<&ServiceStatus>, clock: u64) ->
     }
 }
 
-fn entry(endpoint: &Endpoint) -> EndpointEntry {
+fn entry(endpoint: &Endpoint, status: Option<&ServiceStatus>) -> EndpointEntry {
     let shared = &endpoint.shared;
     let latency = shared.latency_us.load(Relaxed);
     EndpointEntry {
@@ -116,6 +123,8 @@ fn entry(endpoint: &Endpoint) -> EndpointEntry {
             Health::Passing => "passing",
             Health::Warning => "warning",
         },
+        check: status.and_then(|status| status.checks.get(&endpoint.address).cloned()),
+        absent: status.is_some_and(|status| status.absent.contains(&endpoint.id)),
         // Workers report one after the other, so for a moment there may seem to be fewer than none.
         in_flight: shared.in_flight.load(Relaxed).max(0),
         connections: shared.connections.load(Relaxed),

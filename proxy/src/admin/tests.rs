@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::control::testing::{declare_static, settings};
 use crate::control::{LeftOut, ServiceStatus, first_snapshot};
-use crate::snapshot::{Publisher, joint};
+use crate::snapshot::{EndpointId, Publisher, joint};
 use crate::telemetry::metrics;
 
 struct Running {
@@ -28,9 +28,15 @@ fn start(waiting: Option<&str>) -> Running {
         source: "consul at http://127.0.0.1:8500".into(),
         last_error: Some("refused".into()),
         left_out: vec![LeftOut { instance: "dc1/node/orders-1".into(), reason: "critical".into() }],
-        skipped: 0,
+        all_failing: true,
+        ..ServiceStatus::default()
     };
-    board.write(BTreeMap::from([("orders".into(), Arc::new(status))]));
+    let checked = ServiceStatus {
+        checks: BTreeMap::from([("10.0.0.1:80".parse().unwrap(), "passing".into())]),
+        absent: vec![EndpointId(1)],
+        ..ServiceStatus::default()
+    };
+    board.write(BTreeMap::from([("orders".into(), Arc::new(status)), ("legacy".into(), Arc::new(checked))]));
     let inputs = AdminInputs {
         reader,
         board,
@@ -102,13 +108,14 @@ fn the_shape_of_services_is_exact() {
     endpoint.shared.in_flight.store(-1, Relaxed);
     let orders = json!({
         "name": "orders", "standing": "awaited", "source": "consul at http://127.0.0.1:8500", "age_ms": null,
-        "last_error": "refused", "endpoints": [],
+        "last_error": "refused", "all_failing": true, "endpoints": [],
         "left_out": [{"instance": "dc1/node/orders-1", "reason": "critical"}],
     });
     let mut legacy = json!({
         "name": "legacy", "standing": "known", "source": "", "age_ms": null, "last_error": null,
+        "all_failing": false,
         "endpoints": [{"id": 1, "instance": "10.0.0.1:80", "address": "10.0.0.1:80", "weight": 1, "health": "passing",
-            "in_flight": 0, "connections": 2, "attempts": 10, "failures": 0, "latency_ms": null}],
+            "check": "passing", "absent": true, "in_flight": 0, "connections": 2, "attempts": 10, "failures": 0, "latency_ms": null}],
         "left_out": [],
     });
     let answer = get(&running, "/api/v1/services");

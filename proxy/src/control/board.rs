@@ -4,10 +4,13 @@
 //! wake a worker.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
+
+use crate::snapshot::EndpointId;
 
 /// Every service's status by its name.
 pub type Statuses = BTreeMap<Arc<str>, Arc<ServiceStatus>>;
@@ -27,6 +30,13 @@ pub struct ServiceStatus {
     pub left_out: Vec<LeftOut>,
     /// How many of those are entries of the registry that make no sense.
     pub skipped: usize,
+    /// What our own checks say, for each address that is checked: `passing`, `unknown`, `failing: status 503 (3 in a
+    /// row)`.
+    pub checks: BTreeMap<SocketAddr, String>,
+    /// Whether the checks of all instances fail, which is then held against none of them.
+    pub all_failing: bool,
+    /// Endpoints that take traffic although the registry no longer names them, because their checks are good.
+    pub absent: Vec<EndpointId>,
 }
 
 /// An instance that takes no traffic.
@@ -34,7 +44,8 @@ pub struct ServiceStatus {
 pub struct LeftOut {
     /// The registry's id of it.
     pub instance: Arc<str>,
-    /// Why: `critical`, `weight 0`, `the host name … cannot be resolved: …`.
+    /// Why: `critical`, `weight 0`, `the host name … cannot be resolved: …`, `health check failing: status 503 (3 in a
+    /// row)`.
     pub reason: String,
 }
 

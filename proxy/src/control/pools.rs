@@ -22,6 +22,7 @@ pub use self::pool::{Told, UNSEEN_FOR};
 
 use super::Registries;
 use super::board::{Readiness, StatusBoard};
+use super::health::{Change, Checked, Checker, Targets};
 use super::reconcile::{Hosts, Ids, Reconciled, Service, reconcile};
 use super::resolve::{Resolved, Resolver};
 use crate::config::settings::{Policy, Settings, Source, UnknownHost};
@@ -43,11 +44,11 @@ pub fn first_snapshot(settings: &Settings) -> Snapshot {
             };
             let shared = Arc::new(shared(ServiceMetrics::new(name), &declared.policy));
             let policy = Arc::new(declared.policy.clone());
-            (Arc::clone(name), Service { policy, shared, set, seen: true, touched: true })
+            (Arc::clone(name), Service::new(policy, shared, set, true))
         })
         .collect();
     let routes = Arc::clone(&empty.routes);
-    reconcile(&empty, &routes, &declared, &Hosts::new(), &mut Ids::after(&empty)).snapshot.unwrap_or(empty)
+    reconcile(&empty, &routes, &declared, &Hosts::new(), &mut Ids::after(&empty), 0).snapshot.unwrap_or(empty)
 }
 
 /// Every service that is followed. Changed by events, read by [`Pools::publish`].
@@ -59,6 +60,7 @@ pub struct Pools {
     defaults: Arc<Policy>,
     pools: BTreeMap<Arc<str>, Pool>,
     resolver: Resolver,
+    checker: Checker,
     ids: Ids,
     tell: mpsc::Sender<Told>,
     watches: u64,
@@ -77,6 +79,7 @@ impl Pools {
         publisher: Publisher,
         tell: mpsc::Sender<Told>,
         resolver: Resolver,
+        checker: Checker,
     ) -> Self {
         let now = Instant::now();
         let current = publisher.current();
@@ -91,6 +94,7 @@ impl Pools {
             publisher,
             pools: BTreeMap::new(),
             resolver,
+            checker,
             tell,
             watches: 0,
             board: StatusBoard::default(),
@@ -196,6 +200,21 @@ impl Pools {
         }
     }
 
+    /// Takes the result of one of our own checks.
+    pub fn checked(&mut self, checked: Checked, now: Instant) {
+        let clock = self.publisher.clock(now.into_std());
+        let Some(pool) = self.pools.get_mut(&checked.pool) else { return };
+        match pool.targets.take(checked, &mut pool.service.verdicts, clock) {
+            Change::None => {}
+            // How often in a row is told once a second: it is no reason to write the board for each check.
+            Change::Told => pool.telling = true,
+            Change::Word => {
+                pool.service.touched = true;
+                self.dirty = true;
+            }
+        }
+    }
+
     /// What is due each second: look-ups, names that end, snapshots that nobody holds any more.
     pub fn tick(&mut self, now: Instant) {
         self.publisher.sweep();
@@ -214,6 +233,12 @@ impl Pools {
             self.dirty = true;
             self.tell_names_full();
         }
+        for pool in self.pools.values_mut() {
+            if std::mem::take(&mut pool.telling) || pool.absence_ends(clock) {
+                pool.service.touched = true;
+                self.dirty = true;
+            }
+        }
         if now >= self.grace_ends && self.readiness.waiting().is_some() {
             tracing::warn!("ready after `ready_grace`, without every registry's answer");
             self.waiting.send_replace(None);
@@ -225,17 +250,16 @@ impl Pools {
         self.dirty = false;
         let wanted = self.pools.values().flat_map(|pool| pool.hosts.iter().map(Arc::clone)).collect();
         self.resolver.want(&wanted, now);
+        self.pools.values_mut().for_each(Pool::check);
         let old = self.publisher.current();
         let services = self.pools.iter().map(|(name, pool)| (name, &pool.service));
-        let Reconciled { snapshot, left_out } =
-            reconcile(&old, &self.routes, services, self.resolver.hosts(), &mut self.ids);
+        let clock = self.publisher.clock(now.into_std());
+        let Reconciled { snapshot, findings } =
+            reconcile(&old, &self.routes, services, self.resolver.hosts(), &mut self.ids, clock);
         drop(old);
-        for (name, left_out) in left_out {
+        for (name, findings) in findings {
             let Some(pool) = self.pools.get_mut(&name) else { continue };
-            pool.service.touched = false;
-            if pool.status.left_out != left_out {
-                Arc::make_mut(&mut pool.status).left_out = left_out;
-            }
+            pool.learn(&name, findings, &mut self.checker);
         }
         self.board.write(self.pools.iter().map(|(name, pool)| (Arc::clone(name), Arc::clone(&pool.status))).collect());
         if let Some(snapshot) = snapshot {
@@ -253,11 +277,13 @@ impl Pools {
         shared: Arc<ClusterShared>,
         now: Instant,
     ) {
-        let seen = origin == Origin::Declared;
+        let service = Service::new(policy, shared, None, origin == Origin::Declared);
         let pool = Pool {
             origin,
             source,
-            service: Service { policy, shared, set: None, seen, touched: true },
+            service,
+            targets: Targets::default(),
+            telling: false,
             watch: None,
             hosts: BTreeSet::new(),
             status: Arc::default(),

@@ -11,15 +11,38 @@
 //! * The order of endpoints depends on nothing but instances and addresses, so that the same sets give the same
 //!   pool whatever order they came in.
 //! * Nothing changed means no snapshot: a confirmation wakes no worker.
+//!
+//! # Two views of one endpoint
+//!
+//! A service with a `health_check` is seen twice: by the registry and by our own checks. This is the table.
+//!
+//! | the registry | our checks | |
+//! |---|---|---|
+//! | has it | good | in |
+//! | has it | not known yet | in: the registry vouches for it, and checks only take away what they have seen failing |
+//! | has it | failing | out; but while those of **all** that it has are failing, all stay in, and the status says so |
+//! | has it, critical or of weight 0 | any | out: somebody decided that, or sees what no check can (a deployment, a full disk, maintenance) |
+//! | no longer has it | good | stays for `keep_absent`, then out |
+//! | no longer has it | failing, or not known yet | out at once: nobody vouches for it |
+//!
+//! Why do all stay in when all fail? Because then the check is more likely wrong than the service is gone (a path that a
+//! release moved, a firewall, ourselves), and if it is gone, trying it costs nothing that was not lost. When the first of
+//! them answers again, the others leave with their *next* bad result and not before: a service that comes back as a
+//! whole would otherwise send all its traffic to whoever was checked first, and lose everybody's connections.
+//!
+//! "No longer has" is said of an instance that is in no answer any more, and of an address that a host name no longer
+//! resolves to: answers of DNS are often only a part of it. An instance that is registered at *another* address has
+//! moved, and its old address may be somebody else's by now: it leaves at once. So does what becomes critical.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use outrigger_registry::{Health as Word, Instance, InstanceSet};
 
 use super::board::LeftOut;
-use crate::config::settings::Policy;
+use super::health::{Verdicts, Word as Check};
+use crate::config::settings::{HealthCheck, Policy};
 use crate::route::RouteTable;
 use crate::snapshot::{Cluster, ClusterShared, Endpoint, EndpointId, EndpointShared, Health, Snapshot, Standing};
 
@@ -37,7 +60,28 @@ pub struct Service {
     pub seen: bool,
     /// Whether anything of it may have changed since the old snapshot; if not, its cluster stays as it is.
     pub touched: bool,
+    /// What our own checks say; empty where there are none.
+    pub verdicts: Verdicts,
+    /// [`Findings::memory`] of the last time.
+    pub memory: Memory,
 }
+
+/// What one time has to tell the next.
+#[derive(Debug, Clone, Default)]
+pub struct Memory {
+    /// Who stays although the registry no longer names it.
+    pub absent: Absent,
+    /// Whether the service had its first answer, host names included: who comes after that joins others.
+    pub settled: bool,
+    /// Whether the checks of all instances fail, which is then held against none of them.
+    pub all_failing: bool,
+    /// When that has ended: those that may stay until their next bad result, and since when.
+    pub pardoned: BTreeMap<SocketAddr, u64>,
+}
+
+/// Endpoints that take traffic although the registry no longer names them, and since when, in milliseconds of the
+/// joint's clock.
+pub type Absent = BTreeMap<EndpointId, u64>;
 
 /// What is known of a host name's addresses. A name that is not in the map is being looked up for the first time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -73,28 +117,40 @@ impl Ids {
 pub struct Reconciled {
     /// What to publish; none if nothing that a request could notice has changed.
     pub snapshot: Option<Snapshot>,
-    /// Of each touched service, what takes no traffic, and why.
-    pub left_out: BTreeMap<Arc<str>, Vec<LeftOut>>,
+    /// Of each touched service, what was found on the way.
+    pub findings: BTreeMap<Arc<str>, Findings>,
 }
 
-/// Makes the next snapshot. Its generation is the old one's: the publisher counts.
+/// What was found out of a service that no request needs.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// What takes no traffic, and why.
+    pub left_out: Vec<LeftOut>,
+    /// What is to be checked, if the service is: all that would take traffic if no check failed.
+    pub targets: BTreeSet<SocketAddr>,
+    /// To be handed in the next time.
+    pub memory: Memory,
+}
+
+/// Makes the next snapshot. Its generation is the old one's: the publisher counts. `clock` is the joint's.
 pub fn reconcile<'s>(
     old: &Snapshot,
     routes: &Arc<RouteTable>,
     services: impl IntoIterator<Item = (&'s Arc<str>, &'s Service)>,
     hosts: &Hosts,
     ids: &mut Ids,
+    clock: u64,
 ) -> Reconciled {
     let mut changed = !Arc::ptr_eq(routes, &old.routes);
     let mut clusters = HashMap::with_capacity(old.clusters.len() + 1);
-    let mut left_out = BTreeMap::new();
+    let mut findings = BTreeMap::new();
     for (name, service) in services {
         let before = old.clusters.get(name);
         let after = match before {
             Some(before) if !service.touched => Arc::clone(before),
             _ => {
-                let (after, out) = cluster(name, before, service, hosts, ids);
-                left_out.insert(Arc::clone(name), out);
+                let (after, found) = cluster(name, before, service, hosts, ids, clock);
+                findings.insert(Arc::clone(name), found);
                 after
             }
         };
@@ -103,7 +159,7 @@ pub fn reconcile<'s>(
     }
     changed |= clusters.len() != old.clusters.len();
     let snapshot = changed.then(|| Snapshot { generation: old.generation, routes: Arc::clone(routes), clusters });
-    Reconciled { snapshot, left_out }
+    Reconciled { snapshot, findings }
 }
 
 /// One service's cluster: the old `Arc` if it is still right.
@@ -113,25 +169,42 @@ fn cluster(
     service: &Service,
     hosts: &Hosts,
     ids: &mut Ids,
-) -> (Arc<Cluster>, Vec<LeftOut>) {
-    let found = candidates(service.set.as_deref(), hosts);
+    clock: u64,
+) -> (Arc<Cluster>, Findings) {
+    let Candidates { usable, mut left_out, pending } = candidates(service.set.as_deref(), hosts);
     let old: &[Arc<Endpoint>] = before.map_or(&[], |cluster| &cluster.endpoints);
-    let survivors: HashMap<(&str, SocketAddr), &Arc<Endpoint>> =
+    let mut survivors: HashMap<(&str, SocketAddr), &Arc<Endpoint>> =
         old.iter().map(|endpoint| ((&*endpoint.instance, endpoint.address), endpoint)).collect();
-    let endpoints: Vec<Arc<Endpoint>> = found
-        .usable
-        .iter()
-        .map(|candidate| {
-            let survivor = survivors.get(&(&*candidate.instance.id.0, candidate.address)).copied();
-            endpoint(candidate, survivor, ids)
-        })
-        .collect();
+    let mut targets: BTreeSet<SocketAddr> = usable.iter().map(|candidate| candidate.address).collect();
+    let all_failing = !usable.is_empty() && usable.iter().all(|candidate| service.fails(candidate.address));
+    let pardoned = service.pardoned(&usable, all_failing, clock);
+    let joining = if service.memory.settled && !old.is_empty() { clock } else { 0 };
+    let mut endpoints = Vec::with_capacity(usable.len());
+    for candidate in &usable {
+        let key = (&*candidate.instance.id.0, candidate.address);
+        let survivor = survivors.remove(&key);
+        if service.fails(candidate.address) && !all_failing && !pardoned.contains_key(&candidate.address) {
+            let why = service.verdicts.get(&candidate.address).map(|verdict| verdict.why()).unwrap_or_default();
+            let instance = Arc::clone(&candidate.instance.id.0);
+            left_out.push(LeftOut { instance, reason: format!("health check failing: {why}") });
+        } else {
+            endpoints.push(endpoint(candidate, survivor, ids, joining));
+        }
+    }
+    let absent = service.absent(survivors.into_values(), clock);
+    if !absent.is_empty() {
+        let kept = old.iter().filter(|endpoint| absent.contains_key(&endpoint.id));
+        endpoints.extend(kept.map(Arc::clone));
+        targets.extend(endpoints.iter().map(|endpoint| endpoint.address));
+        endpoints.sort_by(|a, b| (&a.instance, a.address).cmp(&(&b.instance, b.address)));
+    }
     let standing = match &service.set {
         None => Standing::Awaited,
-        Some(_) if endpoints.is_empty() && found.pending => Standing::Awaited,
+        Some(_) if endpoints.is_empty() && pending => Standing::Awaited,
         Some(_) if service.seen => Standing::Known,
         Some(_) => Standing::Unseen,
     };
+    let settled = service.memory.settled || service.set.is_some() && !pending;
     let cluster = match before {
         Some(before) if same(before, service, standing, &endpoints) => Arc::clone(before),
         _ => Arc::new(Cluster {
@@ -142,7 +215,66 @@ fn cluster(
             shared: Arc::clone(&service.shared),
         }),
     };
-    (cluster, found.left_out)
+    (cluster, Findings { left_out, targets, memory: Memory { absent, settled, all_failing, pardoned } })
+}
+
+impl Service {
+    /// A service of which nothing was found out yet. `seen` as in the field.
+    pub fn new(policy: Arc<Policy>, shared: Arc<ClusterShared>, set: Option<Arc<InstanceSet>>, seen: bool) -> Self {
+        Self { policy, shared, set, seen, touched: true, verdicts: Verdicts::new(), memory: Memory::default() }
+    }
+
+    fn check(&self) -> Option<&HealthCheck> {
+        self.policy.health_check.as_ref()
+    }
+
+    fn verdict(&self, address: SocketAddr) -> Check {
+        let verdict = self.verdicts.get(&address).filter(|_| self.check().is_some());
+        verdict.map_or(Check::Unknown, |verdict| verdict.word())
+    }
+
+    fn fails(&self, address: SocketAddr) -> bool {
+        self.verdict(address) == Check::Failing
+    }
+
+    /// Who fails and may stay until its next bad result, because a moment ago all failed.
+    fn pardoned(&self, usable: &[Candidate<'_>], all_failing: bool, clock: u64) -> BTreeMap<SocketAddr, u64> {
+        let over = self.memory.all_failing && !all_failing;
+        let since = |address: &SocketAddr| match over {
+            true => Some(clock),
+            false => self.memory.pardoned.get(address).copied(),
+        };
+        let failing = usable.iter().map(|candidate| candidate.address).filter(|address| self.fails(*address));
+        let pardoned = failing.filter_map(|address| {
+            let last_bad = self.verdicts.get(&address)?.last_bad();
+            since(&address).filter(|since| last_bad <= *since).map(|since| (address, since))
+        });
+        if all_failing { BTreeMap::new() } else { pardoned.collect() }
+    }
+
+    /// Who of those that took traffic and are no candidates any more stays nevertheless, and since when.
+    fn absent<'e>(&self, gone: impl Iterator<Item = &'e Arc<Endpoint>>, clock: u64) -> Absent {
+        let (Some(check), Some(set)) = (self.check(), &self.set) else { return Absent::new() };
+        let keep = u64::try_from(check.keep_absent.as_millis()).unwrap_or(u64::MAX);
+        gone.filter(|endpoint| self.verdict(endpoint.address) == Check::Passing && lost(endpoint, set))
+            .map(|endpoint| (endpoint.id, self.memory.absent.get(&endpoint.id).copied().unwrap_or(clock)))
+            .filter(|(_, since)| clock.saturating_sub(*since) < keep)
+            .collect()
+    }
+}
+
+/// Whether an endpoint that is no candidate is one only because nobody names it, and not because something is said
+/// against it.
+fn lost(endpoint: &Endpoint, set: &InstanceSet) -> bool {
+    let instances = set.instances();
+    match instances.binary_search_by(|instance| instance.id.0.cmp(&endpoint.instance)) {
+        Err(_) => !set.skipped().iter().any(|skipped| skipped.id.0 == endpoint.instance),
+        Ok(at) => {
+            let named = &instances[at];
+            let takes_traffic = named.health != Word::Critical && named.weight > 0;
+            takes_traffic && literal(&named.host).is_none() && named.port == endpoint.address.port()
+        }
+    }
 }
 
 fn same(before: &Cluster, service: &Service, standing: Standing, endpoints: &[Arc<Endpoint>]) -> bool {
@@ -154,7 +286,8 @@ fn same(before: &Cluster, service: &Service, standing: Standing, endpoints: &[Ar
 }
 
 /// The survivor itself, or with its new weight or health, or somebody new.
-fn endpoint(candidate: &Candidate<'_>, survivor: Option<&Arc<Endpoint>>, ids: &mut Ids) -> Arc<Endpoint> {
+/// `joined` is for who is new.
+fn endpoint(candidate: &Candidate<'_>, survivor: Option<&Arc<Endpoint>>, ids: &mut Ids, joined: u64) -> Arc<Endpoint> {
     let (weight, health) = (candidate.instance.weight, candidate.health);
     if let Some(old) = survivor
         && old.weight == weight
@@ -164,7 +297,7 @@ fn endpoint(candidate: &Candidate<'_>, survivor: Option<&Arc<Endpoint>>, ids: &m
     }
     let (id, shared) = match survivor {
         Some(old) => (old.id, Arc::clone(&old.shared)),
-        None => (ids.fresh(), Arc::new(EndpointShared::default())),
+        None => (ids.fresh(), Arc::new(EndpointShared { joined: joined.into(), ..EndpointShared::default() })),
     };
     let instance = Arc::clone(&candidate.instance.id.0);
     Arc::new(Endpoint { id, instance, address: candidate.address, weight, health, shared })

@@ -101,6 +101,10 @@ impl Running {
     }
 
     fn start_with(settings: Settings, registries: RegistryFactory) -> Self {
+        Self::start_asking(settings, registries, health::system())
+    }
+
+    fn start_asking(settings: Settings, registries: RegistryFactory, ask: Ask) -> Self {
         let (publisher, reader, demands) = joint(first_snapshot(&settings));
         let resolves = Arc::new(AtomicBool::new(true));
         let resolving = Arc::clone(&resolves);
@@ -112,7 +116,7 @@ impl Running {
             })
         });
         let inputs = ControlInputs { settings, registries, publisher, demands };
-        let mut control = Control::new(inputs, look_up).unwrap();
+        let mut control = Control::new(inputs, look_up, ask).unwrap();
         let (board, readiness) = (control.pools.board(), control.pools.readiness());
         let (commands, commanded) = mpsc::channel(1);
         tokio::spawn(async move { control.run(commanded).await });
@@ -397,7 +401,10 @@ async fn what_a_replaced_watch_still_had_on_its_way_is_not_heard() {
     let (tell, _updates) = mpsc::channel(1);
     let (answer, _answers) = mpsc::channel(1);
     let made = registries(&settings, &Script::default());
-    let mut pools = Pools::new(settings, made, publisher, tell, resolve::Resolver::new(resolve::system(), answer));
+    let (found, _found) = mpsc::channel(1);
+    let resolver = resolve::Resolver::new(resolve::system(), answer);
+    let mut pools =
+        Pools::new(settings, made, publisher, tell, resolver, health::Checker::new(health::system(), found));
     let mut hear = |watch| {
         let now = Instant::now();
         pools.update(Told { pool: "orders".into(), watch, update: Update::Set(two()) }, now);
@@ -516,3 +523,5 @@ fn a_registry_that_cannot_be_made_is_an_error_at_the_start() {
     let error = spawn(ControlInputs { settings, registries, publisher, demands }).unwrap_err();
     assert_eq!(error.to_string(), "registries.main: bad address");
 }
+
+mod checks;

@@ -13,7 +13,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::config::settings::{Policy, StaticInstance};
 use crate::control::board::ServiceStatus;
-use crate::control::reconcile::{Service, literal};
+use crate::control::health::{Checker, Targets};
+use crate::control::reconcile::{Findings, Service, literal};
 
 /// How long a name that no registry knows is remembered.
 pub const UNSEEN_FOR: Duration = Duration::from_secs(5);
@@ -26,6 +27,10 @@ pub struct Pool {
     pub source: From,
     pub service: Service,
     pub watch: Option<Following>,
+    /// Our own checks.
+    pub targets: Targets,
+    /// Whether what is told of a check has changed, and nothing else.
+    pub telling: bool,
     /// The host names among its instances.
     pub hosts: BTreeSet<Arc<str>>,
     pub status: Arc<ServiceStatus>,
@@ -106,6 +111,45 @@ impl Pool {
             self.service.policy = policy;
             self.service.touched = true;
         }
+    }
+
+    /// Before its cluster is made anew: what it is checked by now. What another question had found out is forgotten.
+    pub fn check(&mut self) {
+        // A plain host is no service: nobody said that it has what services are asked for.
+        if self.service.touched && self.origin != Origin::Direct && self.targets.follow(&self.service.policy) {
+            self.service.verdicts.clear();
+        }
+    }
+
+    /// Takes what was found out when its cluster was made: for the board, for the next time, and who is to be checked.
+    pub fn learn(&mut self, name: &Arc<str>, findings: Findings, checker: &mut Checker) {
+        let Findings { left_out, targets, memory } = findings;
+        let service = &mut self.service;
+        (service.touched, service.memory) = (false, memory);
+        self.targets.want(name, &targets, &mut service.verdicts, checker);
+        let checks = service.verdicts.iter().map(|(address, verdict)| (*address, verdict.told())).collect();
+        let status = ServiceStatus {
+            source: self.status.source.clone(),
+            last_error: self.status.last_error.clone(),
+            skipped: self.status.skipped,
+            left_out,
+            checks,
+            all_failing: service.memory.all_failing,
+            absent: service.memory.absent.keys().copied().collect(),
+        };
+        if status.all_failing && !self.status.all_failing {
+            tracing::warn!(service = &**name, "the health checks of all instances fail: all are kept");
+        }
+        if *self.status != status {
+            self.status = Arc::new(status);
+        }
+    }
+
+    /// Whether somebody whom the registry no longer names has stayed long enough. `clock` is the publisher's.
+    pub fn absence_ends(&self, clock: u64) -> bool {
+        let Some(check) = &self.service.policy.health_check else { return false };
+        let keep = u64::try_from(check.keep_absent.as_millis()).unwrap_or(u64::MAX);
+        self.service.memory.absent.values().any(|since| clock.saturating_sub(*since) >= keep)
     }
 
     /// Whether it is followed for nobody. `clock` is the publisher's.

@@ -68,6 +68,8 @@ impl Pools {
                 self.open(name, Origin::Declared, source, Arc::new(declared.policy), shared, now);
                 continue;
             };
+            // A plain host that is a service now is checked like one.
+            pool.service.touched |= pool.origin != Origin::Declared;
             pool.origin = Origin::Declared;
             pool.unseen_since = None;
             pool.service.seen = true;

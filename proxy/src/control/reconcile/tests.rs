@@ -1,3 +1,5 @@
+mod checks;
+
 use std::collections::HashSet;
 
 use outrigger_registry::Health as Word;
@@ -24,26 +26,33 @@ impl World {
     }
 
     fn set(&mut self, name: &str, set: Option<Arc<InstanceSet>>) -> &mut Service {
-        let service = self.services.entry(name.into()).or_insert_with(|| Service {
-            policy: Arc::new(policy(5)),
-            shared: Arc::new(ClusterShared::new(ServiceMetrics::new(name), &policy(5), std::time::Instant::now())),
-            set: None,
-            seen: true,
-            touched: true,
+        let service = self.services.entry(name.into()).or_insert_with(|| {
+            let metrics = ServiceMetrics::new(name);
+            let shared = ClusterShared::new(metrics, &policy(5), std::time::Instant::now());
+            Service::new(Arc::new(policy(5)), Arc::new(shared), None, true)
         });
         service.set = set;
         service.touched = true;
         service
     }
 
-    /// Whether it was published.
+    /// Whether it was published, and what takes no traffic.
     fn step(&mut self) -> (bool, BTreeMap<Arc<str>, Vec<LeftOut>>) {
-        let next = reconcile(&self.current, &self.routes, &self.services, &self.hosts, &mut self.ids);
+        let (published, findings) = self.step_at(1);
+        (published, findings.into_iter().map(|(name, found)| (name, found.left_out)).collect())
+    }
+
+    fn step_at(&mut self, clock: u64) -> (bool, BTreeMap<Arc<str>, Findings>) {
+        let next = reconcile(&self.current, &self.routes, &self.services, &self.hosts, &mut self.ids, clock);
         let published = next.snapshot.is_some();
         if let Some(snapshot) = next.snapshot {
             self.current = snapshot;
         }
-        (published, next.left_out)
+        for (name, found) in &next.findings {
+            let service = self.services.get_mut(name).unwrap();
+            service.memory = found.memory.clone();
+        }
+        (published, next.findings)
     }
 
     fn pool(&self, name: &str) -> Vec<Arc<Endpoint>> {
