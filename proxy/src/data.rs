@@ -10,6 +10,7 @@ pub mod attempt;
 pub mod body;
 pub mod conn;
 pub mod controls;
+pub mod fallback;
 pub mod find;
 pub mod forward;
 pub mod h1;
@@ -20,6 +21,7 @@ pub mod life;
 pub mod race;
 pub mod request;
 pub mod side;
+pub mod stale;
 pub mod target;
 #[cfg(test)]
 pub mod testing;

@@ -3,6 +3,7 @@
 pub mod breaker;
 pub mod budget;
 pub mod deadline;
+pub mod fallback;
 pub mod hold;
 pub mod outlier;
 pub mod pace;

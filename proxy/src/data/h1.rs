@@ -183,6 +183,7 @@ async fn respond(
         length: download.length(),
         identity: (!matches!(download, Download::Held(_))).then_some(&worker.identity),
         id: &request.id,
+        degraded: None,
     };
     reply.close |= reply.ends_by_close(head) || expects_in_vain(conn, early);
     let mut out = worker.pools.scratch.take();
@@ -331,6 +332,7 @@ async fn run_tunnel(
         length: Length::NONE,
         identity: Some(&worker.identity),
         id: &request.id,
+        degraded: None,
     };
     let mut out = worker.pools.scratch.take();
     reply.write_h1(head, &mut out);
@@ -376,6 +378,7 @@ async fn refuse(conn: &Rc<Conn>, reason: Reason, head: Option<&Rc<Head>>) {
         length: download.length(),
         identity: None,
         id: &request.id,
+        degraded: None,
     };
     let mut out = Vec::with_capacity(512);
     reply.write_h1(&answer, &mut out);

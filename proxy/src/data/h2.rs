@@ -125,6 +125,7 @@ async fn call(
         length: download.length(),
         identity: (!matches!(download, Download::Held(_))).then_some(&worker.identity),
         id: &request.id,
+        degraded: None,
     };
     let fields = reply.fields_h2(&head);
     let download = if reply.head_request { Download::Empty } else { download };

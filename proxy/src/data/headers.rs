@@ -18,6 +18,7 @@ use std::time::Duration;
 use crate::http::head::{Name, Version, list};
 use crate::http::{Head, Length, write};
 use crate::resilience::deadline::GrpcTimeout;
+use crate::resilience::fallback::Degraded;
 
 /// Who this process is in `Via`, and in `Proxy-Status`.
 #[derive(Debug, Clone)]
@@ -330,6 +331,8 @@ pub struct Reply<'a> {
     pub identity: Option<&'a Identity>,
     /// The request's id.
     pub id: &'a RequestId,
+    /// Whose answer it is, where it is not that of the service that was asked for.
+    pub degraded: Option<&'a Degraded>,
 }
 
 impl Reply<'_> {
@@ -393,6 +396,10 @@ impl Reply<'_> {
         }
         if head.first(Name::XRequestId).is_none() {
             emit(out, b"X-Request-Id", self.id.as_bytes());
+        }
+        if let Some(degraded) = self.degraded {
+            // After the mark of a proxy farther in, which is a field like any other and stays: both make one list.
+            emit(out, Degraded::FIELD.as_bytes(), degraded.value().as_bytes());
         }
     }
 

@@ -101,6 +101,11 @@ impl Head {
         self.fields.is_empty()
     }
 
+    /// Bytes of memory that it takes up.
+    pub fn size(&self) -> usize {
+        size_of::<Self>() + self.bytes.capacity() + self.fields.capacity() * size_of::<Field>()
+    }
+
     /// The value of the first line of that name.
     pub fn first(&self, name: Name) -> Option<&[u8]> {
         self.all(name).next()

@@ -15,7 +15,15 @@ fn answered(reason: Reason, fields: &[(&str, &str)]) -> (Head, Vec<u8>) {
     let id = RequestId::of(&request, &Client { peer, text: "192.0.2.7".into(), trusted: false }, || 7);
     let (head, mut download) = Refusal { reason, service: Some(SERVICE), id: Some(&id) }.answer(Some(&request));
     let length = download.length();
-    let reply = Reply { version: Version::Http11, close: true, head_request: false, length, identity: None, id: &id };
+    let reply = Reply {
+        version: Version::Http11,
+        close: true,
+        head_request: false,
+        length,
+        identity: None,
+        id: &id,
+        degraded: None,
+    };
     let mut wire = Vec::new();
     assert!(!reply.write_h1(&head, &mut wire), "{reason:?} is sent in chunks");
     let mut read = Head::default();

@@ -276,7 +276,15 @@ fn h2_carries_no_connection_fields() {
 }
 
 fn reply<'a>(identity: &'a Identity, id: &'a RequestId, length: Length) -> Reply<'a> {
-    Reply { version: Version::Http11, close: false, head_request: false, length, identity: Some(identity), id }
+    Reply {
+        version: Version::Http11,
+        close: false,
+        head_request: false,
+        length,
+        identity: Some(identity),
+        id,
+        degraded: None,
+    }
 }
 
 #[test]
@@ -394,4 +402,30 @@ fn trailers_say_nothing_that_only_a_head_can() {
     assert_eq!(out, b"0\r\n\r\n");
     let map = trailers_h2(&trailers);
     assert_eq!((map.len(), &map["x-sum"], &map["grpc-status"]), (2, &"1".parse().unwrap(), &"0".parse().unwrap()));
+}
+
+#[test]
+fn a_degraded_answer_says_so_after_whoever_has_said_so_before() {
+    use crate::error::Reason;
+    use crate::resilience::fallback::{By, Degraded};
+
+    let (identity, id) = (Identity::new(1), id());
+    let degraded = Degraded { by: By::Service("lite".into()), reason: Reason::NoEndpoint };
+    let marked = Reply { degraded: Some(&degraded), ..reply(&identity, &id, Length::Exact(5)) };
+    let inner = response("HTTP/1.1 200 OK\nOutrigger-Degraded: static;reason=timeout\n\n");
+    let expected = ["static;reason=timeout", "service;reason=no_endpoint;name=\"lite\""];
+
+    let mut out = Vec::new();
+    marked.write_h1(&inner, &mut out);
+    let mut read = Head::default();
+    crate::http::parse::response(&out, &mut read).unwrap();
+    let marks: Vec<_> =
+        read.fields().filter(|(_, n, _)| n.eq_ignore_ascii_case(b"outrigger-degraded")).map(|(_, _, v)| v).collect();
+    assert_eq!(marks, expected.map(str::as_bytes));
+    let map = marked.fields_h2(&inner);
+    assert_eq!(map.get_all("outrigger-degraded").iter().collect::<Vec<_>>(), expected);
+
+    out.clear();
+    reply(&identity, &id, Length::Exact(5)).write_h1(&response("HTTP/1.1 200 OK\n\n"), &mut out);
+    assert!(!out.to_ascii_lowercase().windows(8).any(|w| w == b"degraded"));
 }

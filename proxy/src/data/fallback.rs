@@ -1,0 +1,80 @@
+//! The answers that a fallback gives: from a copy, or fixed.
+//!
+//! Which of them is tried when is [`crate::resilience::fallback`]'s; here they become a head and a body. Both are had at
+//! once, without a wait and without anything shared, so that a service that is wholly down costs its callers
+//! microseconds. What makes them degraded is not in the head but beside it, in [`Made::degraded`]: the one place that
+//! writes the mark is [`super::headers::Reply`], for these as for another service's answer.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+
+use super::body::Download;
+use super::stale::{Asked, Found, Stale};
+use crate::config::settings::FallbackAnswer;
+use crate::error::Reason;
+use crate::http::head::{Name, Version};
+use crate::http::{Head, write};
+use crate::resilience::fallback::{By, Degraded};
+
+/// An answer instead of the service's.
+#[derive(Debug)]
+pub struct Made {
+    /// Its head, without the mark.
+    pub head: Rc<Head>,
+    /// Its body.
+    pub body: Download,
+    /// What it is, for the mark, the log and the metrics.
+    pub degraded: Degraded,
+}
+
+/// From an earlier answer at most `bound` past its freshness; none where there is no copy that may be used.
+pub fn stale(copies: &Stale, asked: &Asked<'_>, bound: Duration, reason: Reason, now: Instant) -> Option<Made> {
+    let Found { head, body, age } = copies.find(asked, bound, now)?;
+    Some(Made { head, body, degraded: Degraded { by: By::Stale(age), reason } })
+}
+
+/// The configured one; none where the request could not make sense of it: a gRPC client reads its status from
+/// `grpc-status`, so it only gets an answer that has one and no body, which is how an answer without a message looks.
+///
+/// It is not to be stored by anybody, unless the configuration says something else. Its type is what the configuration
+/// says: nothing is guessed from the body.
+pub fn fixed(answer: &FallbackAnswer, request: &Head, reason: Reason, wall: SystemTime) -> Option<Made> {
+    let has = |name: &str| answer.headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
+    let grpc = request.first(Name::ContentType).is_some_and(|t| t.starts_with(b"application/grpc"));
+    if grpc && !(has("grpc-status") && answer.body.is_empty()) {
+        return None;
+    }
+    let mut head = Head::default();
+    head.set_status(answer.status, write::reason(answer.status).as_bytes(), Version::Http11).ok()?;
+    for (name, value) in &answer.headers {
+        // How the body ends is ours to say. The configuration was checked; what gets here otherwise must not become a
+        // second line.
+        let sound = http::HeaderName::from_bytes(name.as_bytes()).is_ok() && http::HeaderValue::from_str(value).is_ok();
+        if sound && !matches!(Name::of(name.as_bytes()), Name::ContentLength | Name::TransferEncoding) {
+            head.push(name.as_bytes(), value.as_bytes()).ok()?;
+        }
+    }
+    if grpc && !has("content-type") {
+        head.push(b"Content-Type", b"application/grpc").ok()?;
+    }
+    if !grpc && !has("cache-control") {
+        head.push(b"Cache-Control", b"no-store").ok()?;
+    }
+    if !has("date") {
+        head.push(b"Date", httpdate::fmt_http_date(wall).as_bytes()).ok()?;
+    }
+    let bodiless = matches!(answer.status, 204 | 205 | 304) || answer.body.is_empty();
+    if !bodiless {
+        head.push(b"Content-Length", answer.body.len().to_string().as_bytes()).ok()?;
+    }
+    let body = match bodiless || request.method() == b"HEAD" {
+        true => Download::Empty,
+        false => Download::Held(Bytes::from_owner(std::sync::Arc::clone(&answer.body))),
+    };
+    Some(Made { head: Rc::new(head), body, degraded: Degraded { by: By::Fixed, reason } })
+}
+
+#[cfg(test)]
+mod tests;
