@@ -90,6 +90,7 @@ impl How {
             length: message.length,
             identity: (!self.own).then_some(&*IDENTITY),
             id,
+            degraded: None,
         };
         reply.close |= reply.ends_by_close(&message.head);
         reply

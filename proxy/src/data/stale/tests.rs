@@ -256,6 +256,7 @@ fn variants_stand_side_by_side_and_the_newest_match_counts() {
         desk.learn(&get(&n.to_string()), &vary, Some(b""));
     }
     assert_eq!(desk.stale.len(), VARIANTS);
+    desk.stale.kept.borrow().check(1 << 20);
     assert!(desk.find(&get("99"), 60).is_some() && desk.find(&get("de"), 60).is_none());
 }
 
