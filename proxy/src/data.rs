@@ -10,6 +10,7 @@ pub mod attempt;
 pub mod body;
 pub mod conn;
 pub mod controls;
+mod degrade;
 pub mod fallback;
 pub mod find;
 pub mod forward;

@@ -453,6 +453,16 @@ impl Download {
         }
     }
 
+    /// All of it, where it is here and nothing follows it.
+    pub fn whole(&self) -> Option<&[u8]> {
+        match self {
+            Self::Empty => Some(&[]),
+            Self::Held(bytes) => Some(bytes),
+            Self::H1(answer) => answer.whole(),
+            Self::H2(answer) => answer.whole(),
+        }
+    }
+
     /// Ready when all of it is here, or as much as is kept at most; with `first`, when anything is.
     pub fn poll_hold(&mut self, cx: &mut Context<'_>, first: bool) -> Poll<Result<(), Reason>> {
         match self {

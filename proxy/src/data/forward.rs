@@ -6,7 +6,7 @@
 //! route                                        find::service
 //! route limits                                 (a place for limits)
 //! edge faults                                  (a place for faults above resilience)
-//! fallback                                     (a place for fallbacks)
+//! fallback                                     degrade::answer
 //! deadline                                     Deadline, held by `turn`
 //! retry/hedge + budget                         Life: what is due, and who pays
 //! balance ∘ breaker                            Side::pick
@@ -23,22 +23,24 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::attempt::{Exchange, Why};
 use super::body::{Download, Upload};
 use super::controls::{Controls, is_grpc};
-use super::find;
 use super::life::{Life, Step};
 use super::race::{Ended, Race};
 use super::request::Request;
 use super::side::Side;
 use super::timer::{self, Timer};
 use super::worker::Worker;
+use super::{degrade, find};
+use crate::config::settings::Policy;
 use crate::error::Reason;
 use crate::http::Head;
 use crate::http::head::Name;
 use crate::resilience::deadline::Deadline;
+use crate::resilience::fallback::Degraded;
 use crate::resilience::retry;
 use crate::route::Route;
 use crate::upstream;
@@ -71,6 +73,8 @@ pub struct Trail {
     pub by: Option<Why>,
     /// Why no further attempt was made after one that failed.
     pub gave_up: Option<GaveUp>,
+    /// Whose answer it is, where it is not the service's own.
+    pub degraded: Option<Box<Degraded>>,
 }
 
 /// Why no further attempt was made after one that failed.
@@ -106,30 +110,61 @@ pub async fn forward(
     started: Instant,
 ) -> Result<Answer, Reason> {
     let (side, policy) = find::service(worker, request, trail).await?;
-    side.asked();
-    let names = worker.http.control_names();
-    let controls = if request.client.trusted { Controls::of(&request.head, &names) } else { Controls::default() };
+    let controls = match request.client.trusted {
+        true => Controls::of(&request.head, &worker.http.control_names()),
+        false => Controls::default(),
+    };
     // A gRPC call may be a stream of hours: it obeys its caller and no route.
     let route_allows = (!is_grpc(&request.head)).then_some(policy.timeout);
     let total = [route_allows, controls.waits].into_iter().flatten().min();
-    let deadline = Deadline { total, stream_idle: worker.http.stream_idle_timeout };
-    let method = request.head.method();
-    let repeatable =
-        retry::is_idempotent(method) || policy.retries.any_method || request.head.first(Name::IdempotencyKey).is_some();
-    let x = Exchange { worker, request, side: &side, policy: &policy, repeatable, names };
-    let clock = Clock { timer, body: &request.body, deadline };
-    let mut life = Life::new(x, deadline, trail, started);
-    life.begin(started)?;
-    loop {
-        let due = life.due();
-        let step = match clock.turn(&mut life.race, x, due).await {
-            Turn::Ended(Ended { tale, probe, landed: Ok(landed) }) => life.answered(tale, probe, landed),
-            Turn::Ended(Ended { tale, probe, landed: Err(broken) }) => life.broke(tale, probe, broken),
-            Turn::Due => life.slow(timer::now()),
-            Turn::Over(reason) => life.over(reason),
-        };
-        if let Step::Done(result) = step {
-            return result;
+    let asking = Asking { worker, timer, request, controls, started };
+    let result = asking.ask(&side, &policy, total, trail).await;
+    match &policy.fallback {
+        None => result,
+        Some(fallback) => Box::pin(degrade::answer(&asking, &side, fallback, result, trail)).await,
+    }
+}
+
+/// A request that is being asked of somebody.
+#[derive(Debug)]
+pub(super) struct Asking<'a> {
+    pub worker: &'a Rc<Worker>,
+    pub timer: &'a Timer,
+    pub request: &'a Request,
+    pub controls: Controls,
+    pub started: Instant,
+}
+
+impl Asking<'_> {
+    /// Asks a service, under these policies, within `total` from the end of the request's body.
+    pub async fn ask(
+        &self,
+        side: &Rc<Side>,
+        policy: &Policy,
+        total: Option<Duration>,
+        trail: &mut Trail,
+    ) -> Result<Answer, Reason> {
+        let Self { worker, timer, request, started, .. } = *self;
+        side.asked();
+        let deadline = Deadline { total, stream_idle: worker.http.stream_idle_timeout };
+        let repeatable = retry::is_idempotent(request.head.method())
+            || policy.retries.any_method
+            || request.head.first(Name::IdempotencyKey).is_some();
+        let x = Exchange { worker, request, side, policy, repeatable, names: worker.http.control_names() };
+        let clock = Clock { timer, body: &request.body, deadline };
+        let mut life = Life::new(x, deadline, trail, started);
+        life.begin(started)?;
+        loop {
+            let due = life.due();
+            let step = match clock.turn(&mut life.race, x, due).await {
+                Turn::Ended(Ended { tale, probe, landed: Ok(landed) }) => life.answered(tale, probe, landed),
+                Turn::Ended(Ended { tale, probe, landed: Err(broken) }) => life.broke(tale, probe, broken),
+                Turn::Due => life.slow(timer::now()),
+                Turn::Over(reason) => life.over(reason),
+            };
+            if let Step::Done(result) = step {
+                return result;
+            }
         }
     }
 }

@@ -27,6 +27,7 @@ use crate::error::Reason;
 use crate::http::head::{Name, Version};
 use crate::http::{Bad, Head, Length, Scan, framing, parse, write};
 use crate::net::Io;
+use crate::resilience::fallback::Degraded;
 
 /// One request and its answer. True when the connection can carry another.
 pub async fn exchange(conn: Rc<Conn>) -> bool {
@@ -75,7 +76,7 @@ pub async fn exchange(conn: Rc<Conn>) -> bool {
     let keep = match result {
         Ok(Answer::Response(head, download)) => {
             finished.answered(head.status());
-            let keep = respond(&conn, &request, &head, download, &mut finished).await;
+            let keep = respond(&conn, &request, &head, download, trail.degraded.as_deref(), &mut finished).await;
             worker.pools.heads.give(head);
             keep
         }
@@ -92,7 +93,7 @@ pub async fn exchange(conn: Rc<Conn>) -> bool {
             finished.refused(reason);
             let refusal = Refusal { reason, service: trail.service(), id: Some(&request.id) };
             let (head, download) = refusal.answer(Some(&request.head));
-            respond(&conn, &request, &head, download, &mut finished).await && reason != Reason::BadRequest
+            respond(&conn, &request, &head, download, None, &mut finished).await && reason != Reason::BadRequest
         }
     };
     conn.last.set(trail.heard.unwrap_or_else(timer::now));
@@ -171,6 +172,7 @@ async fn respond(
     request: &Request,
     head: &Head,
     mut download: Download,
+    degraded: Option<&Degraded>,
     finished: &mut Finished,
 ) -> bool {
     let worker = &conn.worker;
@@ -181,9 +183,9 @@ async fn respond(
         close: !wants_to_stay(&request.head) || worker.phase() != Phase::Serving || early && head.status() >= 400,
         head_request: request.head.method() == b"HEAD",
         length: download.length(),
-        identity: (!matches!(download, Download::Held(_))).then_some(&worker.identity),
+        identity: came_via(&download, degraded).then_some(&worker.identity),
         id: &request.id,
-        degraded: None,
+        degraded,
     };
     reply.close |= reply.ends_by_close(head) || expects_in_vain(conn, early);
     let mut out = worker.pools.scratch.take();
@@ -210,6 +212,14 @@ async fn respond(
         .await;
     }
     true
+}
+
+/// Whether an answer was passed on, and not made here.
+pub(super) fn came_via(download: &Download, degraded: Option<&Degraded>) -> bool {
+    match degraded {
+        Some(degraded) => !degraded.is_made_here(),
+        None => !matches!(download, Download::Held(_)),
+    }
 }
 
 /// A client that was never told to continue may send its body or not: what follows cannot be told apart.

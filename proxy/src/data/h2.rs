@@ -123,9 +123,9 @@ async fn call(
         close: false,
         head_request: request.head.method() == b"HEAD",
         length: download.length(),
-        identity: (!matches!(download, Download::Held(_))).then_some(&worker.identity),
+        identity: super::h1::came_via(&download, trail.degraded.as_deref()).then_some(&worker.identity),
         id: &request.id,
-        degraded: None,
+        degraded: trail.degraded.as_deref(),
     };
     let fields = reply.fields_h2(&head);
     let download = if reply.head_request { Download::Empty } else { download };

@@ -16,6 +16,7 @@ use super::conn::Conn;
 use super::forward::Trail;
 use super::headers::Identity;
 use super::request::Request;
+use super::stale::Stale;
 use super::timer;
 use super::view::View;
 use crate::config::settings::HttpLimits;
@@ -68,6 +69,8 @@ pub struct Worker {
     view: RefCell<Rc<View>>,
     phase: Cell<Phase>,
     random: RefCell<fastrand::Rng>,
+    /// Earlier answers, for fallbacks.
+    pub copies: Stale,
     /// Bytes of answers that are held back at the moment.
     held: Rc<Cell<usize>>,
     conns: RefCell<HashMap<u64, Weak<Conn>>>,
@@ -102,6 +105,7 @@ impl Worker {
             view: RefCell::new(Rc::new(view)),
             phase: Cell::new(Phase::Serving),
             random: RefCell::new(random),
+            copies: Stale::new(plan.http.max_stale_bytes / plan.workers.max(1)),
             held: Rc::default(),
             conns: RefCell::default(),
             next_conn: Cell::new(0),

@@ -242,6 +242,13 @@ impl Answer {
         self.content.is_complete()
     }
 
+    /// The whole body, where it is here and has no trailers.
+    pub fn whole(&self) -> Option<&[u8]> {
+        let ready = self.content.ready();
+        let is_whole = self.content.is_complete() && self.content.trailers().is_none();
+        is_whole.then(|| self.wire.input.as_ref().and_then(|input| input.bytes().get(..ready)).unwrap_or_default())
+    }
+
     /// Ready when the whole body is here, or as much of it as fits a buffer; with `first`, when anything of it is.
     pub fn poll_hold(&mut self, cx: &mut Context<'_>, first: bool) -> Poll<Result<(), Reason>> {
         self.poll_upload(cx);

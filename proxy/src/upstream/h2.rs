@@ -329,6 +329,11 @@ impl Answer {
         self.ended
     }
 
+    /// The whole body, where it is here and has no trailers.
+    pub fn whole(&self) -> Option<&[u8]> {
+        (self.ended && self.trailers.is_none()).then_some(&*self.ready)
+    }
+
     /// Ready when the whole body is here, or as much of it as is kept; with `first`, when anything of it is.
     pub fn poll_hold(&mut self, cx: &mut Context<'_>, first: bool) -> Poll<Result<(), Reason>> {
         while !self.ended && self.ready.len() < FRAME {
