@@ -340,8 +340,13 @@ async fn what_runs_at_the_same_time_is_bounded_and_ends_when_it_is_not_wanted() 
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert_eq!(running.load(Relaxed), 0, "a check in the middle of it ends, too");
     assert!(verdicts.is_empty());
+    let again = Checked { pool: "a".into(), result: Err("no answer".into()), address: stale.address, task: stale.task };
     assert_eq!(targets.take(stale, &mut verdicts, 1), Change::None, "nobody asks any more");
     assert!(verdicts.is_empty());
+    targets.want(&"a".into(), &BTreeSet::from([again.address]), &mut verdicts, &mut checker);
+    assert_eq!(targets.take(again, &mut verdicts, 1), Change::None, "whoever asked was replaced");
+    targets.want(&"a".into(), &BTreeSet::new(), &mut verdicts, &mut checker);
+    tokio::task::yield_now().await;
     let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
     assert_eq!(tasks, 0);
 }
