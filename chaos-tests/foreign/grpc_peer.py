@@ -12,6 +12,8 @@ import grpc
 
 OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 cancelled = threading.Event()
+# What the server says of its health: 1 is SERVING, 2 NOT_SERVING.
+health = {"status": 1}
 
 
 def unary(request, context):
@@ -57,6 +59,13 @@ def was_cancelled(request, context):
     return b"yes" if cancelled.wait(20) else b"no"
 
 
+def health_check(request, context):
+    # HealthCheckRequest { service = "test.Peer" }, or an empty one.
+    if request not in (b"", b"\x0a\x09test.Peer"):
+        context.abort(grpc.StatusCode.NOT_FOUND, "no such service")
+    return bytes([0x08, health["status"]])
+
+
 def serve():
     server = grpc.server(futures.ThreadPoolExecutor(32), options=OPTIONS)
     methods = {
@@ -70,9 +79,13 @@ def serve():
         "WasCancelled": grpc.unary_unary_rpc_method_handler(was_cancelled),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Peer", methods),))
+    checks = {"Check": grpc.unary_unary_rpc_method_handler(health_check)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("grpc.health.v1.Health", checks),))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     print("PORT", port, flush=True)
+    for line in sys.stdin:
+        health["status"] = int(line)
     server.wait_for_termination()
 
 
