@@ -36,6 +36,14 @@ demo *ARGS:
 # All that has to pass.
 ci: check doc test deny fuzz-smoke
 
+# Every order in which workers can meet, for what they share.
+loom:
+    RUSTFLAGS='--cfg outrigger_loom' cargo test -p outrigger --test loom --target-dir target/loom
+
+# What share of user requests succeeds while instances fail, beside the peers: docs/availability.md.
+availability *ARGS:
+    cargo bench -p chaos-tests --bench availability -- {{ ARGS }}
+
 # The data plane on a simulated network: everything is built anew for it, beside what is there.
 simulate:
     RUSTFLAGS='--cfg sim' cargo test -p outrigger --test simulation --target-dir target/sim

@@ -1,0 +1,148 @@
+//! Every order in which workers can meet, for what they share.
+//!
+//! `RUSTFLAGS='--cfg outrigger_loom' cargo test -p outrigger --test loom --release --target-dir target/loom`
+
+#![cfg(outrigger_loom)]
+#![allow(clippy::unwrap_used, reason = "a test says what is wrong by ending")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use loom::thread;
+use outrigger::config::settings::{Breaker, Outlier};
+use outrigger::resilience::breaker::{Admission, CircuitBreaker};
+use outrigger::resilience::budget::{RetryBudget, Terms};
+use outrigger::resilience::outlier::{Members, OutlierState, PoolState};
+
+const TERMS: Terms = Terms { budget: 0.2, min_per_second: 0.1, hedge_share: 0.05 };
+
+/// Runs both at once, in every order.
+fn together<T: Send + Sync + 'static>(shared: &Arc<T>, one: fn(&T), other: fn(&T)) {
+    let theirs = Arc::clone(shared);
+    let thread = thread::spawn(move || one(&theirs));
+    other(shared);
+    thread.join().unwrap();
+}
+
+#[test]
+fn two_that_withdraw_at_once_never_take_the_same_token() {
+    loom::model(|| {
+        // One token, and no income while they are at it.
+        let budget = Arc::new((RetryBudget::new(&TERMS, 1_000), AtomicUsize::new(0)));
+        assert_eq!(budget.0.balance().tokens, 1.0);
+        let take = |shared: &(RetryBudget, AtomicUsize)| {
+            shared.1.fetch_add(usize::from(shared.0.withdraw(&TERMS, 1_010)), Ordering::SeqCst);
+        };
+        together(&budget, take, take);
+        assert_eq!(budget.1.load(Ordering::SeqCst), 1);
+        assert_eq!(budget.0.balance().tokens, 0.0);
+    });
+}
+
+#[test]
+fn the_income_of_a_time_is_reckoned_once() {
+    loom::model(|| {
+        let terms = Terms { min_per_second: 1.0, ..TERMS };
+        let budget = Arc::new((RetryBudget::new(&terms, 1_000), AtomicUsize::new(0)));
+        while budget.0.withdraw(&terms, 1_000) {}
+        let settle = |shared: &(RetryBudget, AtomicUsize)| {
+            shared.0.settle(&Terms { min_per_second: 1.0, ..TERMS }, 3_000);
+        };
+        together(&budget, settle, settle);
+        assert_eq!(budget.0.balance().tokens, 2.0, "two seconds of one token each");
+    });
+}
+
+const BREAKER: Breaker = Breaker { enabled: true, consecutive: 2, probe_every: Duration::from_millis(100) };
+
+#[test]
+fn one_of_those_who_come_at_once_probes_a_dead_service() {
+    loom::model(|| {
+        let shared = Arc::new((CircuitBreaker::default(), AtomicUsize::new(0)));
+        (0..2).for_each(|_| _ = shared.0.failed(&BREAKER, 1_000));
+        let admit = |shared: &(CircuitBreaker, AtomicUsize)| {
+            let passed = shared.0.admit(&BREAKER, 1_200) != Admission::Refused;
+            shared.1.fetch_add(usize::from(passed), Ordering::SeqCst);
+        };
+        together(&shared, admit, admit);
+        assert_eq!(shared.1.load(Ordering::SeqCst), 1);
+    });
+}
+
+#[test]
+fn a_breaker_opens_once_for_failures_that_come_at_once() {
+    loom::model(|| {
+        let shared = Arc::new((CircuitBreaker::default(), AtomicUsize::new(0)));
+        let fail = |shared: &(CircuitBreaker, AtomicUsize)| {
+            (0..2).for_each(|_| _ = shared.1.fetch_add(usize::from(shared.0.failed(&BREAKER, 1_000)), Ordering::SeqCst));
+        };
+        together(&shared, fail, fail);
+        assert!(shared.0.is_open());
+        assert_eq!((shared.1.load(Ordering::SeqCst), shared.0.status(1_000).openings), (1, 1));
+    });
+}
+
+struct Rig {
+    states: Vec<OutlierState>,
+    pool: PoolState,
+    counted: AtomicUsize,
+}
+
+impl Members for Rig {
+    fn count(&self) -> usize {
+        self.states.len()
+    }
+
+    fn state(&self, index: usize) -> &OutlierState {
+        &self.states[index]
+    }
+
+    fn median_us(&self, _: usize) -> u64 {
+        0
+    }
+}
+
+impl Rig {
+    fn of(count: usize) -> Arc<Self> {
+        let states = (0..count).map(|_| OutlierState::default()).collect();
+        Arc::new(Self { states, pool: PoolState::default(), counted: AtomicUsize::new(0) })
+    }
+
+    fn fail(&self, index: usize) {
+        let rules = Outlier { consecutive: 1, max_ejected: 0.5, ..Outlier::default() };
+        let held = self.pool.failed(self, index, &rules, 1, 60_000, 0.5);
+        self.counted.fetch_add(usize::from(held.ejected), Ordering::SeqCst);
+    }
+
+    fn out(&self) -> usize {
+        self.states.iter().filter(|state| state.is_out()).count()
+    }
+}
+
+#[test]
+fn two_that_eject_at_once_leave_the_cap_whole() {
+    loom::model(|| {
+        // Of three at half, one.
+        let rig = Rig::of(3);
+        together(&rig, |rig| rig.fail(0), |rig| rig.fail(1));
+        assert!(rig.out() <= 1, "{} are out", rig.out());
+        assert_eq!(rig.counted.load(Ordering::SeqCst), rig.out());
+    });
+}
+
+#[test]
+fn one_of_those_who_come_at_once_tries_an_endpoint() {
+    loom::model(|| {
+        let rig = Rig::of(3);
+        rig.fail(0);
+        assert_eq!(rig.out(), 1);
+        rig.counted.store(0, Ordering::SeqCst);
+        let claim = |rig: &Rig| {
+            let claimed = rig.pool.claim_probe(rig, true, 90_000, |_| true);
+            rig.counted.fetch_add(usize::from(claimed.is_some()), Ordering::SeqCst);
+        };
+        together(&rig, claim, claim);
+        assert_eq!(rig.counted.load(Ordering::SeqCst), 1);
+    });
+}
