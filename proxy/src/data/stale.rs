@@ -227,8 +227,7 @@ impl Kept {
 
     /// Lets the copy go that has been of no use for longest. False when there is none.
     fn evict(&mut self) -> bool {
-        let Some((turn, key)) = self.order.first_key_value() else { return false };
-        let (turn, key) = (*turn, Rc::clone(key));
+        let Some((turn, key)) = self.order.pop_first() else { return false };
         self.forget_if(&key, |copy| copy.turn == turn);
         true
     }
