@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const UNWELL: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
-/// The interval times the bad results that it takes, with ten times the room for a busy machine.
-const LEAVES_WITHIN: Duration = Duration::from_millis(10 * 2 * 200);
+/// The longest interval times the bad results that it takes, with ten times the room for a busy machine.
+const LEAVES_WITHIN: Duration = Duration::from_millis(10 * 2 * 500);
 
 /// An instance that serves every request, and says of itself what it is told to say.
 struct Instance {
@@ -173,7 +173,7 @@ fn a_grpc_server_says_by_its_health_service_whether_it_takes_requests() {
     let mut config = checked(&[one, address]);
     config["services"]["app"]["protocol"] = json!("http2");
     config["services"]["app"]["health_check"] =
-        json!({ "grpc": "test.Peer", "interval": "200ms", "timeout": "2s", "healthy": 1, "unhealthy": 2 });
+        json!({ "grpc": "test.Peer", "interval": "500ms", "timeout": "500ms", "healthy": 1, "unhealthy": 2 });
     let proxy = Proxy::start(&config);
     wait_for("both to serve", SOON, || {
         [one, address].iter().all(|address| check_of(&proxy, *address).as_deref() == Some("passing"))

@@ -60,7 +60,7 @@ const BREAKER: Breaker = Breaker { enabled: true, consecutive: 2, probe_every: D
 fn one_of_those_who_come_at_once_probes_a_dead_service() {
     loom::model(|| {
         let shared = Arc::new((CircuitBreaker::default(), AtomicUsize::new(0)));
-        (0..2).for_each(|_| _ = shared.0.failed(&BREAKER, 1_000));
+        (0..2).for_each(|_| _ = shared.0.failed(&BREAKER, 1_000, 1_000));
         let admit = |shared: &(CircuitBreaker, AtomicUsize)| {
             let passed = shared.0.admit(&BREAKER, 1_200) != Admission::Refused;
             shared.1.fetch_add(usize::from(passed), Ordering::SeqCst);
@@ -75,7 +75,9 @@ fn a_breaker_opens_once_for_failures_that_come_at_once() {
     loom::model(|| {
         let shared = Arc::new((CircuitBreaker::default(), AtomicUsize::new(0)));
         let fail = |shared: &(CircuitBreaker, AtomicUsize)| {
-            (0..2).for_each(|_| _ = shared.1.fetch_add(usize::from(shared.0.failed(&BREAKER, 1_000)), Ordering::SeqCst));
+            (0..2).for_each(|_| {
+                _ = shared.1.fetch_add(usize::from(shared.0.failed(&BREAKER, 1_000, 1_000)), Ordering::SeqCst)
+            });
         };
         together(&shared, fail, fail);
         assert!(shared.0.is_open());

@@ -166,7 +166,10 @@ impl Side {
         let shared = &self.cluster.shared;
         let ms = self.ms(now);
         let untried = |index: usize| self.upstreams.get(index).is_some_and(|m| !tried.has(m.upstream.id));
-        if let Some(index) = shared.pool.claim_probe(&*self.cluster.endpoints, repeatable, ms, untried) {
+        // On a first attempt only: a retry is to succeed, not to find out.
+        if tried.is_empty()
+            && let Some(index) = shared.pool.claim_probe(&*self.cluster.endpoints, repeatable, ms, untried)
+        {
             let probe = Some(Probe { side: self, index });
             return Some(Pick { upstream: Rc::clone(&self.upstreams[index].upstream), index, probe });
         }
@@ -235,9 +238,9 @@ impl Side {
             state.succeeded();
         }
         if let Some(probe) = probe {
-            self.probed(probe, true, now, worker);
+            self.probed(probe, Some(latency), now, worker);
         }
-        if shared.breaker.succeeded(self.ms(now)) {
+        if shared.breaker.succeeded(self.ms(tale.started), self.ms(now)) {
             tracing::info!(service = &*self.cluster.name, "the circuit breaker has closed");
         }
     }
@@ -247,7 +250,7 @@ impl Side {
         tale.upstream.failed(now);
         self.hold_against(tale, probe, now, worker, true);
         let (shared, rules) = (&self.cluster.shared, &self.cluster.policy.breaker);
-        if shared.breaker.failed(rules, self.ms(now)) {
+        if shared.breaker.failed(rules, self.ms(tale.started), self.ms(now)) {
             tracing::warn!(service = &*self.cluster.name, "the circuit breaker has opened");
         }
     }
@@ -267,7 +270,7 @@ impl Side {
             return 0;
         }
         if let Some(probe) = probe {
-            self.probed(probe, false, now, worker);
+            self.probed(probe, None, now, worker);
             return 0;
         }
         let trouble = if surely { 1 } else { ROW_OF_TROUBLE };
@@ -279,9 +282,10 @@ impl Side {
         held.row
     }
 
-    fn probed(&self, probe: Probe<'_>, good: bool, now: Instant, worker: &Worker) {
+    fn probed(&self, probe: Probe<'_>, took: Option<Duration>, now: Instant, worker: &Worker) {
+        let took = took.map(|took| took.as_micros() as u64);
         let (shared, rules) = (&self.cluster.shared, &self.cluster.policy.outlier);
-        shared.pool.probed(&*self.cluster.endpoints, probe.index, good, rules, self.ms(now), worker.random());
+        shared.pool.probed(&*self.cluster.endpoints, probe.index, took, rules, self.ms(now), worker.random());
         // It has its outcome: there is nothing to release.
         std::mem::forget(probe);
     }

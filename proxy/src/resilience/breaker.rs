@@ -14,8 +14,9 @@
 //! success the next are let through sooner, and three in a row close the circuit: well within a second. Three, because a
 //! service that gets up often answers its first request out of a cache, and falls over at the second.
 //!
-//! Attempts that were under way when it opened still come back. A late failure says nothing new. A late success does: it is
-//! counted like that of a trickled request, because it is as good evidence.
+//! Attempts that were under way when it opened, or when it closed, still come back, and say how things were *then*: the
+//! timeouts of a service that hung arrive when it has long been well again. So only what was begun since the last change
+//! counts.
 //!
 //! The row is one number for all workers, written by failures, and by the success that ends a row. While all is well,
 //! admission and success are one load each.
@@ -30,6 +31,8 @@ pub struct CircuitBreaker {
     row: AtomicU32,
     /// When it opened; 0 while it is closed.
     opened: AtomicU64,
+    /// When it last opened or closed.
+    changed: AtomicU64,
     /// When the next request may pass while it is open.
     next: AtomicU64,
     /// Successes in a row while it is open.
@@ -88,9 +91,9 @@ impl CircuitBreaker {
         self.opened.load(Ordering::Relaxed) != 0
     }
 
-    /// An attempt succeeded. True when that has closed it.
-    pub fn succeeded(&self, now: u64) -> bool {
-        if self.row.load(Ordering::Relaxed) == 0 {
+    /// An attempt that was `begun` then succeeded. True when that has closed it.
+    pub fn succeeded(&self, begun: u64, now: u64) -> bool {
+        if self.row.load(Ordering::Relaxed) == 0 || begun < self.changed.load(Ordering::Relaxed) {
             return false;
         }
         if self.opened.load(Ordering::Acquire) == 0 {
@@ -103,11 +106,15 @@ impl CircuitBreaker {
         }
         self.row.store(0, Ordering::Relaxed);
         self.successes.store(0, Ordering::Relaxed);
+        self.changed.store(now, Ordering::Relaxed);
         self.opened.swap(0, Ordering::AcqRel) != 0
     }
 
-    /// An attempt failed by its endpoint's fault. True when that has opened it.
-    pub fn failed(&self, rules: &Breaker, now: u64) -> bool {
+    /// An attempt that was `begun` then failed by its endpoint's fault. True when that has opened it.
+    pub fn failed(&self, rules: &Breaker, begun: u64, now: u64) -> bool {
+        if begun < self.changed.load(Ordering::Relaxed) {
+            return false;
+        }
         let row = self.row.fetch_add(1, Ordering::AcqRel).saturating_add(1);
         if self.opened.load(Ordering::Acquire) != 0 {
             if self.successes.swap(0, Ordering::AcqRel) > 0 {
@@ -123,6 +130,7 @@ impl CircuitBreaker {
         self.next.store(now + every(rules), Ordering::Release);
         let opens = self.opened.compare_exchange(0, now, Ordering::AcqRel, Ordering::Relaxed).is_ok();
         if opens {
+            self.changed.store(now, Ordering::Relaxed);
             self.openings.fetch_add(1, Ordering::Relaxed);
         }
         opens
@@ -156,7 +164,7 @@ mod tests {
     fn open(now: u64) -> CircuitBreaker {
         let breaker = CircuitBreaker::default();
         (0..20).for_each(|_| {
-            let _ = breaker.failed(&RULES, now);
+            let _ = breaker.failed(&RULES, now, now);
         });
         assert!(breaker.is_open());
         breaker
@@ -167,12 +175,12 @@ mod tests {
         let breaker = CircuitBreaker::default();
         for round in 0..100 {
             for _ in 0..19 {
-                assert!(!breaker.failed(&RULES, 1 + round));
+                assert!(!breaker.failed(&RULES, 1 + round, 1 + round));
             }
             assert_eq!(breaker.admit(&RULES, 1 + round), Admission::Pass);
-            breaker.succeeded(1 + round);
+            breaker.succeeded(1 + round, 1 + round);
         }
-        assert!((0..20).any(|_| breaker.failed(&RULES, 200)));
+        assert!((0..20).any(|_| breaker.failed(&RULES, 200, 200)));
         assert_eq!(breaker.admit(&RULES, 201), Admission::Refused);
     }
 
@@ -182,7 +190,7 @@ mod tests {
         let passed = (1_000..11_000).filter(|now| {
             let passed = breaker.admit(&RULES, *now) == Admission::Probe;
             if passed {
-                breaker.failed(&RULES, *now);
+                breaker.failed(&RULES, *now, *now);
             }
             passed
         });
@@ -201,7 +209,7 @@ mod tests {
                 due.push(now + 2);
             }
             due.iter().filter(|at| **at == now).for_each(|_| {
-                let _ = breaker.succeeded(now);
+                let _ = breaker.succeeded(now, now);
             });
             if !breaker.is_open() {
                 assert!(now < back + 200, "only after {} ms", now - back);
@@ -215,18 +223,30 @@ mod tests {
     #[test]
     fn one_good_answer_of_a_service_that_falls_over_again_does_not_close_it() {
         let breaker = open(1_000);
-        breaker.succeeded(2_000);
-        breaker.failed(&RULES, 2_010);
+        breaker.succeeded(2_000, 2_000);
+        breaker.failed(&RULES, 2_010, 2_010);
         assert!(breaker.is_open());
         assert_eq!(breaker.admit(&RULES, 2_100), Admission::Refused);
         assert_eq!(breaker.admit(&RULES, 2_110), Admission::Probe);
     }
 
     #[test]
+    fn what_was_under_way_before_a_change_says_nothing_of_after() {
+        let breaker = open(1_000);
+        (0..5).for_each(|_| assert!(!breaker.succeeded(900, 1_500)));
+        assert!(breaker.is_open(), "late successes have closed it");
+        (0..3).for_each(|n| _ = breaker.succeeded(2_000 + n, 2_010 + n));
+        assert!(!breaker.is_open());
+        // The timeouts of when it hung.
+        (0..50).for_each(|_| assert!(!breaker.failed(&RULES, 900, 2_500)));
+        assert!(!breaker.is_open());
+    }
+
+    #[test]
     fn switched_off_it_never_refuses() {
         let off = Breaker { enabled: false, ..RULES };
         let breaker = CircuitBreaker::default();
-        (0..100).for_each(|_| assert!(!breaker.failed(&off, 1)));
+        (0..100).for_each(|_| assert!(!breaker.failed(&off, 1, 1)));
         assert_eq!(breaker.admit(&off, 1), Admission::Pass);
     }
 
@@ -242,8 +262,8 @@ mod tests {
             for (wait, what) in steps {
                 now += wait;
                 match what {
-                    0 => { breaker.succeeded(now); if !breaker.is_open() { row = 0 } }
-                    1..=5 => { let opened = breaker.failed(&RULES, now); row += 1; prop_assert!(!opened || row >= 20); }
+                    0 => { breaker.succeeded(now, now); if !breaker.is_open() { row = 0 } }
+                    1..=5 => { let opened = breaker.failed(&RULES, now, now); row += 1; prop_assert!(!opened || row >= 20); }
                     _ => match breaker.admit(&RULES, now) {
                         Admission::Pass => prop_assert!(!breaker.is_open()),
                         Admission::Refused => prop_assert!(row >= 20),

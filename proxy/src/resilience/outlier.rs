@@ -253,7 +253,7 @@ impl OutlierState {
         let next = if forgiven { base } else { last.saturating_mul(2).max(base) }.min(millis(rules.max_ejection));
         self.sentence.store(next, Ordering::Relaxed);
         // So that those ejected together do not come back together.
-        (next as f64 * (0.8 + 0.4 * random)) as u64
+        ((next as f64 * (0.8 + 0.4 * random)) as u64).min(millis(rules.max_ejection))
     }
 }
 
@@ -384,9 +384,13 @@ impl PoolState {
             let until = state.until.load(Ordering::Acquire);
             until != 0 && (hurry || now >= until.saturating_add(patience))
         };
-        let claimed = (0..members.count()).filter(|i| usable(*i)).find(|i| {
-            let state = members.state(*i);
-            due(state) && state.probing.compare_exchange(0, now, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        // The one that has waited longest: whoever failed its last try waits for the others' first.
+        let longest = (0..members.count())
+            .filter(|i| usable(*i) && due(members.state(*i)) && members.state(*i).probing.load(Ordering::Relaxed) == 0)
+            .min_by_key(|i| members.state(*i).until.load(Ordering::Relaxed));
+        let claimed = longest.filter(|i| {
+            let probing = &members.state(*i).probing;
+            probing.compare_exchange(0, now, Ordering::AcqRel, Ordering::Relaxed).is_ok()
         });
         if claimed.is_some() {
             self.last_probe.store(now, Ordering::Relaxed);
@@ -396,18 +400,20 @@ impl PoolState {
         claimed
     }
 
-    /// The request that tried an endpoint has an outcome.
+    /// The request that tried an endpoint has an outcome: an answer that took so many microseconds, or none. One that was
+    /// ejected for its latency comes back only when that is not far outside its peers' any more.
     pub fn probed(
         &self,
         members: &(impl Members + ?Sized),
         index: usize,
-        good: bool,
+        took_us: Option<u64>,
         rules: &Outlier,
         now: u64,
         random: f64,
     ) {
         let state = members.state(index);
-        if good {
+        let was_slow = state.cause.load(Ordering::Relaxed) == Cause::Latency as u32;
+        if took_us.is_some_and(|took| !was_slow || !evaluate::is_outside(members, index, took, rules)) {
             let relief = self.mostly_out(members);
             state.consecutive.store(0, Ordering::Relaxed);
             state.slow.store(0, Ordering::Relaxed);
@@ -426,7 +432,9 @@ impl PoolState {
             }
         } else {
             state.trouble.store(now, Ordering::Relaxed);
-            state.cause.store(Cause::Probe as u32, Ordering::Relaxed);
+            if !was_slow {
+                state.cause.store(Cause::Probe as u32, Ordering::Relaxed);
+            }
             let sentence = state.sentence(now, rules, random);
             state.until.store(now + sentence.max(1), Ordering::Release);
         }

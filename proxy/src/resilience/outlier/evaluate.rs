@@ -24,6 +24,8 @@ impl PoolState {
             return 0;
         }
         let fresh: Vec<bool> = (0..members.count()).map(|i| take_in(members.state(i))).collect();
+        // What two who ejected and brought back at once may have left wrong is put right here.
+        self.plan(members);
         if !rules.enabled || members.count() < 2 {
             return 0;
         }
@@ -73,22 +75,25 @@ fn fails_more(members: &(impl Members + ?Sized), index: usize, rules: &Outlier) 
 }
 
 fn takes_longer(members: &(impl Members + ?Sized), index: usize, rules: &Outlier) -> bool {
-    let own = members.median_us(index);
+    let slow = &members.state(index).slow;
+    if !is_outside(members, index, members.median_us(index), rules) {
+        slow.store(0, Ordering::Relaxed);
+        return false;
+    }
+    slow.fetch_add(1, Ordering::Relaxed) + 1 >= LOOKS
+}
+
+/// Whether a latency, in microseconds, is far outside those of an endpoint's peers. Not where nothing is known of them.
+pub(super) fn is_outside(members: &(impl Members + ?Sized), index: usize, own: u64, rules: &Outlier) -> bool {
     let mut others: Vec<u64> = (0..members.count())
         .filter(|i| *i != index && !members.state(*i).is_out())
         .map(|i| members.median_us(i))
         .filter(|median| *median > 0)
         .collect();
-    let slow = &members.state(index).slow;
-    if own == 0 || others.is_empty() {
-        slow.store(0, Ordering::Relaxed);
+    if others.is_empty() {
         return false;
     }
     let middle = others.len() / 2;
     let peers = *others.select_nth_unstable(middle).1;
-    if own as f64 <= peers as f64 * rules.latency_factor || own <= peers + SLOWER_BY_US {
-        slow.store(0, Ordering::Relaxed);
-        return false;
-    }
-    slow.fetch_add(1, Ordering::Relaxed) + 1 >= LOOKS
+    own as f64 > peers as f64 * rules.latency_factor && own > peers + SLOWER_BY_US
 }

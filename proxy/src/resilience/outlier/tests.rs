@@ -44,7 +44,7 @@ impl Pool {
     }
 
     fn probed(&self, index: usize, good: bool, now: u64) {
-        self.shared.probed(self, index, good, &self.rules, now, 0.5);
+        self.shared.probed(self, index, good.then_some(5_000), &self.rules, now, 0.5);
     }
 
     fn out(&self) -> Vec<usize> {
@@ -223,6 +223,39 @@ fn while_most_of_a_pool_is_out_it_is_tried_every_250_ms_and_one_success_makes_al
     pool.probed(index, true, now);
     assert_eq!(pool.out().len(), 2);
     assert!(pool.claim(true, now + 1).is_some(), "the others are due at once");
+}
+
+#[test]
+fn the_one_that_has_waited_longest_is_tried_and_not_the_first() {
+    let pool = Pool::of(5);
+    (0..3).for_each(|i| _ = pool.fail_row(i, 10_000));
+    // The first is dead, the others are not: while most is out, each is tried in turn.
+    let mut tried = Vec::new();
+    for now in 10_000..11_500 {
+        if let Some(index) = pool.claim(true, now) {
+            tried.push(index);
+            pool.probed(index, false, now);
+        }
+    }
+    assert!((0..3).all(|i| tried.contains(&i)), "{tried:?}");
+}
+
+#[test]
+fn one_that_was_slow_comes_back_only_when_it_is_not() {
+    let mut pool = Pool::of(3);
+    pool.medians = vec![10_000, 10_000, 2_000_000];
+    for second in 1..=3u64 {
+        (0..3).for_each(|i| pool.states[i].count(5, 0));
+        pool.evaluate(second * 1_000);
+    }
+    assert_eq!(pool.out(), [2]);
+    let tried = |now, took| {
+        assert_eq!(pool.claim(true, now), Some(2));
+        pool.shared.probed(&pool, 2, Some(took), &pool.rules, now, 0.5);
+        pool.out().is_empty()
+    };
+    assert!(!tried(10_000, 1_500_000), "it answered, as slowly as before");
+    assert!(tried(20_000, 12_000));
 }
 
 #[test]
