@@ -23,6 +23,7 @@ use outrigger::data::headers::Identity;
 use outrigger::data::worker::{Plan, Worker, serve};
 use outrigger::drain::Drain;
 use outrigger::telemetry::access_log::AccessLog;
+use outrigger::telemetry::explain::Explainer;
 use outrigger::{config, control, net, snapshot};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
@@ -102,6 +103,7 @@ async fn worker(origins: Vec<SocketAddr>) -> SocketAddr {
         drained,
         access_log: AccessLog::off(),
         crew,
+        explainer: Explainer::off(),
     };
     let mut bound = net::bind_group("127.0.0.1:0".parse().unwrap(), 1, false).unwrap();
     let address = bound[0].address().unwrap();

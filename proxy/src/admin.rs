@@ -10,24 +10,30 @@
 //! Bound to anything else, the network in front decides who may ask.
 
 pub mod api;
+pub mod availability;
 mod respond;
 
+use std::cell::RefCell;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::task::LocalSet;
 use tokio::time::{interval, sleep, timeout};
 
 use crate::control::{Readiness, StatusBoard};
 use crate::snapshot::Reader;
+use crate::telemetry::availability::Ledger;
+use crate::telemetry::explain::{Record, Shelves};
 use crate::telemetry::metrics::Metrics;
 
 /// Connections at one time; more wait to be accepted.
@@ -40,6 +46,8 @@ const CONNECTION_LIFE: Duration = Duration::from_secs(60);
 const LAST_ANSWER: Duration = Duration::from_secs(10);
 /// From one folding of the metrics to the next.
 const UPKEEP: Duration = Duration::from_secs(5);
+/// From one look at what became of requests to the next.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Why the admin API is not there.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +66,7 @@ pub enum AdminError {
 }
 
 /// What the answers are made of.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct AdminInputs {
     /// Pools and their counts.
     pub reader: Reader,
@@ -70,6 +78,22 @@ pub struct AdminInputs {
     pub draining: Arc<AtomicBool>,
     /// What renders `/metrics`.
     pub metrics: Metrics,
+    /// Records of requests, from the workers.
+    pub records: mpsc::Receiver<Box<Record>>,
+}
+
+/// What the thread has: what it was given, and what it remembers. Nobody else sees it, so there is no lock.
+#[derive(Debug)]
+struct Desk {
+    inputs: AdminInputs,
+    ledger: RefCell<Ledger>,
+    shelves: RefCell<Shelves>,
+}
+
+impl Desk {
+    fn look(&self) {
+        self.ledger.borrow_mut().look(&self.inputs.reader.snapshot(), Instant::now());
+    }
 }
 
 /// A listening socket that nobody answers on yet.
@@ -115,7 +139,7 @@ impl Bound {
         };
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new().name("admin".into()).spawn(move || {
-            runtime.block_on(async {
+            LocalSet::new().block_on(&runtime, async {
                 tokio::select! {
                     () = accept(listener, inputs, address.ip().is_loopback()) => {}
                     _ = stopped => {}
@@ -150,22 +174,33 @@ impl AdminHandle {
     }
 }
 
-async fn accept(listener: tokio::net::TcpListener, inputs: AdminInputs, loopback: bool) {
+async fn accept(listener: tokio::net::TcpListener, mut inputs: AdminInputs, loopback: bool) {
+    let (_, none) = mpsc::channel(1);
+    let mut records = std::mem::replace(&mut inputs.records, none);
+    let desk = Rc::new(Desk { inputs, ledger: RefCell::default(), shelves: RefCell::default() });
     let places = Arc::new(Semaphore::new(CONNECTIONS));
-    let mut upkeep = interval(UPKEEP);
+    let (mut upkeep, mut look) = (interval(UPKEEP), interval(LOOK));
     let mut failing = false;
     loop {
         let accepted = tokio::select! {
             accepted = next(&listener, &places) => accepted,
             _ = upkeep.tick() => {
-                inputs.metrics.upkeep();
+                desk.inputs.metrics.upkeep();
+                continue;
+            }
+            _ = look.tick() => {
+                desk.look();
+                continue;
+            }
+            Some(record) = records.recv() => {
+                desk.shelves.borrow_mut().put(record);
                 continue;
             }
         };
         match accepted {
             Ok((stream, place)) => {
                 failing = false;
-                tokio::spawn(converse(stream, inputs.clone(), loopback, place));
+                tokio::task::spawn_local(converse(stream, Rc::clone(&desk), loopback, place));
             }
             Err(error) => {
                 // Out of descriptors, mostly: it passes, and one line is enough.
@@ -188,9 +223,9 @@ async fn next(
     Ok((stream, place))
 }
 
-async fn converse(stream: TcpStream, inputs: AdminInputs, loopback: bool, _place: OwnedSemaphorePermit) {
+async fn converse(stream: TcpStream, desk: Rc<Desk>, loopback: bool, _place: OwnedSemaphorePermit) {
     let answer = service_fn(|request| {
-        let answer = respond::respond(&request, &inputs, loopback);
+        let answer = respond::respond(&request, &desk, loopback);
         async move { Ok::<_, std::convert::Infallible>(answer) }
     });
     let mut http = http1::Builder::new();

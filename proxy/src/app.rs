@@ -25,6 +25,7 @@ use crate::data::headers::Identity;
 use crate::data::worker::{self, Plan};
 use crate::drain::Drain;
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::explain::Explainer;
 use crate::telemetry::{logs, metrics};
 use crate::{net, snapshot};
 
@@ -107,6 +108,9 @@ impl App {
         let admin = settings.admin.map(admin::bind).transpose()?;
         let (sockets, addresses) = listen(&settings)?;
         let access_log = if settings.access_log { AccessLog::start()? } else { AccessLog::off() };
+        let (explainer, records) = Explainer::start();
+        // Without an admin API there is nobody to read them.
+        let explainer = if admin.is_some() { explainer } else { Explainer::off() };
         let (drain, drained) = Drain::new();
         let control = control::spawn(ControlInputs {
             settings: settings.clone(),
@@ -123,6 +127,7 @@ impl App {
             drained,
             access_log: access_log.clone(),
             crew,
+            explainer,
         };
         let mut workers = Vec::with_capacity(settings.workers);
         for (index, (sockets, desk)) in sockets.into_iter().zip(desks).enumerate() {
@@ -135,6 +140,7 @@ impl App {
                 readiness: control.readiness(),
                 draining: drain.draining(),
                 metrics,
+                records,
             })?),
             None => None,
         };

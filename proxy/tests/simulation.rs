@@ -35,6 +35,7 @@ use outrigger::drain::Drain;
 use outrigger::net::Listener;
 use outrigger::snapshot;
 use outrigger::telemetry::access_log::AccessLog;
+use outrigger::telemetry::explain::Explainer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use turmoil::net::{TcpListener, TcpStream};
 use turmoil::{Builder, Sim};
@@ -373,6 +374,7 @@ fn proxy(sim: &mut Sim<'static>, origins: &'static [&str], workers: usize) -> Rc
                 drained,
                 access_log: AccessLog::off(),
                 crew,
+                explainer: Explainer::off(),
             };
             let mut serving = Vec::new();
             for (index, desk) in desks.into_iter().enumerate() {

@@ -10,9 +10,11 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 
-use super::{AdminInputs, api};
+use super::{Desk, api, availability};
 use crate::control::ServiceStatus;
 use crate::control::reconcile::literal;
+use crate::telemetry::availability::Window;
+use crate::telemetry::explain::Summary;
 use crate::telemetry::metrics::PoolFacts;
 
 const JSON: &str = "application/json";
@@ -27,7 +29,19 @@ Outrigger admin
 /metrics                 Prometheus
 /api/v1/services         every pool: endpoints, load, health, age of the registry's data
 /api/v1/services/NAME    one of them
+/api/v1/availability     what became of requests, before and after resilience: ?window=1m, 5m, 1h or 24h
+/api/v1/explain          requests that can be explained, the newest first
+/api/v1/explain/ID       the life of one of them, by its X-Request-Id
 ";
+
+/// Those without a name in their path.
+const PAGES: [&str; 7] =
+    ["/", "/livez", "/readyz", "/metrics", "/api/v1/services", "/api/v1/availability", "/api/v1/explain"];
+
+#[derive(Serialize)]
+struct Requests {
+    requests: Vec<Summary>,
+}
 
 #[derive(Serialize)]
 struct Status<'s> {
@@ -42,15 +56,15 @@ struct Failure<'s> {
 }
 
 /// The answer to a request. `loopback`: whether only this machine should be asking.
-pub fn respond<B>(request: &Request<B>, inputs: &AdminInputs, loopback: bool) -> Response<Full<Bytes>> {
+pub fn respond<B>(request: &Request<B>, desk: &Desk, loopback: bool) -> Response<Full<Bytes>> {
     if loopback && !local(request) {
         let error = "the admin API listens on loopback and answers to addresses and localhost, not to this Host";
         return json(StatusCode::FORBIDDEN, &Failure { error });
     }
     let path = request.uri().path();
-    let one = path.strip_prefix("/api/v1/services/").filter(|name| !name.is_empty());
-    let known = matches!(path, "/" | "/livez" | "/readyz" | "/metrics" | "/api/v1/services") || one.is_some();
-    if !known {
+    let below = |parent| path.strip_prefix(parent).filter(|name| !name.is_empty());
+    let (one, id) = (below("/api/v1/services/"), below("/api/v1/explain/"));
+    if !PAGES.contains(&path) && one.or(id).is_none() {
         return json(StatusCode::NOT_FOUND, &Failure { error: "there is no such page; / lists those that are" });
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -58,25 +72,54 @@ pub fn respond<B>(request: &Request<B>, inputs: &AdminInputs, loopback: bool) ->
         answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return answer;
     }
-    match (path, one) {
-        (_, Some(name)) => service(name, inputs),
-        ("/livez", _) => json(StatusCode::OK, &Status { status: "live", reason: None }),
-        ("/readyz", _) => ready(inputs),
-        ("/metrics", _) => {
+    let inputs = &desk.inputs;
+    match (one, id) {
+        (Some(name), _) => return service(name, desk),
+        (_, Some(id)) => return explain(id, desk),
+        (None, None) => {}
+    }
+    match path {
+        "/livez" => json(StatusCode::OK, &Status { status: "live", reason: None }),
+        "/readyz" => ready(desk),
+        "/metrics" => {
             let clock = inputs.reader.clock(Instant::now());
-            let board = inputs.board.read();
-            let facts = |service: &str| board.get(service).map(|status| facts(status)).unwrap_or_default();
+            let facts = facts(desk);
             answer(StatusCode::OK, PROMETHEUS, inputs.metrics.render(&inputs.reader.snapshot(), clock, &facts))
         }
-        ("/api/v1/services", _) => {
+        "/api/v1/services" => {
             let clock = inputs.reader.clock(Instant::now());
             json(StatusCode::OK, &api::services(&inputs.reader.snapshot(), &inputs.board.read(), clock))
+        }
+        "/api/v1/availability" => window(request.uri().query(), desk),
+        "/api/v1/explain" => {
+            let requests = desk.shelves.borrow().list();
+            json(StatusCode::OK, &Requests { requests })
         }
         _ => answer(StatusCode::OK, TEXT, INDEX),
     }
 }
 
-fn ready(inputs: &AdminInputs) -> Response<Full<Bytes>> {
+fn window(query: Option<&str>, desk: &Desk) -> Response<Full<Bytes>> {
+    let asked = query.unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("window="));
+    let Some(window) = asked.map_or(Some(Window::FiveMinutes), Window::named) else {
+        return json(StatusCode::BAD_REQUEST, &Failure { error: "window is one of 1m, 5m, 1h, 24h" });
+    };
+    desk.look();
+    json(StatusCode::OK, &availability::report(&desk.ledger.borrow(), &desk.inputs.board.read(), window))
+}
+
+fn explain(id: &str, desk: &Desk) -> Response<Full<Bytes>> {
+    match desk.shelves.borrow().find(&decode(id)) {
+        Some(record) => json(StatusCode::OK, record),
+        None => {
+            let error = "no record of this request: only those that failed, were slow or asked for it are kept, and the newest of them";
+            json(StatusCode::NOT_FOUND, &Failure { error })
+        }
+    }
+}
+
+fn ready(desk: &Desk) -> Response<Full<Bytes>> {
+    let inputs = &desk.inputs;
     let waiting = inputs.readiness.waiting();
     let reason = if inputs.draining.load(Relaxed) { Some("draining") } else { waiting.as_deref() };
     match reason {
@@ -85,12 +128,23 @@ fn ready(inputs: &AdminInputs) -> Response<Full<Bytes>> {
     }
 }
 
-fn facts(status: &ServiceStatus) -> PoolFacts {
-    let ServiceStatus { last_error, left_out, skipped, .. } = status;
-    PoolFacts { failing: last_error.is_some(), left_out: left_out.len(), skipped: *skipped }
+fn facts(desk: &Desk) -> impl Fn(&str) -> PoolFacts {
+    desk.look();
+    let board = desk.inputs.board.read();
+    let ledger = desk.ledger.borrow();
+    move |service| {
+        let availability = Window::ALL.map(|window| {
+            let (totals, _) = ledger.window(service, window)?;
+            totals.before().zip(totals.after())
+        });
+        let Some(status) = board.get(service) else { return PoolFacts { availability, ..PoolFacts::default() } };
+        let ServiceStatus { last_error, left_out, skipped, .. } = &**status;
+        PoolFacts { failing: last_error.is_some(), left_out: left_out.len(), skipped: *skipped, availability }
+    }
 }
 
-fn service(name: &str, inputs: &AdminInputs) -> Response<Full<Bytes>> {
+fn service(name: &str, desk: &Desk) -> Response<Full<Bytes>> {
+    let inputs = &desk.inputs;
     let name = decode(name);
     let snapshot = inputs.reader.snapshot();
     match snapshot.clusters.get(&*name) {

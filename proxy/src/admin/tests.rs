@@ -9,13 +9,17 @@ use serde_json::{Value, json};
 use super::*;
 use crate::control::testing::{declare_static, settings};
 use crate::control::{LeftOut, ServiceStatus, first_snapshot};
+use crate::error::Reason;
 use crate::snapshot::{EndpointId, Publisher, joint};
-use crate::telemetry::metrics;
+use crate::telemetry::availability::{Account, First, Outcome, Rescue};
+use crate::telemetry::metrics::{self, ServiceTally};
 
 struct Running {
     admin: AdminHandle,
+    board: StatusBoard,
     draining: Arc<AtomicBool>,
     publisher: Publisher,
+    hand_in: mpsc::Sender<Box<Record>>,
 }
 
 fn start(waiting: Option<&str>) -> Running {
@@ -24,7 +28,9 @@ fn start(waiting: Option<&str>) -> Running {
     let (publisher, reader, _) = joint(first_snapshot(&settings));
     let draining = Arc::new(AtomicBool::new(false));
     let board = StatusBoard::default();
+    let (hand_in, records) = mpsc::channel(8);
     let status = ServiceStatus {
+        declared: true,
         source: "consul at http://127.0.0.1:8500".into(),
         last_error: Some("refused".into()),
         left_out: vec![LeftOut { instance: "dc1/node/orders-1".into(), reason: "critical".into() }],
@@ -39,13 +45,14 @@ fn start(waiting: Option<&str>) -> Running {
     board.write(BTreeMap::from([("orders".into(), Arc::new(status)), ("legacy".into(), Arc::new(checked))]));
     let inputs = AdminInputs {
         reader,
-        board,
+        board: board.clone(),
         readiness: Readiness::fixed(waiting),
         draining: Arc::clone(&draining),
         metrics: metrics::install(),
+        records,
     };
     let admin = bind("127.0.0.1:0".parse().unwrap()).unwrap().serve(inputs).unwrap();
-    Running { admin, draining, publisher }
+    Running { admin, board, draining, publisher, hand_in }
 }
 
 struct Answer {
@@ -140,6 +147,101 @@ fn metrics_are_prometheus() {
     assert!(answer.body.contains("\noutrigger_registry_failing{service=\"orders\"} 1\n"), "{}", answer.body);
     assert!(answer.body.contains("\noutrigger_instances_left_out{service=\"orders\"} 1\n"), "{}", answer.body);
     assert!(answer.body.contains("\nprocess_open_fds "), "{}", answer.body);
+}
+
+/// Ten requests: one of the first attempts failed and was retried, one was lost, one degraded.
+fn ten() -> ServiceTally {
+    let mut tally = ServiceTally::default();
+    let failed = Account { first: First::Failed, ..Account::GOOD };
+    for _ in 0..7 {
+        tally.finished(&Account::GOOD);
+    }
+    tally.finished(&Account { rescued_by: Some(Rescue::Retry), attempts: 2, ..failed });
+    tally.finished(&Account { rescued_by: Some(Rescue::Fallback), outcome: Outcome::Degraded, ..failed });
+    tally.finished(&Account { outcome: Outcome::Failure(Reason::Timeout), attempts: 3, ..failed });
+    tally
+}
+
+#[test]
+fn the_shape_of_availability_is_exact() {
+    let running = start(None);
+    let snapshot = running.publisher.current();
+    snapshot.clusters["orders"].shared.metrics.absorb(&mut ten());
+    let orders = json!({
+        "name": "orders", "declared": true, "seconds": 0, "requests": 10, "before": 0.7, "after": 0.9,
+        "success": 8, "degraded": 1, "failure": 1, "attempts": 13,
+        "first": {"good": 7, "failed": 3, "overtaken": 0},
+        "rescued": {"retry": 1, "other_endpoint": 0, "try_timeout": 0, "hedge": 0, "fallback": 1},
+        "lost": {"timeout": 1},
+    });
+    let mut answer = get(&running, "/api/v1/availability").json();
+    assert_eq!(answer["window"], "5m");
+    assert_eq!(answer["services"][0]["name"], "legacy");
+    assert_eq!(answer["services"][0]["before"], Value::Null, "nobody asked it");
+    answer["services"][1]["seconds"] = json!(0);
+    assert_eq!(answer["services"][1], orders);
+    assert_eq!(answer["product"], json!({"over": "declared", "services": 1, "before": 0.7, "after": 0.9}));
+
+    snapshot.clusters["orders"].shared.metrics.absorb(&mut ten());
+    let answer = get(&running, "/api/v1/availability?x=y&window=24h").json();
+    assert_eq!((&answer["window"], &answer["services"][1]["requests"]), (&json!("24h"), &json!(20)));
+    let refused = get(&running, "/api/v1/availability?window=2h");
+    assert_eq!((refused.status.as_u16(), refused.json()["error"].as_str().unwrap().contains("5m")), (400, true));
+    let metrics = get(&running, "/metrics").body;
+    let line = "\noutrigger_availability_ratio{service=\"orders\",stage=\"after\",window=\"1h\"} 0.9\n";
+    assert!(metrics.contains(line), "{metrics}");
+}
+
+#[test]
+fn the_product_is_over_all_that_are_used_where_none_is_declared() {
+    let running = start(None);
+    running.board.write(BTreeMap::new());
+    let snapshot = running.publisher.current();
+    snapshot.clusters["orders"].shared.metrics.absorb(&mut ten());
+    snapshot.clusters["legacy"].shared.metrics.absorb(&mut ten());
+    let product = &get(&running, "/api/v1/availability").json()["product"];
+    assert_eq!((&product["over"], &product["services"]), (&json!("used"), &json!(2)));
+    assert!((product["after"].as_f64().unwrap() - 0.81).abs() < 1e-12, "{product}");
+}
+
+#[test]
+fn a_service_that_is_no_longer_followed_takes_its_past_with_it() {
+    let mut running = start(None);
+    let snapshot = running.publisher.current();
+    snapshot.clusters["orders"].shared.metrics.absorb(&mut ten());
+    assert_eq!(get(&running, "/api/v1/availability").json()["services"][1]["requests"], 10);
+    drop(snapshot);
+    running.publisher.publish(first_snapshot(&settings(&["orders"])));
+    let services = get(&running, "/api/v1/availability").json()["services"].clone();
+    assert_eq!((services.as_array().unwrap().len(), &services[0]["requests"]), (1, &json!(0)), "another one, from 0");
+}
+
+#[test]
+fn a_request_that_was_handed_in_can_be_explained() {
+    let running = start(None);
+    let began = Instant::now();
+    let record = |id: &str, reason| {
+        let mut record = Record::new(id.as_bytes(), false, began, std::time::SystemTime::now());
+        let lost = Account { outcome: Outcome::Failure(reason), ..Account::GOOD };
+        record.returned(began + Duration::from_millis(7), 504, Some(&lost), None);
+        running.hand_in.blocking_send(Box::new(record)).unwrap();
+    };
+    record("a/b", Reason::Timeout);
+    let until = Instant::now() + Duration::from_secs(20);
+    let found = loop {
+        let found = get(&running, "/api/v1/explain/a%2Fb");
+        if found.status == 200 || Instant::now() > until {
+            break found;
+        }
+    };
+    let record: Record = serde_json::from_str(&found.body).unwrap();
+    assert!(record.to_string().contains("504, failure (timeout) after 7.0 ms"), "{record}");
+    let list = get(&running, "/api/v1/explain").json();
+    let line = &list["requests"][0];
+    assert_eq!((&line["id"], &line["kept"], &line["reason"]), (&json!("a/b"), &json!("failed"), &json!("timeout")));
+    let unknown = get(&running, "/api/v1/explain/nobody");
+    assert_eq!(unknown.status, 404);
+    assert!(unknown.body.contains("no record of this request"), "{}", unknown.body);
 }
 
 #[test]

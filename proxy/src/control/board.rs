@@ -22,6 +22,8 @@ pub struct StatusBoard(Arc<ArcSwap<Statuses>>);
 /// What is known of a service beside its cluster.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServiceStatus {
+    /// Whether the configuration names it; otherwise a request did.
+    pub declared: bool,
     /// Where its instances come from: `consul at http://127.0.0.1:8500`.
     pub source: String,
     /// Why the registry could not be asked the last time; none when it could.

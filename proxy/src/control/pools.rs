@@ -21,7 +21,7 @@ use self::pool::{From, Origin, Pool, direct, follow, written};
 pub use self::pool::{Told, UNSEEN_FOR};
 
 use super::Registries;
-use super::board::{Readiness, StatusBoard};
+use super::board::{Readiness, ServiceStatus, StatusBoard};
 use super::health::{Change, Checked, Checker, Targets};
 use super::reconcile::{Hosts, Ids, Reconciled, Service, reconcile};
 use super::resolve::{Resolved, Resolver};
@@ -286,7 +286,7 @@ impl Pools {
             telling: false,
             watch: None,
             hosts: BTreeSet::new(),
-            status: Arc::default(),
+            status: Arc::new(ServiceStatus { declared: origin == Origin::Declared, ..ServiceStatus::default() }),
             skipped: BTreeSet::new(),
             opened: self.publisher.clock(now.into_std()),
             unseen_since: None,

@@ -17,6 +17,7 @@ use crate::drain::Drain;
 use crate::net::Io;
 use crate::snapshot::{self, Demand, Publisher};
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::explain::Explainer;
 use crate::upstream::Upstream;
 
 /// A worker, and what has to live as long.
@@ -43,6 +44,7 @@ impl Stage {
             drained,
             access_log: AccessLog::off(),
             crew,
+            explainer: Explainer::off(),
         };
         Self { worker: Rc::new(Worker::new(0, &plan)), drain, publisher, demands, desks }
     }

@@ -25,6 +25,8 @@ use crate::error::Reason;
 use crate::http::{Limits, Pools};
 use crate::snapshot::Reader;
 use crate::telemetry::access_log::{AccessLog, Entry};
+use crate::telemetry::availability::{self, Account, Ended, First, Outcome, Rescue};
+use crate::telemetry::explain::{Explainer, Recorder};
 use crate::telemetry::metrics::{ClientMetrics, ServiceMetrics, ServiceTally};
 
 /// What all workers are made of.
@@ -44,6 +46,8 @@ pub struct Plan {
     pub access_log: AccessLog,
     /// The workers' connections, counted.
     pub crew: Arc<Crew>,
+    /// Where records of requests go.
+    pub explainer: Explainer,
 }
 
 /// A thread's whole state.
@@ -63,6 +67,8 @@ pub struct Worker {
     pub identity: Arc<Identity>,
     /// The process's way out.
     pub drained: Drained,
+    /// Whether a request is recorded, and where its record goes.
+    pub recorder: Recorder,
     workers: usize,
     crew: Arc<Crew>,
     access_log: AccessLog,
@@ -99,6 +105,7 @@ impl Worker {
             reader: plan.reader.clone(),
             identity: Arc::clone(&plan.identity),
             drained: plan.drained.clone(),
+            recorder: Recorder::new(plan.explainer.clone()),
             workers: plan.workers,
             crew: Arc::clone(&plan.crew),
             access_log: plan.access_log.clone(),
@@ -173,11 +180,15 @@ impl Worker {
 
     /// Counts and logs a request that is over.
     pub fn finished(&self, finished: &Finished, request: &Request, trail: &Trail) {
-        let tell = |tally: &mut ServiceTally| match (finished.refused, trail.heard) {
-            (Some(reason), _) => tally.refused(reason, timer::now().saturating_duration_since(finished.started)),
-            (None, heard) => {
-                let heard = heard.unwrap_or_else(timer::now);
-                tally.answered(finished.status, heard.saturating_duration_since(finished.started));
+        let tell = |tally: &mut ServiceTally| {
+            let heard = if finished.refused.is_some() { None } else { trail.heard };
+            let latency = heard.unwrap_or_else(timer::now).saturating_duration_since(finished.started);
+            match finished.refused {
+                Some(reason) => tally.refused(reason, latency),
+                None => tally.answered(finished.status, latency),
+            }
+            if let Some(account) = finished.account(latency, trail) {
+                tally.finished(&account);
             }
         };
         match &trail.side {
@@ -194,6 +205,7 @@ impl Worker {
         self.view().report(self.reader.clock(now), now, self.random());
         self.unrouted_metrics.absorb(&mut self.unrouted.borrow_mut());
         self.clients.borrow_mut().flush();
+        self.recorder.tick();
     }
 
     fn enter(&self, phase: Phase) {
@@ -287,6 +299,19 @@ impl Finished {
     /// Bytes of body that went to the client.
     pub fn bytes(&self) -> u64 {
         self.sent
+    }
+
+    /// How the request is accounted for, if it says anything about the service.
+    fn account(&self, waited: Duration, trail: &Trail) -> Option<Account> {
+        let (status, refused, broken) = (self.status, self.refused, self.broken);
+        let outcome = availability::outcome(&Ended { status, grpc: None, refused, broken, degraded: false, waited })?;
+        let good = outcome == Outcome::Success && trail.attempts <= 1;
+        Some(Account {
+            first: if good { First::Good } else { First::Failed },
+            outcome,
+            rescued_by: (!good).then_some(Rescue::Retry),
+            attempts: trail.attempts,
+        })
     }
 
     fn entry(&self, request: &Request, trail: &Trail) -> Entry {

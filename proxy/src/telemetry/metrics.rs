@@ -16,32 +16,33 @@
 //! from requests, and whoever sends those would choose our time series. They count under `(other)`, a name until
 //! its first instance is seen.
 
+mod gauges;
 mod process;
 mod render;
 mod table;
+mod tally;
 
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use metrics::{Counter, Gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
+pub use self::gauges::{Circuit, Gauges, Level};
 use self::table::name;
 pub use self::table::{Kind, Metric, TABLE, document};
-use crate::error::Reason;
+use self::tally::Counts;
+pub use self::tally::{Ejection, ServiceTally};
 use crate::snapshot::Snapshot;
+use crate::telemetry::availability::{Totals, Window};
 
 /// The upper bounds of the latency buckets, in microseconds; one more holds what is above them.
 pub const BUCKETS_US: [u64; 16] = [
     100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
     5_000_000, 10_000_000,
 ];
-const BUCKETS: usize = BUCKETS_US.len() + 1;
-/// `1xx` to `5xx`, and what is none of them.
-const CLASSES: usize = 6;
-const REASONS: usize = Reason::ALL.len();
 /// What names count under until an instance of them is seen, and direct destinations always. No host name has parentheses.
 const OTHER_LABEL: &str = "(other)";
 
@@ -51,86 +52,18 @@ pub struct ServiceMetrics {
     service: Arc<str>,
     confirmed: AtomicBool,
     counts: Counts,
-}
-
-/// What one worker has counted of one service since its last tick.
-#[derive(Debug)]
-pub struct ServiceTally {
-    touched: bool,
-    classes: [u32; CLASSES],
-    refused: [u32; REASONS],
-    good_attempts: u32,
-    failed_attempts: [u32; REASONS],
-    retries: u32,
-    connections: u32,
-    latency: [u32; BUCKETS],
-    latency_us: u64,
-}
-
-impl Default for ServiceTally {
-    fn default() -> Self {
-        Self {
-            touched: false,
-            classes: [0; CLASSES],
-            refused: [0; REASONS],
-            good_attempts: 0,
-            failed_attempts: [0; REASONS],
-            retries: 0,
-            connections: 0,
-            latency: [0; BUCKETS],
-            latency_us: 0,
-        }
-    }
-}
-
-impl ServiceTally {
-    /// A request was answered by an endpoint: the status that went to the client, and the time from the
-    /// request's head to the answer's head.
-    pub fn answered(&mut self, status: u16, latency: Duration) {
-        self.request(status, latency);
-    }
-
-    /// A request was answered by the proxy itself.
-    pub fn refused(&mut self, reason: Reason, latency: Duration) {
-        self.refused[reason as usize] += 1;
-        self.request(reason.row().status, latency);
-    }
-
-    /// An attempt ended: none for an answer that counts as good.
-    pub fn attempted(&mut self, failure: Option<Reason>) {
-        self.touched = true;
-        match failure {
-            None => self.good_attempts += 1,
-            Some(reason) => self.failed_attempts[reason as usize] += 1,
-        }
-    }
-
-    /// An attempt after the first was started.
-    pub fn retried(&mut self) {
-        self.touched = true;
-        self.retries += 1;
-    }
-
-    /// A connection to an endpoint was opened.
-    pub fn connected(&mut self) {
-        self.touched = true;
-        self.connections += 1;
-    }
-
-    fn request(&mut self, status: u16, latency: Duration) {
-        self.touched = true;
-        let class = usize::from(status / 100);
-        self.classes[if class < CLASSES { class } else { 0 }] += 1;
-        let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-        self.latency[BUCKETS_US.partition_point(|bound| *bound < micros)] += 1;
-        self.latency_us = self.latency_us.saturating_add(micros);
-    }
+    gauges: Gauges,
 }
 
 impl ServiceMetrics {
     /// Resolves the metrics of a service that is known to exist.
     pub fn new(service: &str) -> Self {
-        Self { service: Arc::from(service), confirmed: AtomicBool::new(true), counts: Counts::new() }
+        Self {
+            service: Arc::from(service),
+            confirmed: AtomicBool::new(true),
+            counts: Counts::new(),
+            gauges: Gauges::default(),
+        }
     }
 
     /// Those of a name that somebody used, and that may be no service: counted under `(other)` until
@@ -144,72 +77,32 @@ impl ServiceMetrics {
         self.confirmed.store(true, Relaxed);
     }
 
+    /// Whether the name is a service.
+    pub fn is_confirmed(&self) -> bool {
+        self.confirmed.load(Relaxed)
+    }
+
     /// Takes over what a worker has counted, and leaves it at zero.
     pub fn absorb(&self, tally: &mut ServiceTally) {
-        if !tally.touched {
-            return;
-        }
-        let counts = if self.confirmed.load(Relaxed) { &self.counts } else { &OTHER };
-        counts.absorb(tally);
-        *tally = ServiceTally::default();
+        let counts = if self.is_confirmed() { &self.counts } else { &OTHER };
+        tally.drain(counts, |level, change| self.gauges.add(level, change));
+    }
+
+    /// What goes up and down, for whoever changes it.
+    pub fn gauges(&self) -> &Gauges {
+        &self.gauges
+    }
+
+    /// What became of the service's requests since it is followed.
+    pub fn totals(&self) -> Totals {
+        self.counts.totals()
     }
 }
 
 static OTHER: Counts = Counts::new();
 
-/// What has been counted since a service is followed.
-#[derive(Debug)]
-struct Counts {
-    classes: [AtomicU64; CLASSES],
-    refused: [AtomicU64; REASONS],
-    good_attempts: AtomicU64,
-    failed_attempts: [AtomicU64; REASONS],
-    retries: AtomicU64,
-    connections: AtomicU64,
-    latency: [AtomicU64; BUCKETS],
-    latency_us: AtomicU64,
-}
-
-impl Counts {
-    const fn new() -> Self {
-        Self {
-            classes: [const { AtomicU64::new(0) }; CLASSES],
-            refused: [const { AtomicU64::new(0) }; REASONS],
-            good_attempts: AtomicU64::new(0),
-            failed_attempts: [const { AtomicU64::new(0) }; REASONS],
-            retries: AtomicU64::new(0),
-            connections: AtomicU64::new(0),
-            latency: [const { AtomicU64::new(0) }; BUCKETS],
-            latency_us: AtomicU64::new(0),
-        }
-    }
-
-    fn absorb(&self, tally: &ServiceTally) {
-        add_all(&self.classes, &tally.classes);
-        add_all(&self.refused, &tally.refused);
-        add(&self.good_attempts, tally.good_attempts);
-        add_all(&self.failed_attempts, &tally.failed_attempts);
-        add(&self.retries, tally.retries);
-        add(&self.connections, tally.connections);
-        add_all(&self.latency, &tally.latency);
-        self.latency_us.fetch_add(tally.latency_us, Relaxed);
-    }
-}
-
-fn add(to: &AtomicU64, what: u32) {
-    if what > 0 {
-        to.fetch_add(u64::from(what), Relaxed);
-    }
-}
-
-fn add_all(to: &[AtomicU64], what: &[u32]) {
-    for (to, what) in to.iter().zip(what) {
-        add(to, *what);
-    }
-}
-
 /// What is known of a service beside its cluster.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct PoolFacts {
     /// Whether the registry could not be asked the last time.
     pub failing: bool,
@@ -217,6 +110,8 @@ pub struct PoolFacts {
     pub left_out: usize,
     /// Entries of the registry that make no sense.
     pub skipped: usize,
+    /// Availability before and after, in the order of [`Window::ALL`]; none without requests.
+    pub availability: [Option<(f64, f64)>; Window::ALL.len()],
 }
 
 /// What renders `/metrics`. Cheap to clone; all are the same.
@@ -282,12 +177,66 @@ pub fn count_dropped_log_lines(lines: u64) {
     metrics::counter!(name::LOG_DROPPED).increment(lines);
 }
 
+/// Counts requests of which no record was kept although one was due, because the reader was too slow or there were too
+/// many at once.
+pub fn count_dropped_records(records: u64) {
+    metrics::counter!(name::EXPLAIN_DROPPED).increment(records);
+}
+
+/// A field that steers the proxy, and that may make no sense.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Steering {
+    /// `grpc-timeout`.
+    GrpcTimeout,
+    /// `x-envoy-upstream-rq-timeout-ms`.
+    UpstreamTimeout,
+    /// `x-request-deadline`, or what `http.deadline_header` names.
+    Deadline,
+    /// `Retry-After`, of an answer.
+    RetryAfter,
+    /// `grpc-retry-pushback-ms`, of an answer.
+    RetryPushback,
+    /// `x-outrigger-priority`, or what `http.priority_header` names.
+    Priority,
+    /// `traceparent`.
+    TraceParent,
+}
+
+impl Steering {
+    /// Each of them.
+    pub const ALL: [Self; 7] = [
+        Self::GrpcTimeout,
+        Self::UpstreamTimeout,
+        Self::Deadline,
+        Self::RetryAfter,
+        Self::RetryPushback,
+        Self::Priority,
+        Self::TraceParent,
+    ];
+
+    /// As a label; what can be renamed has its usual name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::GrpcTimeout => "grpc-timeout",
+            Self::UpstreamTimeout => "x-envoy-upstream-rq-timeout-ms",
+            Self::Deadline => "x-request-deadline",
+            Self::RetryAfter => "retry-after",
+            Self::RetryPushback => "grpc-retry-pushback-ms",
+            Self::Priority => "x-outrigger-priority",
+            Self::TraceParent => "traceparent",
+        }
+    }
+}
+
 /// Clients' connections, as one worker counts them: plain integers, handed over at each tick.
 #[derive(Debug)]
 pub struct ClientMetrics {
     open: Gauge,
     accepted: Counter,
+    held: Gauge,
     unreported: (i64, u64),
+    held_bytes: usize,
+    malformed: [u64; Steering::ALL.len()],
 }
 
 impl ClientMetrics {
@@ -296,8 +245,11 @@ impl ClientMetrics {
         let worker = worker.to_string();
         Self {
             open: metrics::gauge!(name::CLIENT_CONNECTIONS, "worker" => worker.clone()),
-            accepted: metrics::counter!(name::CLIENT_CONNECTIONS_ACCEPTED, "worker" => worker),
+            accepted: metrics::counter!(name::CLIENT_CONNECTIONS_ACCEPTED, "worker" => worker.clone()),
+            held: metrics::gauge!(name::HELD_BYTES, "worker" => worker),
             unreported: (0, 0),
+            held_bytes: 0,
+            malformed: [0; Steering::ALL.len()],
         }
     }
 
@@ -312,8 +264,25 @@ impl ClientMetrics {
         self.unreported.0 -= 1;
     }
 
+    /// A field was ignored because it makes no sense.
+    pub fn malformed(&mut self, field: Steering) {
+        self.malformed[field as usize] += 1;
+    }
+
+    /// Bytes of answers that are held until they are whole, as of now.
+    pub fn held(&mut self, bytes: usize) {
+        self.held_bytes = bytes;
+    }
+
     /// Hands over what was counted. To be called at each tick.
     pub fn flush(&mut self) {
+        self.held.set(self.held_bytes as f64);
+        for field in Steering::ALL {
+            let count = std::mem::take(&mut self.malformed[field as usize]);
+            if count > 0 {
+                metrics::counter!(name::MALFORMED, "field" => field.name()).increment(count);
+            }
+        }
         let (open, accepted) = std::mem::take(&mut self.unreported);
         if open != 0 {
             self.open.increment(open as f64);

@@ -71,6 +71,7 @@ impl Pools {
             // A plain host that is a service now is checked like one.
             pool.service.touched |= pool.origin != Origin::Declared;
             pool.origin = Origin::Declared;
+            Arc::make_mut(&mut pool.status).declared = true;
             pool.unseen_since = None;
             pool.service.seen = true;
             pool.service.shared.metrics.confirm();

@@ -8,9 +8,10 @@ use std::time::SystemTime;
 
 use super::process::Process;
 use super::table::{TABLE, name};
-use super::{BUCKETS_US, Counts, OTHER, OTHER_LABEL, PoolFacts, age_ms};
+use super::{BUCKETS_US, Counts, Ejection, Gauges, Level, OTHER, OTHER_LABEL, PoolFacts, age_ms};
 use crate::error::Reason;
 use crate::snapshot::{Cluster, Snapshot};
+use crate::telemetry::availability::{First, Rescue, Window};
 
 /// Every service's metrics.
 pub fn services(snapshot: &Snapshot, clock: u64, facts: &dyn Fn(&str) -> PoolFacts) -> String {
@@ -19,13 +20,13 @@ pub fn services(snapshot: &Snapshot, clock: u64, facts: &dyn Fn(&str) -> PoolFac
     let counted: Vec<(String, &Counts)> = clusters
         .iter()
         .map(|cluster| &cluster.shared.metrics)
-        .filter(|metrics| metrics.confirmed.load(Relaxed))
+        .filter(|metrics| metrics.is_confirmed())
         .map(|metrics| (escape(&metrics.service), &metrics.counts))
         .chain([(OTHER_LABEL.to_owned(), &OTHER)])
         .collect();
     let known: Vec<(String, &Cluster)> = clusters
         .iter()
-        .filter(|cluster| cluster.shared.metrics.confirmed.load(Relaxed))
+        .filter(|cluster| cluster.shared.metrics.is_confirmed())
         .map(|cluster| (escape(&cluster.name), &***cluster))
         .collect();
 
@@ -40,7 +41,7 @@ pub fn services(snapshot: &Snapshot, clock: u64, facts: &dyn Fn(&str) -> PoolFac
     page.family(name::REFUSED);
     for (service, counts) in &counted {
         for (reason, count) in Reason::ALL.iter().zip(&counts.refused) {
-            page.nonzero(name::REFUSED, service, "reason", &label(*reason), count);
+            page.nonzero(name::REFUSED, service, "reason", &reason.name(), count);
         }
     }
     page.family(name::DURATION);
@@ -51,7 +52,7 @@ pub fn services(snapshot: &Snapshot, clock: u64, facts: &dyn Fn(&str) -> PoolFac
     for (service, counts) in &counted {
         page.nonzero(name::ATTEMPTS, service, "result", "ok", &counts.good_attempts);
         for (reason, count) in Reason::ALL.iter().zip(&counts.failed_attempts) {
-            page.nonzero(name::ATTEMPTS, service, "result", &label(*reason), count);
+            page.nonzero(name::ATTEMPTS, service, "result", &reason.name(), count);
         }
     }
     page.by_service(name::RETRIES, counted.iter().map(|(s, c)| (s, c.retries.load(Relaxed))));
@@ -72,8 +73,75 @@ pub fn services(snapshot: &Snapshot, clock: u64, facts: &dyn Fn(&str) -> PoolFac
     page.by_service(name::REGISTRY_FAILING, facts.iter().map(|(s, facts)| (*s, u8::from(facts.failing))));
     page.by_service(name::LEFT_OUT, facts.iter().map(|(s, facts)| (*s, facts.left_out)));
     page.by_service(name::SKIPPED, facts.iter().map(|(s, facts)| (*s, facts.skipped)));
+    accounts(&mut page, &counted, &facts);
+    let gauges: Vec<(&String, &Gauges)> =
+        known.iter().map(|(s, cluster)| (s, cluster.shared.metrics.gauges())).collect();
+    policies(&mut page, &counted, &gauges);
     page.single(name::GENERATION, snapshot.generation);
     page.0
+}
+
+/// What requests came to.
+fn accounts(page: &mut Page, counted: &[(String, &Counts)], facts: &[(&String, PoolFacts)]) {
+    page.family(name::OUTCOMES);
+    for (service, counts) in counted {
+        page.nonzero(name::OUTCOMES, service, "outcome", "success", &counts.success);
+        page.nonzero(name::OUTCOMES, service, "outcome", "degraded", &counts.degraded);
+        let failures: u64 = counts.lost.iter().map(|count| count.load(Relaxed)).sum();
+        page.nonzero(name::OUTCOMES, service, "outcome", "failure", &failures.into());
+    }
+    page.family(name::FIRST_ATTEMPTS);
+    for (service, counts) in counted {
+        for (first, count) in First::ALL.iter().zip(&counts.first) {
+            page.nonzero(name::FIRST_ATTEMPTS, service, "result", first.name(), count);
+        }
+    }
+    page.family(name::RESCUED);
+    for (service, counts) in counted {
+        for (rescue, count) in Rescue::ALL.iter().zip(&counts.rescued) {
+            page.nonzero(name::RESCUED, service, "by", rescue.name(), count);
+        }
+    }
+    page.family(name::LOST);
+    for (service, counts) in counted {
+        for (reason, count) in Reason::ALL.iter().zip(&counts.lost) {
+            page.nonzero(name::LOST, service, "reason", &reason.name(), count);
+        }
+    }
+    page.family(name::AVAILABILITY);
+    for (service, facts) in facts {
+        for (window, shares) in Window::ALL.iter().zip(facts.availability) {
+            let Some((before, after)) = shares else { continue };
+            for (stage, share) in [("before", before), ("after", after)] {
+                let (name, window) = (name::AVAILABILITY, window.name());
+                page.line(format_args!(
+                    "{name}{{service=\"{service}\",stage=\"{stage}\",window=\"{window}\"}} {share}"
+                ));
+            }
+        }
+    }
+}
+
+/// What policies did, and how they stand.
+fn policies(page: &mut Page, counted: &[(String, &Counts)], gauges: &[(&String, &Gauges)]) {
+    let read = |count: fn(&Counts) -> &AtomicU64| counted.iter().map(move |(s, c)| (s, count(c).load(Relaxed)));
+    page.by_service(name::HEDGES, read(|counts| &counts.hedges));
+    page.by_service(name::HEDGES_WON, read(|counts| &counts.hedges_won));
+    page.by_service(name::BUDGET_REFUSED, read(|counts| &counts.budget_refused));
+    page.by_service(name::BREAKER_OPENED, read(|counts| &counts.breaker_opened));
+    page.family(name::EJECTIONS);
+    for (service, counts) in counted {
+        for (cause, count) in Ejection::ALL.iter().zip(&counts.ejections) {
+            page.nonzero(name::EJECTIONS, service, "cause", cause.name(), count);
+        }
+    }
+    page.by_service(name::BUDGET, gauges.iter().map(|(s, gauges)| (*s, gauges.read_budget())));
+    page.by_service(name::EJECTED, gauges.iter().map(|(s, gauges)| (*s, gauges.read_ejected())));
+    page.by_service(name::FAIL_OPEN, gauges.iter().map(|(s, gauges)| (*s, gauges.read_fail_open())));
+    page.by_service(name::BREAKER, gauges.iter().map(|(s, gauges)| (*s, gauges.read_breaker())));
+    for (name, level) in [(name::LIMIT, Level::Limit), (name::LET_IN, Level::LetIn), (name::QUEUED, Level::Queued)] {
+        page.by_service(name, gauges.iter().map(|(s, gauges)| (*s, gauges.read(level))));
+    }
 }
 
 /// The process's own.
@@ -89,18 +157,6 @@ pub fn process(text: &mut String, started: SystemTime) {
     let started = started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     page.single(name::START_TIME, started.as_secs_f64());
     *text = page.0;
-}
-
-/// A reason as a label: `no_endpoint`.
-fn label(reason: Reason) -> String {
-    let mut snake = String::new();
-    for letter in format!("{reason:?}").chars() {
-        if letter.is_ascii_uppercase() && !snake.is_empty() {
-            snake.push('_');
-        }
-        snake.push(letter.to_ascii_lowercase());
-    }
-    snake
 }
 
 fn escape(label: &str) -> String {

@@ -19,6 +19,26 @@ pub(super) mod name {
     pub const REGISTRY_FAILING: &str = "outrigger_registry_failing";
     pub const LEFT_OUT: &str = "outrigger_instances_left_out";
     pub const SKIPPED: &str = "outrigger_instances_skipped";
+    pub const OUTCOMES: &str = "outrigger_outcomes_total";
+    pub const FIRST_ATTEMPTS: &str = "outrigger_first_attempts_total";
+    pub const RESCUED: &str = "outrigger_rescued_total";
+    pub const LOST: &str = "outrigger_lost_total";
+    pub const AVAILABILITY: &str = "outrigger_availability_ratio";
+    pub const HEDGES: &str = "outrigger_hedges_total";
+    pub const HEDGES_WON: &str = "outrigger_hedges_won_total";
+    pub const BUDGET: &str = "outrigger_retry_budget_tokens";
+    pub const BUDGET_REFUSED: &str = "outrigger_retry_budget_refused_total";
+    pub const EJECTIONS: &str = "outrigger_ejections_total";
+    pub const EJECTED: &str = "outrigger_endpoints_ejected";
+    pub const FAIL_OPEN: &str = "outrigger_fail_open";
+    pub const BREAKER: &str = "outrigger_breaker_state";
+    pub const BREAKER_OPENED: &str = "outrigger_breaker_opened_total";
+    pub const LIMIT: &str = "outrigger_concurrency_limit";
+    pub const LET_IN: &str = "outrigger_limited_requests";
+    pub const QUEUED: &str = "outrigger_queued_requests";
+    pub const HELD_BYTES: &str = "outrigger_held_bytes";
+    pub const MALFORMED: &str = "outrigger_malformed_fields_total";
+    pub const EXPLAIN_DROPPED: &str = "outrigger_explain_dropped_total";
     pub const GENERATION: &str = "outrigger_snapshot_generation";
     pub const RELOADS: &str = "outrigger_reloads_total";
     pub const RELOAD_TIME: &str = "outrigger_last_reload_timestamp_seconds";
@@ -122,6 +142,68 @@ pub const TABLE: &[Metric] = &[
     ),
     metric(name::SKIPPED, Gauge, &["service"], "Entries of the registry that make no sense: port 0, no address."),
     metric(
+        name::OUTCOMES,
+        Counter,
+        &["service", "outcome"],
+        "Requests by what became of them: success, degraded (a fallback answered) or failure. What the client did to itself (4xx, leaving at once) is in none.",
+    ),
+    metric(
+        name::FIRST_ATTEMPTS,
+        Counter,
+        &["service", "result"],
+        "The same requests by their first attempt: good, failed (or never made), or overtaken by a hedge.",
+    ),
+    metric(
+        name::RESCUED,
+        Counter,
+        &["service", "by"],
+        "Requests that were answered although their first attempt was not good, by what answered: retry, other_endpoint (after a failed connect), try_timeout, hedge or fallback.",
+    ),
+    metric(name::LOST, Counter, &["service", "reason"], "Requests that failed, by reason."),
+    metric(
+        name::AVAILABILITY,
+        Gauge,
+        &["service", "stage", "window"],
+        "The share of requests in the last 1m, 5m, 1h or 24h that were good: before resilience (first attempts) and after it. Absent without requests.",
+    ),
+    metric(name::HEDGES, Counter, &["service"], "Attempts that were started because another one was slow."),
+    metric(name::HEDGES_WON, Counter, &["service"], "Of those, the ones that were faster."),
+    metric(name::BUDGET, Gauge, &["service"], "Tokens in the service's account for retries and hedges."),
+    metric(
+        name::BUDGET_REFUSED,
+        Counter,
+        &["service"],
+        "Attempts that were not made because the service's account was empty.",
+    ),
+    metric(
+        name::EJECTIONS,
+        Counter,
+        &["service", "cause"],
+        "Endpoints that were left out for a while: after consecutive failures, a share of failures, or for their latency.",
+    ),
+    metric(name::EJECTED, Gauge, &["service"], "Endpoints that are left out now."),
+    metric(
+        name::FAIL_OPEN,
+        Gauge,
+        &["service"],
+        "1 while so much of the pool is out that requests go to ejected endpoints too.",
+    ),
+    metric(name::BREAKER, Gauge, &["service"], "The service's circuit breaker: 0 closed, 1 half open, 2 open."),
+    metric(name::BREAKER_OPENED, Counter, &["service"], "How often the service's circuit breaker has opened."),
+    metric(
+        name::LIMIT,
+        Gauge,
+        &["service"],
+        "How many requests may be at the service at once, as of the workers' last ticks; 0 while there is no limit.",
+    ),
+    metric(name::LET_IN, Gauge, &["service"], "Requests that the limit has let in and that have not ended."),
+    metric(
+        name::QUEUED,
+        Gauge,
+        &["service"],
+        "Requests that wait for their turn. Those that were refused are in outrigger_refused_total.",
+    ),
+    metric(
         name::GENERATION,
         Gauge,
         &[],
@@ -142,6 +224,19 @@ pub const TABLE: &[Metric] = &[
     ),
     facade(name::CLIENT_CONNECTIONS, Gauge, &["worker"], "Open connections from clients."),
     facade(name::CLIENT_CONNECTIONS_ACCEPTED, Counter, &["worker"], "Connections accepted from clients."),
+    facade(name::HELD_BYTES, Gauge, &["worker"], "Bytes of answers that are held until they are whole."),
+    facade(
+        name::MALFORMED,
+        Counter,
+        &["field"],
+        "Fields that steer the proxy and were ignored because they make no sense.",
+    ),
+    facade(
+        name::EXPLAIN_DROPPED,
+        Counter,
+        &[],
+        "Requests that `outrigger explain` does not know although something went wrong, because there were too many at once.",
+    ),
     facade(name::BUILD_INFO, Gauge, &["version"], "Always 1."),
     metric(name::CPU, Counter, &[], "CPU time of the process, user and system."),
     metric(name::RESIDENT, Gauge, &[], "Resident memory."),

@@ -1,8 +1,12 @@
 use std::collections::HashMap;
 
+use std::time::Duration;
+
 use super::*;
 use crate::config::settings::Policy;
+use crate::error::Reason;
 use crate::snapshot::{Cluster, ClusterShared, Endpoint, EndpointId, Health, Standing};
+use crate::telemetry::availability::{Account, First, Outcome, Rescue};
 
 fn snapshot(metrics: ServiceMetrics, name: &str) -> Snapshot {
     let policy = Policy {
@@ -36,7 +40,8 @@ fn snapshot(metrics: ServiceMetrics, name: &str) -> Snapshot {
 }
 
 fn facts(_: &str) -> PoolFacts {
-    PoolFacts { failing: true, left_out: 3, skipped: 2 }
+    let availability = [None, Some((0.5, 0.75)), None, None];
+    PoolFacts { failing: true, left_out: 3, skipped: 2, availability }
 }
 
 fn has(text: &str, line: &str) {
@@ -83,6 +88,83 @@ fn what_a_worker_counts_is_what_prometheus_reads() {
 }
 
 #[test]
+fn what_became_of_requests_is_in_the_metrics() {
+    let metrics = ServiceMetrics::new("orders");
+    let mut tally = ServiceTally::default();
+    let lost = Account { first: First::Failed, outcome: Outcome::Failure(Reason::Timeout), ..Account::GOOD };
+    for account in [
+        Account::GOOD,
+        Account { rescued_by: Some(Rescue::Retry), attempts: 2, first: First::Failed, ..Account::GOOD },
+        Account { rescued_by: Some(Rescue::Hedge), attempts: 2, first: First::Overtaken, ..Account::GOOD },
+        Account { rescued_by: Some(Rescue::Fallback), outcome: Outcome::Degraded, ..lost },
+        lost,
+        Account { rescued_by: Some(Rescue::Retry), attempts: 3, ..lost },
+    ] {
+        tally.finished(&account);
+    }
+    metrics.absorb(&mut tally);
+    let totals = metrics.totals();
+    assert_eq!((totals.success, totals.degraded, totals.failure, totals.attempts), (3, 1, 2, 10));
+    assert_eq!((totals.first, totals.rescued), ([1, 4, 1], [1, 0, 0, 1, 1]));
+    let text = install().render(&snapshot(metrics, "orders"), 2000, &facts);
+    for line in [
+        r#"outrigger_outcomes_total{service="orders",outcome="success"} 3"#,
+        r#"outrigger_outcomes_total{service="orders",outcome="degraded"} 1"#,
+        r#"outrigger_outcomes_total{service="orders",outcome="failure"} 2"#,
+        r#"outrigger_first_attempts_total{service="orders",result="failed"} 4"#,
+        r#"outrigger_first_attempts_total{service="orders",result="overtaken"} 1"#,
+        r#"outrigger_rescued_total{service="orders",by="retry"} 1"#,
+        r#"outrigger_rescued_total{service="orders",by="fallback"} 1"#,
+        r#"outrigger_lost_total{service="orders",reason="timeout"} 2"#,
+        r#"outrigger_availability_ratio{service="orders",stage="before",window="5m"} 0.5"#,
+        r#"outrigger_availability_ratio{service="orders",stage="after",window="5m"} 0.75"#,
+    ] {
+        has(&text, line);
+    }
+    assert!(!text.contains(r#"window="1h""#), "no requests, no share");
+}
+
+#[test]
+fn what_policies_do_is_in_the_metrics() {
+    let metrics = ServiceMetrics::new("orders");
+    let (mut one, mut other) = (ServiceTally::default(), ServiceTally::default());
+    one.hedged();
+    one.hedge_won();
+    one.budget_refused();
+    one.ejected(Ejection::Latency);
+    one.breaker_opened();
+    one.level(Level::Limit, 10);
+    one.level(Level::Queued, 4);
+    other.level(Level::Limit, 7);
+    metrics.absorb(&mut one);
+    metrics.absorb(&mut other);
+    one.level(Level::Queued, 1);
+    metrics.absorb(&mut one);
+    metrics.absorb(&mut one);
+    metrics.gauges().endpoints_ejected(2);
+    metrics.gauges().fail_open(true);
+    metrics.gauges().breaker(Circuit::Open);
+    metrics.gauges().budget(2.5);
+    let text = install().render(&snapshot(metrics, "orders"), 2000, &facts);
+    for line in [
+        r#"outrigger_hedges_total{service="orders"} 1"#,
+        r#"outrigger_hedges_won_total{service="orders"} 1"#,
+        r#"outrigger_retry_budget_refused_total{service="orders"} 1"#,
+        r#"outrigger_ejections_total{service="orders",cause="latency"} 1"#,
+        r#"outrigger_breaker_opened_total{service="orders"} 1"#,
+        r#"outrigger_concurrency_limit{service="orders"} 17"#,
+        r#"outrigger_queued_requests{service="orders"} 1"#,
+        r#"outrigger_limited_requests{service="orders"} 0"#,
+        r#"outrigger_endpoints_ejected{service="orders"} 2"#,
+        r#"outrigger_fail_open{service="orders"} 1"#,
+        r#"outrigger_breaker_state{service="orders"} 2"#,
+        r#"outrigger_retry_budget_tokens{service="orders"} 2.5"#,
+    ] {
+        has(&text, line);
+    }
+}
+
+#[test]
 fn a_name_nobody_knows_is_no_label() {
     let metrics = ServiceMetrics::provisional("evil-name");
     let mut tally = ServiceTally::default();
@@ -105,8 +187,11 @@ fn every_family_is_declared_once_and_is_in_the_table() {
     count_reload(true);
     count_reload(false);
     count_dropped_log_lines(1);
+    count_dropped_records(1);
     let mut clients = ClientMetrics::new(0);
     clients.opened();
+    clients.malformed(Steering::RetryAfter);
+    clients.held(1_000);
     clients.flush();
     let text = installed.render(&snapshot(ServiceMetrics::new("a"), "a"), 1000, &facts);
     for metric in TABLE {
@@ -133,10 +218,15 @@ fn the_process_is_seen() {
 }
 
 #[test]
-fn a_reason_is_its_place_in_the_list() {
+fn whatever_is_counted_by_kind_is_its_place_in_the_list() {
     for (place, reason) in Reason::ALL.iter().enumerate() {
         assert_eq!(*reason as usize, place, "{reason:?}");
     }
+    assert!(First::ALL.iter().enumerate().all(|(place, first)| *first as usize == place));
+    assert!(Rescue::ALL.iter().enumerate().all(|(place, rescue)| *rescue as usize == place));
+    assert!(Level::ALL.iter().enumerate().all(|(place, level)| *level as usize == place));
+    assert!(Ejection::ALL.iter().enumerate().all(|(place, why)| *why as usize == place));
+    assert!(Steering::ALL.iter().enumerate().all(|(place, field)| *field as usize == place));
 }
 
 #[test]

@@ -1,0 +1,116 @@
+//! `/api/v1/availability`: the shape that scripts and `outrigger availability` rely on. Fields are added, never changed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::control::board::Statuses;
+use crate::error::Reason;
+use crate::telemetry::availability::{First, Ledger, Rescue, Totals, Window};
+
+/// What became of requests in a window. Shares are from 0 to 1.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// `5m`.
+    pub window: &'static str,
+    /// Each dependency, by name.
+    pub services: Vec<Dependency>,
+    /// What all of them together come to.
+    pub product: Product,
+}
+
+/// What became of the requests of one dependency.
+#[derive(Debug, Serialize)]
+pub struct Dependency {
+    /// The service's name.
+    pub name: Arc<str>,
+    /// Whether the configuration names it.
+    pub declared: bool,
+    /// How much of the window it was followed for.
+    pub seconds: u64,
+    /// Requests that count: without the client's own doing.
+    pub requests: u64,
+    /// The share whose first attempt was good; none without requests.
+    pub before: Option<f64>,
+    /// The share that was answered, degraded or not; none without requests.
+    pub after: Option<f64>,
+    /// Answered by the service.
+    pub success: u64,
+    /// Answered by a fallback.
+    pub degraded: u64,
+    /// Lost.
+    pub failure: u64,
+    /// Attempts at endpoints.
+    pub attempts: u64,
+    /// By what became of the first attempt.
+    pub first: BTreeMap<&'static str, u64>,
+    /// By what saved them.
+    pub rescued: BTreeMap<&'static str, u64>,
+    /// By what they were lost to; only what there was.
+    pub lost: BTreeMap<String, u64>,
+}
+
+/// A request that needs every dependency once is answered as often as all of them are.
+#[derive(Debug, Serialize)]
+pub struct Product {
+    /// `declared`: over the services that the configuration names; `used`: it names none, so over all that are followed.
+    pub over: &'static str,
+    /// How many of them had requests in the window. The others say nothing, and are left out.
+    pub services: usize,
+    /// Of first attempts; none where no service had requests.
+    pub before: Option<f64>,
+    /// Of what clients got.
+    pub after: Option<f64>,
+}
+
+/// What the ledger has of a window.
+pub fn report(ledger: &Ledger, board: &Statuses, window: Window) -> Report {
+    let declared = |name: &str| board.get(name).is_some_and(|status| status.declared);
+    let mut services: Vec<Dependency> = ledger
+        .services()
+        .filter_map(|name| {
+            let (totals, covered) = ledger.window(name, window)?;
+            Some(dependency(Arc::clone(name), declared(name), &totals, covered))
+        })
+        .collect();
+    services.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    let any_declared = services.iter().any(|service| service.declared);
+    let product = product(&services, any_declared);
+    Report { window: window.name(), services, product }
+}
+
+fn dependency(name: Arc<str>, declared: bool, totals: &Totals, covered: Duration) -> Dependency {
+    let lost = Reason::ALL.iter().zip(*totals.lost).filter(|(_, count)| *count > 0);
+    Dependency {
+        name,
+        declared,
+        seconds: covered.as_secs(),
+        requests: totals.requests(),
+        before: totals.before(),
+        after: totals.after(),
+        success: totals.success,
+        degraded: totals.degraded,
+        failure: totals.failure,
+        attempts: totals.attempts,
+        first: First::ALL.iter().map(|first| first.name()).zip(totals.first).collect(),
+        rescued: Rescue::ALL.iter().map(|rescue| rescue.name()).zip(totals.rescued).collect(),
+        lost: lost.map(|(reason, count)| (reason.name(), count)).collect(),
+    }
+}
+
+fn product(services: &[Dependency], any_declared: bool) -> Product {
+    let shares: Vec<(f64, f64)> = services
+        .iter()
+        .filter(|service| service.declared || !any_declared)
+        .filter_map(|service| service.before.zip(service.after))
+        .collect();
+    let of = |share: fn(&(f64, f64)) -> f64| (!shares.is_empty()).then(|| shares.iter().map(share).product());
+    Product {
+        over: if any_declared { "declared" } else { "used" },
+        services: shares.len(),
+        before: of(|(before, _)| *before),
+        after: of(|(_, after)| *after),
+    }
+}

@@ -1,0 +1,292 @@
+//! What a dependency is worth, before and after what the proxy does for it.
+//!
+//! The reason for the program is one number, the share of requests that succeed, and a program that raises it has to
+//! show by how much, or nobody can tell a good month of the service from a good policy of the proxy. So each request
+//! that ends is put into two accounts. *Before*: was its first attempt good? That is what a client without a proxy
+//! would have seen. *After*: what did the client get? What is in one and not in the other was rescued, and by what is
+//! counted too; what is in neither was lost, and why.
+//!
+//! What counts is decided in one place, [`outcome`], and on purpose against us where it is a question of taste:
+//!
+//! - An answer of 500, 502, 503 or 504 is a failure although it was passed on faithfully. Other answers are the
+//!   service's to give.
+//! - What the client did to itself is in neither account: 4xx answers (429 among them) from whomever, and everything the
+//!   table of errors blames on the client. A scanner that asks for a thousand missing pages shows nothing of the service.
+//! - A client that leaves before it has an answer has not waited for ever for nothing: if it waited for [`PATIENCE`]
+//!   or longer, the request is lost (`client_gone`), because that is what a timeout of the client's looks like from here.
+//!   One that leaves sooner changed its mind, and counts nowhere. One that leaves in the middle of an answer was answered.
+//! - A first attempt that was overtaken by a hedge is not known to have failed. It counts as good *before*, and is told
+//!   apart, so that a slow percent of a healthy service does not look like one that was rescued.
+//! - A request that was refused without an attempt (breaker, limit, no endpoint) had no good first attempt.
+//!
+//! A fallback's answer is its own outcome, degraded: the client was answered, and not with what it asked for. *After*
+//! counts it as answered, and says how many there were.
+//!
+//! How the numbers are kept: each worker counts into plain integers ([`ServiceTally`]), the sums are the service's
+//! ([`ServiceMetrics`]), and a [`Ledger`] on the admin thread looks at the sums once a second.
+//!
+//! [`ServiceTally`]: crate::telemetry::metrics::ServiceTally
+//! [`ServiceMetrics`]: crate::telemetry::metrics::ServiceMetrics
+
+mod ledger;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use self::ledger::{Ledger, Ring};
+use crate::error::{Blame, Reason};
+
+/// A client that leaves after waiting this long has given up; one that leaves sooner has changed its mind.
+pub const PATIENCE: Duration = Duration::from_millis(100);
+
+/// What became of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The service answered.
+    Success,
+    /// A fallback answered in the service's place.
+    Degraded,
+    /// Neither.
+    Failure(Reason),
+}
+
+/// What became of a request's first attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum First {
+    /// Its answer is what the client got, or would have been as good.
+    Good,
+    /// It failed, took longer than a try may, or was never made.
+    Failed,
+    /// A hedge was faster; nobody knows what would have become of it.
+    Overtaken,
+}
+
+/// What saved a request whose first attempt was not good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rescue {
+    /// Another attempt after one that was answered badly or broke off.
+    Retry,
+    /// Another endpoint after one that could not be connected to.
+    OtherEndpoint,
+    /// An attempt that was started because the first took longer than a try may.
+    TryTimeout,
+    /// An attempt that was started because the first was slower than usual.
+    Hedge,
+    /// The fallback.
+    Fallback,
+}
+
+impl First {
+    /// Each of them.
+    pub const ALL: [Self; 3] = [Self::Good, Self::Failed, Self::Overtaken];
+
+    /// As a label.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Failed => "failed",
+            Self::Overtaken => "overtaken",
+        }
+    }
+}
+
+impl Rescue {
+    /// Each of them.
+    pub const ALL: [Self; 5] = [Self::Retry, Self::OtherEndpoint, Self::TryTimeout, Self::Hedge, Self::Fallback];
+
+    /// As a label.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::OtherEndpoint => "other_endpoint",
+            Self::TryTimeout => "try_timeout",
+            Self::Hedge => "hedge",
+            Self::Fallback => "fallback",
+        }
+    }
+}
+
+/// A request that has ended, as it is accounted for. Made only of requests that [`outcome`] counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Account {
+    /// Its first attempt. The free repetition of a request that met a closing connection is part of the attempt it
+    /// repeats.
+    pub first: First,
+    /// What the client got.
+    pub outcome: Outcome,
+    /// The kind of the attempt that was answered, where it was not the first. Ignored where the request was lost.
+    pub rescued_by: Option<Rescue>,
+    /// Attempts at endpoints, the first included.
+    pub attempts: u32,
+}
+
+impl Account {
+    /// A request that its first attempt answered.
+    pub const GOOD: Self = Self { first: First::Good, outcome: Outcome::Success, rescued_by: None, attempts: 1 };
+}
+
+/// What is known of a request when it has ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Ended {
+    /// The status that went to the client; 0 for none.
+    pub status: u16,
+    /// The gRPC status, in the head or in the trailers, where it is a gRPC answer.
+    pub grpc: Option<u8>,
+    /// Why the proxy answered itself, or nobody did.
+    pub refused: Option<Reason>,
+    /// Why the answer broke off after its head.
+    pub broken: Option<Reason>,
+    /// Whether a fallback answered.
+    pub degraded: bool,
+    /// From the end of the request to the answer's head, or to the client's leaving.
+    pub waited: Duration,
+}
+
+/// What became of a request; none where it says nothing about the service.
+pub fn outcome(ended: &Ended) -> Option<Outcome> {
+    let failure = |reason| Some(Outcome::Failure(reason));
+    match (ended.refused, ended.broken) {
+        (Some(Reason::ClientGone), _) if ended.waited >= PATIENCE => return failure(Reason::ClientGone),
+        (Some(reason), _) | (None, Some(reason)) if reason.row().blame != Blame::Client => return failure(reason),
+        (Some(_), _) => return None,
+        // The client had its answer and did not want all of it.
+        (None, _) => {}
+    }
+    if ended.degraded {
+        return Some(Outcome::Degraded);
+    }
+    match (ended.status, ended.grpc) {
+        (500, _) => failure(Reason::UpstreamError),
+        (502..=504, _) => failure(Reason::UpstreamStatus),
+        (400..=499, _) => None,
+        // Of gRPC's codes, those that are the server's by OpenTelemetry's conventions; RESOURCE_EXHAUSTED is its 429.
+        (_, None | Some(0)) => Some(Outcome::Success),
+        (_, Some(4)) => failure(Reason::Timeout),
+        (_, Some(14)) => failure(Reason::UpstreamStatus),
+        (_, Some(2 | 13 | 15)) => failure(Reason::UpstreamError),
+        (_, Some(_)) => None,
+    }
+}
+
+/// How far back is looked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Window {
+    /// A minute.
+    Minute,
+    /// Five minutes.
+    FiveMinutes,
+    /// An hour.
+    Hour,
+    /// A day.
+    Day,
+}
+
+impl Window {
+    /// Each of them, the shortest first.
+    pub const ALL: [Self; 4] = [Self::Minute, Self::FiveMinutes, Self::Hour, Self::Day];
+
+    /// `1m`, `5m`, `1h`, `24h`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Minute => "1m",
+            Self::FiveMinutes => "5m",
+            Self::Hour => "1h",
+            Self::Day => "24h",
+        }
+    }
+
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|window| window.name() == name)
+    }
+
+    /// Its length.
+    pub fn length(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Minute => 60,
+            Self::FiveMinutes => 300,
+            Self::Hour => 3_600,
+            Self::Day => 86_400,
+        })
+    }
+}
+
+/// Lost requests by reason, in the order of [`Reason::ALL`].
+pub type Lost = [u64; Reason::ALL.len()];
+
+/// Requests of a service: since it is followed, or in a window.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Totals {
+    /// Answered by the service.
+    pub success: u64,
+    /// Answered by a fallback.
+    pub degraded: u64,
+    /// Not answered.
+    pub failure: u64,
+    /// By first attempt, in the order of [`First::ALL`].
+    pub first: [u64; First::ALL.len()],
+    /// By what saved them, in the order of [`Rescue::ALL`].
+    pub rescued: [u64; Rescue::ALL.len()],
+    /// Attempts at endpoints.
+    pub attempts: u64,
+    /// By what they were lost to. Shared, because most samples have the same.
+    pub lost: Arc<Lost>,
+}
+
+impl Default for Totals {
+    fn default() -> Self {
+        Self {
+            success: 0,
+            degraded: 0,
+            failure: 0,
+            first: [0; First::ALL.len()],
+            rescued: [0; Rescue::ALL.len()],
+            attempts: 0,
+            lost: Arc::new([0; Reason::ALL.len()]),
+        }
+    }
+}
+
+impl Totals {
+    /// All that count.
+    pub fn requests(&self) -> u64 {
+        self.success + self.degraded + self.failure
+    }
+
+    /// The share of requests whose first attempt was good, as far as is known; none without requests.
+    pub fn before(&self) -> Option<f64> {
+        let [good, _, overtaken] = self.first;
+        share(good + overtaken, self.requests())
+    }
+
+    /// The share of requests that were answered, by a fallback too; none without requests.
+    pub fn after(&self) -> Option<f64> {
+        share(self.success + self.degraded, self.requests())
+    }
+
+    /// What was added since `earlier`, which is older than this.
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut first = self.first;
+        first.iter_mut().zip(earlier.first).for_each(|(now, then)| *now -= then.min(*now));
+        let mut rescued = self.rescued;
+        rescued.iter_mut().zip(earlier.rescued).for_each(|(now, then)| *now -= then.min(*now));
+        let mut lost = *self.lost;
+        lost.iter_mut().zip(*earlier.lost).for_each(|(now, then)| *now -= then.min(*now));
+        Self {
+            success: self.success.saturating_sub(earlier.success),
+            degraded: self.degraded.saturating_sub(earlier.degraded),
+            failure: self.failure.saturating_sub(earlier.failure),
+            first,
+            rescued,
+            attempts: self.attempts.saturating_sub(earlier.attempts),
+            lost: Arc::new(lost),
+        }
+    }
+}
+
+fn share(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+use std::time::Instant;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn ended(status: u16) -> Ended {
+    Ended { status, grpc: None, refused: None, broken: None, degraded: false, waited: Duration::from_millis(5) }
+}
+
+fn refused(reason: Reason) -> Ended {
+    Ended { refused: Some(reason), ..ended(reason.row().status) }
+}
+
+fn failure(reason: Reason) -> Option<Outcome> {
+    Some(Outcome::Failure(reason))
+}
+
+#[test]
+fn an_answer_that_was_passed_on_is_what_it_says() {
+    for status in [200, 204, 301, 304, 501, 505, 101] {
+        assert_eq!(outcome(&ended(status)), Some(Outcome::Success), "{status}");
+    }
+    for status in [502, 503, 504] {
+        assert_eq!(outcome(&ended(status)), failure(Reason::UpstreamStatus), "{status}");
+    }
+    assert_eq!(outcome(&ended(500)), failure(Reason::UpstreamError));
+}
+
+#[test]
+fn what_the_client_did_to_itself_is_in_no_account() {
+    for status in [400, 404, 429, 499] {
+        assert_eq!(outcome(&ended(status)), None, "{status}");
+    }
+    for reason in Reason::ALL.iter().filter(|reason| reason.row().blame == Blame::Client) {
+        assert_eq!(outcome(&refused(*reason)), None, "{reason:?}");
+    }
+}
+
+#[test]
+fn whatever_else_the_proxy_refuses_is_lost() {
+    for reason in Reason::ALL.iter().filter(|reason| reason.row().blame != Blame::Client) {
+        assert_eq!(outcome(&refused(*reason)), failure(*reason));
+        assert_eq!(outcome(&Ended { broken: Some(*reason), ..ended(200) }), failure(*reason), "in mid-body");
+    }
+}
+
+#[test]
+fn a_client_that_waited_and_left_is_lost_and_one_that_changed_its_mind_is_not() {
+    let left = |waited| outcome(&Ended { waited, ..refused(Reason::ClientGone) });
+    assert_eq!(left(Duration::from_millis(99)), None);
+    assert_eq!(left(PATIENCE), failure(Reason::ClientGone));
+    let broken = Ended { broken: Some(Reason::ClientGone), waited: Duration::from_secs(1), ..ended(200) };
+    assert_eq!(outcome(&broken), Some(Outcome::Success), "it was answered, and had enough");
+}
+
+#[test]
+fn a_fallback_is_degraded_whatever_its_status() {
+    assert_eq!(outcome(&Ended { degraded: true, ..ended(200) }), Some(Outcome::Degraded));
+    assert_eq!(outcome(&Ended { degraded: true, ..ended(503) }), Some(Outcome::Degraded));
+    let broken = Ended { degraded: true, broken: Some(Reason::UpstreamClosed), ..ended(200) };
+    assert_eq!(outcome(&broken), failure(Reason::UpstreamClosed));
+}
+
+#[test]
+fn a_grpc_status_says_more_than_200() {
+    let grpc = |code| outcome(&Ended { grpc: Some(code), ..ended(200) });
+    assert_eq!(grpc(0), Some(Outcome::Success));
+    assert_eq!(grpc(14), failure(Reason::UpstreamStatus));
+    assert_eq!(grpc(4), failure(Reason::Timeout));
+    assert_eq!(grpc(13), failure(Reason::UpstreamError));
+    for clients in [1, 3, 5, 7, 8, 16] {
+        assert_eq!(grpc(clients), None, "{clients}");
+    }
+}
+
+#[test]
+fn overtaken_is_not_failed() {
+    let totals = Totals { success: 100, first: [97, 2, 1], ..Totals::default() };
+    assert_eq!((totals.before(), totals.after()), (Some(0.98), Some(1.0)));
+    assert_eq!((Totals::default().before(), Totals::default().after()), (None, None));
+}
+
+fn sums(success: u64, timeouts: u64) -> Totals {
+    let mut lost = [0; Reason::ALL.len()];
+    lost[Reason::Timeout as usize] = timeouts;
+    Totals { success, failure: timeouts, lost: Arc::new(lost), ..Totals::default() }
+}
+
+#[test]
+fn a_window_forgets_what_was_before_it() {
+    let start = Instant::now();
+    let at = |seconds| start + Duration::from_secs(seconds);
+    let mut ring = Ring::new(start);
+    ring.push(at(10), sums(100, 7));
+    ring.push(at(69), sums(150, 7));
+    let minute = |ring: &Ring| ring.window(Window::Minute.length());
+    assert_eq!(
+        minute(&ring),
+        (sums(150, 7), Duration::from_secs(60)),
+        "of the last minute is all since the 9th second"
+    );
+    ring.push(at(70), sums(150, 7));
+    assert_eq!(minute(&ring).0, sums(150, 7), "a second too much, because a second is the step");
+    ring.push(at(71), sums(150, 7));
+    assert_eq!(minute(&ring).0, sums(50, 0));
+    ring.push(at(500), sums(150, 7));
+    assert_eq!(minute(&ring).0.requests(), 0);
+    assert_eq!(ring.window(Window::Hour.length()), (sums(150, 7), Duration::from_secs(500)));
+    ring.push(at(86_400 + 1_800), sums(151, 7));
+    assert_eq!(ring.window(Window::Day.length()).0, sums(1, 0));
+}
+
+proptest! {
+    /// Against a list of everything: no window misses what is in it, or holds more than one step too much.
+    #[test]
+    fn a_window_is_what_happened_in_it(
+        steps in prop::collection::vec((1_u64..400, 0_u64..5, 0_u64..2), 1..600),
+    ) {
+        let start = Instant::now();
+        let mut ring = Ring::new(start);
+        let (mut now, mut success, mut lost) = (0, 0, 0);
+        let mut all = vec![(0, 0, 0)];
+        for (pause, more, failed) in steps {
+            now += pause;
+            success += more;
+            lost += failed;
+            all.push((now, success, lost));
+            ring.push(start + Duration::from_secs(now), sums(success, lost));
+            for (window, step) in [(60, 1), (300, 1), (3_600, 60), (86_400, 900)] {
+                let (got, _) = ring.window(Duration::from_secs(window));
+                let then = |second: u64| all.iter().rev().find(|(at, ..)| *at <= second).copied().unwrap_or_default();
+                let exact = then(now.saturating_sub(window));
+                let longest = then(now.saturating_sub(window).saturating_sub(step));
+                prop_assert!(got.success >= success - exact.1, "{window} s: {} < {}", got.success, success - exact.1);
+                prop_assert!(got.success <= success - longest.1);
+                prop_assert!(got.failure >= lost - exact.2 && got.failure <= lost - longest.2);
+                prop_assert_eq!(got.lost[Reason::Timeout as usize], got.failure);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_past_is_bounded_and_an_idle_one_is_nothing() {
+    let start = Instant::now();
+    let mut busy = Ring::new(start);
+    let mut idle = Ring::new(start);
+    for second in 0..100_000 {
+        let now = start + Duration::from_secs(second);
+        busy.push(now, sums(second, second / 7));
+        idle.push(now, sums(3, 0));
+    }
+    assert!(busy.len() <= 464, "{}", busy.len());
+    assert!(idle.len() <= 6, "{}", idle.len());
+    assert!(std::mem::size_of::<(u32, Totals)>() == 112);
+}

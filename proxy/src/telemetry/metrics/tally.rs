@@ -1,0 +1,308 @@
+//! What one worker has counted of one service since its last tick, and the sums that it is added to.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use super::BUCKETS_US;
+use super::gauges::Level;
+use crate::error::Reason;
+use crate::telemetry::availability::{Account, First, Outcome, Rescue, Totals};
+
+pub(super) const BUCKETS: usize = BUCKETS_US.len() + 1;
+/// `1xx` to `5xx`, and what is none of them.
+pub(super) const CLASSES: usize = 6;
+pub(super) const REASONS: usize = Reason::ALL.len();
+
+/// Why an endpoint was ejected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ejection {
+    /// Failures in a row.
+    Consecutive,
+    /// A share of failures.
+    Share,
+    /// Latency far outside its peers'.
+    Latency,
+}
+
+impl Ejection {
+    /// Each of them.
+    pub const ALL: [Self; 3] = [Self::Consecutive, Self::Share, Self::Latency];
+
+    /// As a label.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Consecutive => "consecutive",
+            Self::Share => "share",
+            Self::Latency => "latency",
+        }
+    }
+}
+
+/// What one worker has counted of one service since its last tick.
+#[derive(Debug, Default)]
+pub struct ServiceTally {
+    touched: bool,
+    counted: Counted,
+    levels: [u32; Level::COUNT],
+    reported: [u32; Level::COUNT],
+}
+
+#[derive(Debug)]
+struct Counted {
+    classes: [u32; CLASSES],
+    refused: [u32; REASONS],
+    good_attempts: u32,
+    failed_attempts: [u32; REASONS],
+    retries: u32,
+    connections: u32,
+    latency: [u32; BUCKETS],
+    latency_us: u64,
+    success: u32,
+    degraded: u32,
+    first: [u32; First::ALL.len()],
+    rescued: [u32; Rescue::ALL.len()],
+    accounted_attempts: u32,
+    lost: [u32; REASONS],
+    hedges: u32,
+    hedges_won: u32,
+    budget_refused: u32,
+    ejections: [u32; Ejection::ALL.len()],
+    breaker_opened: u32,
+}
+
+impl Default for Counted {
+    fn default() -> Self {
+        Self {
+            classes: [0; CLASSES],
+            refused: [0; REASONS],
+            good_attempts: 0,
+            failed_attempts: [0; REASONS],
+            retries: 0,
+            connections: 0,
+            latency: [0; BUCKETS],
+            latency_us: 0,
+            success: 0,
+            degraded: 0,
+            first: [0; First::ALL.len()],
+            rescued: [0; Rescue::ALL.len()],
+            accounted_attempts: 0,
+            lost: [0; REASONS],
+            hedges: 0,
+            hedges_won: 0,
+            budget_refused: 0,
+            ejections: [0; Ejection::ALL.len()],
+            breaker_opened: 0,
+        }
+    }
+}
+
+impl ServiceTally {
+    /// A request was answered by an endpoint: the status that went to the client, and the time from the
+    /// request's head to the answer's head.
+    pub fn answered(&mut self, status: u16, latency: Duration) {
+        self.request(status, latency);
+    }
+
+    /// A request was answered by the proxy itself.
+    pub fn refused(&mut self, reason: Reason, latency: Duration) {
+        self.counted.refused[reason as usize] += 1;
+        self.request(reason.row().status, latency);
+    }
+
+    /// A request has ended that counts ([`crate::telemetry::availability::outcome`]).
+    pub fn finished(&mut self, account: &Account) {
+        let counted = self.count();
+        match account.outcome {
+            Outcome::Success => counted.success += 1,
+            Outcome::Degraded => counted.degraded += 1,
+            Outcome::Failure(reason) => counted.lost[reason as usize] += 1,
+        }
+        counted.first[account.first as usize] += 1;
+        counted.accounted_attempts += account.attempts;
+        if let Some(rescue) = account.rescued_by
+            && !matches!(account.outcome, Outcome::Failure(_))
+        {
+            counted.rescued[rescue as usize] += 1;
+        }
+    }
+
+    /// An attempt ended: none for an answer that counts as good.
+    pub fn attempted(&mut self, failure: Option<Reason>) {
+        let counted = self.count();
+        match failure {
+            None => counted.good_attempts += 1,
+            Some(reason) => counted.failed_attempts[reason as usize] += 1,
+        }
+    }
+
+    /// An attempt after the first was started.
+    pub fn retried(&mut self) {
+        self.count().retries += 1;
+    }
+
+    /// An attempt was started because another one was slow.
+    pub fn hedged(&mut self) {
+        self.count().hedges += 1;
+    }
+
+    /// A hedge was faster than what it was started beside.
+    pub fn hedge_won(&mut self) {
+        self.count().hedges_won += 1;
+    }
+
+    /// An attempt was not made because the service's budget was empty.
+    pub fn budget_refused(&mut self) {
+        self.count().budget_refused += 1;
+    }
+
+    /// An endpoint was ejected.
+    pub fn ejected(&mut self, why: Ejection) {
+        self.count().ejections[why as usize] += 1;
+    }
+
+    /// The service's circuit breaker has opened.
+    pub fn breaker_opened(&mut self) {
+        self.count().breaker_opened += 1;
+    }
+
+    /// A connection to an endpoint was opened.
+    pub fn connected(&mut self) {
+        self.count().connections += 1;
+    }
+
+    /// What this worker has of something that is summed over workers, as of now.
+    pub fn level(&mut self, level: Level, value: u32) {
+        self.touched = true;
+        self.levels[level as usize] = value;
+    }
+
+    fn count(&mut self) -> &mut Counted {
+        self.touched = true;
+        &mut self.counted
+    }
+
+    fn request(&mut self, status: u16, latency: Duration) {
+        let counted = self.count();
+        let class = usize::from(status / 100);
+        counted.classes[if class < CLASSES { class } else { 0 }] += 1;
+        let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+        counted.latency[BUCKETS_US.partition_point(|bound| *bound < micros)] += 1;
+        counted.latency_us = counted.latency_us.saturating_add(micros);
+    }
+
+    /// Hands everything over and counts from zero again; levels stay.
+    pub(super) fn drain(&mut self, counts: &Counts, level: impl Fn(Level, i64)) {
+        if !std::mem::take(&mut self.touched) {
+            return;
+        }
+        counts.absorb(&self.counted);
+        self.counted = Counted::default();
+        for one in Level::ALL {
+            let (now, before) = (self.levels[one as usize], &mut self.reported[one as usize]);
+            if now != *before {
+                level(one, i64::from(now) - i64::from(*before));
+                *before = now;
+            }
+        }
+    }
+}
+
+/// What has been counted since a service is followed.
+#[derive(Debug)]
+pub(super) struct Counts {
+    pub classes: [AtomicU64; CLASSES],
+    pub refused: [AtomicU64; REASONS],
+    pub good_attempts: AtomicU64,
+    pub failed_attempts: [AtomicU64; REASONS],
+    pub retries: AtomicU64,
+    pub connections: AtomicU64,
+    pub latency: [AtomicU64; BUCKETS],
+    pub latency_us: AtomicU64,
+    pub success: AtomicU64,
+    pub degraded: AtomicU64,
+    pub first: [AtomicU64; First::ALL.len()],
+    pub rescued: [AtomicU64; Rescue::ALL.len()],
+    pub accounted_attempts: AtomicU64,
+    pub lost: [AtomicU64; REASONS],
+    pub hedges: AtomicU64,
+    pub hedges_won: AtomicU64,
+    pub budget_refused: AtomicU64,
+    pub ejections: [AtomicU64; Ejection::ALL.len()],
+    pub breaker_opened: AtomicU64,
+}
+
+impl Counts {
+    pub const fn new() -> Self {
+        Self {
+            classes: [const { AtomicU64::new(0) }; CLASSES],
+            refused: [const { AtomicU64::new(0) }; REASONS],
+            good_attempts: AtomicU64::new(0),
+            failed_attempts: [const { AtomicU64::new(0) }; REASONS],
+            retries: AtomicU64::new(0),
+            connections: AtomicU64::new(0),
+            latency: [const { AtomicU64::new(0) }; BUCKETS],
+            latency_us: AtomicU64::new(0),
+            success: AtomicU64::new(0),
+            degraded: AtomicU64::new(0),
+            first: [const { AtomicU64::new(0) }; First::ALL.len()],
+            rescued: [const { AtomicU64::new(0) }; Rescue::ALL.len()],
+            accounted_attempts: AtomicU64::new(0),
+            lost: [const { AtomicU64::new(0) }; REASONS],
+            hedges: AtomicU64::new(0),
+            hedges_won: AtomicU64::new(0),
+            budget_refused: AtomicU64::new(0),
+            ejections: [const { AtomicU64::new(0) }; Ejection::ALL.len()],
+            breaker_opened: AtomicU64::new(0),
+        }
+    }
+
+    fn absorb(&self, counted: &Counted) {
+        add_all(&self.classes, &counted.classes);
+        add_all(&self.refused, &counted.refused);
+        add(&self.good_attempts, counted.good_attempts);
+        add_all(&self.failed_attempts, &counted.failed_attempts);
+        add(&self.retries, counted.retries);
+        add(&self.connections, counted.connections);
+        add_all(&self.latency, &counted.latency);
+        self.latency_us.fetch_add(counted.latency_us, Relaxed);
+        add(&self.success, counted.success);
+        add(&self.degraded, counted.degraded);
+        add_all(&self.first, &counted.first);
+        add_all(&self.rescued, &counted.rescued);
+        add(&self.accounted_attempts, counted.accounted_attempts);
+        add_all(&self.lost, &counted.lost);
+        add(&self.hedges, counted.hedges);
+        add(&self.hedges_won, counted.hedges_won);
+        add(&self.budget_refused, counted.budget_refused);
+        add_all(&self.ejections, &counted.ejections);
+        add(&self.breaker_opened, counted.breaker_opened);
+    }
+
+    pub fn totals(&self) -> Totals {
+        let read = |count: &AtomicU64| count.load(Relaxed);
+        let lost = std::array::from_fn(|reason| read(&self.lost[reason]));
+        Totals {
+            success: read(&self.success),
+            degraded: read(&self.degraded),
+            failure: lost.iter().sum(),
+            first: std::array::from_fn(|first| read(&self.first[first])),
+            rescued: std::array::from_fn(|rescue| read(&self.rescued[rescue])),
+            attempts: read(&self.accounted_attempts),
+            lost: Arc::new(lost),
+        }
+    }
+}
+
+fn add(to: &AtomicU64, what: u32) {
+    if what > 0 {
+        to.fetch_add(u64::from(what), Relaxed);
+    }
+}
+
+fn add_all(to: &[AtomicU64], what: &[u32]) {
+    for (to, what) in to.iter().zip(what) {
+        add(to, *what);
+    }
+}
