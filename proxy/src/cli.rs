@@ -1,8 +1,11 @@
 //! What is typed: one file to a command, and what they share.
 
+mod ask;
+mod availability;
 mod check;
 mod completions;
 mod demo;
+mod explain;
 mod lb;
 mod output;
 mod run;
@@ -20,6 +23,7 @@ Examples:
   outrigger run --config outrigger.yaml            what the file says
   outrigger lb 127.0.0.1:3001 127.0.0.1:3002       a load balancer with no file
   outrigger check outrigger.yaml                   every error of the file at once
+  outrigger availability                           what a running proxy did for each dependency
 
 Exit codes:
   0  success
@@ -46,6 +50,8 @@ enum Command {
     Check(check::Args),
     Schema(schema::Args),
     Services(services::Args),
+    Availability(availability::Args),
+    Explain(explain::Args),
     Completions(completions::Args),
     #[command(hide = true)]
     SampleInstance(demo::instance::Args),
@@ -66,6 +72,8 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Services(args) => services::run(args),
+        Command::Availability(args) => availability::run(args),
+        Command::Explain(args) => explain::run(args),
         Command::Completions(args) => completions::run(args),
         Command::SampleInstance(args) => demo::instance::run(args),
     }

@@ -288,3 +288,74 @@ fn services_says_why_it_got_no_answer() {
     ends_with(&output, 1);
     assert!(stderr(&output).contains("expected a URL like"), "{}", stderr(&output));
 }
+
+const AVAILABILITY: &str = r#"{"window":"1h","new_key":1,"services":[
+{"name":"orders","declared":true,"seconds":3600,"requests":1000,"before":0.99,"after":0.9999999,"success":998,"degraded":1,
+"failure":1,"attempts":1012,"first":{"good":989,"failed":10,"overtaken":1},
+"rescued":{"retry":3,"other_endpoint":0,"hedge":4,"fallback":1},"lost":{"timeout":1}},
+{"name":"idle","declared":false,"seconds":12,"requests":0,"before":null,"after":null,"success":0,"degraded":0,"failure":0,
+"attempts":0,"first":{},"rescued":{},"lost":{}}],
+"product":{"over":"declared","services":1,"before":0.99,"after":0.9999999}}"#;
+
+#[test]
+fn availability_shows_what_a_proxy_answers() {
+    let (url, served) = answer_once(http("200 OK", AVAILABILITY));
+    let output = outrigger(&["availability", "--window", "1h", "--admin", &url]);
+    ends_with(&output, 0);
+    let expected = "\
+The last 1h (3600 s of it so far)
+
+SERVICE                        REQUESTS  BEFORE     AFTER      DEGRADED  ATTEMPTS  RESCUED BY                    LOST TO
+orders                         1000      99.0000 %  99.9999 %  1         1.012     hedge 4, retry 3, fallback 1  timeout 1
+idle *                         0         -          -          0         -         -                             -
+product of 1 declared service            99.0000 %  99.9999 %
+";
+    assert_eq!(stdout(&output), expected);
+    assert!(served.join().unwrap().starts_with("GET /api/v1/availability?window=1h HTTP/1.1\r\n"));
+
+    let (url, _served) = answer_once(http("200 OK", AVAILABILITY));
+    let output = outrigger(&["availability", "--json", "--admin", &url]);
+    ends_with(&output, 0);
+    assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap()["product"]["services"], 1);
+    ends_with(&outrigger(&["availability", "--window", "2h"]), 2);
+}
+
+const RECORD: &str = r#"{"id":"a/1","time_ms":1700000000123,"asked":true,"method":"GET","host":"orders","path":"/","client":null,
+"service":"orders","route":null,"policy":null,"deadline":null,"new_key":1,
+"events":[{"at_ms":0.5,"what":"budget","tokens":0.0,"granted":false,"for_a":"retry"},{"at_ms":0.5,"what":"no_more","why":"budget_empty"}],
+"attempts":[{"endpoint":"10.0.0.1:80","start":"first","started_ms":0.1,"connected_ms":0.2,"ended_ms":0.5,"ending":{"failed":"upstream_closed"}}],
+"omitted":0,"returned":{"at_ms":0.6,"status":502,"verdict":"failure","reason":"upstream_closed","rescued_by":null}}"#;
+
+#[test]
+fn explain_tells_the_life_of_a_request() {
+    let (url, served) = answer_once(http("200 OK", RECORD));
+    let output = outrigger(&["explain", "a/1", "--admin", &url]);
+    ends_with(&output, 0);
+    let told = stdout(&output);
+    assert!(told.contains("to orders by its name: 502, failure (upstream_closed) after 0.6 ms\n"), "{told}");
+    let budget = told.find("budget: 0.0 tokens, refused (retry)").unwrap();
+    assert!(told.find("#1 failed: upstream_closed").unwrap() < budget, "{told}");
+    assert!(told.contains("0.5 ms  no further attempt: the service's budget is empty\n"), "{told}");
+    assert!(served.join().unwrap().starts_with("GET /api/v1/explain/a%2F1 HTTP/1.1\r\n"));
+
+    let (url, _served) = answer_once(http("200 OK", RECORD));
+    let output = outrigger(&["explain", "a/1", "--json", "--admin", &url]);
+    assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap()["new_key"], 1);
+}
+
+#[test]
+fn explain_lists_what_can_be_explained() {
+    let list = r#"{"requests":[{"id":"x\u001b[2J","time_ms":1700000000123,"kept":"failed","method":"POST","service":"orders",
+"status":504,"verdict":"failure","reason":"timeout","attempts":2,"duration_ms":1001.5,"new_key":1}]}"#;
+    let (url, _served) = answer_once(http("200 OK", list));
+    let output = outrigger(&["explain", "--admin", &url]);
+    ends_with(&output, 0);
+    let told = stdout(&output);
+    let line = "2023-11-14T22:13:20.123Z  x?[2J  orders   POST    504     timeout  2         1001.5 ms  it failed";
+    assert!(told.contains(line), "{told}");
+
+    let (url, _served) = answer_once(http("404 Not Found", r#"{"error":"no record of this request"}"#));
+    let output = outrigger(&["explain", "nobody", "--admin", &url]);
+    ends_with(&output, 1);
+    assert!(stderr(&output).contains("answered 404 Not Found: no record of this request\n"), "{}", stderr(&output));
+}

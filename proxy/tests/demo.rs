@@ -50,6 +50,12 @@ fn the_table_is_counted_and_the_proxy_keeps_availability_up() {
     // Of 5,400 direct calls, five fail by design; by this seed at least two do.
     assert!(direct_failures >= 2, "{report}");
     assert!(proxied_failures < direct_failures, "{report}");
+    // By its own account: everything it was asked, and nothing lost that the client did not miss.
+    let accounts = &report["accounts"];
+    let count = |key: &str| accounts[key].as_u64().unwrap();
+    assert!(count("requests") >= requests * (1 + 2 + 5 + 10), "{report}");
+    assert!(count("requests") - count("answered") <= proxied_failures, "{report}");
+    assert!(count("first_good") <= count("answered"), "{report}");
 }
 
 #[test]

@@ -34,6 +34,7 @@ use self::fleet::{Ended, Fleet};
 use self::measure::{Tally, Way};
 use self::proxy::Proxy;
 use self::report::{JsonRow, Report, Row, Screen};
+use super::availability::Sum;
 use super::output::fail;
 
 /// How many services a user request needs, row by row.
@@ -181,7 +182,9 @@ async fn demo(arguments: &Args, screen: &mut Screen, world: &mut World) -> io::R
     screen.say(&prose::opening(&stage, fleet, &notes))?;
     let began = Instant::now();
     let rows = table(arguments.requests, screen, &stage, fleet).await?;
-    report(arguments, screen, &stage, fleet, &rows, began.elapsed())?;
+    let took = began.elapsed();
+    let accounts = Proxy::accounts(&stage, rows.iter().map(|row| row.proxied.calls).sum()).await;
+    report(arguments, screen, &stage, fleet, &rows, took, accounts)?;
     world.done = true;
     if arguments.once {
         return Ok(());
@@ -225,6 +228,7 @@ fn report(
     fleet: &Fleet,
     rows: &[Row],
     took: Duration,
+    accounts: Option<Sum>,
 ) -> io::Result<()> {
     let (mut direct, mut proxied) = (Tally::default(), Tally::default());
     for row in rows {
@@ -232,7 +236,8 @@ fn report(
         proxied.add(row.proxied);
     }
     if !arguments.json {
-        return screen.say(&prose::foot(&direct, &proxied, took));
+        screen.say(&prose::foot(&direct, &proxied, took))?;
+        return accounts.map_or(Ok(()), |sum| screen.say(&prose::accounts(&sum)));
     }
     screen.json(&Report {
         seed: stage.model.seed,
@@ -244,6 +249,7 @@ fn report(
         proxied_availability: proxied.per_call(),
         seconds: took.as_secs_f64(),
         rows: rows.iter().map(JsonRow::new).collect(),
+        accounts,
     })
 }
 

@@ -2,15 +2,10 @@
 
 use std::io;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Uri};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_util::rt::TokioIo;
 use serde::Deserialize;
-use tokio::net::TcpStream;
 
+use super::ask::{ask, understand};
 use super::output::{Paint, fail, print, table};
 
 /// Ask a running proxy for its services and their instances.
@@ -63,65 +58,18 @@ struct LeftOut {
     reason: String,
 }
 
-/// For the whole conversation: it is with a process on this machine, usually.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Bytes of an answer: some 100,000 endpoints.
-const MAX_ANSWER: usize = 64 << 20;
-
 pub fn run(args: Args) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(e) => return fail(format_args!("cannot start: {e}")),
-    };
-    let asked = runtime.block_on(async { tokio::time::timeout(PATIENCE, ask(&args.admin)).await });
-    let body = match asked {
-        Ok(Ok(body)) => body,
-        Ok(Err(message)) => return fail(message),
-        Err(_) => return fail(format_args!("{} did not answer within {} s", args.admin, PATIENCE.as_secs())),
+    let body = match ask(&args.admin, "/api/v1/services") {
+        Ok(body) => body,
+        Err(message) => return fail(message),
     };
     if args.json {
         return print(format_args!("{}\n", body.trim_end()), ExitCode::SUCCESS);
     }
-    match serde_json::from_str(&body) {
+    match understand::<Answer>(&args.admin, &body) {
         Ok(answer) => print(page(&answer, Paint::of(&io::stdout())), ExitCode::SUCCESS),
-        Err(e) => fail(format_args!("{} answered something else than an Outrigger does: {e}", args.admin)),
+        Err(message) => fail(message),
     }
-}
-
-async fn ask(admin: &str) -> Result<String, String> {
-    let expected = || format!("found `{admin}`, expected a URL like http://127.0.0.1:9901");
-    let full = if admin.contains("://") { admin.to_owned() } else { format!("http://{admin}") };
-    let uri: Uri = full.parse().map_err(|_| expected())?;
-    let authority = uri.authority().filter(|_| uri.scheme_str() == Some("http")).ok_or_else(expected)?;
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    let advice = "is the proxy running, and is this its admin address?";
-    let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(80)))
-        .await
-        .map_err(|e| format!("cannot connect to {admin}: {e}; {advice}"))?;
-    let broken = |e: hyper::Error| format!("{admin} broke off: {e}; {advice}");
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-    let conversation = async {
-        let request = Request::get("/api/v1/services")
-            .header("host", authority.as_str())
-            .header("accept", "application/json")
-            .body(Empty::<Bytes>::new())
-            .map_err(|e| e.to_string())?;
-        let response = sender.send_request(request).await.map_err(broken)?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await.map_err(|e| e.to_string())?;
-        let text = String::from_utf8_lossy(&body.to_bytes()).into_owned();
-        if status.is_success() { Ok(text) } else { Err(format!("{admin} answered {status}: {}", first_line(&text))) }
-    };
-    // The connection has to be driven beside the conversation; when it ends first, its last answer still counts.
-    tokio::pin!(conversation);
-    tokio::select! {
-        answer = &mut conversation => answer,
-        _ = connection => conversation.await,
-    }
-}
-
-fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().chars().take(200).collect()
 }
 
 fn page(answer: &Answer, paint: Paint) -> String {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::availability::{Sum, kinds, percent};
 use super::fault::{Fault, REQUEST};
 use super::fleet::Fleet;
 use super::measure::{Failed, Tally};
@@ -52,6 +53,20 @@ pub(crate) fn foot(direct: &Tally, proxied: &Tally, took: Duration) -> String {
     )
 }
 
+/// What the proxy says it did.
+pub(crate) fn accounts(sum: &Sum) -> String {
+    let share = |part: u64| percent((sum.requests > 0).then(|| part as f64 / sum.requests as f64));
+    format!(
+        "By the proxy's own account, its warm-up included: of {} calls {} were good at the first attempt, {} were answered.\n\
+         Rescued by: {}. Lost to: {}.",
+        sum.requests,
+        share(sum.first_good),
+        share(sum.answered),
+        kinds(&sum.rescued),
+        kinds(&sum.lost),
+    )
+}
+
 /// What to try while everything is still running.
 pub(crate) fn closing(stage: &Stage, fleet: &Fleet) -> String {
     let Stage { model, listen, admin, registry, .. } = stage;
@@ -66,6 +81,8 @@ pub(crate) fn closing(stage: &Stage, fleet: &Fleet) -> String {
         (format!("curl -i -H '{failing}' http://{}/", member.address), "a request that this instance fails,"),
         (format!("curl -i -H '{failing}' -H 'Host: {orders}' http://{listen}/"), "and the proxy does not"),
         (format!("kill -9 {}", member.pid), "end this instance"),
+        (format!("outrigger availability --admin http://{admin}"), "what the proxy did for each service"),
+        (format!("outrigger explain --admin http://{admin}"), "requests that can be explained"),
         (format!("curl http://{admin}/api/v1/services"), "the proxy's pools"),
         (format!("curl http://{admin}/metrics"), "and its metrics"),
         (format!("curl http://{registry}/v1/catalog/services"), "the registry's catalog"),

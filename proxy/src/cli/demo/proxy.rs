@@ -14,6 +14,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, Command};
 use tokio::time::{sleep, timeout};
 
+use super::super::availability::{self, Sum};
 use super::Stage;
 use super::client::Failure;
 
@@ -81,6 +82,23 @@ impl Proxy {
             }
         }
         Ok(())
+    }
+
+    /// What it says became of its requests, of which there were `calls` at least. None when it does not say.
+    pub(crate) async fn accounts(stage: &Stage, calls: u64) -> Option<Sum> {
+        let path = availability::path("24h");
+        let mut last = None;
+        // Workers hand over what they counted four times a second.
+        for _ in 0..20 {
+            let answer = stage.client.ask(stage.admin, Method::GET, &path, String::new()).await.ok()?;
+            let answer: availability::Answer = serde_json::from_slice(&answer.body).ok()?;
+            let sum = last.insert(answer.sum());
+            if sum.requests >= calls {
+                break;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        last
     }
 
     /// Waits a moment; an error where there is no sense in waiting on.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::super::availability::Sum;
 use super::super::output::Paint;
 use super::measure::Tally;
 
@@ -135,6 +136,8 @@ pub(crate) struct Report<'a> {
     pub seconds: f64,
     /// The table.
     pub rows: Vec<JsonRow<'a>>,
+    /// What the proxy says it did, its warm-up included; none if it did not say.
+    pub accounts: Option<Sum>,
 }
 
 /// A line of the table.

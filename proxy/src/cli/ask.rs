@@ -1,0 +1,85 @@
+//! Asking a running proxy's admin API.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Uri};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::net::TcpStream;
+
+/// For the whole conversation: it is with a process on this machine, usually.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes of an answer: some 100,000 endpoints.
+const MAX_ANSWER: usize = 64 << 20;
+
+/// The answer to a GET, or what to tell whoever typed the command.
+pub fn ask(admin: &str, path: &str) -> Result<String, String> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| format!("cannot start: {e}"))?;
+    let late = format!("{admin} did not answer within {} s", PATIENCE.as_secs());
+    runtime.block_on(async { tokio::time::timeout(PATIENCE, converse(admin, path)).await.map_err(|_| late)? })
+}
+
+/// An answer as what it should be.
+pub fn understand<T: DeserializeOwned>(admin: &str, body: &str) -> Result<T, String> {
+    serde_json::from_str(body).map_err(|e| format!("{admin} answered something else than an Outrigger does: {e}"))
+}
+
+/// A part of a path, so that nothing in it ends the part.
+pub fn escaped(part: &str) -> String {
+    let mut escaped = String::with_capacity(part.len());
+    for byte in part.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => escaped.push(char::from(byte)),
+            _ => escaped.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    escaped
+}
+
+async fn converse(admin: &str, path: &str) -> Result<String, String> {
+    let expected = || format!("found `{admin}`, expected a URL like http://127.0.0.1:9901");
+    let full = if admin.contains("://") { admin.to_owned() } else { format!("http://{admin}") };
+    let uri: Uri = full.parse().map_err(|_| expected())?;
+    let authority = uri.authority().filter(|_| uri.scheme_str() == Some("http")).ok_or_else(expected)?;
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+    let advice = "is the proxy running, and is this its admin address?";
+    let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(80)))
+        .await
+        .map_err(|e| format!("cannot connect to {admin}: {e}; {advice}"))?;
+    let broken = |e: hyper::Error| format!("{admin} broke off: {e}; {advice}");
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    let conversation = async {
+        let request = Request::get(path)
+            .header("host", authority.as_str())
+            .header("accept", "application/json")
+            .body(Empty::<Bytes>::new())
+            .map_err(|e| e.to_string())?;
+        let response = sender.send_request(request).await.map_err(broken)?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await.map_err(|e| e.to_string())?;
+        let text = String::from_utf8_lossy(&body.to_bytes()).into_owned();
+        if status.is_success() { Ok(text) } else { Err(format!("{admin} answered {status}: {}", said(&text))) }
+    };
+    // The connection has to be driven beside the conversation; when it ends first, its last answer still counts.
+    tokio::pin!(conversation);
+    tokio::select! {
+        answer = &mut conversation => answer,
+        _ = connection => conversation.await,
+    }
+}
+
+/// What an answer says went wrong.
+fn said(text: &str) -> String {
+    #[derive(Deserialize)]
+    struct Failure {
+        error: String,
+    }
+    match serde_json::from_str::<Failure>(text) {
+        Ok(failure) => failure.error,
+        Err(_) => text.lines().next().unwrap_or_default().chars().take(200).collect(),
+    }
+}
