@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::ask::{ask, understand};
 use super::output::{Paint, fail, print, table};
 
-/// Ask a running proxy what became of requests: what each service answered at the first attempt, what clients got, what
-/// made the difference, and what was lost.
+/// Ask a running proxy what became of requests, with and without its help.
+///
+/// What each service answered at the first attempt, what clients got, what made the difference, and what was lost.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   outrigger availability

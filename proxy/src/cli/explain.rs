@@ -10,10 +10,9 @@ use serde::Deserialize;
 use super::ask::{ask, escaped, understand};
 use super::output::{fail, print, table};
 
-/// Ask a running proxy for the life of a request: what it was sent to and why, what was left out, how each attempt
-/// ended, what was returned.
+/// Ask a running proxy for the life of a request.
 ///
-/// Requests that failed, or in which something went wrong, are recorded by themselves, the newest of them; others where
+/// Where it was sent and why, which endpoints were left out, how each attempt ended, what was returned. Requests that failed, or in which something went wrong, are recorded by themselves, the newest of them; others where
 /// a trusted caller (on this machine, or within `http.trusted_cidrs`) asks for it with `x-outrigger-explain: 1`. Without
 /// an ID: which there are.
 #[derive(Debug, clap::Args)]
