@@ -3,6 +3,9 @@ use std::time::Instant;
 use proptest::prelude::*;
 
 use super::*;
+use crate::control::first_snapshot;
+use crate::control::testing::settings;
+use crate::telemetry::metrics::ServiceTally;
 
 fn ended(status: u16) -> Ended {
     Ended { status, grpc: None, refused: None, broken: None, degraded: false, waited: Duration::from_millis(5) }
@@ -154,4 +157,39 @@ fn a_past_is_bounded_and_an_idle_one_is_nothing() {
     assert!(busy.len() <= 464, "{}", busy.len());
     assert!(idle.len() <= 6, "{}", idle.len());
     assert!(std::mem::size_of::<(u32, Totals)>() == 112);
+}
+
+#[test]
+fn a_service_that_is_followed_again_begins_anew_and_a_name_that_may_be_none_has_no_past() {
+    let start = Instant::now();
+    let at = |seconds| start + Duration::from_secs(seconds);
+    let answered = |requests| {
+        let snapshot = first_snapshot(&settings(&["orders"]));
+        let mut tally = ServiceTally::default();
+        (0..requests).for_each(|_| tally.finished(&Account::GOOD));
+        snapshot.clusters["orders"].shared.metrics.absorb(&mut tally);
+        snapshot
+    };
+    let requests = |ledger: &Ledger| ledger.window("orders", Window::Minute).map(|(totals, _)| totals.requests());
+    let mut ledger = Ledger::default();
+    let before = answered(10);
+    ledger.look(&before, at(0));
+    ledger.look(&before, at(100));
+    assert_eq!(requests(&ledger), Some(0));
+    ledger.look(&answered(4), at(200));
+    assert_eq!(requests(&ledger), Some(4));
+    ledger.look(&first_snapshot(&settings(&[])), at(201));
+    assert_eq!((requests(&ledger), ledger.services().count()), (None, 0));
+
+    let mut unknown = answered(0);
+    let metrics = crate::telemetry::metrics::ServiceMetrics::provisional("orders");
+    let cluster = Arc::clone(&unknown.clusters["orders"]);
+    let shared = Arc::new(crate::snapshot::ClusterShared { metrics, last_used: 0.into(), confirmed: 0.into() });
+    let (name, policy, endpoints) =
+        (Arc::clone(&cluster.name), Arc::clone(&cluster.policy), Arc::clone(&cluster.endpoints));
+    let standing = cluster.standing;
+    let cluster = crate::snapshot::Cluster { name: Arc::clone(&name), policy, standing, endpoints, shared };
+    unknown.clusters.insert(name, Arc::new(cluster));
+    ledger.look(&unknown, at(202));
+    assert_eq!(requests(&ledger), None);
 }

@@ -1,3 +1,5 @@
+use super::facts::LEFT_OUT;
+use super::recorder::WAITING;
 use super::*;
 use crate::telemetry::availability::{First, Rescue};
 
