@@ -23,6 +23,7 @@ pub mod race;
 pub mod request;
 pub mod side;
 pub mod stale;
+pub mod story;
 pub mod target;
 #[cfg(test)]
 pub mod testing;

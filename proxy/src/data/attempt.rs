@@ -78,6 +78,8 @@ pub struct Tale {
     pub started: Instant,
     /// What it was started for.
     pub why: Why,
+    /// Which of the request's attempts it is, from 0.
+    pub number: usize,
     /// Whether its being slower than nearly all has been acted upon.
     pub hedged: bool,
     /// Whether its taking longer than a try may has been acted upon.
@@ -117,6 +119,7 @@ impl<'r> Attempt<'r> {
     /// Begins: takes a free connection and writes, or dials.
     pub fn start(x: Exchange<'r>, pick: Pick<'r>, why: Why, onward: Onward<'r>, now: Instant) -> Self {
         let Pick { upstream: endpoint, index, probe } = pick;
+        let number = onward.attempt.saturating_sub(1) as usize;
         let home = Home { in_flight: endpoint.begin(), keep: x.side.keep };
         let state = if x.policy.protocol == Protocol::Http2 {
             State::Http2(Box::pin(over_h2(x, Rc::clone(&endpoint), home, onward)))
@@ -131,7 +134,11 @@ impl<'r> Attempt<'r> {
                 }
             }
         };
-        Self { tale: Tale { upstream: endpoint, index, started: now, why, hedged: false, timed: false }, probe, state }
+        Self {
+            tale: Tale { upstream: endpoint, index, started: now, why, number, hedged: false, timed: false },
+            probe,
+            state,
+        }
     }
 
     /// When it has to be polled again although nothing has come.

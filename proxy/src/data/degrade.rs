@@ -15,6 +15,7 @@ use crate::config::settings::Fallback;
 use crate::error::{Reason, Retry};
 use crate::resilience::fallback::{By, Degraded, Failed, Way, calls, failure_of, ways};
 use crate::resilience::retry;
+use crate::telemetry::explain::What;
 
 /// The service's answer, or one instead of it.
 pub(super) async fn answer(
@@ -48,18 +49,28 @@ pub(super) async fn answer(
             Way::Fixed(answer) => fallback::fixed(answer, &request.head, reason, SystemTime::now()),
             Way::Service(name) => {
                 if let Some(answer) = ask_other(asking, name, trail, now).await {
+                    trail.note(timer::now(), || What::Fallback { kind: kind(way), answered: true });
                     trail.degraded = Some(Box::new(Degraded { by: By::Service(name.clone()), reason }));
                     return Ok(answer);
                 }
                 None
             }
         };
+        trail.note(timer::now(), || What::Fallback { kind: kind(way), answered: made.is_some() });
         if let Some(Made { head, body, degraded }) = made {
             trail.degraded = Some(Box::new(degraded));
             return Ok(Answer::Response(head, body));
         }
     }
     result
+}
+
+fn kind(way: Way<'_>) -> String {
+    match way {
+        Way::Stale(_) => "stale".into(),
+        Way::Service(name) => format!("service {name}"),
+        Way::Fixed(_) => "answer".into(),
+    }
 }
 
 /// Nothing was sent to anybody.

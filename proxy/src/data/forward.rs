@@ -32,6 +32,7 @@ use super::life::{Life, Step};
 use super::race::{Ended, Race};
 use super::request::Request;
 use super::side::Side;
+use super::story::Story;
 use super::timer::{self, Timer};
 use super::worker::Worker;
 use super::{degrade, find};
@@ -43,6 +44,7 @@ use crate::resilience::deadline::Deadline;
 use crate::resilience::fallback::Degraded;
 use crate::resilience::retry;
 use crate::route::Route;
+use crate::telemetry::availability::First;
 use crate::upstream;
 
 /// What a request got.
@@ -69,8 +71,14 @@ pub struct Trail {
     pub attempts: u32,
     /// When the answer's head had come.
     pub heard: Option<Instant>,
+    /// What became of the first attempt; none while nothing is known.
+    pub first: Option<First>,
     /// What the attempt that was answered had been started for.
     pub by: Option<Why>,
+    /// The answer's gRPC status, where it has one.
+    pub grpc: Option<u8>,
+    /// What is written down of it.
+    pub story: Story,
     /// Why no further attempt was made after one that failed.
     pub gave_up: Option<GaveUp>,
     /// Whose answer it is, where it is not the service's own.
@@ -152,7 +160,7 @@ impl Asking<'_> {
             || request.head.first(Name::IdempotencyKey).is_some();
         let x = Exchange { worker, request, side, policy, repeatable, names: worker.http.control_names() };
         let clock = Clock { timer, body: &request.body, deadline };
-        let mut life = Life::new(x, deadline, trail, started);
+        let mut life = Life::new(x, deadline, self.controls, trail, started);
         life.begin(started)?;
         loop {
             let due = life.due();

@@ -97,7 +97,7 @@ pub async fn exchange(conn: Rc<Conn>) -> bool {
         }
     };
     conn.last.set(trail.heard.unwrap_or_else(timer::now));
-    worker.finished(&finished, &request, &trail);
+    worker.finished(&finished, &request, &mut trail);
     let Request { head, body, .. } = request;
     worker.pools.heads.give(head);
     worker.empties.give(body);
@@ -396,7 +396,7 @@ async fn refuse(conn: &Rc<Conn>, reason: Reason, head: Option<&Rc<Head>>) {
         download = Download::Empty;
     }
     send(conn, &request, &mut download, &mut out, false, &mut finished).await;
-    worker.finished(&finished, &request, &Trail::default());
+    worker.finished(&finished, &request, &mut Trail::default());
 }
 
 fn client_reason(bad: Bad) -> Reason {

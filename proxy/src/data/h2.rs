@@ -262,7 +262,7 @@ impl Drop for Outbound {
                 self.finished.broken(Reason::ClientGone);
             }
         }
-        self.worker.finished(&self.finished, &self.request, &self.trail);
+        self.worker.finished(&self.finished, &self.request, &mut self.trail);
     }
 }
 

@@ -7,10 +7,12 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use super::attempt::{Attempt, Exchange, Landed, Tale, Why};
+use super::controls::Controls;
 use super::forward::{Answer, GaveUp, Trail};
 use super::headers::Onward;
 use super::race::Race;
 use super::side::{Probe, Tried};
+use super::story::{self, Held};
 use super::timer;
 use crate::error::Reason;
 use crate::http::Head;
@@ -19,6 +21,8 @@ use crate::resilience::breaker::Admission;
 use crate::resilience::deadline::Deadline;
 use crate::resilience::outlier;
 use crate::resilience::retry::{self, Allowance, Next, Pushback, Verdict};
+use crate::telemetry::availability::First;
+use crate::telemetry::explain::{Ending, Policies, What};
 use crate::upstream::Broken;
 
 /// A request between its attempts.
@@ -43,6 +47,8 @@ pub struct Life<'r> {
     hedge: Option<Duration>,
     per_try: Option<Duration>,
     safe: bool,
+    waits: Option<Duration>,
+    started: Instant,
 }
 
 /// What follows.
@@ -60,7 +66,13 @@ const IMPATIENT: Duration = Duration::from_millis(100);
 
 impl<'r> Life<'r> {
     /// A request that has not been sent yet.
-    pub fn new(x: Exchange<'r>, deadline: Deadline, trail: &'r mut Trail, started: Instant) -> Self {
+    pub fn new(
+        x: Exchange<'r>,
+        deadline: Deadline,
+        controls: Controls,
+        trail: &'r mut Trail,
+        started: Instant,
+    ) -> Self {
         let safe = retry::is_safe(x.request.head.method());
         let mut kinds = x.side.kinds.borrow_mut();
         let kind = kinds.place(trail.route.as_deref(), x.request.head.method(), started);
@@ -73,6 +85,9 @@ impl<'r> Life<'r> {
             None => (None, None),
         };
         drop(kinds);
+        if controls.explain {
+            trail.story.begin(x, true, started);
+        }
         Self {
             race: Race::default(),
             trail,
@@ -89,6 +104,8 @@ impl<'r> Life<'r> {
             hedge,
             per_try,
             safe,
+            waits: controls.waits,
+            started,
         }
     }
 
@@ -97,11 +114,59 @@ impl<'r> Life<'r> {
         let side = self.x.side;
         if side.cluster.shared.breaker.is_open() {
             let admission = side.cluster.shared.breaker.admit(&side.cluster.policy.breaker, side.ms(now));
-            if admission == Admission::Refused {
+            let passed = admission != Admission::Refused;
+            if !passed {
+                self.trouble(None);
+            }
+            self.trail.note(now, || What::Breaker { state: "open".into(), passed });
+            if !passed {
                 return Err(Reason::BreakerOpen);
             }
         }
-        if self.start(Why::First, now) { Ok(()) } else { Err(Reason::NoEndpoint) }
+        if self.trail.story.record.is_some() {
+            let held = self.held();
+            self.trail.held(&held);
+        }
+        if self.start(Why::First, now) {
+            return Ok(());
+        }
+        self.trouble(None);
+        Err(Reason::NoEndpoint)
+    }
+
+    /// Something is wrong: from here on it is written down, the first attempt included.
+    fn trouble(&mut self, first: Option<&Tale>) {
+        if self.trail.story.record.is_some() {
+            return;
+        }
+        self.trail.story.begin(self.x, false, self.started);
+        if self.trail.story.record.is_some() {
+            let held = self.held();
+            self.trail.held(&held);
+            let first = first.or_else(|| self.race.tales().next());
+            if let (Some(record), Some(tale)) = (&mut self.trail.story.record, first) {
+                record.attempt(tale.started, tale.upstream.address, story::start(tale.why));
+            }
+        }
+    }
+
+    fn held(&self) -> Held {
+        Held {
+            policies: Policies {
+                timeout_ms: self.x.policy.timeout.into(),
+                per_try_ms: self.per_try.map(Into::into),
+                hedge_after_ms: self.hedge.map(Into::into),
+                retries: self.x.policy.retries.max,
+                repeatable: self.x.repeatable,
+            },
+            deadline: self.deadline.total.map(|total| story::deadline(total, self.waits)),
+        }
+    }
+
+    fn ended(&mut self, tale: &Tale, now: Instant, ending: impl FnOnce() -> Ending) {
+        if let Some(record) = &mut self.trail.story.record {
+            record.ended(tale.number, now, ending());
+        }
     }
 
     /// When the next thing is to be done that nothing from outside calls for.
@@ -147,6 +212,10 @@ impl<'r> Life<'r> {
             }
         }
         if let Some(why) = reason {
+            self.trouble(None);
+            if why == Why::TryTimeout {
+                self.trail.first = Some(First::Failed);
+            }
             self.start_beside(why, now);
         }
         Step::Wait
@@ -163,18 +232,32 @@ impl<'r> Life<'r> {
             self.tried.add(attempt.tale.upstream.id);
         }
         let replayable = x.request.body.is_replayable();
-        if self.allowance.beside(replayable) && x.side.withdraw(why == Why::Hedge, now) {
-            self.start(why, now);
+        if self.allowance.beside(replayable) && self.withdraw(why, now) && self.start(why, now) && why == Why::Hedge {
+            x.side.counts.tally.borrow_mut().hedged();
         }
+    }
+
+    fn withdraw(&mut self, why: Why, now: Instant) -> bool {
+        let granted = self.x.side.withdraw(why == Why::Hedge, now);
+        let tokens = || self.x.side.cluster.shared.budget.balance().tokens;
+        self.trail.note(now, || What::Budget { tokens: tokens(), granted, for_a: story::start(why) });
+        granted
     }
 
     /// Picks an endpoint and begins. False when there is none, or no time.
     fn start(&mut self, why: Why, now: Instant) -> bool {
         let x = self.x;
-        let Some(pick) = x.side.pick(&self.tried, x.repeatable, now) else { return false };
+        let written = self.trail.story.record.is_some();
+        let candidates = written.then(|| x.side.candidates(&self.tried, x.repeatable, now));
+        let pick = x.side.pick(&self.tried, x.repeatable, now);
+        if let Some(mut candidates) = candidates {
+            candidates.chosen = pick.as_ref().map(|pick| pick.upstream.address);
+            self.trail.note(now, || What::Pick(candidates));
+        }
+        let Some(pick) = pick else { return false };
         let remaining = self.deadline.remaining(x.request.body.ended(), now);
         if why != Why::First && !retry::fits(remaining, Duration::ZERO, pick.upstream.expected()) {
-            self.trail.gave_up = Some(GaveUp::Time);
+            self.trail.give_up(now, GaveUp::Time);
             return false;
         }
         self.trail.endpoint = Some(pick.upstream.address);
@@ -183,7 +266,9 @@ impl<'r> Life<'r> {
             x.side.counts.tally.borrow_mut().retried();
         }
         let onward = Onward { names: x.names, remaining, attempt: self.trail.attempts };
-        self.race.add(Attempt::start(x, pick, why, onward, now));
+        let attempt = Attempt::start(x, pick, why, onward, now);
+        self.trail.attempted(&attempt.tale);
+        self.race.add(attempt);
         true
     }
 
@@ -194,7 +279,14 @@ impl<'r> Life<'r> {
         let head = answer.head();
         let grpc = trailers.as_ref().and_then(|t| t.first(Name::GrpcStatus)).or_else(|| head.first(Name::GrpcStatus));
         let verdict = retry::verdict(head.status(), grpc, self.safe);
+        let status = head.status();
+        self.trail.grpc = grpc.and_then(|code| std::str::from_utf8(code).ok()?.parse().ok());
         self.trail.heard = Some(heard);
+        if verdict != Verdict::Good {
+            self.trouble(Some(&tale));
+            self.trail.first.get_or_insert(First::Failed);
+        }
+        self.ended(&tale, heard, || Ending::Answered(status));
         match verdict {
             Verdict::Good => {
                 self.won(&tale, probe, heard);
@@ -207,7 +299,7 @@ impl<'r> Life<'r> {
         self.last = if verdict == Verdict::Error { Reason::UpstreamError } else { Reason::UpstreamStatus };
         self.kept = Some(Box::new(answer));
         if pushed == Some(Pushback::Never) {
-            self.trail.gave_up = Some(GaveUp::Pushback);
+            self.trail.give_up(heard, GaveUp::Pushback);
             return if self.race.is_empty() { self.give_up() } else { Step::Wait };
         }
         let next = self.allowance.after_answer(verdict, self.x.request.body.is_replayable());
@@ -225,6 +317,11 @@ impl<'r> Life<'r> {
         let latency = heard.saturating_duration_since(tale.started);
         x.side.good(tale, probe, latency, heard, x.worker);
         self.trail.by = Some(tale.why);
+        let first = if tale.why == Why::Hedge { First::Overtaken } else { First::Good };
+        self.trail.first.get_or_insert(first);
+        if tale.why == Why::Hedge {
+            x.side.counts.tally.borrow_mut().hedge_won();
+        }
         x.side.counts.tally.borrow_mut().attempted(None);
         let mut kinds = x.side.kinds.borrow_mut();
         let mut learned = kinds.at(self.kind);
@@ -238,6 +335,9 @@ impl<'r> Life<'r> {
         }
         for loser in self.race.losers() {
             let overtaken = loser.tale.started < tale.started;
+            if let Some(record) = &mut self.trail.story.record {
+                record.ended(loser.tale.number, heard, Ending::Dropped);
+            }
             if lose(x, loser, overtaken, heard)
                 && let Some(learned) = &mut learned
             {
@@ -249,6 +349,11 @@ impl<'r> Life<'r> {
     /// An attempt has broken.
     pub fn broke(&mut self, tale: Tale, probe: Option<Probe<'r>>, broken: Broken) -> Step {
         let now = timer::now();
+        if !broken.stale {
+            self.trouble(Some(&tale));
+            self.trail.first.get_or_insert(First::Failed);
+        }
+        self.ended(&tale, now, || Ending::failed(broken.reason));
         if broken.stale {
             // The connection was at its end, not the endpoint.
             self.x.side.counts.tally.borrow_mut().attempted(Some(broken.reason));
@@ -298,7 +403,9 @@ impl<'r> Life<'r> {
         let why = match next {
             Next::GiveUp => {
                 let may = x.repeatable && x.request.body.is_replayable();
-                self.trail.gave_up.get_or_insert(if may { GaveUp::Attempts } else { GaveUp::NotRepeatable });
+                if self.trail.gave_up.is_none() {
+                    self.trail.give_up(now, if may { GaveUp::Attempts } else { GaveUp::NotRepeatable });
+                }
                 return self.give_up();
             }
             Next::Replay => Why::Replay,
@@ -306,11 +413,11 @@ impl<'r> Life<'r> {
             Next::Retry => Why::Retry,
         };
         if x.side.cluster.shared.breaker.is_open() {
-            self.trail.gave_up = Some(GaveUp::Breaker);
+            self.trail.give_up(now, GaveUp::Breaker);
             return self.give_up();
         }
-        if why != Why::Replay && !x.side.withdraw(false, now) {
-            self.trail.gave_up = Some(GaveUp::Budget);
+        if why != Why::Replay && !self.withdraw(why, now) {
+            self.trail.give_up(now, GaveUp::Budget);
             return self.give_up();
         }
         // What was never written costs nobody anything but the dial: elsewhere it goes at once.
@@ -325,14 +432,14 @@ impl<'r> Life<'r> {
             // All have been tried: one of them may be back, no sooner than it said.
             pause = pause.max(self.wished());
             if why == Why::Move && !self.allowance.another_round() {
-                self.trail.gave_up = Some(GaveUp::Attempts);
+                self.trail.give_up(now, GaveUp::Attempts);
                 return self.give_up();
             }
             self.tried.clear();
         }
         self.rounds += 1;
         if !retry::fits(self.deadline.remaining(x.request.body.ended(), now), pause, None) {
-            self.trail.gave_up = Some(GaveUp::Time);
+            self.trail.give_up(now, GaveUp::Time);
             return self.give_up();
         }
         if pause.is_zero() {
@@ -356,7 +463,12 @@ impl<'r> Life<'r> {
     pub fn over(&mut self, reason: Reason) -> Step {
         let now = timer::now();
         let x = self.x;
+        self.trouble(None);
+        self.trail.first.get_or_insert(First::Failed);
         for attempt in self.race.losers() {
+            if let Some(record) = &mut self.trail.story.record {
+                record.ended(attempt.tale.number, now, Ending::failed(reason));
+            }
             x.side.counts.tally.borrow_mut().attempted(Some(reason));
             if let Some(learned) = x.side.kinds.borrow_mut().at(self.kind) {
                 learned.give_up();

@@ -16,10 +16,10 @@ use super::kinds::Kinds;
 use super::worker::Worker;
 use crate::balance::{self, Candidates, LoadBalancer, ewma};
 use crate::resilience::budget::Terms;
-use crate::resilience::outlier::Members;
+use crate::resilience::outlier::{Cause, Members};
 use crate::resilience::safest::{self, Doubts, FRESH_FOR, TROUBLE_FOR};
 use crate::snapshot::{Cluster, EndpointId};
-use crate::telemetry::metrics::ServiceTally;
+use crate::telemetry::metrics::{Circuit, Ejection, ServiceTally};
 use crate::upstream::Upstream;
 
 /// A cluster as one worker sees it.
@@ -89,7 +89,7 @@ impl Tried {
         *self = Self::default();
     }
 
-    fn has(&self, id: EndpointId) -> bool {
+    pub(super) fn has(&self, id: EndpointId) -> bool {
         self.ids[..self.len].contains(&Some(id))
     }
 }
@@ -197,6 +197,11 @@ impl Side {
         false
     }
 
+    /// Which endpoints are left for a request with one try; none where nobody is left out.
+    pub(super) fn safest_left(&self, ms: u64, now: Instant) -> Option<Vec<bool>> {
+        self.safest(ms, now).left.clone()
+    }
+
     fn safest(&self, ms: u64, now: Instant) -> std::cell::Ref<'_, Safe> {
         let generation = self.cluster.shared.pool.generation();
         let stale = {
@@ -251,6 +256,7 @@ impl Side {
         self.hold_against(tale, probe, now, worker, true);
         let (shared, rules) = (&self.cluster.shared, &self.cluster.policy.breaker);
         if shared.breaker.failed(rules, self.ms(tale.started), self.ms(now)) {
+            self.counts.tally.borrow_mut().breaker_opened();
             tracing::warn!(service = &*self.cluster.name, "the circuit breaker has opened");
         }
     }
@@ -277,6 +283,7 @@ impl Side {
         let rules = &self.cluster.policy.outlier;
         let held = shared.pool.failed(endpoints, tale.index, rules, trouble, self.ms(now), worker.random());
         if held.ejected {
+            self.counts.tally.borrow_mut().ejected(Ejection::Consecutive);
             tracing::warn!(service = &*self.cluster.name, endpoint = %tale.upstream.address, "ejected: failures in a row");
         }
         held.row
@@ -313,7 +320,11 @@ impl Side {
     pub fn withdraw(&self, hedge: bool, now: Instant) -> bool {
         self.deposit();
         let (budget, ms) = (&self.cluster.shared.budget, self.ms(now));
-        if hedge { budget.withdraw_hedge(&self.terms, ms) } else { budget.withdraw(&self.terms, ms) }
+        let granted = if hedge { budget.withdraw_hedge(&self.terms, ms) } else { budget.withdraw(&self.terms, ms) };
+        if !granted {
+            self.counts.tally.borrow_mut().budget_refused();
+        }
+        granted
     }
 
     /// Hands over what was counted, and looks at what only shows over time. `clock` is the joint's.
@@ -331,9 +342,30 @@ impl Side {
         shared.budget.settle(&self.terms, ms);
         self.kinds.borrow_mut().refresh(now);
         let ejected = shared.pool.evaluate(&*self.cluster.endpoints, &self.cluster.policy.outlier, ms, random);
-        if ejected > 0 {
-            tracing::warn!(service = &*self.cluster.name, ejected, "ejected: share of failures or latency");
+        for cause in ejected {
+            let (counted, text) = match cause {
+                Cause::Latency => (Ejection::Latency, cause.text()),
+                _ => (Ejection::Share, cause.text()),
+            };
+            self.counts.tally.borrow_mut().ejected(counted);
+            tracing::warn!(service = &*self.cluster.name, "ejected: {text}");
         }
+        self.show(ms);
+    }
+
+    /// Sets what metrics show of the service's state.
+    fn show(&self, ms: u64) {
+        let shared = &self.cluster.shared;
+        let out = self.cluster.endpoints.iter().filter(|e| e.shared.outlier.is_out()).count();
+        let gauges = shared.metrics.gauges();
+        gauges.endpoints_ejected(u32::try_from(out).unwrap_or(u32::MAX));
+        gauges.fail_open(out > 0 && out == self.cluster.endpoints.len());
+        gauges.breaker(match shared.breaker.status(ms) {
+            status if status.open_for.is_none() => Circuit::Closed,
+            status if status.row == 0 => Circuit::HalfOpen,
+            _ => Circuit::Open,
+        });
+        gauges.budget(shared.budget.balance().tokens);
     }
 }
 

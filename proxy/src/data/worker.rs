@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::accept::{self, Crew, Handed, Place};
+use super::attempt::Why;
 use super::body::EmptyPool;
 use super::conn::Conn;
 use super::forward::Trail;
@@ -25,7 +26,7 @@ use crate::error::Reason;
 use crate::http::{Limits, Pools};
 use crate::snapshot::Reader;
 use crate::telemetry::access_log::{AccessLog, Entry};
-use crate::telemetry::availability::{self, Account, Ended, First, Outcome, Rescue};
+use crate::telemetry::availability::{self, Account, Ended, First, Rescue};
 use crate::telemetry::explain::{Explainer, Recorder};
 use crate::telemetry::metrics::{ClientMetrics, ServiceMetrics, ServiceTally};
 
@@ -179,7 +180,7 @@ impl Worker {
     }
 
     /// Counts and logs a request that is over.
-    pub fn finished(&self, finished: &Finished, request: &Request, trail: &Trail) {
+    pub fn finished(&self, finished: &Finished, request: &Request, trail: &mut Trail) {
         let tell = |tally: &mut ServiceTally| {
             let heard = if finished.refused.is_some() { None } else { trail.heard };
             let latency = heard.unwrap_or_else(timer::now).saturating_duration_since(finished.started);
@@ -197,6 +198,12 @@ impl Worker {
         }
         if self.access_log.is_on() {
             self.access_log.log(finished.entry(request, trail));
+        }
+        if let Some(mut record) = trail.story.record.take() {
+            let now = timer::now();
+            let account = finished.account(now.saturating_duration_since(finished.started), trail);
+            record.returned(now, finished.status, account.as_ref(), finished.refused.or(finished.broken));
+            self.recorder.hand_in(record);
         }
     }
 
@@ -304,14 +311,19 @@ impl Finished {
     /// How the request is accounted for, if it says anything about the service.
     fn account(&self, waited: Duration, trail: &Trail) -> Option<Account> {
         let (status, refused, broken) = (self.status, self.refused, self.broken);
-        let outcome = availability::outcome(&Ended { status, grpc: None, refused, broken, degraded: false, waited })?;
-        let good = outcome == Outcome::Success && trail.attempts <= 1;
-        Some(Account {
-            first: if good { First::Good } else { First::Failed },
-            outcome,
-            rescued_by: (!good).then_some(Rescue::Retry),
-            attempts: trail.attempts,
-        })
+        let degraded = trail.degraded.is_some();
+        let ended = Ended { status, grpc: trail.grpc.filter(|_| !degraded), refused, broken, degraded, waited };
+        let outcome = availability::outcome(&ended)?;
+        let first = trail.first.unwrap_or(First::Failed);
+        let rescued_by = match trail.by {
+            _ if degraded => Some(Rescue::Fallback),
+            Some(Why::First | Why::Replay) | None => None,
+            Some(Why::Move) => Some(Rescue::OtherEndpoint),
+            Some(Why::Retry) => Some(Rescue::Retry),
+            Some(Why::TryTimeout) => Some(Rescue::TryTimeout),
+            Some(Why::Hedge) => Some(Rescue::Hedge),
+        };
+        Some(Account { first, outcome, rescued_by, attempts: trail.attempts })
     }
 
     fn entry(&self, request: &Request, trail: &Trail) -> Entry {

@@ -131,6 +131,7 @@ impl Pool {
         let status = ServiceStatus {
             source: self.status.source.clone(),
             last_error: self.status.last_error.clone(),
+            declared: self.status.declared,
             skipped: self.status.skipped,
             left_out,
             checks,

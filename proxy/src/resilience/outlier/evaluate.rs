@@ -15,21 +15,21 @@ const SLOWER_BY_US: u64 = 50_000;
 const LOOKS: u32 = 3;
 
 impl PoolState {
-    /// Takes in what was counted, and ejects who stands out. How many that were.
-    pub fn evaluate(&self, members: &(impl Members + ?Sized), rules: &Outlier, now: u64, random: f64) -> usize {
+    /// Takes in what was counted, and ejects who stands out. Why each of them was.
+    pub fn evaluate(&self, members: &(impl Members + ?Sized), rules: &Outlier, now: u64, random: f64) -> Vec<Cause> {
         let before = self.evaluated.load(Ordering::Relaxed);
         if now < before + EVERY
             || self.evaluated.compare_exchange(before, now, Ordering::AcqRel, Ordering::Relaxed).is_err()
         {
-            return 0;
+            return Vec::new();
         }
         let fresh: Vec<bool> = (0..members.count()).map(|i| take_in(members.state(i))).collect();
         // What two who ejected and brought back at once may have left wrong is put right here.
         self.plan(members);
         if !rules.enabled || members.count() < 2 {
-            return 0;
+            return Vec::new();
         }
-        let mut ejected = 0;
+        let mut ejected = Vec::new();
         for (index, fresh) in fresh.into_iter().enumerate() {
             let state = members.state(index);
             if state.is_out() {
@@ -43,7 +43,9 @@ impl PoolState {
                 None
             };
             if let Some(cause) = cause {
-                ejected += usize::from(self.eject(members, index, rules, now, random, cause));
+                if self.eject(members, index, rules, now, random, cause) {
+                    ejected.push(cause);
+                }
             }
         }
         ejected

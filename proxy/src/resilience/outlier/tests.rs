@@ -52,7 +52,7 @@ impl Pool {
     }
 
     fn evaluate(&self, now: u64) -> usize {
-        self.shared.evaluate(self, &self.rules, now, 0.5)
+        self.shared.evaluate(self, &self.rules, now, 0.5).len()
     }
 }
 

@@ -1,0 +1,128 @@
+//! A request's life, written down while it happens: for those who ask, and for those that meet trouble.
+//!
+//! A request that goes well has nothing written: there is an empty option in its trail, and that is all. The first trouble
+//! (a failure, a try that is stuck, a hedge) begins a record, with what is known by then; a request that asked for it is
+//! recorded from the start.
+
+use std::time::{Instant, SystemTime};
+
+use super::attempt::{Exchange, Tale, Why};
+use super::forward::{GaveUp, Trail};
+use super::side::{Side, Tried};
+use crate::resilience::outlier::{Members, Standing};
+use crate::telemetry::explain::{DeadlineBy, DeadlineFacts, LeftOut, NoMore, Pick, Policies, Record, Start, What};
+
+/// The record of a request, if there is one.
+#[derive(Debug, Default)]
+pub struct Story {
+    /// What was written so far.
+    pub record: Option<Box<Record>>,
+    /// Whether it was asked already if there may be one.
+    decided: bool,
+}
+
+/// What held for a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Held {
+    /// The policies.
+    pub policies: Policies,
+    /// The deadline.
+    pub deadline: Option<DeadlineFacts>,
+}
+
+impl Story {
+    /// Begins a record, where one is admitted and there is none.
+    pub fn begin(&mut self, x: Exchange<'_>, asked: bool, started: Instant) {
+        if std::mem::replace(&mut self.decided, true) || !x.worker.recorder.admits(asked) {
+            return;
+        }
+        let request = x.request;
+        let target = request.target();
+        let mut record = Record::new(request.id.as_bytes(), asked, started, SystemTime::now());
+        record.request(request.head.method(), target.host, &target.origin, Some(request.client.peer));
+        self.record = Some(Box::new(record));
+    }
+}
+
+impl Trail {
+    /// Notes something, where there is a record.
+    pub fn note(&mut self, now: Instant, what: impl FnOnce() -> What) {
+        if let Some(record) = &mut self.story.record {
+            record.note(now, what());
+        }
+    }
+
+    /// No further attempt is made.
+    pub fn give_up(&mut self, now: Instant, why: GaveUp) {
+        self.gave_up = Some(why);
+        self.note(now, || What::NoMore {
+            why: match why {
+                GaveUp::NotRepeatable => NoMore::NotRepeatable,
+                GaveUp::Attempts => NoMore::RetriesUsed,
+                GaveUp::Budget => NoMore::BudgetEmpty,
+                GaveUp::Time => NoMore::TooLate,
+                GaveUp::Breaker => NoMore::BreakerOpen,
+                GaveUp::Pushback => NoMore::PushedBack,
+            },
+        });
+    }
+
+    /// What held for the request, and where it went.
+    pub fn held(&mut self, held: &Held) {
+        let (service, route) = (self.side.as_ref().map(|s| s.cluster.name.clone()), self.route.as_ref());
+        let route = route.map(|route| route.name.clone());
+        if let Some(record) = &mut self.story.record {
+            (record.service, record.route) = (service, route);
+            (record.policy, record.deadline) = (Some(held.policies), held.deadline);
+        }
+    }
+
+    /// An attempt was started.
+    pub fn attempted(&mut self, tale: &Tale) {
+        if let Some(record) = &mut self.story.record {
+            record.attempt(tale.started, tale.upstream.address, start(tale.why));
+        }
+    }
+}
+
+/// Who says how long a request may take.
+pub fn deadline(total: std::time::Duration, waits: Option<std::time::Duration>) -> DeadlineFacts {
+    let by = if waits == Some(total) { DeadlineBy::Caller } else { DeadlineBy::Route };
+    DeadlineFacts { after_ms: total.into(), by }
+}
+
+/// What an attempt was started for, in the record's words.
+pub fn start(why: Why) -> Start {
+    match why {
+        Why::First => Start::First,
+        Why::Replay => Start::Replay,
+        Why::Move => Start::FreeMove,
+        Why::Retry => Start::Retry,
+        Why::TryTimeout => Start::TryTimeout,
+        Why::Hedge => Start::Hedge,
+    }
+}
+
+impl Side {
+    /// Who can be picked, and who cannot and why.
+    pub fn candidates(&self, tried: &Tried, repeatable: bool, now: Instant) -> Pick {
+        let mut pick = Pick::default();
+        let endpoints = &*self.cluster.endpoints;
+        let ms = self.ms(now);
+        let safe = if repeatable { None } else { self.safest_left(ms, now) };
+        for (index, endpoint) in endpoints.iter().enumerate() {
+            let why = match endpoints.state(index).standing(ms) {
+                _ if tried.has(endpoint.id) => LeftOut::Tried,
+                Standing::Out { .. } => LeftOut::Ejected,
+                Standing::Probing => LeftOut::Probing,
+                Standing::In if safe.as_ref().is_some_and(|left| left.get(index) == Some(&false)) => LeftOut::Unsafe,
+                Standing::In => {
+                    pick.candidates += 1;
+                    continue;
+                }
+            };
+            pick.leave_out(endpoint.address, why);
+        }
+        pick
+    }
+}
