@@ -42,10 +42,10 @@ impl PoolState {
             } else {
                 None
             };
-            if let Some(cause) = cause {
-                if self.eject(members, index, rules, now, random, cause) {
-                    ejected.push(cause);
-                }
+            if let Some(cause) = cause
+                && self.eject(members, index, rules, now, random, cause)
+            {
+                ejected.push(cause);
             }
         }
         ejected
