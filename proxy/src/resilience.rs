@@ -7,6 +7,7 @@ pub mod fallback;
 pub mod hold;
 pub mod outlier;
 pub mod pace;
+pub mod limit;
 pub mod retry;
 pub mod safest;
 pub mod sketch;

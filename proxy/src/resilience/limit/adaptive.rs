@@ -1,0 +1,451 @@
+//! A bound that is found while a service is overloaded, and is not there otherwise.
+//!
+//! Nobody knows the capacity of a service, least of all whoever writes its configuration. The usual answer is a gradient
+//! (Netflix's concurrency-limits, Envoy's adaptive concurrency): always have a limit, and move it by the ratio of the
+//! latency to the least latency ever seen. It takes every slow day for an overload: a dependency that has become five
+//! times slower, traffic that grows within a second, a few calls that are slow by nature, and a healthy service is
+//! refused its requests. So here there is no limit until there is proof of a queue that grows.
+//!
+//! The proof. Latency is seen by cohorts ([`super::cohort`]): requests that set out within the same moment. Where a
+//! queue grows, each cohort takes longer than the one before, and more and more requests are in flight. Where
+//! things merely became slower, cohorts are alike from then on. Three kinds of evidence, each sufficient:
+//!
+//! - **A surge**: more requests arrive than were ever answered in good health lately, latency is far above the
+//!   usual, and still climbs, over three cohorts and with the requests in flight. Answers quickly, because more load than
+//!   ever before *and* a climb seldom mean anything else.
+//! - **A long climb**: without more load, latency has grown many times over, and doubles again. A service that lost half
+//!   of its capacity looks like this, and so would one that becomes slower for minutes on end; hence the patience.
+//! - **A collapse**: for a while most clients give up, after waiting for many times the usual. What would be refused now
+//!   would not have been answered in time.
+//!
+//! The bound. In a queue, a change of latency is a change of the number in flight divided by throughput (Little). So each
+//! step is `limit += throughput x (target - latency)`, taken when a cohort is known that set out entirely under the
+//! last step. This counts only what *waits*: slow minorities, long polls and streams, which are in flight and do not
+//! wait, move neither term, and requests that are out for many times the usual no longer count against the limit at all. The limit does
+//! not go below what the service carried in good health, grows only while it is felt, and disappears when it was not felt
+//! for a second. If it is felt and latency does not answer to it, there was no queue: the limiter was wrong,
+//! takes the latency as it is for the usual one, and is gone.
+//!
+//! One such limiter per worker and service. Workers see different requests but the same queue, and their steps add up to
+//! the right one. That one of them is certain counts as evidence for the others.
+
+use std::time::{Duration, Instant};
+
+use super::cohort::Cohort;
+
+/// Cohorts that are remembered.
+const COHORTS: usize = 16;
+/// Cohorts after whose number a request that is still out no longer counts.
+const LIVES: usize = 128;
+/// The shortest cohort.
+const SHORTEST: f64 = 0.025;
+/// Requests of the smallest cohort that says anything.
+const SAMPLES: u32 = 12;
+/// A cohort is not larger than its counters.
+const MOST: u32 = 20_000;
+/// Load above what was ever carried in good health.
+const SURGE: f64 = 1.25;
+/// Growth that is not chance.
+const CLIMB: f64 = 1.15;
+/// How long good health has to last before its load is believed; an overload needs less to show.
+const EPOCH: Duration = Duration::from_secs(1);
+/// How long most clients have to give up.
+const COLLAPSE: Duration = Duration::from_secs(1);
+/// How long a limit has to be unfelt.
+const UNFELT: Duration = Duration::from_secs(1);
+/// The share of a step that is taken at once.
+const GAIN: f64 = 0.7;
+
+/// A request that set out: the number of its cohort.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket(u64);
+
+/// How a request ended, as far as its latency is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Done {
+    /// The head of a good answer came after this time.
+    Answered(Duration),
+    /// It failed: what that took says nothing about a queue.
+    Failed,
+    /// Its client gave up after this time.
+    Cancelled(Duration),
+}
+
+/// What a worker knows of a service's load.
+#[derive(Debug)]
+pub struct Adaptive {
+    cohorts: Box<[Cohort; COHORTS]>,
+    /// The number of the open cohort.
+    newest: u64,
+    /// The first cohort that was not looked at.
+    unseen: u64,
+    lives: Box<[u32; LIVES]>,
+    in_flight: u32,
+    look_at: Instant,
+    usual: Usual,
+    answered: u32,
+    throughput: f64,
+    measured_at: Instant,
+    /// Latency of the last cohort that is known, seconds.
+    latency: f64,
+    climb: Option<Climb>,
+    collapse: Option<Instant>,
+    limiting: Option<Limiting>,
+}
+
+/// The service in good health.
+#[derive(Debug, Default)]
+struct Usual {
+    /// Lower quartile of latency, seconds; zero until something is known.
+    latency: f64,
+    /// Requests a second that it carried.
+    rate: f64,
+    /// How long a request was in flight on average, seconds: what a queue is not.
+    service: f64,
+    /// Smoothed arrivals a second.
+    arrivals: f64,
+    epoch: Option<Instant>,
+    /// The highest arrivals of this epoch, and of the one before.
+    highest: [f64; 2],
+    is_well: bool,
+}
+
+/// Cohorts that are slower and slower.
+#[derive(Debug, Clone, Copy)]
+struct Climb {
+    length: u32,
+    /// From where growth is measured: the second of them, because the first may have been part of a step.
+    latency: f64,
+    load: u32,
+    surge: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Limiting {
+    limit: f64,
+    /// The highest throughput of the last seconds.
+    best: f64,
+    /// The first cohort that set out under it.
+    from: u64,
+    felt: Instant,
+    since: Instant,
+    /// As it began: latency, throughput and requests in flight.
+    at_first: (f64, f64, f64),
+    lost: bool,
+}
+
+impl Adaptive {
+    /// Knows nothing, limits nothing.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            cohorts: Box::new(std::array::from_fn(|_| Cohort::new(now, 0))),
+            newest: 0,
+            unseen: 0,
+            lives: Box::new([0; LIVES]),
+            in_flight: 0,
+            look_at: now,
+            usual: Usual::default(),
+            answered: 0,
+            throughput: 0.0,
+            measured_at: now,
+            latency: 0.0,
+            climb: None,
+            collapse: None,
+            limiting: None,
+        }
+    }
+
+    /// A request has come; nothing is said yet about whether it may go on. `others`: another worker limits this service.
+    /// Whether this worker does is what comes back.
+    pub fn offered(&mut self, others: impl Fn() -> bool, now: Instant) -> bool {
+        if now >= self.look_at {
+            self.look(others(), now);
+        }
+        self.open().offered += 1;
+        self.limiting.is_some()
+    }
+
+    /// Whether one more may set out, if it may use this share of the limit.
+    pub fn has_room(&self, share: f64) -> bool {
+        self.limiting.is_none_or(|limiting| f64::from(self.in_flight) < (limiting.limit * share).max(1.0).ceil())
+    }
+
+    /// A request could not set out at once, because of the limit.
+    pub fn felt(&mut self, now: Instant) {
+        if let Some(limiting) = &mut self.limiting {
+            limiting.felt = now;
+        }
+    }
+
+    /// A request sets out.
+    pub fn begin(&mut self) -> Ticket {
+        self.open().sent += 1;
+        self.in_flight += 1;
+        self.lives[self.newest as usize % LIVES] += 1;
+        Ticket(self.newest)
+    }
+
+    /// What became of it; to be told once, at the answer's head.
+    pub fn done(&mut self, ticket: Ticket, done: Done) {
+        self.answered += u32::from(matches!(done, Done::Answered(_)));
+        if self.newest.checked_sub(ticket.0).is_none_or(|age| age >= COHORTS as u64) {
+            return;
+        }
+        let usual = self.usual.latency;
+        let cohort = &mut self.cohorts[ticket.0 as usize % COHORTS];
+        match done {
+            Done::Answered(latency) => cohort.answered(latency),
+            // Whoever gives up sooner than an answer takes says nothing; later, that it takes at least as long.
+            Done::Cancelled(age) if usual > 0.0 && age.as_secs_f64() > 2.0 * usual => {
+                cohort.cancelled += 1;
+                cohort.answered(age);
+            }
+            Done::Failed | Done::Cancelled(_) => cohort.voided(),
+        }
+    }
+
+    /// It is no longer in flight; to be told once, at the answer's end.
+    pub fn end(&mut self, ticket: Ticket) {
+        if self.newest.checked_sub(ticket.0).is_some_and(|age| age < LIVES as u64) {
+            let lives = &mut self.lives[ticket.0 as usize % LIVES];
+            *lives = lives.saturating_sub(1);
+            self.in_flight = self.in_flight.saturating_sub(1);
+        }
+    }
+
+    /// The limit that holds now; none while there is none.
+    pub fn limit(&self) -> Option<u32> {
+        self.limiting.map(|limiting| limiting.limit as u32)
+    }
+
+    /// Requests that count against it.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    /// What a request takes that sets out now, as far as is known.
+    pub fn expected(&self) -> Duration {
+        Duration::from_secs_f64(self.latency)
+    }
+
+    /// Whether the service has more than it can do, or may be about to: no time for requests that nobody asked for.
+    pub fn is_overloaded(&self) -> bool {
+        self.limiting.is_some() || self.climb.is_some_and(|climb| climb.length >= 2) || self.collapse.is_some()
+    }
+
+    fn open(&mut self) -> &mut Cohort {
+        &mut self.cohorts[self.newest as usize % COHORTS]
+    }
+
+    /// Looks at what is known now. Every few milliseconds, at an arrival.
+    fn look(&mut self, others: bool, now: Instant) {
+        self.measure(now);
+        let first = self.unseen.max((self.newest + 1).saturating_sub(COHORTS as u64));
+        for number in first..self.newest {
+            // Whoever is known later than one that set out later is made of requests that are slow by nature.
+            if let Some(latency) = self.cohorts[number as usize % COHORTS].quartile(now) {
+                self.unseen = number + 1;
+                self.learn(number, latency, others, now);
+            }
+        }
+        if let Some(limiting) = self.limiting
+            && now.saturating_duration_since(limiting.felt) >= UNFELT
+        {
+            self.limiting = None;
+            self.climb = None;
+        }
+        let shortest = (self.usual.latency / 4.0).max(self.latency / 6.0).clamp(SHORTEST, 2.0);
+        let open = self.open();
+        let length = open.length(now).as_secs_f64();
+        let samples = if self.limiting.is_some() { 2 * SAMPLES } else { SAMPLES };
+        if (length >= shortest && self.open().sent >= samples) || self.open().sent >= MOST {
+            self.roll(now);
+        }
+        self.look_at = now + Duration::from_secs_f64((shortest / 4.0).clamp(0.005, 0.025));
+    }
+
+    /// Closes the open cohort and opens the next.
+    fn roll(&mut self, now: Instant) {
+        self.open().closed = Some(now);
+        self.newest += 1;
+        let lives = &mut self.lives[self.newest as usize % LIVES];
+        self.in_flight = self.in_flight.saturating_sub(std::mem::take(lives));
+        let load = self.in_flight;
+        *self.open() = Cohort::new(now, load);
+    }
+
+    fn measure(&mut self, now: Instant) {
+        let length = now.saturating_duration_since(self.measured_at).as_secs_f64();
+        if length >= 0.05 {
+            let rate = f64::from(std::mem::take(&mut self.answered)) / length;
+            self.throughput += (1.0 - (-length / 0.2).exp()) * (rate - self.throughput);
+            if let Some(limiting) = &mut self.limiting {
+                limiting.best = (limiting.best * (-length / 5.0).exp()).max(self.throughput);
+            }
+            self.measured_at = now;
+        }
+    }
+
+    /// A cohort is known.
+    fn learn(&mut self, number: u64, latency: f64, others: bool, now: Instant) {
+        let cohort = &self.cohorts[number as usize % COHORTS];
+        let (load, lost, length) = (cohort.load, cohort.lost(), cohort.length(now).as_secs_f64());
+        let (closed, rate) = (cohort.middle(now), f64::from(cohort.offered) / length.max(1e-4));
+        self.usual.arrived(rate, cohort.offered, length);
+        self.latency = latency;
+        if let Some(limiting) = self.limiting {
+            if number >= limiting.from {
+                self.adjust(limiting, latency, lost, now);
+            }
+            return;
+        }
+        if self.usual.latency == 0.0 {
+            self.usual.latency = latency;
+        }
+        let certain = self.is_climbing(latency, load, others) | self.is_collapsing(latency, lost, closed);
+        if certain {
+            self.start(latency, load, lost, now);
+        } else {
+            self.usual.carried(load, length);
+            let suspected = self.climb.is_some() || self.collapse.is_some();
+            self.usual.learn(latency, length, suspected, closed);
+        }
+    }
+
+    fn is_climbing(&mut self, latency: f64, load: u32, others: bool) -> bool {
+        let usual = &self.usual;
+        let surge = usual.is_surge() || self.climb.is_some_and(|climb| climb.surge) || others;
+        if latency <= if surge { usual.surge_threshold() } else { usual.climb_threshold() } {
+            self.climb = None;
+            return false;
+        }
+        let climb = match self.climb {
+            Some(Climb { length: 1, surge: false, .. }) if !surge => Climb { length: 2, latency, load, surge },
+            Some(climb) if latency >= 0.9 * climb.latency => Climb { length: climb.length + 1, surge, ..climb },
+            _ => Climb { length: 1, latency, load, surge },
+        };
+        self.climb = Some(climb);
+        let grown = |length: u32, latency_by: f64, load_by: f64| {
+            climb.length >= length
+                && latency >= latency_by * climb.latency
+                && f64::from(load) >= load_by * f64::from(climb.load)
+        };
+        others || (surge && grown(2, CLIMB, 1.05)) || grown(3, 2.0, 1.5)
+    }
+
+    fn is_collapsing(&mut self, latency: f64, lost: f64, at: Instant) -> bool {
+        if lost <= 0.5 || latency < self.usual.surge_threshold().max(4.0 * self.usual.latency) {
+            self.collapse = None;
+            return false;
+        }
+        let since = *self.collapse.get_or_insert(at);
+        at.saturating_duration_since(since) >= COLLAPSE
+    }
+
+    fn start(&mut self, latency: f64, load: u32, lost: f64, now: Instant) {
+        let (least, most) = self.usual.range(self.throughput);
+        self.limiting = Some(Limiting {
+            limit: (least + most) / 2.0,
+            best: self.throughput,
+            from: self.newest + 1,
+            felt: now,
+            since: now,
+            at_first: (latency, self.throughput, f64::from(load)),
+            lost: lost > 0.0,
+        });
+        self.climb = None;
+        self.collapse = None;
+        self.roll(now);
+    }
+
+    /// A step, now that it is known what the last one did.
+    fn adjust(&mut self, mut limiting: Limiting, latency: f64, lost: f64, now: Instant) {
+        limiting.lost |= lost > 0.05;
+        let step = GAIN * self.throughput * (self.usual.target() - latency);
+        let was_felt = now.saturating_duration_since(limiting.felt).as_secs_f64() < 2.0 * latency + 0.1;
+        let (least, most) = self.usual.range(limiting.best);
+        let next = if step < 0.0 || was_felt { limiting.limit + step } else { limiting.limit };
+        limiting.limit = next.clamp(least, most);
+        limiting.from = self.newest + 1;
+        let (before, throughput, load) = limiting.at_first;
+        let unanswered = now.saturating_duration_since(limiting.since) >= Duration::from_secs(1)
+            && limiting.limit < 0.7 * load
+            && latency > 0.8 * before
+            && self.throughput < 0.8 * throughput;
+        if unanswered && !limiting.lost {
+            self.usual.latency = latency;
+            self.limiting = None;
+        } else {
+            self.limiting = Some(limiting);
+        }
+        self.roll(now);
+    }
+}
+
+impl Usual {
+    fn arrived(&mut self, rate: f64, count: u32, length: f64) {
+        let weight = (f64::from(count) / 64.0).max(length / 0.25).min(1.0);
+        self.arrivals += weight * (rate - self.arrivals);
+    }
+
+    fn is_surge(&self) -> bool {
+        self.arrivals > SURGE * self.rate
+    }
+
+    /// What is too slow, seconds, when there is more to do than ever.
+    fn surge_threshold(&self) -> f64 {
+        let usual = self.latency;
+        (6.0 * usual).min(usual + 0.15).max(0.1).max(1.5 * usual)
+    }
+
+    /// What is too slow, seconds, when there is not.
+    fn climb_threshold(&self) -> f64 {
+        (8.0 * self.latency).max(0.2)
+    }
+
+    /// The latency that a limit aims at: enough of a queue that no endpoint is ever idle.
+    fn target(&self) -> f64 {
+        (2.0 * self.latency).max(self.latency + 0.02)
+    }
+
+    /// Where a limit lies for this throughput: at the least, nobody waits and no slot is idle; at the most, all wait for
+    /// three times what is aimed at. Never below what was carried in good health.
+    fn range(&self, throughput: f64) -> (f64, f64) {
+        let service = self.service.clamp(self.latency, 8.0 * self.latency);
+        let least = throughput.max(0.75 * self.rate) * service;
+        let wait = throughput * (self.target() - self.latency);
+        (least.max(1.0), least.max(1.0) + 3.0 * wait + 1.0)
+    }
+
+    /// `load` requests were in flight.
+    fn carried(&mut self, load: u32, length: f64) {
+        if self.arrivals > 0.0 && self.is_well {
+            let weight = if self.service == 0.0 { 1.0 } else { 1.0 - (-length / 2.0).exp() };
+            self.service += weight * (f64::from(load) / self.arrivals - self.service);
+        }
+    }
+
+    fn learn(&mut self, latency: f64, length: f64, suspected: bool, at: Instant) {
+        // Down within a few cohorts, up within half a minute.
+        let weight = if latency < self.latency { 0.2 } else { 1.0 - (-length / 30.0).exp() };
+        self.latency += weight * (latency - self.latency);
+        self.rate *= (-length / 120.0).exp();
+        self.is_well = latency <= (2.0 * self.latency).max(self.latency + 0.02);
+        let epoch = *self.epoch.get_or_insert(at);
+        if suspected || !self.is_well {
+            // What came in the last two seconds may be what is too much.
+            self.highest = [0.0; 2];
+            self.epoch = Some(at);
+            return;
+        }
+        self.highest[0] = self.highest[0].max(self.arrivals);
+        if at.saturating_duration_since(epoch) >= EPOCH {
+            self.rate = self.rate.max(self.highest[1]);
+            self.highest = [0.0, self.highest[0]];
+            self.epoch = Some(at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
