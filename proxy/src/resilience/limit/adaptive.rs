@@ -84,6 +84,8 @@ pub struct Adaptive {
     look_at: Instant,
     usual: Usual,
     answered: u32,
+    /// Given up by their clients, since it limits.
+    lost: u32,
     throughput: f64,
     measured_at: Instant,
     /// Latency of the last cohort that is known, seconds.
@@ -100,8 +102,8 @@ struct Usual {
     latency: f64,
     /// Requests a second that it carried.
     rate: f64,
-    /// How long a request was in flight on average, seconds: what a queue is not.
-    service: f64,
+    /// Seconds that requests were in flight, and how many they were: what a request takes where nothing waits.
+    carried: (f64, f64),
     /// Smoothed arrivals a second.
     arrivals: f64,
     epoch: Option<Instant>,
@@ -127,11 +129,12 @@ struct Limiting {
     best: f64,
     /// The first cohort that set out under it.
     from: u64,
+    /// Steps in a row after which latency was far above what is aimed at.
+    slow: u32,
     felt: Instant,
     since: Instant,
     /// As it began: latency, throughput and requests in flight.
     at_first: (f64, f64, f64),
-    lost: bool,
 }
 
 impl Adaptive {
@@ -146,6 +149,7 @@ impl Adaptive {
             look_at: now,
             usual: Usual::default(),
             answered: 0,
+            lost: 0,
             throughput: 0.0,
             measured_at: now,
             latency: 0.0,
@@ -198,6 +202,7 @@ impl Adaptive {
             // Whoever gives up sooner than an answer takes says nothing; later, that it takes at least as long.
             Done::Cancelled(age) if usual > 0.0 && age.as_secs_f64() > 2.0 * usual => {
                 cohort.cancelled += 1;
+                self.lost += 1;
                 cohort.answered(age);
             }
             Done::Failed | Done::Cancelled(_) => cohort.voided(),
@@ -278,9 +283,10 @@ impl Adaptive {
         let length = now.saturating_duration_since(self.measured_at).as_secs_f64();
         if length >= 0.05 {
             let rate = f64::from(std::mem::take(&mut self.answered)) / length;
-            self.throughput += (1.0 - (-length / 0.2).exp()) * (rate - self.throughput);
+            let steady = (20.0 / self.throughput.max(20.0)).max(0.2);
+            self.throughput += (1.0 - (-length / steady).exp()) * (rate - self.throughput);
             if let Some(limiting) = &mut self.limiting {
-                limiting.best = (limiting.best * (-length / 5.0).exp()).max(self.throughput);
+                limiting.best = limiting.best.max(self.throughput);
             }
             self.measured_at = now;
         }
@@ -290,12 +296,13 @@ impl Adaptive {
     fn learn(&mut self, number: u64, latency: f64, others: bool, now: Instant) {
         let cohort = &self.cohorts[number as usize % COHORTS];
         let (load, lost, length) = (cohort.load, cohort.lost(), cohort.length(now).as_secs_f64());
+        let offered = cohort.offered;
         let (closed, rate) = (cohort.middle(now), f64::from(cohort.offered) / length.max(1e-4));
         self.usual.arrived(rate, cohort.offered, length);
         self.latency = latency;
         if let Some(limiting) = self.limiting {
             if number >= limiting.from {
-                self.adjust(limiting, latency, lost, now);
+                self.adjust(limiting, latency, now);
             }
             return;
         }
@@ -304,9 +311,9 @@ impl Adaptive {
         }
         let certain = self.is_climbing(latency, load, others) | self.is_collapsing(latency, lost, closed);
         if certain {
-            self.start(latency, load, lost, now);
+            self.start(latency, load, now);
         } else {
-            self.usual.carried(load, length);
+            self.usual.carried(load, offered, length);
             let suspected = self.climb.is_some() || self.collapse.is_some();
             self.usual.learn(latency, length, suspected, closed);
         }
@@ -342,16 +349,17 @@ impl Adaptive {
         at.saturating_duration_since(since) >= COLLAPSE
     }
 
-    fn start(&mut self, latency: f64, load: u32, lost: f64, now: Instant) {
+    fn start(&mut self, latency: f64, load: u32, now: Instant) {
+        self.lost = 0;
         let (least, most) = self.usual.range(self.throughput);
         self.limiting = Some(Limiting {
             limit: (least + most) / 2.0,
             best: self.throughput,
             from: self.newest + 1,
+            slow: 0,
             felt: now,
             since: now,
             at_first: (latency, self.throughput, f64::from(load)),
-            lost: lost > 0.0,
         });
         self.climb = None;
         self.collapse = None;
@@ -359,20 +367,29 @@ impl Adaptive {
     }
 
     /// A step, now that it is known what the last one did.
-    fn adjust(&mut self, mut limiting: Limiting, latency: f64, lost: f64, now: Instant) {
-        limiting.lost |= lost > 0.05;
+    fn adjust(&mut self, mut limiting: Limiting, latency: f64, now: Instant) {
         let step = GAIN * self.throughput * (self.usual.target() - latency);
         let was_felt = now.saturating_duration_since(limiting.felt).as_secs_f64() < 2.0 * latency + 0.1;
+        if latency > self.usual.target() {
+            limiting.best += 0.1 * (self.throughput - limiting.best);
+        }
         let (least, most) = self.usual.range(limiting.best);
         let next = if step < 0.0 || was_felt { limiting.limit + step } else { limiting.limit };
-        limiting.limit = next.clamp(least, most);
+        // What is carried without waiting is only an estimate: it does not hold against a queue that stays.
+        let is_slow = latency > 1.5 * self.usual.target();
+        limiting.slow = if is_slow { limiting.slow + 1 } else { 0 };
+        limiting.limit = if limiting.slow >= 2 {
+            next.min(most).max(0.7 * limiting.limit).max(1.0)
+        } else {
+            next.clamp(least, most)
+        };
         limiting.from = self.newest + 1;
         let (before, throughput, load) = limiting.at_first;
         let unanswered = now.saturating_duration_since(limiting.since) >= Duration::from_secs(1)
-            && limiting.limit < 0.7 * load
-            && latency > 0.8 * before
-            && self.throughput < 0.8 * throughput;
-        if unanswered && !limiting.lost {
+            && limiting.limit < 0.5 * load
+            && latency > 0.9 * before
+            && self.throughput < 0.7 * throughput;
+        if unanswered && self.lost == 0 {
             self.usual.latency = latency;
             self.limiting = None;
         } else {
@@ -395,7 +412,7 @@ impl Usual {
     /// What is too slow, seconds, when there is more to do than ever.
     fn surge_threshold(&self) -> f64 {
         let usual = self.latency;
-        (6.0 * usual).min(usual + 0.15).max(0.1).max(1.5 * usual)
+        (6.0 * usual).min(usual + 0.1).max(0.1).max(1.3 * usual)
     }
 
     /// What is too slow, seconds, when there is not.
@@ -405,29 +422,41 @@ impl Usual {
 
     /// The latency that a limit aims at: enough of a queue that no endpoint is ever idle.
     fn target(&self) -> f64 {
-        (2.0 * self.latency).max(self.latency + 0.02)
+        self.latency + self.latency.max(0.5 * self.service()).max(0.02)
+    }
+
+    /// What a request takes on average, where nothing waits. Kept near the quartile: long polls are not service.
+    fn service(&self) -> f64 {
+        (self.carried.0 / self.carried.1.max(1.0)).clamp(self.latency, 10.0 * self.latency)
     }
 
     /// Where a limit lies for this throughput: at the least, nobody waits and no slot is idle; at the most, all wait for
     /// three times what is aimed at. Never below what was carried in good health.
     fn range(&self, throughput: f64) -> (f64, f64) {
-        let service = self.service.clamp(self.latency, 8.0 * self.latency);
+        let service = self.service();
         let least = throughput.max(0.75 * self.rate) * service;
         let wait = throughput * (self.target() - self.latency);
         (least.max(1.0), least.max(1.0) + 3.0 * wait + 1.0)
     }
 
     /// `load` requests were in flight.
-    fn carried(&mut self, load: u32, length: f64) {
-        if self.arrivals > 0.0 && self.is_well {
-            let weight = if self.service == 0.0 { 1.0 } else { 1.0 - (-length / 2.0).exp() };
-            self.service += weight * (f64::from(load) / self.arrivals - self.service);
+    /// `load` requests were in flight while `offered` more came.
+    fn carried(&mut self, load: u32, offered: u32, length: f64) {
+        if self.is_well {
+            let kept = (-length / 10.0).exp();
+            self.carried.0 = kept * self.carried.0 + f64::from(load) * length;
+            self.carried.1 = kept * self.carried.1 + f64::from(offered);
         }
     }
 
     fn learn(&mut self, latency: f64, length: f64, suspected: bool, at: Instant) {
         // Down within a few cohorts, up within half a minute.
-        let weight = if latency < self.latency { 0.2 } else { 1.0 - (-length / 30.0).exp() };
+        let slowly = 1.0 - (-length / 30.0).exp();
+        let weight = match latency / self.latency.max(1e-6) {
+            ..0.5 => 0.2,
+            ..2.0 => slowly.max(0.05),
+            _ => slowly,
+        };
         self.latency += weight * (latency - self.latency);
         self.rate *= (-length / 120.0).exp();
         self.is_well = latency <= (2.0 * self.latency).max(self.latency + 0.02);

@@ -28,7 +28,7 @@ fn explore() {
                     continue;
                 }
                 let mut line = String::new();
-                for seed in 0..3 {
+                for seed in std::env::var("SEED").ok().and_then(|v| v.parse().ok()).map_or(0..3, |s: u64| s..s + 1) {
                     let rate = move |t: f64| if (4.0..11.0).contains(&t) { 2.0 * capacity } else { 0.5 * capacity };
                     let world = World::new(seed, service, spread, mean, Box::new(rate), 15.0);
                     let history = sim::run(&world);
