@@ -5,6 +5,7 @@
 //! bottom. [`body`] lends bytes, [`headers`] does a proxy's duties, [`answer`] speaks for the proxy itself.
 
 pub mod accept;
+pub mod admission;
 pub mod answer;
 pub mod attempt;
 pub mod body;

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 use crate::config::settings::Policy;
 use crate::resilience::breaker::CircuitBreaker;
 use crate::resilience::budget::{RetryBudget, Terms};
+use crate::resilience::limit;
 use crate::resilience::outlier::{Members, OutlierState, PoolState};
 use crate::route::RouteTable;
 use crate::telemetry::metrics::ServiceMetrics;
@@ -76,6 +77,8 @@ pub struct ClusterShared {
     pub breaker: CircuitBreaker,
     /// What its endpoints share of being ejected.
     pub pool: PoolState,
+    /// How many requests may be at it.
+    pub limits: Arc<limit::Shared>,
     epoch: Instant,
 }
 
@@ -89,6 +92,7 @@ impl ClusterShared {
             budget: RetryBudget::new(&Terms::of(&policy.retries, &policy.hedge), FIRST_MS),
             breaker: CircuitBreaker::default(),
             pool: PoolState::default(),
+            limits: Arc::default(),
             epoch,
         }
     }

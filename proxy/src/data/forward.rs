@@ -4,7 +4,7 @@
 //! telemetry · error→response · sanitise        the connection that called (h1.rs, h2.rs), request.rs
 //! global limit                                 (a place for limits)
 //! route                                        find::service
-//! route limits                                 (a place for limits)
+//! route limits                                 admission::admit
 //! edge faults                                  (a place for faults above resilience)
 //! fallback                                     degrade::answer
 //! deadline                                     Deadline, held by `turn`
@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use super::admission::{self, Admitted};
 use super::attempt::{Exchange, Why};
 use super::body::{Download, Upload};
 use super::controls::{Controls, is_grpc};
@@ -41,7 +42,8 @@ use crate::error::Reason;
 use crate::http::Head;
 use crate::http::head::Name;
 use crate::resilience::deadline::Deadline;
-use crate::resilience::fallback::Degraded;
+use crate::resilience::fallback::{Degraded, failure_of};
+use crate::resilience::limit::Ask;
 use crate::resilience::retry;
 use crate::route::Route;
 use crate::telemetry::availability::First;
@@ -79,6 +81,8 @@ pub struct Trail {
     pub grpc: Option<u8>,
     /// What is written down of it.
     pub story: Story,
+    /// Its way through the service's limits, open until its last byte has gone.
+    pub admitted: Option<Admitted>,
     /// Why no further attempt was made after one that failed.
     pub gave_up: Option<GaveUp>,
     /// Whose answer it is, where it is not the service's own.
@@ -158,11 +162,23 @@ impl Asking<'_> {
         let repeatable = retry::is_idempotent(request.head.method())
             || policy.retries.any_method
             || request.head.first(Name::IdempotencyKey).is_some();
-        let x = Exchange { worker, request, side, policy, repeatable, names: worker.http.control_names() };
+        let names = worker.http.control_names();
+        let ask = Ask {
+            priority: self.controls.priority.unwrap_or(policy.priority),
+            deadline: total.zip(request.body.ended()).map(|(total, ended)| ended + total),
+        };
+        // What an earlier service held of this request is given back first.
+        trail.admitted = None;
+        let who = |bulkhead| request.divided_by(bulkhead, &names, trail.route.as_deref());
+        let admitted = admission::admit(side, policy.bulkhead, who, ask, started).await?;
+        let x = Exchange { worker, request, side, policy, repeatable, names };
         let clock = Clock { timer, body: &request.body, deadline };
         let mut life = Life::new(x, deadline, self.controls, trail, started);
-        life.begin(started)?;
-        loop {
+        if let Err(reason) = life.begin(started) {
+            admitted.done(false, started);
+            return Err(reason);
+        }
+        let result = loop {
             let due = life.due();
             let step = match clock.turn(&mut life.race, x, due).await {
                 Turn::Ended(Ended { tale, probe, landed: Ok(landed) }) => life.answered(tale, probe, landed),
@@ -171,9 +187,14 @@ impl Asking<'_> {
                 Turn::Over(reason) => life.over(reason),
             };
             if let Step::Done(result) = step {
-                return result;
+                break result;
             }
-        }
+        };
+        drop(life);
+        let good = result.as_ref().is_ok_and(|answer| failure_of(answer.status()).is_none());
+        admitted.done(good, trail.heard.unwrap_or_else(timer::now));
+        trail.admitted = Some(admitted);
+        result
     }
 }
 

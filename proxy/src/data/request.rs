@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use super::body::Upload;
 use super::conn::Conn;
-use super::headers::{Client, Identity, Onward, Outgoing, RequestId};
+use super::headers::{Client, ControlNames, Identity, Onward, Outgoing, RequestId};
 use super::target::Target;
 use super::worker::Worker;
-use crate::config::settings::Cidr;
+use crate::config::settings::{Bulkhead, Cidr};
 use crate::error::Reason;
 use crate::http::head::{Name, Version};
 use crate::http::{Head, Length};
+use crate::route::Route;
 use crate::upstream::h1::Asked;
 
 /// A request on its way through. [`screen`] has been passed.
@@ -67,6 +68,17 @@ impl Request {
     /// What the answer's reading depends on.
     pub fn asked(&self) -> Asked {
         Asked { head: self.head.method() == b"HEAD", upgrade: self.upgrade }
+    }
+
+    /// Whose part of a service it takes.
+    pub fn divided_by(&self, bulkhead: Bulkhead, names: &ControlNames<'_>, route: Option<&Route>) -> Vec<u8> {
+        match bulkhead {
+            Bulkhead::PerRoute(_) => route.map(|route| route.name.as_bytes().to_vec()).unwrap_or_default(),
+            Bulkhead::PerCaller(_) => {
+                let said = self.client.trusted.then(|| self.head.named(names.caller)).flatten();
+                said.unwrap_or(self.client.text.as_bytes()).to_vec()
+            }
+        }
     }
 
     /// Passes an interim answer on, where there is somebody for it.

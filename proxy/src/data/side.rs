@@ -11,15 +11,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::admission::Gate;
 use super::attempt::Tale;
 use super::kinds::Kinds;
 use super::worker::Worker;
 use crate::balance::{self, Candidates, LoadBalancer, ewma};
 use crate::resilience::budget::Terms;
+use crate::resilience::limit::Limiter;
 use crate::resilience::outlier::{Cause, Members};
 use crate::resilience::safest::{self, Doubts, FRESH_FOR, TROUBLE_FOR};
 use crate::snapshot::{Cluster, EndpointId};
-use crate::telemetry::metrics::{Circuit, Ejection, ServiceTally};
+use crate::telemetry::metrics::{Circuit, Ejection, Level, ServiceTally};
 use crate::upstream::Upstream;
 
 /// A cluster as one worker sees it.
@@ -30,6 +32,8 @@ pub struct Side {
     pub keep: usize,
     /// Counts, and whether it was used, since the last tick. Outlive the side.
     pub counts: Rc<Counts>,
+    /// Its limits. Outlive the side.
+    pub gate: Rc<Gate>,
     /// How long its answers take. Outlives the side.
     pub kinds: Rc<RefCell<Kinds>>,
     pub(super) upstreams: Vec<Member>,
@@ -53,6 +57,8 @@ pub struct Counts {
     pub used: Cell<bool>,
     /// Requests that have not been paid into the budget.
     requests: Cell<u32>,
+    /// The limits as they were last shown.
+    levels: Cell<[u32; 3]>,
 }
 
 /// The endpoints that are left for requests with one try, as they were reckoned last.
@@ -142,7 +148,16 @@ impl Side {
             relative_weight: f64::from(endpoint.weight) / mean,
         });
         let max_idle = cluster.policy.max_idle as usize;
+        let limit = &cluster.policy.limit;
+        let gate = match before {
+            Some(side) => {
+                side.gate.borrow_mut().configure(limit, workers, now);
+                Rc::clone(&side.gate)
+            }
+            None => Rc::new(RefCell::new(Limiter::new(&cluster.shared.limits, limit, workers, now))),
+        };
         Self {
+            gate,
             upstreams: upstreams.collect(),
             balancer: balance::build(cluster.policy.balance, &weights, seed),
             keep: if max_idle == 0 { 0 } else { (max_idle / workers.max(1)).max(1) },
@@ -194,7 +209,7 @@ impl Side {
 
     /// Whether the service gets more than it can do: then nobody is helped by a second attempt beside the first.
     pub fn is_overloaded(&self) -> bool {
-        false
+        self.gate.borrow().is_overloaded()
     }
 
     /// Which endpoints are left for a request with one try; none where nobody is left out.
@@ -333,6 +348,7 @@ impl Side {
         if self.counts.used.replace(false) {
             shared.last_used.store(clock, Ordering::Relaxed);
         }
+        self.show_limits();
         shared.metrics.absorb(&mut self.counts.tally.borrow_mut());
         for member in &self.upstreams {
             member.upstream.report(now);
@@ -351,6 +367,21 @@ impl Side {
             tracing::warn!(service = &*self.cluster.name, "ejected: {text}");
         }
         self.show(ms);
+    }
+
+    fn show_limits(&self) {
+        let now = {
+            let mut gate = self.gate.borrow_mut();
+            gate.report();
+            let status = gate.status();
+            [status.limit.unwrap_or(0), status.in_flight, status.queued]
+        };
+        if now != self.counts.levels.replace(now) {
+            let mut tally = self.counts.tally.borrow_mut();
+            for (level, value) in [Level::Limit, Level::LetIn, Level::Queued].into_iter().zip(now) {
+                tally.level(level, value);
+            }
+        }
     }
 
     /// Sets what metrics show of the service's state.

@@ -25,8 +25,8 @@ use crate::config::settings::{Hedge, PerTry};
 
 /// Samples without which nothing is learned about tries.
 pub const TRY_SAMPLES: u32 = 500;
-/// Samples without which nothing is hedged.
-pub const HEDGE_SAMPLES: u32 = 100;
+/// Samples without which nothing is hedged: of so few the p99 is the slowest.
+pub const HEDGE_SAMPLES: u32 = 30;
 
 /// How long the answers of one kind of requests take, and what follows. Reading it costs nothing: it is worked out at the
 /// worker's ticks.
@@ -174,8 +174,8 @@ mod tests {
 
     #[test]
     fn nothing_is_hedged_where_the_p99_is_not_known() {
-        assert_eq!(learned(std::iter::repeat_n(10 * MS, 99)).hedge(&Hedge::default()), None);
-        let known = learned(std::iter::repeat_n(10 * MS, 100));
+        assert_eq!(learned(std::iter::repeat_n(10 * MS, 29)).hedge(&Hedge::default()), None);
+        let known = learned(std::iter::repeat_n(10 * MS, 30));
         assert!(known.hedge(&Hedge::default()).unwrap() >= 10 * MS);
         assert_eq!(known.hedge(&Hedge { share: 0.0, ..Hedge::default() }), None);
         let mut beyond = learned(std::iter::repeat_n(10 * MS, 100));

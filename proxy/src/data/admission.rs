@@ -1,0 +1,172 @@
+//! The way to a service through its limits: at once, after a turn in line, or not at all.
+//!
+//! [`crate::resilience::limit`] decides; here a request waits for its turn, and what it holds is given back when its last
+//! byte has gone, whatever becomes of it. While nothing is limited this is a few counters of the worker's own.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::Instant;
+
+use super::side::Side;
+use super::timer;
+use crate::config::settings::Bulkhead;
+use crate::error::Reason;
+use crate::resilience::limit::adaptive::Done;
+use crate::resilience::limit::bulkhead::Place;
+use crate::resilience::limit::{Ask, Entry, Limiter, Pass, RECHECK, Shared};
+
+/// A service's limiter, and those who wait before it.
+pub type Gate = RefCell<Limiter<Rc<Turn>>>;
+
+/// Somebody in line.
+#[derive(Debug, Default)]
+pub struct Turn {
+    verdict: Cell<Option<Result<Pass, Reason>>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Turn {
+    fn tell(&self, verdict: Result<Pass, Reason>) {
+        self.verdict.set(Some(verdict));
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// A request that was let through, until its last byte has gone.
+#[derive(Debug)]
+pub struct Admitted {
+    gate: Rc<Gate>,
+    pass: Pass,
+    since: Instant,
+    told: Cell<bool>,
+    place: Option<Inside>,
+}
+
+/// A place in a bulkhead.
+#[derive(Debug)]
+struct Inside {
+    shared: Arc<Shared>,
+    place: Option<Place>,
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        if let Some(place) = self.place.take() {
+            self.shared.bulkheads().leave(place);
+        }
+    }
+}
+
+/// Lets a request through. `who` is whose part of the service it takes, where the service is divided.
+pub async fn admit(
+    side: &Side,
+    bulkhead: Option<Bulkhead>,
+    who: impl FnOnce(Bulkhead) -> Vec<u8>,
+    ask: Ask,
+    now: Instant,
+) -> Result<Admitted, Reason> {
+    let place = match bulkhead {
+        None => None,
+        Some(bulkhead) => Some(enter(&side.cluster.shared.limits, bulkhead, &who(bulkhead))?),
+    };
+    let mut turn: Option<Rc<Turn>> = None;
+    let entry = side.gate.borrow_mut().enter(ask, || Rc::clone(turn.get_or_insert_default()), now);
+    let pass = match entry {
+        Entry::Now(pass) => pass,
+        Entry::Refused => return Err(Reason::LimitReached),
+        Entry::Wait(id, out) => Box::pin(wait(&side.gate, id, turn.unwrap_or_default(), out)).await?,
+    };
+    Ok(Admitted { gate: Rc::clone(&side.gate), pass, since: now, told: Cell::new(false), place })
+}
+
+fn enter(shared: &Arc<Shared>, bulkhead: Bulkhead, who: &[u8]) -> Result<Inside, Reason> {
+    let (Bulkhead::PerCaller(places) | Bulkhead::PerRoute(places)) = bulkhead;
+    let place = shared.bulkheads().enter(who, places).ok_or(Reason::BulkheadFull)?;
+    Ok(Inside { shared: Arc::clone(shared), place: Some(place) })
+}
+
+/// Waits for its turn. Another worker's place can become free without a word, so it also looks by itself.
+async fn wait(gate: &Rc<Gate>, id: u64, turn: Rc<Turn>, out: Option<Rc<Turn>>) -> Result<Pass, Reason> {
+    if let Some(out) = out {
+        out.tell(Err(Reason::LimitReached));
+    }
+    let leaving = Leaving { gate, id, turn };
+    let turn = &leaving.turn;
+    let mut recheck = Box::pin(tokio::time::sleep(RECHECK));
+    poll_fn(|cx| {
+        loop {
+            if let Some(verdict) = turn.verdict.take() {
+                return Poll::Ready(verdict);
+            }
+            turn.waker.replace(Some(cx.waker().clone()));
+            if recheck.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            recheck.as_mut().reset(tokio::time::Instant::now() + RECHECK);
+            serve(gate);
+        }
+    })
+    .await
+}
+
+/// Whoever leaves the line before its turn gives up its place in it, and what it was given and did not take.
+struct Leaving<'a> {
+    gate: &'a Rc<Gate>,
+    id: u64,
+    turn: Rc<Turn>,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        let given = self.turn.verdict.take();
+        let mut limiter = self.gate.borrow_mut();
+        limiter.gone(self.id);
+        if let Some(Ok(pass)) = given {
+            limiter.done(&pass, Done::Failed);
+            limiter.end(pass);
+        }
+    }
+}
+
+/// Lets those go on whose turn it is.
+pub fn serve(gate: &Gate) {
+    let now = timer::now();
+    loop {
+        let next = gate.borrow_mut().next(now);
+        match next {
+            Some((turn, verdict)) => turn.tell(verdict),
+            None => return,
+        }
+    }
+}
+
+impl Admitted {
+    /// What became of it, at the answer's head.
+    pub fn done(&self, good: bool, now: Instant) {
+        let done = if good { Done::Answered(now.saturating_duration_since(self.since)) } else { Done::Failed };
+        self.tell(done);
+    }
+
+    fn tell(&self, done: Done) {
+        if !self.told.replace(true) {
+            self.gate.borrow_mut().done(&self.pass, done);
+        }
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        if !self.told.get() {
+            self.tell(Done::Cancelled(timer::now().saturating_duration_since(self.since)));
+        }
+        if self.gate.borrow_mut().end(self.pass) {
+            serve(&self.gate);
+        }
+        self.place = None;
+    }
+}
