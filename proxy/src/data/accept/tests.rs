@@ -85,7 +85,7 @@ fn a_crew_seats_no_more_than_its_limit() {
 
 /// What an idle connection costs is its task, the connection (224 bytes), a timer (96) and the socket's registration
 /// (128). The runtime adds 104 bytes to the task's future and rounds up to a multiple of 128: 280 make 384, one more 512.
-/// A request's future (2016 bytes, two thirds of them `forward`) is pooled: there are as many as there have been requests
+/// A request's future (2520 bytes, two thirds of them `forward` with its policies) is pooled: there are as many as there have been requests
 /// at once. The other bounds are 15 % above what was measured.
 #[test]
 fn the_futures_are_no_larger_than_they_have_to_be() {
@@ -105,6 +105,6 @@ fn the_futures_are_no_larger_than_they_have_to_be() {
         eprintln!("task {task}, connection {conn}, request {exchange}");
         assert!(task <= 280, "the task of a connection has {task} bytes");
         assert!(conn <= 258, "a connection has {conn} bytes");
-        assert!(exchange <= 2318, "a request's future has {exchange} bytes");
+        assert!(exchange <= 2898, "a request's future has {exchange} bytes");
     });
 }

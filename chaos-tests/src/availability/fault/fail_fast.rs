@@ -1,0 +1,21 @@
+//! Every answer is an error, and comes at once: a wrong configuration, a lost database. To a balancer that looks at
+//! latency or at requests in flight it is the most attractive instance of all.
+
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Deed, Model};
+
+/// Every request is answered with an error, without any delay.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FailFast {
+    /// The error.
+    pub status: u16,
+}
+
+impl Model for FailFast {
+    fn deed(&mut self, ordinary: Deed, _: &mut fastrand::Rng, _: Instant) -> Deed {
+        Deed { after: Duration::ZERO, ..ordinary.status(self.status) }
+    }
+}
