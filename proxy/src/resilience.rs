@@ -10,5 +10,6 @@ pub mod outlier;
 pub mod pace;
 pub mod retry;
 pub mod safest;
+pub mod shelf;
 pub mod sketch;
 pub mod sync;

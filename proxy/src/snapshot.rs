@@ -21,6 +21,7 @@ use crate::resilience::breaker::CircuitBreaker;
 use crate::resilience::budget::{RetryBudget, Terms};
 use crate::resilience::limit;
 use crate::resilience::outlier::{Members, OutlierState, PoolState};
+use crate::resilience::shelf::Shelf;
 use crate::route::RouteTable;
 use crate::telemetry::metrics::ServiceMetrics;
 
@@ -77,6 +78,8 @@ pub struct ClusterShared {
     pub breaker: CircuitBreaker,
     /// What its endpoints share of being ejected.
     pub pool: PoolState,
+    /// What one worker knows of how long its answers take, for the others.
+    pub shelf: Shelf,
     /// How many requests may be at it.
     pub limits: Arc<limit::Shared>,
     epoch: Instant,
@@ -92,6 +95,7 @@ impl ClusterShared {
             budget: RetryBudget::new(&Terms::of(&policy.retries, &policy.hedge), FIRST_MS),
             breaker: CircuitBreaker::default(),
             pool: PoolState::default(),
+            shelf: Shelf::default(),
             limits: Arc::default(),
             epoch,
         }

@@ -3,10 +3,12 @@
 //! A service's routes and methods have little to do with each other: one reads a cache, another writes a report. So each
 //! pair has a sketch of its own, and what is long for it is learned from its own past.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::resilience::pace::Learned;
+use crate::resilience::shelf::Shelf;
 use crate::route::Route;
 
 /// The kinds of requests of one service, as one worker has seen them.
@@ -27,7 +29,7 @@ pub struct Kind {
 }
 
 /// A method, as far as it makes a difference.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub enum Method {
     Get,
@@ -102,8 +104,16 @@ impl Kinds {
         &self.known
     }
 
-    /// Works out what follows from what was learned. Asked at the worker's ticks.
-    pub fn refresh(&mut self, now: Instant) {
-        self.known.iter_mut().for_each(|kind| kind.learned.refresh(now));
+    /// Works out what follows from what was learned, and shares it with the other workers. Asked at the worker's ticks.
+    pub fn refresh(&mut self, shelf: &Shelf, now: Instant) {
+        for kind in &mut self.known {
+            kind.learned.refresh(now);
+            let mut hasher = std::hash::DefaultHasher::new();
+            (&kind.route, kind.method).hash(&mut hasher);
+            match kind.learned.to_lend() {
+                Some(p99) => shelf.put(hasher.finish(), p99),
+                None => shelf.get(hasher.finish()).into_iter().for_each(|p99| kind.learned.borrow(p99)),
+            }
+        }
     }
 }

@@ -356,7 +356,7 @@ impl Side {
         self.deposit();
         let ms = self.ms(now);
         shared.budget.settle(&self.terms, ms);
-        self.kinds.borrow_mut().refresh(now);
+        self.kinds.borrow_mut().refresh(&shared.shelf, now);
         let ejected = shared.pool.evaluate(&*self.cluster.endpoints, &self.cluster.policy.outlier, ms, random);
         for cause in ejected {
             let (counted, text) = match cause {

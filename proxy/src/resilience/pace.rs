@@ -16,7 +16,9 @@
 //! call in a thousand takes a thousand times longer than the rest keeps that call: it is raced, not cut.
 //!
 //! **Hedges** wait for the p99 itself and never less, so a healthy service spends a hundredth of its requests at most
-//! (J. Dean, L. A. Barroso, "The tail at scale", 2013); where the p99 is not known, or lies beyond, there are none.
+//! (J. Dean, L. A. Barroso, "The tail at scale", 2013); where it was never known there are none. Where it has come to lie
+//! beyond what anybody waits for, twice the last that was known holds: that is when hedges are needed most, and their share
+//! of the budget bounds them.
 
 use std::time::{Duration, Instant};
 
@@ -37,6 +39,10 @@ pub struct Learned {
     pub p50: Quantile,
     /// What all but a hundredth stay within.
     pub p99: Quantile,
+    /// The last p99 that was a time, here or with another worker.
+    usual: Option<Duration>,
+    /// Another worker's p99.
+    lent: Option<Duration>,
     samples: u32,
     observed: bool,
 }
@@ -44,7 +50,15 @@ pub struct Learned {
 impl Learned {
     /// Nothing yet.
     pub fn new(now: Instant) -> Self {
-        Self { sketch: Sketch::new(now), p50: Quantile::Unknown, p99: Quantile::Unknown, samples: 0, observed: false }
+        Self {
+            sketch: Sketch::new(now),
+            p50: Quantile::Unknown,
+            p99: Quantile::Unknown,
+            usual: None,
+            lent: None,
+            samples: 0,
+            observed: false,
+        }
     }
 
     /// An answer took so long.
@@ -66,6 +80,19 @@ impl Learned {
             self.p50 = self.sketch.quantile(0.5);
             self.p99 = self.sketch.quantile(0.99);
             self.samples = self.sketch.samples();
+            self.usual = self.p99.time().or(self.usual);
+        }
+    }
+
+    /// The p99, where enough is known to hedge by it: for other workers, who may have seen less.
+    pub fn to_lend(&self) -> Option<Duration> {
+        self.p99.time().filter(|_| self.samples >= HEDGE_SAMPLES)
+    }
+
+    /// Another worker's p99, for as long as this one knows too little.
+    pub fn borrow(&mut self, p99: Duration) {
+        if self.samples < HEDGE_SAMPLES {
+            self.lent = Some(p99);
         }
     }
 
@@ -94,8 +121,9 @@ impl Learned {
 
     /// When an attempt is slower than nearly all; none where it is not hedged.
     pub fn hedge(&self, rules: &Hedge) -> Option<Duration> {
-        let p99 = self.p99.time().filter(|_| self.samples >= HEDGE_SAMPLES && rules.share > 0.0)?;
-        Some(p99.max(rules.floor))
+        let own = self.p99.time().or_else(|| Some(self.usual? * 2));
+        let late = if self.samples >= HEDGE_SAMPLES { own } else { self.lent };
+        late.filter(|_| rules.share > 0.0).map(|late| late.max(rules.floor))
     }
 }
 
@@ -173,6 +201,15 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_that_has_seen_little_hedges_by_what_another_knows() {
+        let mut few = learned(std::iter::repeat_n(10 * MS, 3));
+        let many = learned(std::iter::repeat_n(10 * MS, 300));
+        assert_eq!((few.to_lend(), few.hedge(&Hedge::default())), (None, None));
+        few.borrow(many.to_lend().unwrap());
+        assert_eq!(few.hedge(&Hedge::default()), many.hedge(&Hedge::default()));
+    }
+
+    #[test]
     fn nothing_is_hedged_where_the_p99_is_not_known() {
         assert_eq!(learned(std::iter::repeat_n(10 * MS, 29)).hedge(&Hedge::default()), None);
         let known = learned(std::iter::repeat_n(10 * MS, 30));
@@ -181,7 +218,7 @@ mod tests {
         let mut beyond = learned(std::iter::repeat_n(10 * MS, 100));
         (0..5).for_each(|_| beyond.give_up());
         beyond.refresh(Instant::now());
-        assert_eq!(beyond.hedge(&Hedge::default()), None);
+        assert!(beyond.hedge(&Hedge::default()).unwrap() >= 20 * MS, "twice the last that was known");
         let quick = learned(std::iter::repeat_n(MS / 10, 1_000));
         assert_eq!(quick.hedge(&Hedge::default()), Some(Hedge::default().floor));
     }

@@ -27,8 +27,11 @@ const BUCKETS: usize = (OCTAVES * PER_OCTAVE) as usize;
 const ENOUGH: u32 = 1_000;
 /// ...and is at least so old, before it is put aside...
 const YOUNG: Duration = Duration::from_secs(10);
-/// ...or is this old.
+/// ...or is this old, and has as many as anything is learned from...
 const OLD: Duration = Duration::from_secs(60);
+const SOME: u32 = 500;
+/// ...or is so old that it says nothing about today.
+const ANCIENT: Duration = Duration::from_secs(600);
 
 /// Latencies of one kind, as one worker has seen them.
 #[derive(Debug)]
@@ -112,7 +115,8 @@ impl Sketch {
     /// Forgets what is old. Asked at a worker's ticks.
     pub fn age(&mut self, now: Instant) {
         let age = now.saturating_duration_since(self.since);
-        if age >= YOUNG && self.young.seen >= ENOUGH || age >= OLD && self.young.seen > 0 {
+        let seen = self.young.seen;
+        if age >= YOUNG && seen >= ENOUGH || age >= OLD && seen >= SOME || age >= ANCIENT && seen > 0 {
             self.older = std::mem::replace(&mut self.young, Generation::new());
             self.since = now;
         }
