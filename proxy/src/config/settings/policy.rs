@@ -53,7 +53,7 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             timeout: Duration::from_secs(15),
-            connect_timeout: Duration::from_secs(1),
+            connect_timeout: Duration::from_millis(250),
             balance: Balance::P2c,
             protocol: Protocol::Http1,
             max_connections: 1024,
