@@ -43,8 +43,8 @@ const SHORTEST: f64 = 0.025;
 const SAMPLES: u32 = 12;
 /// A cohort is not larger than its counters.
 const MOST: u32 = 20_000;
-/// Load above what was ever carried in good health.
-const SURGE: f64 = 1.25;
+/// Arrivals over which their rate is smoothed: its error is a tenth.
+const SMOOTH: f64 = 64.0;
 /// Growth that is not chance.
 const CLIMB: f64 = 1.15;
 /// How long good health has to last before its load is believed; an overload needs less to show.
@@ -100,16 +100,23 @@ pub struct Adaptive {
 struct Usual {
     /// Lower quartile of latency, seconds; zero until something is known.
     latency: f64,
-    /// Requests a second that it carried.
+    /// Requests a second that it carried; zero until that is known.
     rate: f64,
+    /// How many requests that is known from.
+    counted: f64,
     /// Seconds that requests were in flight, and how many they were: what a request takes where nothing waits.
     carried: (f64, f64),
     /// Smoothed arrivals a second.
     arrivals: f64,
+    /// Arrivals so far.
+    seen: f64,
+    /// The last two cohorts: arrivals, and in how many seconds.
+    last: ((f64, f64), (f64, f64)),
     epoch: Option<Instant>,
     /// The highest arrivals of this epoch, and of the one before.
     highest: [f64; 2],
-    is_well: bool,
+    /// Cohorts of this epoch, and those of them that were too slow.
+    cohorts: (u32, u32),
 }
 
 /// Cohorts that are slower and slower.
@@ -120,6 +127,7 @@ struct Climb {
     latency: f64,
     load: u32,
     surge: bool,
+    grows: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -235,7 +243,7 @@ impl Adaptive {
 
     /// Whether the service has more than it can do, or may be about to: no time for requests that nobody asked for.
     pub fn is_overloaded(&self) -> bool {
-        self.limiting.is_some() || self.climb.is_some_and(|climb| climb.length >= 2) || self.collapse.is_some()
+        self.limiting.is_some() || self.climb.is_some_and(|climb| climb.surge || climb.grows) || self.collapse.is_some()
     }
 
     fn open(&mut self) -> &mut Cohort {
@@ -245,13 +253,13 @@ impl Adaptive {
     /// Looks at what is known now. Every few milliseconds, at an arrival.
     fn look(&mut self, others: bool, now: Instant) {
         self.measure(now);
-        let first = self.unseen.max((self.newest + 1).saturating_sub(COHORTS as u64));
-        for number in first..self.newest {
-            // Whoever is known later than one that set out later is made of requests that are slow by nature.
-            if let Some(latency) = self.cohorts[number as usize % COHORTS].quartile(now) {
-                self.unseen = number + 1;
-                self.learn(number, latency, others, now);
-            }
+        // In order: whoever is known early is known because it was quick, and skipping the others would show a climb that
+        // is none. What is not known when its place is needed is made of requests that are slow by nature.
+        self.unseen = self.unseen.max((self.newest + 1).saturating_sub(COHORTS as u64));
+        while self.unseen < self.newest {
+            let Some(latency) = self.cohorts[self.unseen as usize % COHORTS].quartile(now) else { break };
+            self.unseen += 1;
+            self.learn(self.unseen - 1, latency, others, now);
         }
         if let Some(limiting) = self.limiting
             && now.saturating_duration_since(limiting.felt) >= UNFELT
@@ -259,7 +267,8 @@ impl Adaptive {
             self.limiting = None;
             self.climb = None;
         }
-        let shortest = (self.usual.latency / 4.0).max(self.latency / 6.0).clamp(SHORTEST, 2.0);
+        let waited_for = self.cohorts[self.unseen as usize % COHORTS].length_since(now).as_secs_f64();
+        let shortest = (self.usual.latency / 4.0).max(self.latency / 6.0).max(waited_for / 8.0).clamp(SHORTEST, 2.0);
         let open = self.open();
         let length = open.length(now).as_secs_f64();
         let samples = if self.limiting.is_some() { 2 * SAMPLES } else { SAMPLES };
@@ -296,10 +305,22 @@ impl Adaptive {
     fn learn(&mut self, number: u64, latency: f64, others: bool, now: Instant) {
         let cohort = &self.cohorts[number as usize % COHORTS];
         let (load, lost, length) = (cohort.load, cohort.lost(), cohort.length(now).as_secs_f64());
-        let offered = cohort.offered;
+        let (offered, quick) = (cohort.offered, f64::from(cohort.quicker_than(1.2 * self.usual.latency)));
+        let few = if self.usual.rate > 0.0 { 0.1 } else { 0.02 };
+        let is_blocked = quick < (0.125 * self.usual.rate * length).max(few * f64::from(cohort.sent));
         let (closed, rate) = (cohort.middle(now), f64::from(cohort.offered) / length.max(1e-4));
-        self.usual.arrived(rate, cohort.offered, length);
+        self.usual.arrived(cohort.offered, length);
         self.latency = latency;
+        #[cfg(test)]
+        if std::env::var("DBG").is_ok() {
+            println!(
+                "known {number} q {latency:.3} len {length:.3} sent {} rate {rate:.0} age {:?} climb {:?} usual {:.3}",
+                self.cohorts[number as usize % COHORTS].sent,
+                now - closed,
+                self.climb,
+                self.usual.latency
+            );
+        }
         if let Some(limiting) = self.limiting {
             if number >= limiting.from {
                 self.adjust(limiting, latency, now);
@@ -309,35 +330,49 @@ impl Adaptive {
         if self.usual.latency == 0.0 {
             self.usual.latency = latency;
         }
-        let certain = self.is_climbing(latency, load, others) | self.is_collapsing(latency, lost, closed);
+        let certain = self.is_climbing(latency, load, is_blocked, others) | self.is_collapsing(latency, lost, closed);
         if certain {
+            #[cfg(test)]
+            if std::env::var("DBG").is_ok() {
+                println!(
+                    "CERTAIN q {latency:.3} {:?} coll {:?} usual {:?} n {number} load {load} sent {} others {others}",
+                    self.climb,
+                    self.collapse,
+                    self.usual,
+                    self.cohorts[number as usize % COHORTS].sent
+                );
+            }
             self.start(latency, load, now);
         } else {
-            self.usual.carried(load, offered, length);
-            let suspected = self.climb.is_some() || self.collapse.is_some();
-            self.usual.learn(latency, length, suspected, closed);
+            if latency <= self.usual.surge_threshold() {
+                self.usual.carried(load, offered, length);
+            }
+            self.usual.learn(latency, length, closed);
         }
     }
 
-    fn is_climbing(&mut self, latency: f64, load: u32, others: bool) -> bool {
+    fn is_climbing(&mut self, latency: f64, load: u32, is_blocked: bool, others: bool) -> bool {
         let usual = &self.usual;
-        let surge = usual.is_surge() || self.climb.is_some_and(|climb| climb.surge) || others;
-        if latency <= if surge { usual.surge_threshold() } else { usual.climb_threshold() } {
+        let surge = usual.is_surge();
+        if !is_blocked || latency <= if surge || others { usual.surge_threshold() } else { usual.climb_threshold() } {
             self.climb = None;
             return false;
         }
-        let climb = match self.climb {
-            Some(Climb { length: 1, surge: false, .. }) if !surge => Climb { length: 2, latency, load, surge },
+        let mut climb = match self.climb {
+            Some(Climb { length: 1, surge: false, .. }) if !surge => {
+                Climb { length: 2, latency, load, surge, grows: false }
+            }
             Some(climb) if latency >= 0.9 * climb.latency => Climb { length: climb.length + 1, surge, ..climb },
-            _ => Climb { length: 1, latency, load, surge },
+            _ => Climb { length: 1, latency, load, surge, grows: false },
         };
+        let (by, from) = (latency / climb.latency, f64::from(climb.load));
+        let more = f64::from(load) - from;
+        climb.grows = climb.length >= 2 && by >= CLIMB && more > (0.05 * from).max(from.sqrt());
         self.climb = Some(climb);
-        let grown = |length: u32, latency_by: f64, load_by: f64| {
-            climb.length >= length
-                && latency >= latency_by * climb.latency
-                && f64::from(load) >= load_by * f64::from(climb.load)
-        };
-        others || (surge && grown(2, CLIMB, 1.05)) || grown(3, 2.0, 1.5)
+        let long = climb.length >= 6 && by >= 2.0 && more > (0.5 * from).max(4.0 * from.sqrt());
+        // At the very beginning nothing is known but that it grows, and everything that begins does.
+        let is_known = self.usual.rate > 0.0 || (climb.length >= 5 && by >= 1.5);
+        (climb.grows && (surge || others) && is_known) || long
     }
 
     fn is_collapsing(&mut self, latency: f64, lost: f64, at: Instant) -> bool {
@@ -400,13 +435,26 @@ impl Adaptive {
 }
 
 impl Usual {
-    fn arrived(&mut self, rate: f64, count: u32, length: f64) {
-        let weight = (f64::from(count) / 64.0).max(length / 0.25).min(1.0);
+    fn arrived(&mut self, count: u32, length: f64) {
+        let count = f64::from(count);
+        let rate = count / length.max(1e-4);
+        self.last = (self.last.1, (count, length));
+        self.seen += count;
+        let weight = (count / SMOOTH).max(count / self.seen.max(1.0)).min(1.0);
         self.arrivals += weight * (rate - self.arrivals);
     }
 
     fn is_surge(&self) -> bool {
-        self.arrivals > SURGE * self.rate
+        if self.rate == 0.0 {
+            // At the very beginning anything may be too much, if it is much. What is not known after that is not known.
+            let age = self.seen / self.arrivals.max(1e-6);
+            return self.seen >= 1.5 * SMOOTH && age < 4.0;
+        }
+        // Five times the error of what was counted; the one sees what lasts, the other what is sudden.
+        let lasts = self.arrivals > self.rate * (1.0 + 5.0 / self.counted.min(2.0 * SMOOTH).sqrt());
+        let count = self.last.0.0 + self.last.1.0;
+        let expected = self.rate * (self.last.0.1 + self.last.1.1);
+        lasts || count > 1.3 * expected + 5.0 * expected.sqrt()
     }
 
     /// What is too slow, seconds, when there is more to do than ever.
@@ -442,37 +490,40 @@ impl Usual {
     /// `load` requests were in flight.
     /// `load` requests were in flight while `offered` more came.
     fn carried(&mut self, load: u32, offered: u32, length: f64) {
-        if self.is_well {
+        if self.arrivals > 0.0 {
             let kept = (-length / 10.0).exp();
             self.carried.0 = kept * self.carried.0 + f64::from(load) * length;
             self.carried.1 = kept * self.carried.1 + f64::from(offered);
         }
     }
 
-    fn learn(&mut self, latency: f64, length: f64, suspected: bool, at: Instant) {
+    fn learn(&mut self, latency: f64, length: f64, at: Instant) {
         // Down within a few cohorts, up within half a minute.
         let slowly = 1.0 - (-length / 30.0).exp();
         let weight = match latency / self.latency.max(1e-6) {
-            ..0.5 => 0.2,
+            ..0.5 => 0.1,
             ..2.0 => slowly.max(0.05),
             _ => slowly,
         };
         self.latency += weight * (latency - self.latency);
-        self.rate *= (-length / 120.0).exp();
-        self.is_well = latency <= (2.0 * self.latency).max(self.latency + 0.02);
         let epoch = *self.epoch.get_or_insert(at);
-        if suspected || !self.is_well {
-            // What came in the last two seconds may be what is too much.
-            self.highest = [0.0; 2];
-            self.epoch = Some(at);
+        self.cohorts.0 += 1;
+        self.cohorts.1 += u32::from(latency > self.surge_threshold());
+        self.highest[0] = self.highest[0].max(self.arrivals);
+        let since = at.saturating_duration_since(epoch);
+        if since < EPOCH || self.cohorts.0 < 2 {
             return;
         }
-        self.highest[0] = self.highest[0].max(self.arrivals);
-        if at.saturating_duration_since(epoch) >= EPOCH {
-            self.rate = self.rate.max(self.highest[1]);
+        // What came in the last two seconds may be what is too much.
+        if self.cohorts.1 * 2 > self.cohorts.0 {
+            self.highest = [0.0; 2];
+        } else {
+            self.rate = (self.rate * (-since.as_secs_f64() / 120.0).exp()).max(self.highest[1]);
+            self.counted = self.seen;
             self.highest = [0.0, self.highest[0]];
-            self.epoch = Some(at);
         }
+        self.cohorts = (0, 0);
+        self.epoch = Some(at);
     }
 }
 

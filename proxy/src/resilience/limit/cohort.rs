@@ -59,6 +59,17 @@ impl Cohort {
         self.closed.unwrap_or(now).saturating_duration_since(self.opened)
     }
 
+    /// How long ago it was opened.
+    pub fn length_since(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.opened)
+    }
+
+    /// About how many were answered within so many seconds.
+    pub fn quicker_than(&self, seconds: f64) -> u32 {
+        let within = self.buckets.iter().enumerate().take_while(|(at, _)| lower_edge(at + 1) <= seconds);
+        within.map(|(_, count)| u32::from(*count)).sum()
+    }
+
     /// The middle of the time in which it was open.
     pub fn middle(&self, now: Instant) -> Instant {
         self.opened + self.length(now) / 2

@@ -1,55 +1,109 @@
-//! The promises of `limit`, each a test by its name.
+//! The promises of `limit`, each a test by its name, on a simulated service: over kinds of service times, their means, rates
+//! and seeds. Two workers, which know nothing of each other but whether the other one limits.
 
-use super::sim::{self, Service, Spread, World};
+use super::sim::{self, History, Service, Spread, World};
 
 const FIVE: usize = 5;
+const SEEDS: std::ops::Range<u64> = 0..3;
 
-/// Servers for this capacity at this mean time; what the capacity really is.
+/// Servers for about this capacity at this mean time, with as many slots as that takes; and what their capacity is.
 fn servers(capacity: f64, mean: f64) -> (Service, f64) {
     let slots = ((capacity * mean / FIVE as f64).round() as usize).max(1);
     (Service::Queues { servers: FIVE, slots }, (FIVE * slots) as f64 / mean)
 }
 
-#[test]
-#[ignore]
-fn explore() {
-    let only = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<f64>().ok());
-    for spread in [Spread::Constant, Spread::Mixed, Spread::Exponential] {
-        for mean in [0.001, 0.01, 0.05, 0.1, 0.3] {
-            for capacity in [100.0, 500.0, 2000.0] {
-                let (service, capacity) = servers(capacity, mean);
-                if capacity > 6000.0 {
-                    continue;
-                }
-                if only("MEAN").is_some_and(|m| m != mean)
-                    || only("CAP").is_some_and(|c| c != capacity.round())
-                    || std::env::var("SPREAD").is_ok_and(|s| s != format!("{spread:?}"))
-                {
-                    continue;
-                }
-                let mut line = String::new();
-                for seed in std::env::var("SEED").ok().and_then(|v| v.parse().ok()).map_or(0..3, |s: u64| s..s + 1) {
-                    let rate = move |t: f64| if (4.0..11.0).contains(&t) { 2.0 * capacity } else { 0.5 * capacity };
-                    let world = World::new(seed, service, spread, mean, Box::new(rate), 15.0);
-                    let history = sim::run(&world);
-                    let share = history.goodput(4.0, 11.0) / capacity;
-                    let back = history.goodput(12.0, 15.0) / history_rate(&history, 12.0, 15.0);
-                    let early = history.refused(0.0, 4.0);
-                    let entered = history.limited.first().copied().unwrap_or(99.0);
-                    line += &format!(" | {:.3} back {:.3} early {early} at {:.2}", share, back, entered - 4.0);
-                    if std::env::var("TRACE").is_ok() {
-                        for (t, q, l, n) in &history.trace {
-                            println!("{t:.2} q {:.0} limit {l:?} n {n}", q * 1e3);
-                        }
-                        return;
-                    }
-                }
-                println!("{spread:?} mean {mean} cap {capacity:.0}{line}");
+/// Half the capacity, from the fourth second on twice the capacity for seven seconds, then half again.
+fn overload(seed: u64, spread: Spread, mean: f64, capacity: f64) -> (World, f64) {
+    let (service, capacity) = servers(capacity, mean);
+    let rate = move |t: f64| if (4.0..11.0).contains(&t) { 2.0 * capacity } else { 0.5 * capacity };
+    (World::new(seed, service, spread, mean, Box::new(rate), 15.0), capacity)
+}
+
+fn came(history: &History, from: f64, to: f64) -> f64 {
+    history.fates.iter().filter(|fate| (from..to).contains(&fate.came)).count() as f64 / (to - from)
+}
+
+/// Every world of these spreads, means and rates, in turn.
+fn for_each(spreads: &[Spread], means: &[f64], rates: &[f64], test: impl Fn(u64, Spread, f64, f64)) {
+    for spread in spreads {
+        for mean in means {
+            for rate in rates {
+                SEEDS.for_each(|seed| test(seed, *spread, *mean, *rate));
             }
         }
     }
 }
 
-fn history_rate(history: &sim::History, from: f64, to: f64) -> f64 {
-    history.fates.iter().filter(|fate| (from..to).contains(&fate.came)).count() as f64 / (to - from)
+const STEADY: [Spread; 3] = [Spread::Constant, Spread::Mixed, Spread::Exponential];
+
+#[test]
+fn under_twice_the_capacity_goodput_stays_above_ninety_percent_of_it() {
+    for_each(&STEADY, &[0.01, 0.05, 0.1], &[200.0, 1_000.0], |seed, spread, mean, capacity| {
+        let (world, capacity) = overload(seed, spread, mean, capacity);
+        let share = sim::run(&world).goodput(4.0, 11.0) / capacity;
+        assert!(share >= 0.9, "{share:.3} of {capacity:.0} a second, {spread:?} {mean} s, seed {seed}");
+    });
+}
+
+#[test]
+fn a_second_after_an_overload_all_is_well_again() {
+    for_each(&STEADY, &[0.01, 0.05, 0.1], &[200.0, 1_000.0], |seed, spread, mean, capacity| {
+        let (world, _) = overload(seed, spread, mean, capacity);
+        let history = sim::run(&world);
+        let share = history.goodput(12.0, 15.0) / came(&history, 12.0, 15.0);
+        assert!(share >= 0.99, "{share:.3} of what came, {spread:?} {mean} s, seed {seed}");
+    });
+}
+
+#[test]
+fn clients_that_try_again_do_not_keep_an_overload_going() {
+    for_each(&STEADY, &[0.05], &[500.0], |seed, spread, mean, capacity| {
+        let (mut world, _) = overload(seed, spread, mean, capacity);
+        world.retries = 2;
+        let history = sim::run(&world);
+        let share = history.goodput(12.5, 15.0) / came(&history, 12.5, 15.0);
+        assert!(share >= 0.98, "{share:.3} of what came, {spread:?} {mean} s, seed {seed}");
+    });
+}
+
+/// A healthy service, changed by `change`: nothing is refused, and nothing is limited at all.
+fn is_invisible(spreads: &[Spread], change: impl Fn(&mut World, f64, f64)) {
+    for_each(spreads, &[0.01, 0.03, 0.1], &[100.0, 1_000.0], |seed, spread, mean, rate| {
+        let mut world = World::new(seed, Service::Unbounded, spread, mean, Box::new(move |_| rate), 12.0);
+        world.patience = 20.0;
+        change(&mut world, mean, rate);
+        let history = sim::run(&world);
+        let refused = history.refused(0.0, 12.0);
+        assert!(
+            refused == 0 && history.limited.is_empty(),
+            "{refused} refused, limited at {:?}, {spread:?} {mean} s, {rate} a second, seed {seed}",
+            history.limited.first()
+        );
+    });
+}
+
+#[test]
+fn nothing_is_refused_when_one_call_in_a_hundred_is_a_hundred_times_slower() {
+    is_invisible(&[Spread::SlowTail], |_, _, _| {});
+}
+
+#[test]
+fn nothing_is_refused_when_latency_rises_five_fold_at_equal_load() {
+    is_invisible(&STEADY, |world, mean, _| {
+        world.mean = Box::new(move |t| if t < 5.0 { mean } else { 5.0 * mean });
+    });
+}
+
+#[test]
+fn nothing_is_refused_with_a_thousand_long_polls_open() {
+    is_invisible(&[Spread::Mixed], |world, _, _| world.polls = 1_000);
+}
+
+#[test]
+fn nothing_is_refused_when_traffic_grows_ten_fold_in_a_second() {
+    is_invisible(&STEADY, |world, mean, rate| {
+        let slots = (rate * 10.0 * mean / FIVE as f64 * 3.0).ceil().max(2.0) as usize;
+        world.service = Service::Queues { servers: FIVE, slots };
+        world.rate = Box::new(move |t| rate * (1.0 + 9.0 * (t - 5.0).clamp(0.0, 1.0)));
+    });
 }
