@@ -6,8 +6,8 @@
 //! at a time, so each pays for going to sleep and waking up alone: under load it is a little less. Only what threads
 //! do is counted, not the main thread: its start calibrates a clock, and takes as long as it takes.
 //!
-//! The goal is 10,000, and it is not reached: 18,100 were measured (HAProxy 34,000, nginx 21,100, the floor 3,700).
-//! The bound here keeps what there is.
+//! The goal is 10,000, and it is not reached: 23,100 were measured with all policies on, of which the resilience core has
+//! 5,000 (HAProxy 34,000, nginx 21,100, the floor 3,700). The bound here keeps what there is.
 
 #![allow(
     clippy::unwrap_used,
@@ -29,14 +29,14 @@ use chaos_tests::proxies::{Proxy, Setting, build, target_directory};
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[test]
-fn a_proxied_get_of_1_kib_takes_at_most_19_000_user_instructions() {
+fn a_proxied_get_of_1_kib_takes_at_most_24_000_user_instructions() {
     if !valgrind_is_there() {
         return;
     }
     build(&[Proxy::Outrigger]).unwrap();
     let spent = instructions_per_get(Proxy::Outrigger);
     println!("outrigger: {spent:.0} user instructions per proxied GET of 1 KiB");
-    assert!(spent <= 19_000.0, "{spent:.0} user instructions per request");
+    assert!(spent <= 24_000.0, "{spent:.0} user instructions per request");
     assert!(spent >= 500.0, "{spent:.0} is less than any proxy can do with: the method is at fault");
 }
 

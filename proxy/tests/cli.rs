@@ -148,7 +148,7 @@ fn check_explain_says_where_each_value_came_from() {
         line.split_whitespace().collect::<Vec<_>>().join(" ")
     };
     assert_eq!(line("timeout"), "timeout 2s services.orders, line 3");
-    assert_eq!(line("connect_timeout"), "connect_timeout 1s built in");
+    assert_eq!(line("connect_timeout"), "connect_timeout 250ms built in");
     assert!(told.contains("retries.max  0  routes[1], line 6"), "{told}");
     assert!(!told.contains("web"), "{told}");
     assert!(stdout(&outrigger(&["check", "--explain", path(&shop)])).contains("web: "));

@@ -134,7 +134,7 @@ fn a_body_that_breaks_off_is_never_a_clean_end() {
     let proxy = Proxy::before(&[origin.address]);
     for (version, expected) in [("1.1", raw::Fault::Cut), ("1.0", raw::Fault::Reset)] {
         let mut client = Connection::open(proxy.address);
-        client.send(&format!("GET / HTTP/{version}\r\nHost: a\r\n\r\n"));
+        client.send(format!("GET / HTTP/{version}\r\nHost: a\r\n\r\n"));
         let broken = client.try_answer("GET").map(|m| m.head).expect_err("a clean end");
         assert_eq!(broken.fault, expected, "HTTP/{version}: {broken}");
     }
@@ -147,7 +147,7 @@ fn a_small_answer_that_breaks_off_is_a_502_and_no_half_answer() {
         let proxy = Proxy::before(&[origin.address]);
         for version in ["1.1", "1.0"] {
             let mut client = Connection::open(proxy.address);
-            client.send(&format!("GET / HTTP/{version}\r\nHost: a\r\n\r\n"));
+            client.send(format!("GET / HTTP/{version}\r\nHost: a\r\n\r\n"));
             let answer = client.answer();
             assert_eq!(answer.status(), 502, "{fault:?} in HTTP/{version}");
             assert!(answer.text().contains("upstream_closed"), "{fault:?}: {}", answer.text());

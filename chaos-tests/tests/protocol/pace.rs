@@ -133,7 +133,7 @@ fn a_body_that_trickles_outlives_the_timeout_for_the_answers_head() {
     for (framing, pieces) in scripts {
         let origin = Scripted::start(move |peer| {
             if peer.request().is_some() {
-                peer.connection.send(&format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n"));
+                peer.connection.send(format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n"));
                 for piece in &pieces {
                     peer.connection.send(piece);
                     std::thread::sleep(Duration::from_millis(100));

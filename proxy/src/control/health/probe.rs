@@ -7,7 +7,7 @@
 //! What is asked for by HTTP goes in the service's own protocol. A check on another port is HTTP/1.1: that is where
 //! frameworks put their management servers, whatever the service itself speaks.
 //!
-//! A status decides at once. What follows it is read up to [`BODY`], within what is left of the time, so that a server
+//! A status decides at once. What follows it is read up to a bound, within what is left of the time, so that a server
 //! does not log a broken connection for every check; that it is long, slow or broken changes nothing.
 //!
 //! What goes wrong on our side (no file descriptor, no port) is no result: it says nothing of the endpoint.

@@ -308,19 +308,9 @@ impl Adaptive {
         let (offered, quick) = (cohort.offered, f64::from(cohort.quicker_than(1.2 * self.usual.latency)));
         let few = if self.usual.rate > 0.0 { 0.1 } else { 0.02 };
         let is_blocked = quick < (0.125 * self.usual.rate * length).max(few * f64::from(cohort.sent));
-        let (closed, rate) = (cohort.middle(now), f64::from(cohort.offered) / length.max(1e-4));
+        let closed = cohort.middle(now);
         self.usual.arrived(cohort.offered, length);
         self.latency = latency;
-        #[cfg(test)]
-        if std::env::var("DBG").is_ok() {
-            println!(
-                "known {number} q {latency:.3} len {length:.3} sent {} rate {rate:.0} age {:?} climb {:?} usual {:.3}",
-                self.cohorts[number as usize % COHORTS].sent,
-                now - closed,
-                self.climb,
-                self.usual.latency
-            );
-        }
         if let Some(limiting) = self.limiting {
             if number >= limiting.from {
                 self.adjust(limiting, latency, now);
@@ -332,16 +322,6 @@ impl Adaptive {
         }
         let certain = self.is_climbing(latency, load, is_blocked, others) | self.is_collapsing(latency, lost, closed);
         if certain {
-            #[cfg(test)]
-            if std::env::var("DBG").is_ok() {
-                println!(
-                    "CERTAIN q {latency:.3} {:?} coll {:?} usual {:?} n {number} load {load} sent {} others {others}",
-                    self.climb,
-                    self.collapse,
-                    self.usual,
-                    self.cohorts[number as usize % COHORTS].sent
-                );
-            }
             self.start(latency, load, now);
         } else {
             if latency <= self.usual.surge_threshold() {
