@@ -15,7 +15,7 @@ use super::admission::Gate;
 use super::attempt::Tale;
 use super::kinds::Kinds;
 use super::worker::Worker;
-use crate::balance::{self, Candidates, LoadBalancer, ewma};
+use crate::balance::{self, Candidates, LoadBalancer, ewma, slow_start};
 use crate::resilience::budget::Terms;
 use crate::resilience::limit::Limiter;
 use crate::resilience::outlier::{Cause, Members};
@@ -191,7 +191,7 @@ impl Side {
         let safe = (!repeatable).then(|| self.safest(ms, now));
         let safest = safe.as_ref().and_then(|safe| safe.left.as_deref());
         let choice = |only: Only<'_>| {
-            let choice = Choice { members: &self.upstreams, cluster: &self.cluster, tried, only, now };
+            let choice = Choice { members: &self.upstreams, cluster: &self.cluster, tried, only, ms, now };
             self.balancer.pick(&choice)
         };
         let index = safest
@@ -422,12 +422,22 @@ struct Choice<'a> {
     cluster: &'a Cluster,
     tried: &'a Tried,
     only: Only<'a>,
+    ms: u64,
     now: Instant,
 }
 
 impl Candidates for Choice<'_> {
     fn load(&self, index: usize) -> f64 {
         self.members.get(index).map_or(f64::MAX, |member| member.upstream.load(self.now, member.relative_weight))
+    }
+
+    fn share(&self, index: usize) -> f64 {
+        let returned = self.cluster.endpoints.get(index).map_or(0, |e| e.shared.outlier.returned());
+        if returned == 0 {
+            return 1.0;
+        }
+        let age = Duration::from_millis(self.ms.saturating_sub(returned));
+        slow_start::ramp(age, slow_start::after_ejection(self.cluster.policy.slow_start))
     }
 
     fn usable(&self, index: usize) -> bool {
