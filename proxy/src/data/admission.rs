@@ -76,12 +76,13 @@ pub async fn admit(
     };
     let mut turn: Option<Rc<Turn>> = None;
     let entry = side.gate.borrow_mut().enter(ask, || Rc::clone(turn.get_or_insert_default()), now);
-    let pass = match entry {
-        Entry::Now(pass) => pass,
+    // Since it was sent: the time in our own line says nothing about the service's.
+    let (pass, since) = match entry {
+        Entry::Now(pass) => (pass, now),
         Entry::Refused => return Err(Reason::LimitReached),
-        Entry::Wait(id, out) => Box::pin(wait(&side.gate, id, turn.unwrap_or_default(), out)).await?,
+        Entry::Wait(id, out) => (Box::pin(wait(&side.gate, id, turn.unwrap_or_default(), out)).await?, timer::now()),
     };
-    Ok(Admitted { gate: Rc::clone(&side.gate), pass, since: now, told: Cell::new(false), place })
+    Ok(Admitted { gate: Rc::clone(&side.gate), pass, since, told: Cell::new(false), place })
 }
 
 fn enter(shared: &Arc<Shared>, bulkhead: Bulkhead, who: &[u8]) -> Result<Inside, Reason> {
@@ -123,12 +124,12 @@ struct Leaving<'a> {
 
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
-        let given = self.turn.verdict.take();
-        let mut limiter = self.gate.borrow_mut();
-        limiter.gone(self.id);
-        if let Some(Ok(pass)) = given {
-            limiter.done(&pass, Done::Failed);
-            limiter.end(pass);
+        self.gate.borrow_mut().gone(self.id);
+        if let Some(Ok(pass)) = self.turn.verdict.take() {
+            self.gate.borrow_mut().done(&pass, Done::Failed);
+            if self.gate.borrow_mut().end(pass) {
+                serve(self.gate);
+            }
         }
     }
 }

@@ -252,9 +252,6 @@ impl<T> Limiter<T> {
         if pass.fixed {
             self.shared.fixed.fetch_sub(1, Ordering::AcqRel);
         }
-        if let (Some(adaptive), Some(ticket)) = (&mut self.adaptive, pass.ticket) {
-            adaptive.end(ticket);
-        }
         !self.queue.is_empty()
     }
 

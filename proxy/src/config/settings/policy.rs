@@ -235,7 +235,7 @@ pub struct Limit {
 
 impl Default for Limit {
     fn default() -> Self {
-        Self { max_in_flight: None, adaptive: false, queue: 128, queue_timeout: Duration::from_millis(100) }
+        Self { max_in_flight: None, adaptive: true, queue: 128, queue_timeout: Duration::from_millis(100) }
     }
 }
 

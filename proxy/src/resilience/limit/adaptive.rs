@@ -21,44 +21,48 @@
 //! The bound. In a queue, a change of latency is a change of the number in flight divided by throughput (Little). So each
 //! step is `limit += throughput x (target - latency)`, taken when a cohort is known that set out entirely under the
 //! last step. This counts only what *waits*: slow minorities, long polls and streams, which are in flight and do not
-//! wait, move neither term, and requests that are out for many times the usual no longer count against the limit at all. The limit does
+//! wait, move neither term, and requests that are out for several times the usual no longer count ([`counted`]). The limit does
 //! not go below what the service carried in good health, grows only while it is felt, and disappears when it was not felt
 //! for a second. If it is felt and latency does not answer to it, there was no queue: the limiter was wrong,
-//! takes the latency as it is for the usual one, and is gone.
+//! takes the latency as it is for the usual one, and is gone. It is gone, too, if for seconds nothing is known of those
+//! that set out under it: without evidence nobody is refused.
 //!
 //! One such limiter per worker and service. Workers see different requests but the same queue, and their steps add up to
 //! the right one. That one of them is certain counts as evidence for the others.
 
+mod counted;
+mod usual;
+
 use std::time::{Duration, Instant};
 
+use self::counted::{Counted, Since};
+use self::usual::Usual;
 use super::cohort::Cohort;
 
 /// Cohorts that are remembered.
 const COHORTS: usize = 16;
-/// Cohorts after whose number a request that is still out no longer counts.
-const LIVES: usize = 128;
 /// The shortest cohort.
 const SHORTEST: f64 = 0.025;
 /// Requests of the smallest cohort that says anything.
 const SAMPLES: u32 = 12;
 /// A cohort is not larger than its counters.
 const MOST: u32 = 20_000;
-/// Arrivals over which their rate is smoothed: its error is a tenth.
-const SMOOTH: f64 = 64.0;
 /// Growth that is not chance.
 const CLIMB: f64 = 1.15;
-/// How long good health has to last before its load is believed; an overload needs less to show.
-const EPOCH: Duration = Duration::from_secs(1);
 /// How long most clients have to give up.
 const COLLAPSE: Duration = Duration::from_secs(1);
 /// How long a limit has to be unfelt.
 const UNFELT: Duration = Duration::from_secs(1);
+/// How long nothing may be known of a limit's effect.
+const UNKNOWN: Duration = Duration::from_secs(2);
+/// A request counts for so many times what one takes.
+const YOUNG: f64 = 4.0;
 /// The share of a step that is taken at once.
 const GAIN: f64 = 0.7;
 
-/// A request that set out: the number of its cohort.
+/// A request that set out: the number of its cohort, and since when it counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ticket(u64);
+pub struct Ticket(u64, Since);
 
 /// How a request ended, as far as its latency is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,8 +83,7 @@ pub struct Adaptive {
     newest: u64,
     /// The first cohort that was not looked at.
     unseen: u64,
-    lives: Box<[u32; LIVES]>,
-    in_flight: u32,
+    counted: Counted,
     look_at: Instant,
     usual: Usual,
     answered: u32,
@@ -93,30 +96,6 @@ pub struct Adaptive {
     climb: Option<Climb>,
     collapse: Option<Instant>,
     limiting: Option<Limiting>,
-}
-
-/// The service in good health.
-#[derive(Debug, Default)]
-struct Usual {
-    /// Lower quartile of latency, seconds; zero until something is known.
-    latency: f64,
-    /// Requests a second that it carried; zero until that is known.
-    rate: f64,
-    /// How many requests that is known from.
-    counted: f64,
-    /// Seconds that requests were in flight, and how many they were: what a request takes where nothing waits.
-    carried: (f64, f64),
-    /// Smoothed arrivals a second.
-    arrivals: f64,
-    /// Arrivals so far.
-    seen: f64,
-    /// The last two cohorts: arrivals, and in how many seconds.
-    last: ((f64, f64), (f64, f64)),
-    epoch: Option<Instant>,
-    /// The highest arrivals of this epoch, and of the one before.
-    highest: [f64; 2],
-    /// Cohorts of this epoch, and those of them that were too slow.
-    cohorts: (u32, u32),
 }
 
 /// Cohorts that are slower and slower.
@@ -137,10 +116,14 @@ struct Limiting {
     best: f64,
     /// The first cohort that set out under it.
     from: u64,
+    /// Steps that were taken.
+    steps: u32,
     /// Steps in a row after which latency was far above what is aimed at.
     slow: u32,
     felt: Instant,
     since: Instant,
+    /// When the last step was taken.
+    stepped: Instant,
     /// As it began: latency, throughput and requests in flight.
     at_first: (f64, f64, f64),
 }
@@ -152,8 +135,7 @@ impl Adaptive {
             cohorts: Box::new(std::array::from_fn(|_| Cohort::new(now, 0))),
             newest: 0,
             unseen: 0,
-            lives: Box::new([0; LIVES]),
-            in_flight: 0,
+            counted: Counted::new(now),
             look_at: now,
             usual: Usual::default(),
             answered: 0,
@@ -179,7 +161,7 @@ impl Adaptive {
 
     /// Whether one more may set out, if it may use this share of the limit.
     pub fn has_room(&self, share: f64) -> bool {
-        self.limiting.is_none_or(|limiting| f64::from(self.in_flight) < (limiting.limit * share).max(1.0).ceil())
+        self.limiting.is_none_or(|limiting| f64::from(self.counted.sum()) < (limiting.limit * share).max(1.0).ceil())
     }
 
     /// A request could not set out at once, because of the limit.
@@ -192,14 +174,20 @@ impl Adaptive {
     /// A request sets out.
     pub fn begin(&mut self) -> Ticket {
         self.open().sent += 1;
-        self.in_flight += 1;
-        self.lives[self.newest as usize % LIVES] += 1;
-        Ticket(self.newest)
+        Ticket(self.newest, self.counted.enter())
     }
 
-    /// What became of it; to be told once, at the answer's head.
+    /// What became of it, and it no longer counts; to be told once, at the answer's head.
     pub fn done(&mut self, ticket: Ticket, done: Done) {
-        self.answered += u32::from(matches!(done, Done::Answered(_)));
+        self.counted.leave(ticket.1);
+        if let Done::Answered(latency) = done {
+            let (latency, young) = (latency.as_secs_f64(), self.young());
+            // What was out for longer is a poll that ended.
+            self.answered += u32::from(latency <= young);
+            if self.limiting.is_none() && self.latency <= self.usual.surge_threshold() {
+                self.usual.carried(latency.min(young));
+            }
+        }
         if self.newest.checked_sub(ticket.0).is_none_or(|age| age >= COHORTS as u64) {
             return;
         }
@@ -217,23 +205,9 @@ impl Adaptive {
         }
     }
 
-    /// It is no longer in flight; to be told once, at the answer's end.
-    pub fn end(&mut self, ticket: Ticket) {
-        if self.newest.checked_sub(ticket.0).is_some_and(|age| age < LIVES as u64) {
-            let lives = &mut self.lives[ticket.0 as usize % LIVES];
-            *lives = lives.saturating_sub(1);
-            self.in_flight = self.in_flight.saturating_sub(1);
-        }
-    }
-
     /// The limit that holds now; none while there is none.
     pub fn limit(&self) -> Option<u32> {
         self.limiting.map(|limiting| limiting.limit as u32)
-    }
-
-    /// Requests that count against it.
-    pub fn in_flight(&self) -> u32 {
-        self.in_flight
     }
 
     /// What a request takes that sets out now, as far as is known.
@@ -246,6 +220,11 @@ impl Adaptive {
         self.limiting.is_some() || self.climb.is_some_and(|climb| climb.surge || climb.grows) || self.collapse.is_some()
     }
 
+    /// Until what age a request counts, seconds.
+    fn young(&self) -> f64 {
+        YOUNG * self.usual.target().max(self.latency)
+    }
+
     fn open(&mut self) -> &mut Cohort {
         &mut self.cohorts[self.newest as usize % COHORTS]
     }
@@ -253,16 +232,21 @@ impl Adaptive {
     /// Looks at what is known now. Every few milliseconds, at an arrival.
     fn look(&mut self, others: bool, now: Instant) {
         self.measure(now);
-        // In order: whoever is known early is known because it was quick, and skipping the others would show a climb that
-        // is none. What is not known when its place is needed is made of requests that are slow by nature.
+        self.counted.pass(Duration::from_secs_f64(self.young()), now);
         self.unseen = self.unseen.max((self.newest + 1).saturating_sub(COHORTS as u64));
         while self.unseen < self.newest {
-            let Some(latency) = self.cohorts[self.unseen as usize % COHORTS].quartile(now) else { break };
+            let Some(latency) = self.cohorts[self.unseen as usize % COHORTS].quartile(now) else {
+                if self.is_slow_by_nature(self.unseen, now) {
+                    self.unseen += 1;
+                    continue;
+                }
+                break;
+            };
             self.unseen += 1;
             self.learn(self.unseen - 1, latency, others, now);
         }
         if let Some(limiting) = self.limiting
-            && now.saturating_duration_since(limiting.felt) >= UNFELT
+            && (now.saturating_duration_since(limiting.felt) >= UNFELT || limiting.is_blind(self.latency, now))
         {
             self.limiting = None;
             self.climb = None;
@@ -278,13 +262,21 @@ impl Adaptive {
         self.look_at = now + Duration::from_secs_f64((shortest / 4.0).clamp(0.005, 0.025));
     }
 
+    /// Cohorts are learned from in order: whoever is known early is known because it was quick, and skipping the others
+    /// would show a climb that is none. But a queue serves in order, too: where a younger cohort is back and this one is not
+    /// after several times as long, it is not waiting, it is made of requests that are slow by nature.
+    fn is_slow_by_nature(&self, number: u64, now: Instant) -> bool {
+        let closed = self.cohorts[number as usize % COHORTS].closed;
+        let age = closed.map_or(0.0, |closed| now.saturating_duration_since(closed).as_secs_f64());
+        let younger = (number + 1..self.newest).map(|at| self.cohorts[at as usize % COHORTS].quartile(now));
+        younger.flatten().any(|latency| age > YOUNG * latency.max(self.usual.target()))
+    }
+
     /// Closes the open cohort and opens the next.
     fn roll(&mut self, now: Instant) {
         self.open().closed = Some(now);
         self.newest += 1;
-        let lives = &mut self.lives[self.newest as usize % LIVES];
-        self.in_flight = self.in_flight.saturating_sub(std::mem::take(lives));
-        let load = self.in_flight;
+        let load = self.counted.sum();
         *self.open() = Cohort::new(now, load);
     }
 
@@ -305,7 +297,7 @@ impl Adaptive {
     fn learn(&mut self, number: u64, latency: f64, others: bool, now: Instant) {
         let cohort = &self.cohorts[number as usize % COHORTS];
         let (load, lost, length) = (cohort.load, cohort.lost(), cohort.length(now).as_secs_f64());
-        let (offered, quick) = (cohort.offered, f64::from(cohort.quicker_than(1.2 * self.usual.latency)));
+        let quick = f64::from(cohort.quicker_than(1.2 * self.usual.latency));
         let few = if self.usual.rate > 0.0 { 0.1 } else { 0.02 };
         let is_blocked = quick < (0.125 * self.usual.rate * length).max(few * f64::from(cohort.sent));
         let closed = cohort.middle(now);
@@ -324,10 +316,7 @@ impl Adaptive {
         if certain {
             self.start(latency, load, now);
         } else {
-            if latency <= self.usual.surge_threshold() {
-                self.usual.carried(load, offered, length);
-            }
-            self.usual.learn(latency, length, closed);
+            self.usual.learn(latency, length, self.throughput, closed);
         }
     }
 
@@ -371,9 +360,11 @@ impl Adaptive {
             limit: (least + most) / 2.0,
             best: self.throughput,
             from: self.newest + 1,
+            steps: 0,
             slow: 0,
             felt: now,
             since: now,
+            stepped: now,
             at_first: (latency, self.throughput, f64::from(load)),
         });
         self.climb = None;
@@ -399,8 +390,11 @@ impl Adaptive {
             next.clamp(least, most)
         };
         limiting.from = self.newest + 1;
+        limiting.stepped = now;
+        limiting.steps += 1;
         let (before, throughput, load) = limiting.at_first;
         let unanswered = now.saturating_duration_since(limiting.since) >= Duration::from_secs(1)
+            && limiting.steps >= 4
             && limiting.limit < 0.5 * load
             && latency > 0.9 * before
             && self.throughput < 0.7 * throughput;
@@ -414,96 +408,11 @@ impl Adaptive {
     }
 }
 
-impl Usual {
-    fn arrived(&mut self, count: u32, length: f64) {
-        let count = f64::from(count);
-        let rate = count / length.max(1e-4);
-        self.last = (self.last.1, (count, length));
-        self.seen += count;
-        let weight = (count / SMOOTH).max(count / self.seen.max(1.0)).min(1.0);
-        self.arrivals += weight * (rate - self.arrivals);
-    }
-
-    fn is_surge(&self) -> bool {
-        if self.rate == 0.0 {
-            // At the very beginning anything may be too much, if it is much. What is not known after that is not known.
-            let age = self.seen / self.arrivals.max(1e-6);
-            return self.seen >= 1.5 * SMOOTH && age < 4.0;
-        }
-        // Five times the error of what was counted; the one sees what lasts, the other what is sudden.
-        let lasts = self.arrivals > self.rate * (1.0 + 5.0 / self.counted.min(2.0 * SMOOTH).sqrt());
-        let count = self.last.0.0 + self.last.1.0;
-        let expected = self.rate * (self.last.0.1 + self.last.1.1);
-        lasts || count > 1.3 * expected + 5.0 * expected.sqrt()
-    }
-
-    /// What is too slow, seconds, when there is more to do than ever.
-    fn surge_threshold(&self) -> f64 {
-        let usual = self.latency;
-        (6.0 * usual).min(usual + 0.1).max(0.1).max(1.3 * usual)
-    }
-
-    /// What is too slow, seconds, when there is not.
-    fn climb_threshold(&self) -> f64 {
-        (8.0 * self.latency).max(0.2)
-    }
-
-    /// The latency that a limit aims at: enough of a queue that no endpoint is ever idle.
-    fn target(&self) -> f64 {
-        self.latency + self.latency.max(0.5 * self.service()).max(0.02)
-    }
-
-    /// What a request takes on average, where nothing waits. Kept near the quartile: long polls are not service.
-    fn service(&self) -> f64 {
-        (self.carried.0 / self.carried.1.max(1.0)).clamp(self.latency, 10.0 * self.latency)
-    }
-
-    /// Where a limit lies for this throughput: at the least, nobody waits and no slot is idle; at the most, all wait for
-    /// three times what is aimed at. Never below what was carried in good health.
-    fn range(&self, throughput: f64) -> (f64, f64) {
-        let service = self.service();
-        let least = throughput.max(0.75 * self.rate) * service;
-        let wait = throughput * (self.target() - self.latency);
-        (least.max(1.0), least.max(1.0) + 3.0 * wait + 1.0)
-    }
-
-    /// `load` requests were in flight.
-    /// `load` requests were in flight while `offered` more came.
-    fn carried(&mut self, load: u32, offered: u32, length: f64) {
-        if self.arrivals > 0.0 {
-            let kept = (-length / 10.0).exp();
-            self.carried.0 = kept * self.carried.0 + f64::from(load) * length;
-            self.carried.1 = kept * self.carried.1 + f64::from(offered);
-        }
-    }
-
-    fn learn(&mut self, latency: f64, length: f64, at: Instant) {
-        // Down within a few cohorts, up within half a minute.
-        let slowly = 1.0 - (-length / 30.0).exp();
-        let weight = match latency / self.latency.max(1e-6) {
-            ..0.5 => 0.1,
-            ..2.0 => slowly.max(0.05),
-            _ => slowly,
-        };
-        self.latency += weight * (latency - self.latency);
-        let epoch = *self.epoch.get_or_insert(at);
-        self.cohorts.0 += 1;
-        self.cohorts.1 += u32::from(latency > self.surge_threshold());
-        self.highest[0] = self.highest[0].max(self.arrivals);
-        let since = at.saturating_duration_since(epoch);
-        if since < EPOCH || self.cohorts.0 < 2 {
-            return;
-        }
-        // What came in the last two seconds may be what is too much.
-        if self.cohorts.1 * 2 > self.cohorts.0 {
-            self.highest = [0.0; 2];
-        } else {
-            self.rate = (self.rate * (-since.as_secs_f64() / 120.0).exp()).max(self.highest[1]);
-            self.counted = self.seen;
-            self.highest = [0.0, self.highest[0]];
-        }
-        self.cohorts = (0, 0);
-        self.epoch = Some(at);
+impl Limiting {
+    /// Whether nothing is known of its effect although there was time for it.
+    fn is_blind(&self, latency: f64, now: Instant) -> bool {
+        let since = now.saturating_duration_since(self.stepped);
+        since >= UNKNOWN + Duration::from_secs_f64(2.0 * latency.min(5.0))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The promises of `limit`, each a test by its name, on a simulated service: over kinds of service times, their means, rates
 //! and seeds. Two workers, which know nothing of each other but whether the other one limits.
 
-use super::sim::{self, History, Service, Spread, World};
+use super::sim::{self, Service, Spread, World};
 
 const FIVE: usize = 5;
 const SEEDS: std::ops::Range<u64> = 0..3;
@@ -17,10 +17,6 @@ fn overload(seed: u64, spread: Spread, mean: f64, capacity: f64) -> (World, f64)
     let (service, capacity) = servers(capacity, mean);
     let rate = move |t: f64| if (4.0..11.0).contains(&t) { 2.0 * capacity } else { 0.5 * capacity };
     (World::new(seed, service, spread, mean, Box::new(rate), 15.0), capacity)
-}
-
-fn came(history: &History, from: f64, to: f64) -> f64 {
-    history.fates.iter().filter(|fate| (from..to).contains(&fate.came)).count() as f64 / (to - from)
 }
 
 /// Every world of these spreads, means and rates, in turn.
@@ -50,7 +46,7 @@ fn a_second_after_an_overload_all_is_well_again() {
     for_each(&STEADY, &[0.01, 0.05, 0.1], &[200.0, 1_000.0], |seed, spread, mean, capacity| {
         let (world, _) = overload(seed, spread, mean, capacity);
         let history = sim::run(&world);
-        let share = history.goodput(12.0, 15.0) / came(&history, 12.0, 15.0);
+        let share = history.goodput(12.0, 15.0) / history.came(12.0, 15.0);
         assert!(share >= 0.99, "{share:.3} of what came, {spread:?} {mean} s, seed {seed}");
     });
 }
@@ -61,8 +57,37 @@ fn clients_that_try_again_do_not_keep_an_overload_going() {
         let (mut world, _) = overload(seed, spread, mean, capacity);
         world.retries = 2;
         let history = sim::run(&world);
-        let share = history.goodput(12.5, 15.0) / came(&history, 12.5, 15.0);
+        let share = history.goodput(12.5, 15.0) / history.came(12.5, 15.0);
         assert!(share >= 0.98, "{share:.3} of what came, {spread:?} {mean} s, seed {seed}");
+    });
+}
+
+#[test]
+fn a_thousand_long_polls_take_no_place_from_others_in_an_overload() {
+    // Those that are opened while there is a limit are refused like others, and count while they are young.
+    for (opened, least) in [(1.0..2.0, 0.9), (5.0..6.0, 0.75), (1.0..11.0, 0.75)] {
+        for_each(&STEADY, &[0.01, 0.05], &[500.0, 1_000.0], |seed, spread, mean, capacity| {
+            let (mut world, capacity) = overload(seed, spread, mean, capacity);
+            (world.polls, world.opened) = (1_000, opened.clone());
+            let history = sim::run(&world);
+            let world = format!("{spread:?} {mean} s, polls opened {opened:?}, seed {seed}");
+            let share = history.goodput(4.0, 11.0) / capacity;
+            assert!(share >= least, "{share:.3} of {capacity:.0} a second, {world}");
+            let share = history.goodput(12.0, 15.0) / history.came(12.0, 15.0);
+            assert!(share >= 0.99, "afterwards {share:.3} of what came, {world}");
+        });
+    }
+}
+
+#[test]
+fn a_flood_of_long_polls_in_an_overload_shuts_nobody_out() {
+    for_each(&STEADY, &[0.01, 0.05], &[200.0], |seed, spread, mean, capacity| {
+        let (mut world, _) = overload(seed, spread, mean, capacity);
+        (world.polls, world.opened) = (10_000, 10.0..11.0);
+        world.until = 18.0;
+        let history = sim::run(&world);
+        let share = history.goodput(15.0, 18.0) / history.came(15.0, 18.0);
+        assert!(share >= 0.99, "{share:.3} of what came, {spread:?} {mean} s, seed {seed}");
     });
 }
 
@@ -97,6 +122,7 @@ fn nothing_is_refused_when_latency_rises_five_fold_at_equal_load() {
 #[test]
 fn nothing_is_refused_with_a_thousand_long_polls_open() {
     is_invisible(&[Spread::Mixed], |world, _, _| world.polls = 1_000);
+    is_invisible(&[Spread::Mixed], |world, _, _| (world.polls, world.opened) = (1_000, 0.0..10.0));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -46,8 +47,10 @@ pub struct World {
     pub patience: f64,
     /// How often a client tries again, 100 ms after it was refused or gave up.
     pub retries: u32,
-    /// Long polls: opened between one and two seconds, each 30 s long, in no server's slot.
+    /// Long polls, each 30 s long, in no server's slot.
     pub polls: usize,
+    /// When they are opened.
+    pub opened: Range<f64>,
     pub limit: Limit,
     pub until: f64,
 }
@@ -65,6 +68,7 @@ impl World {
             patience: 1.0,
             retries: 0,
             polls: 0,
+            opened: 1.0..2.0,
             limit: Limit::default(),
             until,
         }
@@ -75,6 +79,7 @@ impl World {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Fate {
     pub came: f64,
+    pub is_poll: bool,
     pub answered: Option<f64>,
     pub refused: bool,
 }
@@ -90,10 +95,19 @@ pub struct History {
 }
 
 impl History {
-    /// Requests that came in this time and were answered, a second.
+    /// Requests that came in this time, a second, polls aside.
+    pub fn came(&self, from: f64, to: f64) -> f64 {
+        self.rate(from, to, |_| true)
+    }
+
+    /// Those of them that were answered.
     pub fn goodput(&self, from: f64, to: f64) -> f64 {
-        let good = self.fates.iter().filter(|fate| (from..to).contains(&fate.came) && fate.answered.is_some());
-        good.count() as f64 / (to - from)
+        self.rate(from, to, |fate| fate.answered.is_some())
+    }
+
+    fn rate(&self, from: f64, to: f64, which: impl Fn(&Fate) -> bool) -> f64 {
+        let counts = |fate: &&Fate| !fate.is_poll && (from..to).contains(&fate.came) && which(fate);
+        self.fates.iter().filter(counts).count() as f64 / (to - from)
     }
 
     pub fn refused(&self, from: f64, to: f64) -> usize {
@@ -165,7 +179,8 @@ pub fn run(world: &World) -> History {
     };
     run.after(0.0, Event::Arrive);
     for n in 0..world.polls {
-        run.after(1.0 + n as f64 / world.polls as f64, Event::Poll);
+        let Range { start, end } = world.opened;
+        run.after(start + (end - start) * n as f64 / world.polls as f64, Event::Poll);
     }
     while let Some(Reverse((at, _, event))) = run.events.pop() {
         run.now = at;
@@ -239,7 +254,7 @@ impl Run<'_> {
             is_poll,
             tries,
         });
-        self.history.fates.push(Fate { came: self.seconds(), ..Fate::default() });
+        self.history.fates.push(Fate { came: self.seconds(), is_poll, ..Fate::default() });
         let now = self.time();
         let ask = Ask { priority: Priority::Default, deadline: None };
         match self.workers[worker].enter(ask, || id, now) {
@@ -329,9 +344,7 @@ impl Run<'_> {
         let request = self.requests[id];
         if !request.is_over {
             self.history.fates[id].answered = Some((self.now - request.came) as f64 / 1e9);
-            let latency = Duration::from_nanos(
-                self.now - if std::env::var("WAITCOUNTS").is_ok() { request.came } else { request.sent },
-            );
+            let latency = Duration::from_nanos(self.now - request.sent);
             self.leave(id, Done::Answered(latency));
         }
     }
