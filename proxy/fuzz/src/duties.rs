@@ -32,11 +32,28 @@ const HOP: [&str; 9] = [
 ];
 
 /// What the proxy says of a request itself, or leaves out.
-const RESAID: [&str; 7] =
-    ["forwarded", "host", "http2-settings", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-request-id"];
+const RESAID: [&str; 12] = [
+    "forwarded",
+    "grpc-timeout",
+    "host",
+    "http2-settings",
+    "x-envoy-attempt-count",
+    "x-envoy-expected-rq-timeout-ms",
+    "x-envoy-upstream-rq-timeout-ms",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-outrigger-explain",
+    "x-request-id",
+];
+
+/// The control field that is always said anew.
+const DEADLINE: &str = "x-request-deadline";
+/// The control fields that a trusted client may send on.
+const WORTH: [&str; 2] = ["x-outrigger-priority", "x-outrigger-caller"];
 
 /// The others that the proxy knows: `Connection` cannot take them away, and they pass under no other spelling.
-const KNOWN: [&str; 14] = [
+const KNOWN: [&str; 13] = [
     "accept",
     "authorization",
     "content-type",
@@ -44,7 +61,6 @@ const KNOWN: [&str; 14] = [
     "date",
     "expect",
     "grpc-status",
-    "grpc-timeout",
     "idempotency-key",
     "max-forwards",
     "proxy-status",
@@ -83,7 +99,8 @@ pub fn request(message: &Message, read: &Read<'_>, how: How) {
     let mut passing: Vec<(Vec<u8>, Vec<u8>)> = vec![(b"Host".to_vec(), target.host.to_vec())];
     for (name, value) in end_to_end(head) {
         match text(name).as_str() {
-            name if RESAID.contains(&name) => {}
+            name if RESAID.contains(&name) || name == DEADLINE => {}
+            name if WORTH.contains(&name) && !how.trusted => {}
             "cookie" if apart => {}
             "max-forwards" if counts_down => passing.push((name.to_vec(), one_less(value))),
             _ => passing.push((name.to_vec(), value.to_vec())),
@@ -114,6 +131,12 @@ pub fn request(message: &Message, read: &Read<'_>, how: How) {
         _ => ID.into(),
     };
     own.has("x-request-id", Some(&id));
+
+    let remaining = how.onward().remaining.map(|remaining| remaining.as_millis().to_string());
+    own.has(DEADLINE, remaining.as_deref());
+    let speaks_grpc = !all(head, "grpc-timeout").is_empty();
+    own.has("grpc-timeout", remaining.filter(|_| speaks_grpc).map(|ms| format!("{ms}000u")).as_deref());
+    own.has("x-envoy-attempt-count", (how.onward().attempt > 1).then_some("2"));
 
     let expected = !all(head, "content-length").is_empty() || matches!(head.method(), b"POST" | b"PUT" | b"PATCH");
     match message.length {
