@@ -1,6 +1,6 @@
 //! Every order in which workers can meet, for what they share.
 //!
-//! `RUSTFLAGS='--cfg outrigger_loom' cargo test -p outrigger --test loom --release --target-dir target/loom`
+//! `RUSTFLAGS='--cfg outrigger_loom' cargo test -p outrigger --test loom --target-dir target/loom`
 
 #![cfg(outrigger_loom)]
 #![allow(clippy::unwrap_used, reason = "a test says what is wrong by ending")]
