@@ -145,6 +145,19 @@ impl Io {
         self.poll_read_into(&mut cx, &mut byte).is_pending()
     }
 
+    /// As [`is_idle`](Self::is_idle), at the price of a system call: what arrived since the worker last looked counts, too.
+    pub fn is_surely_idle(&mut self) -> bool {
+        #[cfg(not(sim))]
+        if let Stream::Tcp(stream) = &self.stream {
+            let mut byte = [std::mem::MaybeUninit::uninit()];
+            let seen = socket2::SockRef::from(stream).peek(&mut byte);
+            if !seen.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+                return false;
+            }
+        }
+        self.is_idle()
+    }
+
     /// Writes some of `bytes`.
     pub fn poll_write_from(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.stream {
@@ -360,3 +373,6 @@ sockopt_impl!(
 const DEFER_ACCEPT_SECONDS: i32 = 5;
 /// The kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
+
+#[cfg(all(test, not(sim)))]
+mod tests;

@@ -38,6 +38,10 @@ pub struct Upstream {
     h2_turn: tokio::sync::Semaphore,
     load: PeakEwma,
     in_flight: Cell<u32>,
+    /// Attempts whose answer has not begun.
+    waiting: Cell<u32>,
+    /// When it last answered, or began to have something to answer.
+    heard: Cell<Instant>,
     reported: Cell<u32>,
     median: Cell<RunningMedian>,
     attempts: Cell<u64>,
@@ -96,6 +100,8 @@ impl Upstream {
             h2_turn: tokio::sync::Semaphore::new(1),
             load: PeakEwma::new(typical, now),
             in_flight: Cell::new(0),
+            waiting: Cell::new(0),
+            heard: Cell::new(now),
             reported: Cell::new(0),
             median: Cell::default(),
             attempts: Cell::new(0),
@@ -126,8 +132,26 @@ impl Upstream {
         InFlight(Rc::clone(self))
     }
 
+    /// An attempt waits for its answer to begin, until [`heard`](Self::heard).
+    pub fn wait(&self, now: Instant) {
+        if self.waiting.replace(self.waiting.get() + 1) == 0 {
+            self.heard.set(now);
+        }
+    }
+
+    /// An attempt no longer waits, whatever became of it.
+    pub fn heard(&self) {
+        self.waiting.set(self.waiting.get().saturating_sub(1));
+    }
+
+    /// Whether it has something to answer, and has answered nothing for so long.
+    pub fn is_silent(&self, time: Duration, now: Instant) -> bool {
+        self.waiting.get() > 0 && now.saturating_duration_since(self.heard.get()) >= time
+    }
+
     /// An answer's head came after `latency`.
     pub fn answered(&self, latency: Duration, now: Instant) {
+        self.heard.set(now);
         self.good.set(self.good.get() + 1);
         self.load.observe(latency, now);
         self.note(latency);
@@ -157,7 +181,8 @@ impl Upstream {
         self.load.penalise(now);
     }
 
-    /// A free connection, the one used last first; dead ones are thrown away on the way.
+    /// A free connection, the one used last first; dead ones are thrown away on the way. What is not `replayable` gets one
+    /// that was used lately, and that the other side has not closed up to this moment.
     pub fn reuse(&self, replayable: bool, idle_timeout: Duration, now: Instant) -> Option<Link> {
         let mut idle = self.idle.borrow_mut();
         loop {
@@ -167,7 +192,7 @@ impl Upstream {
                 return None;
             }
             let mut link = idle.pop()?.link;
-            if age < idle_timeout && link.io.is_idle() {
+            if age < idle_timeout && if replayable { link.io.is_idle() } else { link.io.is_surely_idle() } {
                 return Some(link);
             }
         }

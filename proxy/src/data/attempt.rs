@@ -67,7 +67,7 @@ pub struct Attempt<'r> {
     state: State<'r>,
 }
 
-/// What is known of an attempt, under way or over.
+/// What is known of an attempt, under way or over. While it is there, its endpoint has something to answer.
 #[derive(Debug)]
 pub struct Tale {
     /// The endpoint.
@@ -84,6 +84,12 @@ pub struct Tale {
     pub hedged: bool,
     /// Whether its taking longer than a try may has been acted upon.
     pub timed: bool,
+}
+
+impl Drop for Tale {
+    fn drop(&mut self) {
+        self.upstream.heard();
+    }
 }
 
 enum State<'r> {
@@ -120,6 +126,7 @@ impl<'r> Attempt<'r> {
     pub fn start(x: Exchange<'r>, pick: Pick<'r>, why: Why, onward: Onward<'r>, now: Instant) -> Self {
         let Pick { upstream: endpoint, index, probe } = pick;
         let number = onward.attempt.saturating_sub(1) as usize;
+        endpoint.wait(now);
         let home = Home { in_flight: endpoint.begin(), keep: x.side.keep };
         let state = if x.policy.protocol == Protocol::Http2 {
             State::Http2(Box::pin(over_h2(x, Rc::clone(&endpoint), home, onward)))

@@ -67,6 +67,8 @@ struct Safe {
     generation: Option<u32>,
     reckoned: u64,
     left: Option<Vec<bool>>,
+    /// After what time without an answer an endpoint is silent.
+    silence: Duration,
 }
 
 /// Endpoints that a request has been to.
@@ -189,13 +191,14 @@ impl Side {
             return Some(Pick { upstream: Rc::clone(&self.upstreams[index].upstream), index, probe });
         }
         let safe = (!repeatable).then(|| self.safest(ms, now));
-        let safest = safe.as_ref().and_then(|safe| safe.left.as_deref());
         let choice = |only: Only<'_>| {
             let choice = Choice { members: &self.upstreams, cluster: &self.cluster, tried, only, ms, now };
             self.balancer.pick(&choice)
         };
-        let index = safest
-            .and_then(|left| choice(Only::Safest(left)))
+        let index = safe
+            .as_deref()
+            .and_then(|safe| self.only(safe, now))
+            .and_then(choice)
             .or_else(|| choice(Only::In))
             // Nobody else is left: one that is ejected is better than none.
             .or_else(|| choice(Only::Untried).inspect(|_| shared.pool.panicked()))?;
@@ -214,7 +217,11 @@ impl Side {
 
     /// Which endpoints are left for a request with one try; none where nobody is left out.
     pub(super) fn safest_left(&self, ms: u64, now: Instant) -> Option<Vec<bool>> {
-        self.safest(ms, now).left.clone()
+        let safe = self.safest(ms, now);
+        let only = self.only(&safe, now)?;
+        let choice =
+            Choice { members: &self.upstreams, cluster: &self.cluster, tried: &Tried::default(), only, ms, now };
+        Some((0..self.upstreams.len()).map(|index| choice.usable(index)).collect())
     }
 
     fn safest(&self, ms: u64, now: Instant) -> std::cell::Ref<'_, Safe> {
@@ -224,13 +231,32 @@ impl Side {
             safe.generation != Some(generation) || ms >= safe.reckoned + SAFE_FOR
         };
         if stale {
-            let left = self.reckon_safest(ms, now);
-            self.safe.replace(Safe { generation: Some(generation), reckoned: ms, left });
+            let (left, typical) = self.reckon_safest(ms, now);
+            let silence = safest::silence(typical);
+            self.safe.replace(Safe { generation: Some(generation), reckoned: ms, left, silence });
         }
         self.safe.borrow()
     }
 
-    fn reckon_safest(&self, ms: u64, now: Instant) -> Option<Vec<bool>> {
+    /// Who a request with one try may go to: the safest, and of those not the ones that are silent at this moment, unless
+    /// that would leave less than half.
+    fn only<'a>(&self, safe: &'a Safe, now: Instant) -> Option<Only<'a>> {
+        let left = safe.left.as_deref();
+        let of_safest = |at: &usize| left.is_none_or(|left| left.get(*at).is_some_and(|left| *left));
+        let is_in = |at: &usize| self.cluster.endpoints.get(*at).is_some_and(|e| !e.shared.outlier.is_out());
+        let (mut all, mut answering) = (0, 0);
+        for at in (0..self.upstreams.len()).filter(is_in) {
+            all += 1;
+            answering += usize::from(of_safest(&at) && !self.upstreams[at].upstream.is_silent(safe.silence, now));
+        }
+        if answering < all && safest::is_enough(answering, all) {
+            return Some(Only::Answering(left, safe.silence));
+        }
+        left.map(Only::Safest)
+    }
+
+    /// And what the pool's answers typically take, in microseconds.
+    fn reckon_safest(&self, ms: u64, now: Instant) -> (Option<Vec<bool>>, u64) {
         let endpoints = &*self.cluster.endpoints;
         let mut medians: Vec<u64> = (0..endpoints.len()).map(|i| endpoints.median_us(i)).filter(|m| *m > 0).collect();
         let middle = medians.len() / 2;
@@ -245,7 +271,7 @@ impl Side {
                 slow: safest::is_slow(latency, typical),
             })
         });
-        safest::safest(&doubts.collect::<Vec<_>>())
+        (safest::safest(&doubts.collect::<Vec<_>>()), typical)
     }
 
     // What is learned.
@@ -411,6 +437,8 @@ impl std::fmt::Debug for Side {
 enum Only<'a> {
     /// The safest of those that are in.
     Safest(&'a [bool]),
+    /// Of those, where some are left out, who is not silent for so long.
+    Answering(Option<&'a [bool]>, Duration),
     /// Those that are not ejected.
     In,
     /// All.
@@ -445,6 +473,10 @@ impl Candidates for Choice<'_> {
         let is_in = || self.cluster.endpoints.get(index).is_some_and(|e| !e.shared.outlier.is_out());
         let may = match self.only {
             Only::Safest(left) => left.get(index).is_some_and(|left| *left) && is_in(),
+            Only::Answering(left, silence) => {
+                let of_safest = left.is_none_or(|left| left.get(index).is_some_and(|left| *left));
+                of_safest && !member.upstream.is_silent(silence, self.now) && is_in()
+            }
             Only::In => is_in(),
             Only::Untried => true,
         };

@@ -6,12 +6,16 @@
 //! where failure is least likely.
 //!
 //! Doubtful is, in this order of weight: who failed or was overtaken lately; who has only come, or come back; who is much
-//! slower than its peers (slowness is how overload and trouble begin).
+//! slower than its peers (slowness is how overload and trouble begin). And, from one moment to the next: who has
+//! something to answer and is silent for longer than answers take. An endpoint that hangs is found out by that before the
+//! first attempt at it can fail.
 //!
 //! **It filters and never ranks.** Were the *best* endpoint chosen, every proxy would choose the same, and it would not
 //! stay the best for long. So whoever is not doubtful is as good as any other, the balancer chooses among them as ever, and
 //! at least half of the pool is always left: where more are doubtful, the lightest doubts are forgotten first, and where
 //! that is not enough, nobody is left out, because then doubt says nothing.
+
+use std::time::Duration;
 
 /// What speaks against an endpoint.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -38,6 +42,27 @@ pub fn is_slow(own: u64, typical: u64) -> bool {
     typical > 0 && own > typical.saturating_mul(SLOW_FACTOR) && own > typical.saturating_add(SLOW_BY_US)
 }
 
+/// So many times what answers typically take is silence...
+const SILENCE_FACTOR: u32 = 2;
+/// ...where it is also this long: below, it may have been the proxy that did not listen.
+const SHORTEST_SILENCE: Duration = Duration::from_millis(5);
+/// Silence where it is not known what answers take.
+const UNKNOWN_SILENCE: Duration = Duration::from_secs(1);
+
+/// After what time without an answer an endpoint that has something to answer is silent. `typical` in microseconds, 0 for
+/// not known.
+pub fn silence(typical: u64) -> Duration {
+    match typical {
+        0 => UNKNOWN_SILENCE,
+        _ => Duration::from_micros(typical).saturating_mul(SILENCE_FACTOR).max(SHORTEST_SILENCE),
+    }
+}
+
+/// Whether `left` of `all` endpoints are enough to be chosen from.
+pub fn is_enough(left: usize, all: usize) -> bool {
+    left > 0 && left * 2 >= all
+}
+
 /// Which endpoints are left for a request with one try: none where nobody is left out. `doubts` is one entry for each
 /// endpoint that takes requests at all, none for the others.
 pub fn safest(doubts: &[Option<Doubts>]) -> Option<Vec<bool>> {
@@ -48,7 +73,7 @@ pub fn safest(doubts: &[Option<Doubts>]) -> Option<Vec<bool>> {
         let left = |d: &Option<Doubts>| d.as_ref().is_some_and(is_left);
         let count = doubts.iter().filter(|d| left(d)).count();
         // Where all are left there is nothing to filter, and nothing to forget.
-        (count * 2 >= usable && count > 0).then(|| (count < usable).then(|| doubts.iter().map(left).collect()))
+        is_enough(count, usable).then(|| (count < usable).then(|| doubts.iter().map(left).collect()))
     })?
 }
 

@@ -1,5 +1,6 @@
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::super::side::Tried;
 use super::*;
@@ -121,4 +122,43 @@ fn a_tick_tells_that_a_service_was_used_once() {
     view.report(7, Instant::now(), 0.5);
     view.report(9, Instant::now(), 0.5);
     assert_eq!(told(), 7);
+}
+
+/// Who is left for a request with one try; all, where nobody is left out.
+fn left(view: &View, now: Instant) -> Vec<u64> {
+    let side = side(view);
+    let left = side.safest_left(side.ms(now), now);
+    let is_left = |at: &usize| left.as_ref().is_none_or(|left| left[*at]);
+    (0..side.upstreams.len()).filter(is_left).map(|at| side.upstreams[at].upstream.id.0).collect()
+}
+
+#[test]
+fn who_has_something_to_answer_and_is_silent_gets_no_request_with_one_try() {
+    let ms = Duration::from_millis;
+    let cluster = cluster(&[endpoint(1, 1), endpoint(2, 1), endpoint(3, 1), endpoint(4, 1)], 256);
+    cluster.endpoints.iter().for_each(|endpoint| endpoint.shared.median_us.store(10_000, Ordering::Relaxed));
+    let view = view(1, &cluster, None, 1);
+    let start = Instant::now();
+    let hung = upstream(&view, 2).unwrap();
+    hung.wait(start);
+    assert_eq!(left(&view, start + ms(19)), [1, 2, 3, 4], "answers take 10 ms");
+    assert_eq!(left(&view, start + ms(21)), [1, 3, 4]);
+    for _ in 0..100 {
+        let pick = side(&view).pick(&Tried::default(), false, start + ms(21)).unwrap();
+        assert_ne!(pick.upstream.id, hung.id);
+    }
+    let taken = |_| side(&view).pick(&Tried::default(), true, start + ms(21)).unwrap().upstream.id == hung.id;
+    assert!((0..100).any(taken), "who can be retried finds out");
+    // Somebody else's answer is a sign of life, too.
+    hung.wait(start + ms(5));
+    hung.answered(ms(20), start + ms(25));
+    hung.heard();
+    assert_eq!(left(&view, start + ms(30)), [1, 2, 3, 4]);
+    hung.heard();
+    assert_eq!(left(&view, start + ms(500)), [1, 2, 3, 4], "it has nothing to answer");
+    // Where most are silent, silence says nothing.
+    for id in [1, 2, 3] {
+        upstream(&view, id).unwrap().wait(start + ms(600));
+    }
+    assert_eq!(left(&view, start + ms(700)), [1, 2, 3, 4]);
 }
