@@ -175,6 +175,8 @@ pub struct EndpointShared {
     pub latency_us: AtomicU64,
     /// What its answers typically take, in microseconds, of the worker that wrote last; 0 for not known.
     pub median_us: AtomicU64,
+    /// Attempts that wait for longer than nearly all do.
+    pub overdue: AtomicU32,
     /// What is held against it.
     pub outlier: OutlierState,
 }

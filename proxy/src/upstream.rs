@@ -40,8 +40,10 @@ pub struct Upstream {
     in_flight: Cell<u32>,
     /// Attempts whose answer has not begun.
     waiting: Cell<u32>,
-    /// When it last answered, or began to have something to answer.
-    heard: Cell<Instant>,
+    /// When it began to have something to answer.
+    waits_since: Cell<Instant>,
+    /// When it last answered well; when it came, until then.
+    answered_at: Cell<Instant>,
     reported: Cell<u32>,
     median: Cell<RunningMedian>,
     attempts: Cell<u64>,
@@ -101,7 +103,8 @@ impl Upstream {
             load: PeakEwma::new(typical, now),
             in_flight: Cell::new(0),
             waiting: Cell::new(0),
-            heard: Cell::new(now),
+            waits_since: Cell::new(now),
+            answered_at: Cell::new(now),
             reported: Cell::new(0),
             median: Cell::default(),
             attempts: Cell::new(0),
@@ -135,7 +138,7 @@ impl Upstream {
     /// An attempt waits for its answer to begin, until [`heard`](Self::heard).
     pub fn wait(&self, now: Instant) {
         if self.waiting.replace(self.waiting.get() + 1) == 0 {
-            self.heard.set(now);
+            self.waits_since.set(now);
         }
     }
 
@@ -144,14 +147,32 @@ impl Upstream {
         self.waiting.set(self.waiting.get().saturating_sub(1));
     }
 
-    /// Whether it has something to answer, and has answered nothing for so long.
-    pub fn is_silent(&self, time: Duration, now: Instant) -> bool {
-        self.waiting.get() > 0 && now.saturating_duration_since(self.heard.get()) >= time
+    /// An attempt has waited longer than nearly all do, until [`in_time`](Self::in_time): all workers shall know.
+    pub fn overdue(&self) {
+        self.shared.overdue.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// An attempt that was overdue no longer waits.
+    pub fn in_time(&self) {
+        self.shared.overdue.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether there is a sign that it hangs: an attempt of any worker is overdue, or it has something to answer and has been
+    /// silent for this time.
+    pub fn is_silent(&self, silence: Duration, now: Instant) -> bool {
+        let since = self.waits_since.get().max(self.answered_at.get());
+        let waits = self.waiting.get() > 0 && now.saturating_duration_since(since) >= silence;
+        waits || self.shared.overdue.load(Ordering::Relaxed) > 0
+    }
+
+    /// When it last answered well, as far as this worker knows.
+    pub fn answered_at(&self) -> Instant {
+        self.answered_at.get()
     }
 
     /// An answer's head came after `latency`.
     pub fn answered(&self, latency: Duration, now: Instant) {
-        self.heard.set(now);
+        self.answered_at.set(now);
         self.good.set(self.good.get() + 1);
         self.load.observe(latency, now);
         self.note(latency);

@@ -86,9 +86,19 @@ pub struct Tale {
     pub timed: bool,
 }
 
+impl Tale {
+    /// Whether it has taken so long that something was done about it.
+    pub fn is_overdue(&self) -> bool {
+        self.hedged || self.timed
+    }
+}
+
 impl Drop for Tale {
     fn drop(&mut self) {
         self.upstream.heard();
+        if self.is_overdue() {
+            self.upstream.in_time();
+        }
     }
 }
 

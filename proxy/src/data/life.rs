@@ -202,6 +202,7 @@ impl<'r> Life<'r> {
         let mut reason = None;
         for attempt in self.race.live() {
             let tale = &mut attempt.tale;
+            let known = tale.is_overdue();
             let passed = |after: Option<Duration>| after.is_some_and(|after| tale.started.max(ended) + after <= now);
             if passed(per_try) && !tale.timed {
                 tale.timed = true;
@@ -209,6 +210,9 @@ impl<'r> Life<'r> {
             } else if passed(hedge) && !tale.hedged && !tale.timed {
                 tale.hedged = true;
                 reason.get_or_insert(Why::Hedge);
+            }
+            if tale.is_overdue() && !known {
+                tale.upstream.overdue();
             }
         }
         if let Some(why) = reason {

@@ -4,6 +4,8 @@
 //! endpoint is picked, what is learned from an attempt, who pays. What workers share hangs on the cluster and its
 //! endpoints; what each has for itself is here.
 
+mod safe;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -11,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use self::safe::Safe;
 use super::admission::Gate;
 use super::attempt::Tale;
 use super::kinds::Kinds;
@@ -18,8 +21,7 @@ use super::worker::Worker;
 use crate::balance::{self, Candidates, LoadBalancer, ewma, slow_start};
 use crate::resilience::budget::Terms;
 use crate::resilience::limit::Limiter;
-use crate::resilience::outlier::{Cause, Members};
-use crate::resilience::safest::{self, Doubts, FRESH_FOR, TROUBLE_FOR};
+use crate::resilience::outlier::Cause;
 use crate::snapshot::{Cluster, EndpointId};
 use crate::telemetry::metrics::{Circuit, Ejection, Level, ServiceTally};
 use crate::upstream::Upstream;
@@ -57,18 +59,10 @@ pub struct Counts {
     pub used: Cell<bool>,
     /// Requests that have not been paid into the budget.
     requests: Cell<u32>,
+    /// Picks lately, of requests that can be repeated and of such that cannot.
+    picks: Cell<[u32; 2]>,
     /// The limits as they were last shown.
     levels: Cell<[u32; 3]>,
-}
-
-/// The endpoints that are left for requests with one try, as they were reckoned last.
-#[derive(Debug, Default)]
-struct Safe {
-    generation: Option<u32>,
-    reckoned: u64,
-    left: Option<Vec<bool>>,
-    /// After what time without an answer an endpoint is silent.
-    silence: Duration,
 }
 
 /// Endpoints that a request has been to.
@@ -128,8 +122,6 @@ impl Drop for Probe<'_> {
 
 /// Requests are paid into the budget so many at a time.
 const BATCH: u32 = 16;
-/// How long the endpoints for requests with one try stay as they were reckoned, in milliseconds.
-const SAFE_FOR: u64 = 250;
 /// Failures that show only in being overtaken are trouble from the second in a row on: every endpoint is overtaken now and
 /// then.
 const ROW_OF_TROUBLE: u32 = 2;
@@ -182,6 +174,9 @@ impl Side {
     pub fn pick(&self, tried: &Tried, repeatable: bool, now: Instant) -> Option<Pick<'_>> {
         let shared = &self.cluster.shared;
         let ms = self.ms(now);
+        let mut picks = self.counts.picks.get();
+        picks[usize::from(!repeatable)] += 1;
+        self.counts.picks.set(picks);
         let untried = |index: usize| self.upstreams.get(index).is_some_and(|m| !tried.has(m.upstream.id));
         // On a first attempt only: a retry is to succeed, not to find out.
         if tried.is_empty()
@@ -190,15 +185,14 @@ impl Side {
             let probe = Some(Probe { side: self, index });
             return Some(Pick { upstream: Rc::clone(&self.upstreams[index].upstream), index, probe });
         }
-        let safe = (!repeatable).then(|| self.safest(ms, now));
+        let safe = if repeatable { None } else { self.safest(ms, now) };
         let choice = |only: Only<'_>| {
             let choice = Choice { members: &self.upstreams, cluster: &self.cluster, tried, only, ms, now };
             self.balancer.pick(&choice)
         };
         let index = safe
             .as_deref()
-            .and_then(|safe| self.only(safe, now))
-            .and_then(choice)
+            .and_then(|left| choice(Only::Safest(left)))
             .or_else(|| choice(Only::In))
             // Nobody else is left: one that is ejected is better than none.
             .or_else(|| choice(Only::Untried).inspect(|_| shared.pool.panicked()))?;
@@ -213,65 +207,6 @@ impl Side {
     /// Whether the service gets more than it can do: then nobody is helped by a second attempt beside the first.
     pub fn is_overloaded(&self) -> bool {
         self.gate.borrow().is_overloaded()
-    }
-
-    /// Which endpoints are left for a request with one try; none where nobody is left out.
-    pub(super) fn safest_left(&self, ms: u64, now: Instant) -> Option<Vec<bool>> {
-        let safe = self.safest(ms, now);
-        let only = self.only(&safe, now)?;
-        let choice =
-            Choice { members: &self.upstreams, cluster: &self.cluster, tried: &Tried::default(), only, ms, now };
-        Some((0..self.upstreams.len()).map(|index| choice.usable(index)).collect())
-    }
-
-    fn safest(&self, ms: u64, now: Instant) -> std::cell::Ref<'_, Safe> {
-        let generation = self.cluster.shared.pool.generation();
-        let stale = {
-            let safe = self.safe.borrow();
-            safe.generation != Some(generation) || ms >= safe.reckoned + SAFE_FOR
-        };
-        if stale {
-            let (left, typical) = self.reckon_safest(ms, now);
-            let silence = safest::silence(typical);
-            self.safe.replace(Safe { generation: Some(generation), reckoned: ms, left, silence });
-        }
-        self.safe.borrow()
-    }
-
-    /// Who a request with one try may go to: the safest, and of those not the ones that are silent at this moment, unless
-    /// that would leave less than half.
-    fn only<'a>(&self, safe: &'a Safe, now: Instant) -> Option<Only<'a>> {
-        let left = safe.left.as_deref();
-        let of_safest = |at: &usize| left.is_none_or(|left| left.get(*at).is_some_and(|left| *left));
-        let is_in = |at: &usize| self.cluster.endpoints.get(*at).is_some_and(|e| !e.shared.outlier.is_out());
-        let (mut all, mut answering) = (0, 0);
-        for at in (0..self.upstreams.len()).filter(is_in) {
-            all += 1;
-            answering += usize::from(of_safest(&at) && !self.upstreams[at].upstream.is_silent(safe.silence, now));
-        }
-        if answering < all && safest::is_enough(answering, all) {
-            return Some(Only::Answering(left, safe.silence));
-        }
-        left.map(Only::Safest)
-    }
-
-    /// And what the pool's answers typically take, in microseconds.
-    fn reckon_safest(&self, ms: u64, now: Instant) -> (Option<Vec<bool>>, u64) {
-        let endpoints = &*self.cluster.endpoints;
-        let mut medians: Vec<u64> = (0..endpoints.len()).map(|i| endpoints.median_us(i)).filter(|m| *m > 0).collect();
-        let middle = medians.len() / 2;
-        let typical = if medians.is_empty() { 0 } else { *medians.select_nth_unstable(middle).1 };
-        let lately = |at: u64, within: u64| at != 0 && ms.saturating_sub(at) < within;
-        let doubts = endpoints.iter().zip(&self.upstreams).enumerate().map(|(index, (endpoint, member))| {
-            let state = &endpoint.shared.outlier;
-            let latency = (member.upstream.latency().value(now) as u64).max(endpoints.median_us(index));
-            (!state.is_out()).then(|| Doubts {
-                trouble: lately(state.trouble(), TROUBLE_FOR),
-                fresh: lately(state.returned(), FRESH_FOR),
-                slow: safest::is_slow(latency, typical),
-            })
-        });
-        (safest::safest(&doubts.collect::<Vec<_>>()), typical)
     }
 
     // What is learned.
@@ -374,6 +309,7 @@ impl Side {
         if self.counts.used.replace(false) {
             shared.last_used.store(clock, Ordering::Relaxed);
         }
+        self.counts.picks.set(self.counts.picks.get().map(|count| count / 2));
         self.show_limits();
         shared.metrics.absorb(&mut self.counts.tally.borrow_mut());
         for member in &self.upstreams {
@@ -437,8 +373,6 @@ impl std::fmt::Debug for Side {
 enum Only<'a> {
     /// The safest of those that are in.
     Safest(&'a [bool]),
-    /// Of those, where some are left out, who is not silent for so long.
-    Answering(Option<&'a [bool]>, Duration),
     /// Those that are not ejected.
     In,
     /// All.
@@ -473,10 +407,6 @@ impl Candidates for Choice<'_> {
         let is_in = || self.cluster.endpoints.get(index).is_some_and(|e| !e.shared.outlier.is_out());
         let may = match self.only {
             Only::Safest(left) => left.get(index).is_some_and(|left| *left) && is_in(),
-            Only::Answering(left, silence) => {
-                let of_safest = left.is_none_or(|left| left.get(index).is_some_and(|left| *left));
-                of_safest && !member.upstream.is_silent(silence, self.now) && is_in()
-            }
             Only::In => is_in(),
             Only::Untried => true,
         };

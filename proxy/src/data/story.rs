@@ -109,7 +109,7 @@ impl Side {
         let mut pick = Pick::default();
         let endpoints = &*self.cluster.endpoints;
         let ms = self.ms(now);
-        let safe = if repeatable { None } else { self.safest_left(ms, now) };
+        let safe = if repeatable { None } else { self.safest(ms, now) };
         for (index, endpoint) in endpoints.iter().enumerate() {
             let why = match endpoints.state(index).standing(ms) {
                 _ if tried.has(endpoint.id) => LeftOut::Tried,

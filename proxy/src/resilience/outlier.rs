@@ -47,6 +47,8 @@ pub struct OutlierState {
     returned: AtomicU64,
     /// When it last failed, or was overtaken.
     trouble: AtomicU64,
+    /// When the last failure of its row was.
+    failed: AtomicU64,
     ejections: AtomicU32,
     cause: AtomicU32,
     /// Attempts that workers have counted since the last evaluation.
@@ -152,6 +154,7 @@ impl Default for OutlierState {
     fn default() -> Self {
         Self {
             consecutive: AtomicU32::new(0),
+            failed: AtomicU64::new(0),
             until: AtomicU64::new(0),
             probing: AtomicU64::new(0),
             sentence: AtomicU64::new(0),
@@ -197,6 +200,11 @@ impl OutlierState {
     /// When it last failed or was overtaken; 0 for never.
     pub fn trouble(&self) -> u64 {
         self.trouble.load(Ordering::Relaxed)
+    }
+
+    /// Whether the last news of it is bad, and no older than `within` milliseconds: a failure, or being overtaken.
+    pub fn is_failing(&self, now: u64, within: u64) -> bool {
+        self.consecutive.load(Ordering::Relaxed) > 0 && now.saturating_sub(self.failed.load(Ordering::Relaxed)) < within
     }
 
     /// When it last came back; 0 for never.
@@ -286,6 +294,7 @@ impl PoolState {
     ) -> Held {
         let state = members.state(index);
         let row = state.consecutive.fetch_add(1, Ordering::AcqRel).saturating_add(1);
+        state.failed.store(now, Ordering::Relaxed);
         if row >= trouble {
             state.trouble.store(now, Ordering::Relaxed);
             self.generation.fetch_add(1, Ordering::Relaxed);

@@ -127,7 +127,7 @@ fn a_tick_tells_that_a_service_was_used_once() {
 /// Who is left for a request with one try; all, where nobody is left out.
 fn left(view: &View, now: Instant) -> Vec<u64> {
     let side = side(view);
-    let left = side.safest_left(side.ms(now), now);
+    let left = side.safest(side.ms(now), now);
     let is_left = |at: &usize| left.as_ref().is_none_or(|left| left[*at]);
     (0..side.upstreams.len()).filter(is_left).map(|at| side.upstreams[at].upstream.id.0).collect()
 }
@@ -161,4 +161,41 @@ fn who_has_something_to_answer_and_is_silent_gets_no_request_with_one_try() {
         upstream(&view, id).unwrap().wait(start + ms(600));
     }
     assert_eq!(left(&view, start + ms(700)), [1, 2, 3, 4]);
+}
+
+#[test]
+fn what_one_worker_waits_for_too_long_keeps_requests_with_one_try_of_all_workers_away() {
+    let cluster = cluster(&[endpoint(1, 1), endpoint(2, 1), endpoint(3, 1), endpoint(4, 1)], 256);
+    let (one, other) = (view(1, &cluster, None, 2), view(1, &cluster, None, 2));
+    let now = Instant::now();
+    let hung = upstream(&one, 3).unwrap();
+    hung.overdue();
+    assert_eq!(left(&other, now), [1, 2, 4]);
+    hung.in_time();
+    assert_eq!(left(&other, now), [1, 2, 3, 4]);
+    // It was overtaken once: bad news until it answers well, or for five seconds.
+    let (shared, rules) = (&cluster.shared, &cluster.policy.outlier);
+    let clock = side(&one).ms(now);
+    shared.pool.failed(&*cluster.endpoints, 2, rules, 2, clock, 0.5);
+    assert_eq!(left(&other, now), [1, 2, 4]);
+    assert_eq!(left(&other, now + Duration::from_secs(6)), [1, 2, 3, 4]);
+    cluster.endpoints[2].shared.outlier.succeeded();
+    assert_eq!(left(&other, now), [1, 2, 3, 4]);
+}
+
+#[test]
+fn requests_with_one_try_go_where_the_news_is_fresh_while_others_bring_the_news() {
+    let ms = Duration::from_millis;
+    let view = view(1, &cluster(&[endpoint(1, 1), endpoint(2, 1), endpoint(3, 1), endpoint(4, 1)], 256), None, 1);
+    let start = Instant::now();
+    for (id, at) in [(1, 10), (2, 40), (3, 20), (4, 30)] {
+        upstream(&view, id).unwrap().answered(ms(5), start + ms(at));
+    }
+    assert_eq!(left(&view, start + ms(50)), [2, 4], "half of them");
+    let once = |_| drop(side(&view).pick(&Tried::default(), false, start + ms(50)));
+    (0..10).for_each(once);
+    assert_eq!(left(&view, start + ms(50)), [1, 2, 3, 4], "nobody else would bring news of the others");
+    let repeatable = |_| drop(side(&view).pick(&Tried::default(), true, start + ms(50)));
+    (0..10).for_each(repeatable);
+    assert_eq!(left(&view, start + ms(50)), [2, 4]);
 }
