@@ -36,7 +36,7 @@ pub struct Pool {
     pub status: Arc<ServiceStatus>,
     /// The entries that make no sense, each logged when it appears.
     pub skipped: BTreeSet<InstanceId>,
-    /// On the publisher's clock, as `last_used`.
+    /// On the joint's clock, as `last_used`.
     pub opened: u64,
     /// Since when it is followed although nothing is there.
     pub unseen_since: Option<Instant>,

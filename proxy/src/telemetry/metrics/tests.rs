@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::config::settings::Policy;
 use crate::error::Reason;
-use crate::snapshot::{Cluster, ClusterShared, Endpoint, EndpointId, Health, Standing};
+use crate::snapshot::{Clock, Cluster, ClusterShared, Endpoint, EndpointId, Health, Standing};
 use crate::telemetry::availability::{Account, First, Outcome, Rescue};
 
 fn snapshot(metrics: ServiceMetrics, name: &str) -> Snapshot {
@@ -27,7 +27,9 @@ fn snapshot(metrics: ServiceMetrics, name: &str) -> Snapshot {
     };
     endpoint.shared.connections.store(3, Relaxed);
     let name: Arc<str> = name.into();
-    let shared = ClusterShared::new(metrics, &policy, std::time::Instant::now());
+    let now = std::time::Instant::now();
+    let clock = Clock::new(now);
+    let shared = ClusterShared::new(metrics, &policy, clock, now);
     shared.confirmed.store(500, Relaxed);
     let cluster = Cluster {
         name: Arc::clone(&name),
@@ -36,7 +38,7 @@ fn snapshot(metrics: ServiceMetrics, name: &str) -> Snapshot {
         endpoints: Arc::new([Arc::new(endpoint)]),
         shared: Arc::new(shared),
     };
-    Snapshot { generation: 7, routes: Arc::default(), clusters: HashMap::from([(name, Arc::new(cluster))]) }
+    Snapshot { generation: 7, clock, routes: Arc::default(), clusters: HashMap::from([(name, Arc::new(cluster))]) }
 }
 
 fn facts(_: &str) -> PoolFacts {
