@@ -11,6 +11,7 @@
 
 pub mod api;
 pub mod availability;
+pub mod learned;
 mod respond;
 
 use std::cell::RefCell;

@@ -24,6 +24,7 @@ use crate::resilience::outlier::{Members, OutlierState, PoolState};
 use crate::resilience::shelf::Shelf;
 use crate::route::RouteTable;
 use crate::telemetry::metrics::ServiceMetrics;
+use crate::telemetry::paces::Paces;
 
 /// What the data plane knows of the world at one time.
 #[derive(Debug)]
@@ -104,6 +105,8 @@ pub struct ClusterShared {
     pub pool: PoolState,
     /// What one worker knows of how long its answers take, for the others.
     pub shelf: Shelf,
+    /// What its workers have learned, for whoever asks.
+    pub paces: Paces,
     /// How many requests may be at it.
     pub limits: Arc<limit::Shared>,
     clock: Clock,
@@ -120,6 +123,7 @@ impl ClusterShared {
             breaker: CircuitBreaker::default(),
             pool: PoolState::default(),
             shelf: Shelf::default(),
+            paces: Paces::default(),
             limits: Arc::default(),
             clock,
         }

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use serde::Serialize;
 
+use super::learned::{LearnedEntry, learned};
 use crate::control::ServiceStatus;
 use crate::control::board::Statuses;
 use crate::snapshot::{Cluster, Endpoint, Health, Snapshot, Standing};
@@ -38,6 +39,8 @@ pub struct Service {
     pub endpoints: Vec<EndpointEntry>,
     /// Those that take none.
     pub left_out: Vec<LeftOutEntry>,
+    /// What was learned of its answers, by route and method.
+    pub learned: Vec<LearnedEntry>,
 }
 
 /// An endpoint. Counts are as of the workers' last ticks.
@@ -83,14 +86,14 @@ pub fn services(snapshot: &Snapshot, board: &Statuses, clock: u64) -> Services {
     let mut services: Vec<Service> = snapshot
         .clusters
         .values()
-        .map(|cluster| service(cluster, board.get(&cluster.name).map(|status| &**status), clock))
+        .map(|cluster| service(snapshot, cluster, board.get(&cluster.name).map(|status| &**status), clock))
         .collect();
     services.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     Services { generation: snapshot.generation, services }
 }
 
-/// One pool.
-pub fn service(cluster: &Cluster, status: Option<&ServiceStatus>, clock: u64) -> Service {
+/// One pool of a snapshot.
+pub fn service(snapshot: &Snapshot, cluster: &Cluster, status: Option<&ServiceStatus>, clock: u64) -> Service {
     let left_out = status.map_or(&[][..], |status| &status.left_out);
     Service {
         name: Arc::clone(&cluster.name),
@@ -108,6 +111,7 @@ pub fn service(cluster: &Cluster, status: Option<&ServiceStatus>, clock: u64) ->
             .iter()
             .map(|out| LeftOutEntry { instance: Arc::clone(&out.instance), reason: out.reason.clone() })
             .collect(),
+        learned: learned(snapshot, cluster),
     }
 }
 

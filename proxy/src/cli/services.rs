@@ -37,6 +37,8 @@ struct Service {
     last_error: Option<String>,
     endpoints: Vec<Endpoint>,
     left_out: Vec<LeftOut>,
+    #[serde(default)]
+    learned: Vec<Learned>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -50,6 +52,19 @@ struct Endpoint {
     attempts: u64,
     failures: u64,
     latency_ms: Option<f64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Learned {
+    route: Option<String>,
+    method: String,
+    samples: u64,
+    p50_ms: Option<f64>,
+    p99_ms: Option<f64>,
+    per_try_ms: Option<f64>,
+    per_try: String,
+    hedge_ms: Option<f64>,
+    hedge: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -106,6 +121,12 @@ fn section(service: &Service, paint: Paint) -> String {
     for left_out in &service.left_out {
         page.push_str(&format!("  left out: {} ({})\n", left_out.instance, left_out.reason));
     }
+    if !service.learned.is_empty() {
+        let head = ["  ANSWERS TO", "KNOWN", "P50", "P99", "NEXT TRY AFTER", "HEDGED AFTER"];
+        let mut rows = vec![head.map(str::to_owned).to_vec()];
+        rows.extend(service.learned.iter().map(learned));
+        page.push_str(&table(&rows));
+    }
     page
 }
 
@@ -119,8 +140,27 @@ fn row(endpoint: &Endpoint) -> Vec<String> {
         endpoint.connections.to_string(),
         endpoint.attempts.to_string(),
         endpoint.failures.to_string(),
-        endpoint.latency_ms.map_or("-".to_owned(), |ms| format!("{ms:.1} ms")),
+        time(endpoint.latency_ms),
     ]
+}
+
+fn learned(learned: &Learned) -> Vec<String> {
+    let after = |after: Option<f64>, why: &str| format!("{} ({why})", time(after));
+    vec![
+        match &learned.route {
+            Some(route) => format!("  {} {route}", learned.method),
+            None => format!("  {}", learned.method),
+        },
+        learned.samples.to_string(),
+        time(learned.p50_ms),
+        time(learned.p99_ms),
+        after(learned.per_try_ms, &learned.per_try),
+        after(learned.hedge_ms, &learned.hedge),
+    ]
+}
+
+fn time(ms: Option<f64>) -> String {
+    ms.map_or("-".to_owned(), |ms| format!("{ms:.1} ms"))
 }
 
 fn ago(ms: u64) -> String {

@@ -78,9 +78,10 @@ impl<'r> Life<'r> {
         let kind = kinds.place(trail.route.as_deref(), x.request.head.method(), started);
         let (hedge, per_try) = match kinds.at(kind).filter(|_| x.repeatable && x.policy.retries.max > 0) {
             Some(learned) => {
+                let known = learned.known();
                 let total = deadline.total.unwrap_or(deadline.stream_idle);
-                let hedge = if safe { learned.hedge(&x.policy.hedge) } else { None };
-                (hedge, learned.per_try(&x.policy.per_try, total))
+                let hedge = if safe { known.hedge(&x.policy.hedge) } else { None };
+                (hedge, known.per_try(&x.policy.per_try, total))
             }
             None => (None, None),
         };

@@ -160,6 +160,10 @@ impl Side {
             }
             None => Rc::new(RefCell::new(Limiter::new(&cluster.shared.limits, limit, workers, now))),
         };
+        let kinds = match before {
+            Some(side) => Rc::clone(&side.kinds),
+            None => Rc::new(RefCell::new(Kinds::new(cluster.shared.paces.slot()))),
+        };
         Self {
             gate,
             upstreams: upstreams.collect(),
@@ -167,7 +171,7 @@ impl Side {
             newcomers,
             keep: if max_idle == 0 { 0 } else { (max_idle / workers.max(1)).max(1) },
             counts: before.map(|side| Rc::clone(&side.counts)).unwrap_or_default(),
-            kinds: before.map(|side| Rc::clone(&side.kinds)).unwrap_or_default(),
+            kinds,
             terms: Terms::of(&cluster.policy.retries, &cluster.policy.hedge),
             safe: RefCell::default(),
             cluster: Arc::clone(cluster),
