@@ -138,8 +138,9 @@ fn facts(desk: &Desk) -> impl Fn(&str) -> PoolFacts {
             totals.before().zip(totals.after())
         });
         let Some(status) = board.get(service) else { return PoolFacts { availability, ..PoolFacts::default() } };
-        let ServiceStatus { last_error, left_out, skipped, .. } = &**status;
-        PoolFacts { failing: last_error.is_some(), left_out: left_out.len(), skipped: *skipped, availability }
+        let ServiceStatus { last_error, left_out, skipped, words, .. } = &**status;
+        let (failing, left_out, skipped, words) = (last_error.is_some(), left_out.len(), *skipped, *words);
+        PoolFacts { failing, left_out, skipped, words, availability }
     }
 }
 

@@ -206,6 +206,7 @@ impl Pools {
     pub fn checked(&mut self, checked: Checked, now: Instant) {
         let clock = self.publisher.clock(now.into_std());
         let Some(pool) = self.pools.get_mut(&checked.pool) else { return };
+        pool.service.shared.metrics.checked(checked.result.is_ok());
         match pool.targets.take(checked, &mut pool.service.verdicts, clock) {
             Change::None => {}
             // How often in a row is told once a second: it is no reason to write the board for each check.
