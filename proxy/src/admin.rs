@@ -13,6 +13,7 @@ pub mod api;
 pub mod availability;
 pub mod learned;
 mod respond;
+mod traffic;
 
 use std::cell::RefCell;
 use std::io;

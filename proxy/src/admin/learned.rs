@@ -87,7 +87,7 @@ fn per_try(pace: &Pace, policy: &Policy) -> Told {
         PerTry::Off => "off".to_owned(),
         PerTry::Fixed(_) => "as configured".to_owned(),
         PerTry::Learned { .. } if samples < TRY_SAMPLES => {
-            format!("the ceiling: {samples} of {TRY_SAMPLES} answers are known")
+            format!("the ceiling: a worker needs {TRY_SAMPLES} answers and has {samples}")
         }
         PerTry::Learned { .. } if p99 == Quantile::Beyond => {
             "the ceiling: the p99 is longer than anybody has waited".to_owned()
@@ -110,7 +110,7 @@ fn hedge(pace: &Pace, policy: &Policy) -> Told {
     }
     let time = pace.known.hedge(&policy.hedge);
     let why = if time.is_none() && samples < HEDGE_SAMPLES {
-        format!("{samples} of {HEDGE_SAMPLES} answers are known")
+        format!("a worker needs {HEDGE_SAMPLES} answers and has {samples}")
     } else if time.is_none() {
         "the p99 was never known".to_owned()
     } else if samples < HEDGE_SAMPLES && lent.is_some() {
@@ -151,10 +151,14 @@ mod tests {
             ),
             (
                 pace("GET", 499, p99),
-                "(5s) the ceiling: 499 of 500 answers are known",
+                "(5s) the ceiling: a worker needs 500 answers and has 499",
                 "(10ms) the p99, and not below the floor",
             ),
-            (pace("GET", 29, p99), "(5s) the ceiling: 29 of 500 answers are known", "None 29 of 30 answers are known"),
+            (
+                pace("GET", 29, p99),
+                "(5s) the ceiling: a worker needs 500 answers and has 29",
+                "None a worker needs 30 answers and has 29",
+            ),
             (
                 pace("PUT", 500, p99),
                 "(30ms) 3 times the p99, within floor and ceiling",

@@ -118,14 +118,15 @@ fn the_shape_of_services_is_exact() {
     endpoint.shared.in_flight.store(-1, Relaxed);
     let orders = json!({
         "name": "orders", "standing": "awaited", "source": "consul at http://127.0.0.1:8500", "age_ms": null,
-        "last_error": "refused", "all_failing": true, "endpoints": [],
+        "last_error": "refused", "breaker": "closed", "all_failing": true, "endpoints": [],
         "left_out": [{"instance": "dc1/node/orders-1", "reason": "critical"}], "learned": [],
     });
     let mut legacy = json!({
         "name": "legacy", "standing": "known", "source": "", "age_ms": null, "last_error": null,
-        "all_failing": false,
+        "breaker": "closed", "all_failing": false,
         "endpoints": [{"id": 1, "instance": "10.0.0.1:80", "address": "10.0.0.1:80", "weight": 1, "health": "passing",
-            "check": "passing", "absent": true, "in_flight": 0, "connections": 2, "attempts": 10, "failures": 0, "latency_ms": null}],
+            "check": "passing", "absent": true, "state": "in", "share": 1.0,
+            "why": "no longer in the registry, kept because its checks pass", "in_flight": 0, "connections": 2, "attempts": 10, "failures": 0, "latency_ms": null}],
         "left_out": [], "learned": [],
     });
     let answer = get(&running, "/api/v1/services");
@@ -143,7 +144,7 @@ fn the_shape_of_services_is_exact() {
     let pace = |route: Option<&str>| Pace { route: route.map(Arc::from), method: "GET", known, samples: 120 };
     slot.write(vec![pace(None), pace(Some("routes[9]"))]);
     let learned = json!([{"route": null, "method": "GET", "samples": 120, "p50_ms": 4.0, "p99_ms": 10.0,
-        "per_try_ms": 5000.0, "per_try": "the ceiling: 120 of 500 answers are known",
+        "per_try_ms": 5000.0, "per_try": "the ceiling: a worker needs 500 answers and has 120",
         "hedge_ms": 10.0, "hedge": "the p99, and not below the floor"}]);
     let shown = &get(&running, "/api/v1/services/legacy").json()["learned"];
     assert_eq!(*shown, learned, "and nothing of a route that is gone");
