@@ -109,6 +109,12 @@ fn an_instance_that_fails_its_check_gets_no_requests_until_it_passes_again() {
     }
     assert_eq!(ill.served(), before, "requests to an instance that is left out");
     assert!(ill.origin.requests() > before, "it goes on being checked");
+    let endpoints = |word: &str| proxy.metric("outrigger_health_check_endpoints", &["app", word]);
+    assert_eq!((endpoints("passing"), endpoints("failing"), endpoints("unknown")), (vec![2.0], vec![1.0], vec![0.0]));
+    for (result, least) in [("good", 3.0), ("bad", 2.0)] {
+        let counted = proxy.metric("outrigger_health_checks_total", &["app", result]);
+        assert!(counted.len() == 1 && counted[0] >= least, "{result}: {counted:?}");
+    }
     ill.say(true);
     wait_for("it to be asked again", SOON, || {
         get(proxy.address, "app", "/");

@@ -172,7 +172,8 @@ fn weights_of_consul_are_shares() {
     consul.register_with("l", "orders", light.address, json!({ "Weights": { "Passing": 1, "Warning": 1 } }));
     consul.register_with("h", "orders", heavy.address, json!({ "Weights": { "Passing": 4, "Warning": 1 } }));
     let mut config = consul.config();
-    config["defaults"] = json!({ "balance": "round_robin" });
+    // On a busy machine some answers are slow, and each would be asked for twice.
+    config["defaults"] = json!({ "balance": "round_robin", "hedge": "off", "per_try_timeout": "off" });
     let proxy = Proxy::start(&config);
     assert_eq!(get(proxy.address, "orders", "/").status(), 200);
     let mut client = chaos_tests::raw::Connection::open(proxy.address);

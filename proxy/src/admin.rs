@@ -11,7 +11,9 @@
 
 pub mod api;
 pub mod availability;
+pub mod learned;
 mod respond;
+mod traffic;
 
 use std::cell::RefCell;
 use std::io;

@@ -94,6 +94,11 @@ impl RouteTable {
         self.hosts.group(&name::normal(host)).owned
     }
 
+    /// The route of this name: `routes[2]`.
+    pub fn named(&self, name: &str) -> Option<&Arc<Route>> {
+        self.hosts.all().find(|route| &*route.name == name)
+    }
+
     /// Whether and how names are services.
     pub fn names(&self) -> Option<&NameSettings> {
         self.names.as_ref()

@@ -24,17 +24,42 @@ use crate::resilience::outlier::{Members, OutlierState, PoolState};
 use crate::resilience::shelf::Shelf;
 use crate::route::RouteTable;
 use crate::telemetry::metrics::ServiceMetrics;
+use crate::telemetry::paces::Paces;
 
 /// What the data plane knows of the world at one time.
 #[derive(Debug)]
 pub struct Snapshot {
     /// Rises by one with each publish.
     pub generation: u64,
+    /// What all times are told by, from the first snapshot to the last.
+    pub clock: Clock,
     /// Which request goes to which service.
     pub routes: Arc<RouteTable>,
     /// By service name, as the configuration or the registry has it. A direct destination (`unknown: direct`)
     /// is under its authority, `example.com:80`.
     pub clusters: HashMap<Arc<str>, Arc<Cluster>>,
+}
+
+/// The one clock of the joint and of all that hangs on it: what the control plane writes down, a worker reckons with.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    epoch: Instant,
+}
+
+/// Where the clock begins: long enough after 0, which stands for "never", that "five seconds ago" can be reckoned at once.
+const FIRST_MS: u64 = 60_000;
+
+impl Clock {
+    /// A clock that begins at `epoch`.
+    pub fn new(epoch: Instant) -> Self {
+        Self { epoch }
+    }
+
+    /// Milliseconds; never 0.
+    pub fn ms(&self, now: Instant) -> u64 {
+        let ms = now.saturating_duration_since(self.epoch).as_millis();
+        FIRST_MS.saturating_add(u64::try_from(ms).unwrap_or(u64::MAX))
+    }
 }
 
 /// A service's pool.
@@ -68,9 +93,9 @@ pub enum Standing {
 pub struct ClusterShared {
     /// Resolved once, so that the data plane never looks a metric up.
     pub metrics: ServiceMetrics,
-    /// When it was last used, in milliseconds of the publisher's clock. Workers write it at their ticks.
+    /// When it was last used, in milliseconds of the joint's clock. Workers write it at their ticks.
     pub last_used: AtomicU64,
-    /// When the registry last confirmed the set, in milliseconds of the publisher's clock; 0 for never.
+    /// When the registry last confirmed the set, in milliseconds of the joint's clock; 0 for never.
     pub confirmed: AtomicU64,
     /// What may be asked of the service beyond what its clients ask.
     pub budget: RetryBudget,
@@ -80,36 +105,35 @@ pub struct ClusterShared {
     pub pool: PoolState,
     /// What one worker knows of how long its answers take, for the others.
     pub shelf: Shelf,
+    /// What its workers have learned, for whoever asks.
+    pub paces: Paces,
     /// How many requests may be at it.
     pub limits: Arc<limit::Shared>,
-    epoch: Instant,
+    clock: Clock,
 }
 
 impl ClusterShared {
-    /// Of a service that is followed from `epoch` on, under these policies.
-    pub fn new(metrics: ServiceMetrics, policy: &Policy, epoch: Instant) -> Self {
+    /// Of a service that is followed from `now` on, under these policies.
+    pub fn new(metrics: ServiceMetrics, policy: &Policy, clock: Clock, now: Instant) -> Self {
         Self {
             metrics,
             last_used: AtomicU64::new(0),
             confirmed: AtomicU64::new(0),
-            budget: RetryBudget::new(&Terms::of(&policy.retries, &policy.hedge), FIRST_MS),
+            budget: RetryBudget::new(&Terms::of(&policy.retries, &policy.hedge), clock.ms(now)),
             breaker: CircuitBreaker::default(),
             pool: PoolState::default(),
             shelf: Shelf::default(),
+            paces: Paces::default(),
             limits: Arc::default(),
-            epoch,
+            clock,
         }
     }
 
-    /// Milliseconds on the clock of the service's budget, breaker and ejections. Never 0, which stands for "never" there.
+    /// Milliseconds on the joint's clock, which is that of the service's budget, breaker and ejections too.
     pub fn ms(&self, now: Instant) -> u64 {
-        let ms = now.saturating_duration_since(self.epoch).as_millis();
-        FIRST_MS.saturating_add(u64::try_from(ms).unwrap_or(u64::MAX))
+        self.clock.ms(now)
     }
 }
-
-/// Where a service's clock begins: long enough after 0 that "five seconds ago" can be reckoned at once.
-const FIRST_MS: u64 = 60_000;
 
 impl Members for [Arc<Endpoint>] {
     fn count(&self) -> usize {
@@ -160,7 +184,7 @@ pub enum Health {
 /// their ticks, not by requests.
 #[derive(Debug, Default)]
 pub struct EndpointShared {
-    /// When it joined a pool that had taken traffic without it, in milliseconds of the publisher's clock; 0 for an
+    /// When it joined a pool that had taken traffic without it, in milliseconds of the joint's clock; 0 for an
     /// endpoint that is there from its service's first answer on. Written once, before it is published.
     pub joined: AtomicU64,
     /// Open connections, of all workers; what the cap is held against.
@@ -207,7 +231,7 @@ struct Joint {
     current: ArcSwap<Snapshot>,
     generation: AtomicU64,
     names_full: AtomicBool,
-    epoch: Instant,
+    clock: Clock,
 }
 
 /// The data plane's side of the joint. Cheap to clone.
@@ -224,9 +248,9 @@ pub fn joint(first: Snapshot) -> (Publisher, Reader, mpsc::Receiver<Demand>) {
     let (wake, woken) = watch::channel(first.generation);
     let joint = Arc::new(Joint {
         generation: AtomicU64::new(first.generation),
+        clock: first.clock,
         current: ArcSwap::from_pointee(first),
         names_full: AtomicBool::new(false),
-        epoch: Instant::now(),
     });
     let reader = Reader { joint: Arc::clone(&joint), wake: woken, demands };
     (Publisher { joint, wake, retired: Vec::new() }, reader, asked)
@@ -259,9 +283,9 @@ impl Publisher {
         self.joint.names_full.swap(full, Ordering::Relaxed)
     }
 
-    /// Milliseconds on the clock of `last_used` and `confirmed`; at least 1.
+    /// Milliseconds on the joint's clock; never 0.
     pub fn clock(&self, now: Instant) -> u64 {
-        clock(self.joint.epoch, now)
+        self.joint.clock.ms(now)
     }
 }
 
@@ -294,14 +318,10 @@ impl Reader {
         }
     }
 
-    /// Milliseconds on the clock of `last_used` and `confirmed`; at least 1.
+    /// Milliseconds on the joint's clock; never 0.
     pub fn clock(&self, now: Instant) -> u64 {
-        clock(self.joint.epoch, now)
+        self.joint.clock.ms(now)
     }
-}
-
-fn clock(epoch: Instant, now: Instant) -> u64 {
-    u64::try_from(now.saturating_duration_since(epoch).as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
 #[cfg(test)]

@@ -5,3 +5,4 @@ pub mod availability;
 pub mod explain;
 pub mod logs;
 pub mod metrics;
+pub mod paces;

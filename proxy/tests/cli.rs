@@ -239,8 +239,13 @@ fn http(status: &str, body: &str) -> String {
 
 const SERVICES: &str = r#"{"generation":7,"services":[{"name":"orders","standing":"known","source":"consul at http://c:8500",
 "age_ms":1234,"last_error":"timed out","new_key":1,"endpoints":[{"id":3,"instance":"dc1/node/orders-1","address":"10.0.0.1:80",
-"weight":1,"health":"passing","in_flight":0,"connections":2,"attempts":10,"failures":4,"latency_ms":1.26}],
-"left_out":[{"instance":"dc1/node/orders-2","reason":"critical"}]},
+"weight":1,"health":"passing","in_flight":0,"connections":2,"attempts":10,"failures":4,"latency_ms":1.26},
+{"id":4,"instance":"i2","address":"10.0.0.2:80","weight":1,"health":"passing","check":"passing","in_flight":0,"connections":0,
+"attempts":10,"failures":4,"latency_ms":null,"state":"ejected","share":0.0,"why":"ejected (latency)"}],
+"breaker":"open","all_failing":true,
+"left_out":[{"instance":"dc1/node/orders-2","reason":"critical"}],
+"learned":[{"route":"routes[1]","method":"GET","samples":812,"p50_ms":1.24,"p99_ms":8.0,"per_try_ms":24.0,"per_try":"why",
+"hedge_ms":null,"hedge":"off"}]},
 {"name":"new","standing":"awaited","source":"consul","age_ms":null,"last_error":null,"endpoints":[],"left_out":[]}]}"#;
 
 #[test]
@@ -253,11 +258,16 @@ fn services_shows_what_a_proxy_answers() {
     assert!(told.contains("last error: timed out"), "{told}");
     assert!(
         told.contains(
-            "dc1/node/orders-1  10.0.0.1:80  1       passing  0          2            10        4         1.3 ms"
+            "dc1/node/orders-1  10.0.0.1:80  1       passing   -        0          2            10        4         1.3 ms   -"
         ),
         "{told}"
     );
+    let ejected = told.lines().find(|line| line.contains("10.0.0.2:80")).unwrap();
+    assert!(ejected.contains("  passing   passing  0 ") && ejected.ends_with("  none: ejected (latency)"), "{told}");
+    assert!(told.contains("the circuit breaker is open: every request fails at once"), "{told}");
+    assert!(told.contains("the checks of all instances fail"), "{told}");
     assert!(told.contains("left out: dc1/node/orders-2 (critical)"), "{told}");
+    assert!(told.contains("  GET routes[1]  812    1.2 ms  8.0 ms  24.0 ms (why)   - (off)\n"), "{told}");
     assert!(told.contains("new (awaited), consul, never confirmed\n  no endpoints"), "{told}");
     assert!(served.join().unwrap().starts_with("GET /api/v1/services HTTP/1.1\r\n"));
 

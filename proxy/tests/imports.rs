@@ -87,11 +87,6 @@ const EXCEPTIONS: &[Exception] = &[
         path: "tokio::sync",
         why: "channels between the halves: no I/O, no time, and no runtime is needed for them",
     },
-    Exception {
-        module: "crate::snapshot",
-        path: "*::Instant::now",
-        why: "the epoch of the joint's clock is read once, when the joint is made",
-    },
     Exception { module: "crate::net", path: "*::TcpStream", why: "it is the file that names them" },
     Exception { module: "crate::net", path: "*::TcpListener", why: "it is the file that names them" },
     Exception { module: "crate::admin", path: "*::TcpStream", why: "a server of its own thread, off the data plane" },

@@ -3,6 +3,7 @@
 use chaos_tests::fleet::Scripted;
 use chaos_tests::proxy::Proxy;
 use chaos_tests::raw::{Head, Message, ask};
+use chaos_tests::{SOON, wait_for};
 
 const GOOD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -203,4 +204,35 @@ fn max_forwards_counts_down_on_trace_and_options_alone() {
 fn options_of_the_server_as_a_whole_passes_as_an_asterisk() {
     let request = at_origin("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(request.head.start, "OPTIONS * HTTP/1.1");
+}
+
+#[test]
+fn a_steering_field_that_makes_no_sense_is_ignored_and_counted() {
+    let origin = Scripted::answering(GOOD);
+    let proxy = Proxy::before(&[origin.address]);
+    let fields = [
+        ("grpc-timeout", "1x"),
+        ("x-request-deadline", "soon"),
+        ("x-envoy-upstream-rq-timeout-ms", "-5"),
+        ("x-outrigger-priority", "very"),
+        ("traceparent", "00-nothing-01"),
+    ];
+    let lines: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    assert_eq!(ask(proxy.address, format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n")).status(), 200);
+    assert_eq!(origin.last().field("traceparent"), Some("00-nothing-01"), "it is not ours");
+    let counted = |name: &str| proxy.metric("outrigger_malformed_fields_total", &[&format!("\"{name}\"")]) == [1.0];
+    for (name, _) in fields {
+        wait_for(name, SOON, || counted(name));
+    }
+
+    let busy = Scripted::answering("HTTP/1.1 503 Busy\r\nRetry-After: soon\r\nContent-Length: 2\r\n\r\nno");
+    let pushing =
+        Scripted::answering("HTTP/1.1 503 No\r\ngrpc-retry-pushback-ms: later\r\nContent-Length: 2\r\n\r\nno");
+    for (origin, name) in [(busy, "retry-after"), (pushing, "grpc-retry-pushback-ms")] {
+        let proxy = Proxy::before(&[origin.address]);
+        assert_eq!(ask(proxy.address, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").status(), 503);
+        wait_for(name, SOON, || {
+            proxy.metric("outrigger_malformed_fields_total", &[&format!("\"{name}\"")]).iter().sum::<f64>() >= 1.0
+        });
+    }
 }

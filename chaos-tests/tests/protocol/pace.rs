@@ -58,6 +58,29 @@ fn an_http2_stream_that_nobody_reads_stops_its_origin_and_not_its_neighbours() {
 }
 
 #[test]
+fn what_is_held_of_an_answer_can_be_seen_and_is_let_go() {
+    let (go_on, going_on) = mpsc::channel::<()>();
+    let going_on = std::sync::Mutex::new(going_on);
+    let origin = Scripted::start(move |peer| {
+        if peer.head().is_some() {
+            peer.connection.send("HTTP/1.1 200 OK\r\nContent-Length: 3000\r\n\r\nbegun");
+            going_on.lock().unwrap().recv_timeout(Duration::from_secs(60)).ok();
+            peer.connection.send("x".repeat(2995));
+        }
+    });
+    let mut config = proxy::to(&[origin.address]);
+    (config["services"]["app"]["timeout"], config["services"]["app"]["per_try_timeout"]) = (json!("60s"), json!("off"));
+    let proxy = Proxy::start(&config);
+    let held = || proxy.metric("outrigger_held_bytes", &[]).iter().sum::<f64>();
+    let mut client = Connection::open(proxy.address);
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    wait_for("3000 bytes held", SOON, || held() == 3_000.0);
+    go_on.send(()).unwrap();
+    assert_eq!(client.head().unwrap().status(), 200);
+    wait_for("nothing held", SOON, || held() == 0.0);
+}
+
+#[test]
 fn an_origin_that_does_not_read_stops_the_client_and_costs_no_memory() {
     let (end, ended) = mpsc::channel::<()>();
     let ended = std::sync::Mutex::new(ended);

@@ -5,8 +5,11 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use serde::Serialize;
 
+use super::learned::{LearnedEntry, learned};
+use super::traffic::{Pool, Traffic};
 use crate::control::ServiceStatus;
 use crate::control::board::Statuses;
+use crate::resilience::breaker::Status;
 use crate::snapshot::{Cluster, Endpoint, Health, Snapshot, Standing};
 use crate::telemetry::metrics::age_ms;
 
@@ -32,12 +35,16 @@ pub struct Service {
     pub age_ms: Option<u64>,
     /// Why the registry could not be asked the last time.
     pub last_error: Option<String>,
+    /// `closed`, `open` (its requests fail at once, but for one now and then that tries) or `half_open`.
+    pub breaker: &'static str,
     /// Whether our own checks of all its instances fail, which is then held against none of them.
     pub all_failing: bool,
     /// Those that take traffic.
     pub endpoints: Vec<EndpointEntry>,
     /// Those that take none.
     pub left_out: Vec<LeftOutEntry>,
+    /// What was learned of its answers, by route and method.
+    pub learned: Vec<LearnedEntry>,
 }
 
 /// An endpoint. Counts are as of the workers' last ticks.
@@ -57,6 +64,12 @@ pub struct EndpointEntry {
     pub check: Option<String>,
     /// Whether the registry no longer names it, and it is only kept because its checks are good.
     pub absent: bool,
+    /// `in`, `slow_start`, `ejected` or `probing` (ejected, and one request tries it).
+    pub state: &'static str,
+    /// The part of its weight's share that it gets now, 0.0 to 1.0.
+    pub share: f64,
+    /// Why it gets that and not its whole share, or although somebody speaks against it; none where there is nothing to say.
+    pub why: Option<String>,
     /// Requests there now.
     pub in_flight: i64,
     /// Open connections.
@@ -83,14 +96,15 @@ pub fn services(snapshot: &Snapshot, board: &Statuses, clock: u64) -> Services {
     let mut services: Vec<Service> = snapshot
         .clusters
         .values()
-        .map(|cluster| service(cluster, board.get(&cluster.name).map(|status| &**status), clock))
+        .map(|cluster| service(snapshot, cluster, board.get(&cluster.name).map(|status| &**status), clock))
         .collect();
     services.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     Services { generation: snapshot.generation, services }
 }
 
-/// One pool.
-pub fn service(cluster: &Cluster, status: Option<&ServiceStatus>, clock: u64) -> Service {
+/// One pool of a snapshot.
+pub fn service(snapshot: &Snapshot, cluster: &Cluster, status: Option<&ServiceStatus>, clock: u64) -> Service {
+    let pool = Pool::new(cluster, status, clock);
     let left_out = status.map_or(&[][..], |status| &status.left_out);
     Service {
         name: Arc::clone(&cluster.name),
@@ -102,16 +116,23 @@ pub fn service(cluster: &Cluster, status: Option<&ServiceStatus>, clock: u64) ->
         source: status.map(|status| status.source.clone()).unwrap_or_default(),
         age_ms: age_ms(cluster.shared.confirmed.load(Relaxed), clock),
         last_error: status.and_then(|status| status.last_error.clone()),
+        breaker: match cluster.shared.breaker.status(clock) {
+            Status { open_for: None, .. } => "closed",
+            Status { row: 0, .. } => "half_open",
+            Status { .. } => "open",
+        },
         all_failing: status.is_some_and(|status| status.all_failing),
-        endpoints: cluster.endpoints.iter().map(|endpoint| entry(endpoint, status)).collect(),
+        endpoints: cluster.endpoints.iter().map(|endpoint| entry(endpoint, &pool, status)).collect(),
         left_out: left_out
             .iter()
             .map(|out| LeftOutEntry { instance: Arc::clone(&out.instance), reason: out.reason.clone() })
             .collect(),
+        learned: learned(snapshot, cluster),
     }
 }
 
-fn entry(endpoint: &Endpoint, status: Option<&ServiceStatus>) -> EndpointEntry {
+fn entry(endpoint: &Endpoint, pool: &Pool<'_>, status: Option<&ServiceStatus>) -> EndpointEntry {
+    let Traffic { state, share, why } = pool.traffic(endpoint);
     let shared = &endpoint.shared;
     let latency = shared.latency_us.load(Relaxed);
     EndpointEntry {
@@ -125,6 +146,9 @@ fn entry(endpoint: &Endpoint, status: Option<&ServiceStatus>) -> EndpointEntry {
         },
         check: status.and_then(|status| status.checks.get(&endpoint.address).cloned()),
         absent: status.is_some_and(|status| status.absent.contains(&endpoint.id)),
+        state,
+        share,
+        why,
         // Workers report one after the other, so for a moment there may seem to be fewer than none.
         in_flight: shared.in_flight.load(Relaxed).max(0),
         connections: shared.connections.load(Relaxed),

@@ -27,7 +27,7 @@ Outrigger admin
 /livez                   200 while the process runs
 /readyz                  200 when it should get traffic, else 503 and the reason
 /metrics                 Prometheus
-/api/v1/services         every pool: endpoints, load, health, age of the registry's data
+/api/v1/services         every pool: endpoints, load, health, what was learned, age of the registry's data
 /api/v1/services/NAME    one of them
 /api/v1/availability     what became of requests, before and after resilience: ?window=1m, 5m, 1h or 24h
 /api/v1/explain          requests that can be explained, the newest first
@@ -138,8 +138,9 @@ fn facts(desk: &Desk) -> impl Fn(&str) -> PoolFacts {
             totals.before().zip(totals.after())
         });
         let Some(status) = board.get(service) else { return PoolFacts { availability, ..PoolFacts::default() } };
-        let ServiceStatus { last_error, left_out, skipped, .. } = &**status;
-        PoolFacts { failing: last_error.is_some(), left_out: left_out.len(), skipped: *skipped, availability }
+        let ServiceStatus { last_error, left_out, skipped, words, .. } = &**status;
+        let (failing, left_out, skipped, words) = (last_error.is_some(), left_out.len(), *skipped, *words);
+        PoolFacts { failing, left_out, skipped, words, availability }
     }
 }
 
@@ -150,8 +151,9 @@ fn service(name: &str, desk: &Desk) -> Response<Full<Bytes>> {
     match snapshot.clusters.get(&*name) {
         Some(cluster) => {
             let board = inputs.board.read();
+            let status = board.get(&*name).map(|status| &**status);
             let clock = inputs.reader.clock(Instant::now());
-            json(StatusCode::OK, &api::service(cluster, board.get(&*name).map(|status| &**status), clock))
+            json(StatusCode::OK, &api::service(&snapshot, cluster, status, clock))
         }
         None => json(StatusCode::NOT_FOUND, &Failure { error: "no service of this name is followed" }),
     }

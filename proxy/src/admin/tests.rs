@@ -10,9 +10,12 @@ use super::*;
 use crate::control::testing::{declare_static, settings};
 use crate::control::{LeftOut, ServiceStatus, first_snapshot};
 use crate::error::Reason;
+use crate::resilience::pace::Known;
+use crate::resilience::sketch::Quantile;
 use crate::snapshot::{EndpointId, Publisher, joint};
 use crate::telemetry::availability::{Account, First, Outcome, Rescue};
 use crate::telemetry::metrics::{self, ServiceTally};
+use crate::telemetry::paces::Pace;
 
 struct Running {
     admin: AdminHandle,
@@ -115,15 +118,16 @@ fn the_shape_of_services_is_exact() {
     endpoint.shared.in_flight.store(-1, Relaxed);
     let orders = json!({
         "name": "orders", "standing": "awaited", "source": "consul at http://127.0.0.1:8500", "age_ms": null,
-        "last_error": "refused", "all_failing": true, "endpoints": [],
-        "left_out": [{"instance": "dc1/node/orders-1", "reason": "critical"}],
+        "last_error": "refused", "breaker": "closed", "all_failing": true, "endpoints": [],
+        "left_out": [{"instance": "dc1/node/orders-1", "reason": "critical"}], "learned": [],
     });
     let mut legacy = json!({
         "name": "legacy", "standing": "known", "source": "", "age_ms": null, "last_error": null,
-        "all_failing": false,
+        "breaker": "closed", "all_failing": false,
         "endpoints": [{"id": 1, "instance": "10.0.0.1:80", "address": "10.0.0.1:80", "weight": 1, "health": "passing",
-            "check": "passing", "absent": true, "in_flight": 0, "connections": 2, "attempts": 10, "failures": 0, "latency_ms": null}],
-        "left_out": [],
+            "check": "passing", "absent": true, "state": "in", "share": 1.0,
+            "why": "no longer in the registry, kept because its checks pass", "in_flight": 0, "connections": 2, "attempts": 10, "failures": 0, "latency_ms": null}],
+        "left_out": [], "learned": [],
     });
     let answer = get(&running, "/api/v1/services");
     assert_eq!(answer.headers["content-type"], "application/json");
@@ -133,6 +137,17 @@ fn the_shape_of_services_is_exact() {
     legacy["endpoints"][0]["latency_ms"] = json!(1.2);
     assert_eq!(get(&running, "/api/v1/services/leg%61cy").json(), legacy);
     assert_eq!(get(&running, "/api/v1/services/nobody").status, 404);
+
+    let slot = snapshot.clusters["legacy"].shared.paces.slot();
+    let within = |ms| Quantile::Within(Duration::from_millis(ms));
+    let known = Known { p50: within(4), p99: within(10), samples: 120, ..Known::default() };
+    let pace = |route: Option<&str>| Pace { route: route.map(Arc::from), method: "GET", known, samples: 120 };
+    slot.write(vec![pace(None), pace(Some("routes[9]"))]);
+    let learned = json!([{"route": null, "method": "GET", "samples": 120, "p50_ms": 4.0, "p99_ms": 10.0,
+        "per_try_ms": 5000.0, "per_try": "the ceiling: a worker needs 500 answers and has 120",
+        "hedge_ms": 10.0, "hedge": "the p99, and not below the floor"}]);
+    let shown = &get(&running, "/api/v1/services/legacy").json()["learned"];
+    assert_eq!(*shown, learned, "and nothing of a route that is gone");
 
     snapshot.clusters["orders"].shared.confirmed.store(1, Relaxed);
     assert!(get(&running, "/api/v1/services/orders").json()["age_ms"].is_u64());

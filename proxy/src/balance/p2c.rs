@@ -82,7 +82,7 @@ impl LoadBalancer for P2c {
         let share = candidates.share(first);
         if share < 1.0
             && !self.shares.random().accepts(share)
-            && let Some(other) = self.shares.stand_in(first, candidates)
+            && let Some(other) = self.shares.stand_in(candidates)
             && candidates.load(other) * share < candidates.load(first)
         {
             first = other;

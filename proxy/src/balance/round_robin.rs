@@ -52,7 +52,7 @@ impl LoadBalancer for RoundRobin {
         let index = if candidates.usable(next) { next } else { self.shares.substitute(candidates)? };
         let share = candidates.share(index);
         if share < 1.0 && !self.shares.random().accepts(share) {
-            return self.shares.stand_in(index, candidates).or(Some(index));
+            return self.shares.stand_in(candidates).or(Some(index));
         }
         Some(index)
     }

@@ -119,12 +119,13 @@ impl Shares {
         chosen
     }
 
-    /// A usable candidate to take the turn that `first` declines, where a few draws find one that does not decline as
-    /// well.
-    pub(super) fn stand_in(&self, first: usize, candidates: &dyn Candidates) -> Option<usize> {
+    /// A usable candidate to take a turn that was declined, where a few draws find one that does not decline as well. The
+    /// one that declined is drawn like any other: so all get by weight times share, and of two not everything goes to
+    /// the other.
+    pub(super) fn stand_in(&self, candidates: &dyn Candidates) -> Option<usize> {
         (0..REDRAWS)
             .map(|_| self.draw())
-            .find(|at| *at != first && candidates.usable(*at) && self.random.accepts(candidates.share(*at)))
+            .find(|at| candidates.usable(*at) && self.random.accepts(candidates.share(*at)))
     }
 
     /// The first and the last candidate that can own the slot.

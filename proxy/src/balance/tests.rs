@@ -7,6 +7,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod ramps;
+
 const KINDS: [Balance; 2] = [Balance::P2c, Balance::RoundRobin];
 
 /// A pool whose loads and usability a test sets, and that counts what it is asked.

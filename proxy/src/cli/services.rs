@@ -35,8 +35,14 @@ struct Service {
     source: String,
     age_ms: Option<u64>,
     last_error: Option<String>,
+    #[serde(default)]
+    breaker: Option<String>,
+    #[serde(default)]
+    all_failing: bool,
     endpoints: Vec<Endpoint>,
     left_out: Vec<LeftOut>,
+    #[serde(default)]
+    learned: Vec<Learned>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -45,11 +51,32 @@ struct Endpoint {
     address: String,
     weight: u64,
     health: String,
+    #[serde(default)]
+    check: Option<String>,
+    #[serde(default)]
+    state: Option<String>,
+    #[serde(default)]
+    share: Option<f64>,
+    #[serde(default)]
+    why: Option<String>,
     in_flight: i64,
     connections: u64,
     attempts: u64,
     failures: u64,
     latency_ms: Option<f64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Learned {
+    route: Option<String>,
+    method: String,
+    samples: u64,
+    p50_ms: Option<f64>,
+    p99_ms: Option<f64>,
+    per_try_ms: Option<f64>,
+    per_try: String,
+    hedge_ms: Option<f64>,
+    hedge: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -85,6 +112,17 @@ fn section(service: &Service, paint: Paint) -> String {
     if let Some(error) = &service.last_error {
         page.push_str(&format!("  {} {error}\n", paint.red("last error:")));
     }
+    match service.breaker.as_deref() {
+        Some("open") => page.push_str(&format!(
+            "  {} every request fails at once, but for one now and then that tries\n",
+            paint.red("the circuit breaker is open:")
+        )),
+        Some("half_open") => page.push_str("  the circuit breaker is half open: a few requests try\n"),
+        _ => {}
+    }
+    if service.all_failing {
+        page.push_str("  the checks of all instances fail: that is held against none of them\n");
+    }
     if service.endpoints.is_empty() {
         page.push_str("  no endpoints\n");
     } else {
@@ -92,12 +130,14 @@ fn section(service: &Service, paint: Paint) -> String {
             "  INSTANCE",
             "ADDRESS",
             "WEIGHT",
-            "HEALTH",
+            "REGISTRY",
+            "CHECK",
             "IN FLIGHT",
             "CONNECTIONS",
             "ATTEMPTS",
             "FAILURES",
             "LATENCY",
+            "TRAFFIC",
         ];
         let mut rows = vec![head.map(str::to_owned).to_vec()];
         rows.extend(service.endpoints.iter().map(row));
@@ -105,6 +145,12 @@ fn section(service: &Service, paint: Paint) -> String {
     }
     for left_out in &service.left_out {
         page.push_str(&format!("  left out: {} ({})\n", left_out.instance, left_out.reason));
+    }
+    if !service.learned.is_empty() {
+        let head = ["  ANSWERS TO", "KNOWN", "P50", "P99", "NEXT TRY AFTER", "HEDGED AFTER"];
+        let mut rows = vec![head.map(str::to_owned).to_vec()];
+        rows.extend(service.learned.iter().map(learned));
+        page.push_str(&table(&rows));
     }
     page
 }
@@ -115,12 +161,44 @@ fn row(endpoint: &Endpoint) -> Vec<String> {
         endpoint.address.clone(),
         endpoint.weight.to_string(),
         endpoint.health.clone(),
+        endpoint.check.clone().unwrap_or_else(|| "-".to_owned()),
         endpoint.in_flight.to_string(),
         endpoint.connections.to_string(),
         endpoint.attempts.to_string(),
         endpoint.failures.to_string(),
-        endpoint.latency_ms.map_or("-".to_owned(), |ms| format!("{ms:.1} ms")),
+        time(endpoint.latency_ms),
+        traffic(endpoint),
     ]
+}
+
+fn traffic(endpoint: &Endpoint) -> String {
+    let gets = match (endpoint.state.as_deref(), endpoint.share) {
+        (None, _) | (_, None) => return "-".to_owned(),
+        (Some("probing"), _) => "one request",
+        (_, Some(share)) if share <= 0.0 => "none",
+        (_, Some(share)) if share < 1.0 => "a part",
+        _ => "its share",
+    };
+    endpoint.why.as_ref().map_or(gets.to_owned(), |why| format!("{gets}: {why}"))
+}
+
+fn learned(learned: &Learned) -> Vec<String> {
+    let after = |after: Option<f64>, why: &str| format!("{} ({why})", time(after));
+    vec![
+        match &learned.route {
+            Some(route) => format!("  {} {route}", learned.method),
+            None => format!("  {}", learned.method),
+        },
+        learned.samples.to_string(),
+        time(learned.p50_ms),
+        time(learned.p99_ms),
+        after(learned.per_try_ms, &learned.per_try),
+        after(learned.hedge_ms, &learned.hedge),
+    ]
+}
+
+fn time(ms: Option<f64>) -> String {
+    ms.map_or("-".to_owned(), |ms| format!("{ms:.1} ms"))
 }
 
 fn ago(ms: u64) -> String {

@@ -326,7 +326,7 @@ macro_rules! with_policies {
             /// Checks of our own. Left out, or `off`: the registry's word is taken. The service's alone.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub health_check: Option<Switch<HealthCheck>>,
-            /// How long an instance that is new or comes back takes to get its whole share; `0s` for at once. The service's alone.
+            /// How long an instance that joins others, or comes back from an ejection, takes to get its whole share; `0s` for at once. The service's alone.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub slow_start: Option<Interval>,
             /// What is answered when the service fails. Left out, or `off`: the failure.

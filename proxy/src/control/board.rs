@@ -10,6 +10,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
+use super::health::Word;
 use crate::snapshot::EndpointId;
 
 /// Every service's status by its name.
@@ -35,6 +36,8 @@ pub struct ServiceStatus {
     /// What our own checks say, for each address that is checked: `passing`, `unknown`, `failing: status 503 (3 in a
     /// row)`.
     pub checks: BTreeMap<SocketAddr, String>,
+    /// How many of those addresses there are by what their checks say, in the order of [`Word::ALL`].
+    pub words: [usize; Word::ALL.len()],
     /// Whether the checks of all instances fail, which is then held against none of them.
     pub all_failing: bool,
     /// Endpoints that take traffic although the registry no longer names them, because their checks are good.

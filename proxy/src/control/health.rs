@@ -28,6 +28,7 @@ use tokio::time::{Instant, sleep_until};
 pub use self::probe::{Fault, Question};
 pub use self::verdict::{Change, Verdict, Word};
 use crate::config::settings::{HealthCheck, Policy, Protocol};
+use crate::telemetry::metrics::count_check_not_made;
 
 /// Checks that run at the same time.
 pub const AT_ONCE: usize = 256;
@@ -92,6 +93,7 @@ impl Checker {
                     Ok(()) => Some(Ok(())),
                     Err(Fault::Theirs(why)) => Some(Err(why.into())),
                     Err(Fault::Ours(why)) => {
+                        count_check_not_made();
                         tracing::warn!(service = &*pool, %address, why, "a health check could not be made");
                         None
                     }

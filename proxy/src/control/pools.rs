@@ -27,13 +27,15 @@ use super::reconcile::{Hosts, Ids, Reconciled, Service, reconcile};
 use super::resolve::{Resolved, Resolver};
 use crate::config::settings::{Policy, Settings, Source, UnknownHost};
 use crate::route::RouteTable;
-use crate::snapshot::{ClusterShared, Demand, Publisher, Snapshot, Standing};
+use crate::snapshot::{Clock, ClusterShared, Demand, Publisher, Snapshot, Standing};
 use crate::telemetry::metrics::ServiceMetrics;
 
 /// The snapshot to make the joint with: every declared service, those with addresses in the configuration
 /// complete, the others awaited.
 pub fn first_snapshot(settings: &Settings) -> Snapshot {
-    let empty = Snapshot { generation: 0, routes: routes(settings), clusters: Default::default() };
+    let now = Instant::now().into_std();
+    let clock = Clock::new(now);
+    let empty = Snapshot { generation: 0, clock, routes: routes(settings), clusters: Default::default() };
     let declared: BTreeMap<Arc<str>, Service> = settings
         .services
         .iter()
@@ -42,7 +44,7 @@ pub fn first_snapshot(settings: &Settings) -> Snapshot {
                 Source::Static(instances) => Some(written(instances)),
                 Source::Registry { .. } => None,
             };
-            let shared = Arc::new(shared(ServiceMetrics::new(name), &declared.policy));
+            let shared = Arc::new(ClusterShared::new(ServiceMetrics::new(name), &declared.policy, clock, now));
             let policy = Arc::new(declared.policy.clone());
             (Arc::clone(name), Service::new(policy, shared, set, true))
         })
@@ -150,7 +152,7 @@ impl Pools {
             return;
         }
         let policy = Arc::clone(&self.defaults);
-        let shared = Arc::new(shared(ServiceMetrics::provisional(&name), &policy));
+        let shared = self.shared(ServiceMetrics::provisional(&name), &policy, now);
         self.open(name, origin, source, policy, shared, now);
         self.tell_names_full();
     }
@@ -204,6 +206,7 @@ impl Pools {
     pub fn checked(&mut self, checked: Checked, now: Instant) {
         let clock = self.publisher.clock(now.into_std());
         let Some(pool) = self.pools.get_mut(&checked.pool) else { return };
+        pool.service.shared.metrics.checked(checked.result.is_ok());
         match pool.targets.take(checked, &mut pool.service.verdicts, clock) {
             Change::None => {}
             // How often in a row is told once a second: it is no reason to write the board for each check.
@@ -266,6 +269,11 @@ impl Pools {
             self.publisher.publish(snapshot);
         }
         self.tell_readiness();
+    }
+
+    /// What outlives the snapshots of a service that is followed from now on.
+    fn shared(&self, metrics: ServiceMetrics, policy: &Policy, now: Instant) -> Arc<ClusterShared> {
+        Arc::new(ClusterShared::new(metrics, policy, self.publisher.current().clock, now.into_std()))
     }
 
     fn open(
@@ -361,8 +369,4 @@ impl Pools {
 
 fn routes(settings: &Settings) -> Arc<RouteTable> {
     Arc::new(RouteTable::new(&settings.routes, settings.names.clone()))
-}
-
-fn shared(metrics: ServiceMetrics, policy: &Policy) -> ClusterShared {
-    ClusterShared::new(metrics, policy, Instant::now().into_std())
 }

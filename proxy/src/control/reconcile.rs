@@ -158,7 +158,12 @@ pub fn reconcile<'s>(
         clusters.insert(Arc::clone(name), after);
     }
     changed |= clusters.len() != old.clusters.len();
-    let snapshot = changed.then(|| Snapshot { generation: old.generation, routes: Arc::clone(routes), clusters });
+    let snapshot = changed.then(|| Snapshot {
+        generation: old.generation,
+        clock: old.clock,
+        routes: Arc::clone(routes),
+        clusters,
+    });
     Reconciled { snapshot, findings }
 }
 

@@ -9,6 +9,7 @@ use crate::config::settings::{HttpLimits, Priority};
 use crate::http::Head;
 use crate::http::head::Name;
 use crate::resilience::deadline;
+use crate::telemetry::metrics::Steering;
 
 /// A request's control fields.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -19,8 +20,8 @@ pub struct Controls {
     pub priority: Option<Priority>,
     /// Whether its life is to be written down.
     pub explain: bool,
-    /// Fields that make no sense.
-    pub malformed: u32,
+    /// Which of them make no sense, a bit for each of [`Steering`].
+    malformed: u8,
 }
 
 impl Controls {
@@ -29,25 +30,45 @@ impl Controls {
         let mut controls = Self::default();
         for (known, name, value) in head.fields() {
             match known {
-                Name::GrpcTimeout => controls.wait(deadline::grpc_timeout(value)),
-                Name::XEnvoyTimeout => controls.wait(deadline::millis(value)),
+                Name::GrpcTimeout => controls.wait(Steering::GrpcTimeout, deadline::grpc_timeout(value)),
+                Name::XEnvoyTimeout => controls.wait(Steering::UpstreamTimeout, deadline::millis(value)),
                 Name::XOutriggerExplain => controls.explain = value == b"1",
-                Name::Other if names.deadline.eq_ignore_ascii_case(name) => controls.wait(deadline::millis(value)),
+                Name::Other if names.deadline.eq_ignore_ascii_case(name) => {
+                    controls.wait(Steering::Deadline, deadline::millis(value))
+                }
                 Name::Other if names.priority.eq_ignore_ascii_case(name) => match priority(value) {
                     Some(priority) => controls.priority = Some(priority),
-                    None => controls.malformed += 1,
+                    None => controls.makes_no_sense(Steering::Priority),
                 },
+                Name::Other if name.eq_ignore_ascii_case(b"traceparent") && !is_trace_parent(value) => {
+                    controls.makes_no_sense(Steering::TraceParent);
+                }
                 _ => {}
             }
         }
         controls
     }
 
-    fn wait(&mut self, waits: Option<Duration>) {
+    /// Whether each of them does.
+    pub fn make_sense(&self) -> bool {
+        self.malformed == 0
+    }
+
+    /// Fields that make no sense.
+    pub fn malformed(&self) -> impl Iterator<Item = Steering> {
+        let bits = self.malformed;
+        Steering::ALL.into_iter().filter(move |field| bits & 1 << *field as u8 != 0)
+    }
+
+    fn makes_no_sense(&mut self, field: Steering) {
+        self.malformed |= 1 << field as u8;
+    }
+
+    fn wait(&mut self, field: Steering, waits: Option<Duration>) {
         match (waits, self.waits) {
             (Some(new), Some(known)) => self.waits = Some(new.min(known)),
             (Some(new), None) => self.waits = Some(new),
-            (None, _) => self.malformed += 1,
+            (None, _) => self.makes_no_sense(field),
         }
     }
 }
@@ -59,6 +80,23 @@ fn priority(value: &[u8]) -> Option<Priority> {
         b"sheddable" => Some(Priority::Sheddable),
         _ => None,
     }
+}
+
+/// Whether a `traceparent` makes sense (W3C Trace Context, section 3.2): nobody here follows it, and it goes on as it is, but
+/// whoever wonders where traces end may see that callers send them broken.
+fn is_trace_parent(value: &[u8]) -> bool {
+    let hex = |part: &[u8], zero: bool| {
+        part.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+            && (zero || part.iter().any(|byte| *byte != b'0'))
+    };
+    let [version @ .., _] = &value[..value.len().min(3)] else { return false };
+    let more = value.len() == 55 || value.len() > 55 && version != b"00" && value[55] == b'-';
+    more && [2, 35, 52].iter().all(|at| value[*at] == b'-')
+        && hex(version, true)
+        && version != b"ff"
+        && hex(&value[3..35], false)
+        && hex(&value[36..52], false)
+        && hex(&value[53..55], true)
 }
 
 impl HttpLimits {
@@ -112,8 +150,40 @@ mod tests {
             ("grpc-timeout", "1x"),
             ("x-envoy-upstream-rq-timeout-ms", "-5"),
             ("x-outrigger-priority", "very"),
+            ("traceparent", "00-0-0-0"),
         ]);
-        assert_eq!(controls, Controls { malformed: 4, ..Controls::default() });
+        use Steering::*;
+        let all = [GrpcTimeout, UpstreamTimeout, Deadline, Priority, TraceParent];
+        assert_eq!(controls.malformed().collect::<Vec<_>>(), all);
+        assert_eq!(controls, Controls { malformed: controls.malformed, ..Controls::default() });
+        let sensible = of(&[("x-request-deadline", "1"), ("x-outrigger-priority", "critical"), ("accept", "soon")]);
+        assert_eq!(sensible.malformed().count(), 0);
+    }
+
+    #[test]
+    fn a_trace_parent_is_read_by_the_book() {
+        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert!(is_trace_parent(good.as_bytes()));
+        assert!(is_trace_parent(format!("cc{}-what-the-future-will-be-like", &good[2..]).as_bytes()));
+        let (zeros, upper) = (good.replace("4bf92f3577b34da6a3ce929d0e0e4736", &"0".repeat(32)), good.to_uppercase());
+        for bad in [
+            "",
+            "00",
+            "00-",
+            &good[..54],
+            &format!("{good}-01"),
+            &format!("{good}0"),
+            &format!("cc{}.", &good[2..]),
+            &format!("ff{}", &good[2..]),
+            &format!("0x{}", &good[2..]),
+            &zeros,
+            &good.replace("00f067aa0ba902b7", "0000000000000000"),
+            &upper,
+            &good.replace('-', "_"),
+            &good.replace("-01", "-zz"),
+        ] {
+            assert!(!is_trace_parent(bad.as_bytes()), "{bad:?}");
+        }
     }
 
     #[test]

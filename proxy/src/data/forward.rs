@@ -126,6 +126,9 @@ pub async fn forward(
         true => Controls::of(&request.head, &worker.http.control_names()),
         false => Controls::default(),
     };
+    if !controls.make_sense() {
+        controls.malformed().for_each(|field| worker.malformed(field));
+    }
     // A gRPC call may be a stream of hours: it obeys its caller and no route.
     let route_allows = (!is_grpc(&request.head)).then_some(policy.timeout);
     let total = [route_allows, controls.waits].into_iter().flatten().min();

@@ -10,11 +10,15 @@ use std::time::Instant;
 use crate::resilience::pace::Learned;
 use crate::resilience::shelf::Shelf;
 use crate::route::Route;
+use crate::telemetry::paces::{Pace, Slot};
 
 /// The kinds of requests of one service, as one worker has seen them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Kinds {
     known: Vec<Kind>,
+    slot: Arc<Slot>,
+    /// Whether what stands in the slot is out of date.
+    untold: bool,
 }
 
 /// Requests of one route and method.
@@ -72,6 +76,11 @@ impl Method {
 const MOST: usize = 1_024;
 
 impl Kinds {
+    /// None yet. What is learned of them is told in `slot`.
+    pub fn new(slot: Arc<Slot>) -> Self {
+        Self { known: Vec::new(), slot, untold: false }
+    }
+
     /// The place of a request's kind.
     pub fn place(&mut self, route: Option<&Route>, method: &[u8], now: Instant) -> usize {
         let method = Method::of(method);
@@ -90,6 +99,7 @@ impl Kinds {
         if self.known.len() >= MOST {
             self.known.clear();
         }
+        self.untold = true;
         self.known.push(Kind { route: name.cloned(), method, learned: Learned::new(now) });
         self.known.len() - 1
     }
@@ -107,6 +117,7 @@ impl Kinds {
     /// Works out what follows from what was learned, and shares it with the other workers. Asked at the worker's ticks.
     pub fn refresh(&mut self, shelf: &Shelf, now: Instant) {
         for kind in &mut self.known {
+            let before = *kind.learned.known();
             kind.learned.refresh(now);
             let mut hasher = std::hash::DefaultHasher::new();
             (&kind.route, kind.method).hash(&mut hasher);
@@ -114,6 +125,59 @@ impl Kinds {
                 Some(p99) => shelf.put(hasher.finish(), p99),
                 None => shelf.get(hasher.finish()).into_iter().for_each(|p99| kind.learned.borrow(p99)),
             }
+            self.untold |= before != *kind.learned.known();
         }
+        if std::mem::take(&mut self.untold) {
+            let told = self.known.iter().map(|kind| {
+                let known = *kind.learned.known();
+                let samples = u64::from(known.samples);
+                Pace { route: kind.route.clone(), method: kind.method.text(), known, samples }
+            });
+            self.slot.write(told.collect());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::telemetry::paces::Paces;
+
+    #[test]
+    fn what_a_worker_learns_can_be_seen_after_its_tick() {
+        let (paces, shelf, now) = (Paces::default(), Shelf::default(), Instant::now());
+        let (mut busy, mut idle) = (Kinds::new(paces.slot()), Kinds::new(paces.slot()));
+        let place = busy.place(None, b"GET", now);
+        for _ in 0..40 {
+            busy.at(place).unwrap().observe(Duration::from_millis(8));
+        }
+        assert!(paces.read().is_empty(), "before the tick");
+        busy.refresh(&shelf, now);
+        let place = idle.place(None, b"GET", now);
+        idle.at(place).unwrap().observe(Duration::from_millis(1));
+        idle.place(None, b"PUT", now);
+        idle.refresh(&shelf, now);
+        let told = paces.read();
+        assert_eq!(told.iter().map(|pace| (pace.method, pace.samples)).collect::<Vec<_>>(), [("GET", 41), ("PUT", 0)]);
+        assert!(told[0].known.p99.time() >= Some(Duration::from_millis(8)), "{told:?}");
+        drop(idle);
+        assert_eq!(paces.read()[0].samples, 40, "a worker that is gone");
+    }
+
+    #[test]
+    fn a_loan_can_be_seen() {
+        let (paces, shelf, now) = (Paces::default(), Shelf::default(), Instant::now());
+        let mut busy = Kinds::new(Arc::default());
+        let place = busy.place(None, b"GET", now);
+        (0..40).for_each(|_| busy.at(place).unwrap().observe(Duration::from_millis(8)));
+        let mut idle = Kinds::new(paces.slot());
+        idle.place(None, b"GET", now);
+        idle.refresh(&shelf, now);
+        assert_eq!(paces.read()[0].known.lent, None);
+        busy.refresh(&shelf, now);
+        idle.refresh(&shelf, now);
+        assert!(paces.read()[0].known.lent >= Some(Duration::from_millis(8)));
     }
 }

@@ -23,6 +23,7 @@ use crate::resilience::outlier;
 use crate::resilience::retry::{self, Allowance, Next, Pushback, Verdict};
 use crate::telemetry::availability::First;
 use crate::telemetry::explain::{Ending, Policies, What};
+use crate::telemetry::metrics::Steering;
 use crate::upstream::Broken;
 
 /// A request between its attempts.
@@ -78,9 +79,10 @@ impl<'r> Life<'r> {
         let kind = kinds.place(trail.route.as_deref(), x.request.head.method(), started);
         let (hedge, per_try) = match kinds.at(kind).filter(|_| x.repeatable && x.policy.retries.max > 0) {
             Some(learned) => {
+                let known = learned.known();
                 let total = deadline.total.unwrap_or(deadline.stream_idle);
-                let hedge = if safe { learned.hedge(&x.policy.hedge) } else { None };
-                (hedge, learned.per_try(&x.policy.per_try, total))
+                let hedge = if safe { known.hedge(&x.policy.hedge) } else { None };
+                (hedge, known.per_try(&x.policy.per_try, total))
             }
             None => (None, None),
         };
@@ -299,7 +301,7 @@ impl<'r> Life<'r> {
             Verdict::Unavailable => self.blame(&tale, probe, Reason::UpstreamStatus, heard),
             Verdict::Error => self.accuse(tale, probe, heard),
         }
-        let pushed = wishes(head, trailers.as_deref());
+        let pushed = self.wishes(head, trailers.as_deref());
         self.last = if verdict == Verdict::Error { Reason::UpstreamError } else { Reason::UpstreamStatus };
         self.kept = Some(Box::new(answer));
         if pushed == Some(Pushback::Never) {
@@ -460,7 +462,20 @@ impl<'r> Life<'r> {
     fn wished(&self) -> Duration {
         let value = self.kept.as_ref().and_then(|answer| answer.head().first(Name::RetryAfter));
         // Read only here, after a failure.
-        value.and_then(|value| retry::retry_after(value, SystemTime::now())).unwrap_or_default()
+        let said = value.map(|value| retry::retry_after(value, SystemTime::now()));
+        if said == Some(None) {
+            self.x.worker.malformed(Steering::RetryAfter);
+        }
+        said.flatten().unwrap_or_default()
+    }
+
+    /// What a gRPC endpoint says of retries; what makes no sense means none.
+    fn wishes(&self, head: &Head, trailers: Option<&Head>) -> Option<Pushback> {
+        let said = trailers.and_then(|t| t.first(Name::GrpcPushback)).or_else(|| head.first(Name::GrpcPushback))?;
+        Some(retry::pushback(said).unwrap_or_else(|| {
+            self.x.worker.malformed(Steering::RetryPushback);
+            Pushback::Never
+        }))
     }
 
     /// The request's time is over.
@@ -520,10 +535,4 @@ fn lose<'r>(x: Exchange<'r>, mut loser: Attempt<'r>, overtaken: bool, now: Insta
     let tells = overtaken && x.side.overtaken(&loser.tale, probe, loser.tale.timed, now, x.worker);
     loser.lose();
     tells
-}
-
-/// What a gRPC endpoint says of retries.
-fn wishes(head: &Head, trailers: Option<&Head>) -> Option<Pushback> {
-    let said = trailers.and_then(|t| t.first(Name::GrpcPushback)).or_else(|| head.first(Name::GrpcPushback));
-    said.map(retry::pushback)
 }

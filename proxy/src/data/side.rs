@@ -18,7 +18,8 @@ use super::admission::Gate;
 use super::attempt::Tale;
 use super::kinds::Kinds;
 use super::worker::Worker;
-use crate::balance::{self, Candidates, LoadBalancer, ewma, slow_start};
+use crate::balance::slow_start::{self, Newcomers};
+use crate::balance::{self, Candidates, LoadBalancer, ewma};
 use crate::resilience::budget::Terms;
 use crate::resilience::limit::Limiter;
 use crate::resilience::outlier::Cause;
@@ -40,6 +41,7 @@ pub struct Side {
     pub kinds: Rc<RefCell<Kinds>>,
     pub(super) upstreams: Vec<Member>,
     balancer: Box<dyn LoadBalancer>,
+    newcomers: Newcomers,
     terms: Terms,
     safe: RefCell<Safe>,
 }
@@ -141,6 +143,8 @@ impl Side {
                 .map_or_else(|| Rc::new(Upstream::new(endpoint, typical, now)), |upstream| Rc::clone(upstream)),
             relative_weight: f64::from(endpoint.weight) / mean,
         });
+        let joined = cluster.endpoints.iter().map(|e| (e.shared.joined.load(Ordering::Relaxed), e.weight));
+        let newcomers = Newcomers::of(joined, cluster.policy.slow_start, cluster.shared.ms(now));
         let max_idle = cluster.policy.max_idle as usize;
         let limit = &cluster.policy.limit;
         let gate = match before {
@@ -150,13 +154,18 @@ impl Side {
             }
             None => Rc::new(RefCell::new(Limiter::new(&cluster.shared.limits, limit, workers, now))),
         };
+        let kinds = match before {
+            Some(side) => Rc::clone(&side.kinds),
+            None => Rc::new(RefCell::new(Kinds::new(cluster.shared.paces.slot()))),
+        };
         Self {
             gate,
             upstreams: upstreams.collect(),
             balancer: balance::build(cluster.policy.balance, &weights, seed),
+            newcomers,
             keep: if max_idle == 0 { 0 } else { (max_idle / workers.max(1)).max(1) },
             counts: before.map(|side| Rc::clone(&side.counts)).unwrap_or_default(),
-            kinds: before.map(|side| Rc::clone(&side.kinds)).unwrap_or_default(),
+            kinds,
             terms: Terms::of(&cluster.policy.retries, &cluster.policy.hedge),
             safe: RefCell::default(),
             cluster: Arc::clone(cluster),
@@ -187,7 +196,8 @@ impl Side {
         }
         let safe = if repeatable { None } else { self.safest(ms, now) };
         let choice = |only: Only<'_>| {
-            let choice = Choice { members: &self.upstreams, cluster: &self.cluster, tried, only, ms, now };
+            let Self { upstreams: members, cluster, newcomers, .. } = self;
+            let choice = Choice { members, cluster, newcomers, tried, only, ms, now };
             self.balancer.pick(&choice)
         };
         let index = safe
@@ -382,6 +392,7 @@ enum Only<'a> {
 struct Choice<'a> {
     members: &'a [Member],
     cluster: &'a Cluster,
+    newcomers: &'a Newcomers,
     tried: &'a Tried,
     only: Only<'a>,
     ms: u64,
@@ -394,12 +405,14 @@ impl Candidates for Choice<'_> {
     }
 
     fn share(&self, index: usize) -> f64 {
-        let returned = self.cluster.endpoints.get(index).map_or(0, |e| e.shared.outlier.returned());
+        let Some(shared) = self.cluster.endpoints.get(index).map(|e| &e.shared) else { return 1.0 };
+        let new = self.newcomers.share(shared.joined.load(Ordering::Relaxed), self.ms);
+        let returned = shared.outlier.returned();
         if returned == 0 {
-            return 1.0;
+            return new;
         }
         let age = Duration::from_millis(self.ms.saturating_sub(returned));
-        slow_start::ramp(age, slow_start::after_ejection(self.cluster.policy.slow_start))
+        slow_start::ramp(age, self.cluster.policy.slow_start, slow_start::FLOOR).min(new)
     }
 
     fn usable(&self, index: usize) -> bool {

@@ -28,7 +28,7 @@ use crate::snapshot::Reader;
 use crate::telemetry::access_log::{AccessLog, Entry};
 use crate::telemetry::availability::{self, Account, Ended, First, Rescue};
 use crate::telemetry::explain::{Explainer, Recorder};
-use crate::telemetry::metrics::{ClientMetrics, ServiceMetrics, ServiceTally};
+use crate::telemetry::metrics::{ClientMetrics, ServiceMetrics, ServiceTally, Steering};
 
 /// What all workers are made of.
 #[derive(Debug, Clone)]
@@ -155,6 +155,11 @@ impl Worker {
         })
     }
 
+    /// A field was ignored because it makes no sense.
+    pub fn malformed(&self, field: Steering) {
+        self.clients.borrow_mut().malformed(field);
+    }
+
     /// Bits for a request's id.
     pub fn random_id(&self) -> u128 {
         self.random.borrow_mut().u128(..)
@@ -211,7 +216,10 @@ impl Worker {
         let now = timer::now();
         self.view().report(self.reader.clock(now), now, self.random());
         self.unrouted_metrics.absorb(&mut self.unrouted.borrow_mut());
-        self.clients.borrow_mut().flush();
+        let mut clients = self.clients.borrow_mut();
+        clients.held(self.held.get());
+        clients.flush();
+        drop(clients);
         self.recorder.tick();
     }
 

@@ -217,6 +217,12 @@ impl OutlierState {
         self.ejections.load(Ordering::Relaxed)
     }
 
+    /// Puts it out until then, as nothing but a test may.
+    #[cfg(test)]
+    pub fn put_out(&self, until: u64) {
+        self.until.store(until, Ordering::Relaxed);
+    }
+
     /// Hands over what a worker has counted.
     pub fn count(&self, good: u64, bad: u64) {
         if good > 0 {

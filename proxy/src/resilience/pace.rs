@@ -35,30 +35,34 @@ pub const HEDGE_SAMPLES: u32 = 30;
 #[derive(Debug)]
 pub struct Learned {
     sketch: Sketch,
+    known: Known,
+    observed: bool,
+}
+
+/// What is known at a time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Known {
     /// What half stay within.
     pub p50: Quantile,
     /// What all but a hundredth stay within.
     pub p99: Quantile,
     /// The last p99 that was a time, here or with another worker.
-    usual: Option<Duration>,
+    pub usual: Option<Duration>,
     /// Another worker's p99.
-    lent: Option<Duration>,
-    samples: u32,
-    observed: bool,
+    pub lent: Option<Duration>,
+    /// Samples that the quantiles stand on.
+    pub samples: u32,
 }
 
 impl Learned {
     /// Nothing yet.
     pub fn new(now: Instant) -> Self {
-        Self {
-            sketch: Sketch::new(now),
-            p50: Quantile::Unknown,
-            p99: Quantile::Unknown,
-            usual: None,
-            lent: None,
-            samples: 0,
-            observed: false,
-        }
+        Self { sketch: Sketch::new(now), known: Known::default(), observed: false }
+    }
+
+    /// What is known since the last tick.
+    pub fn known(&self) -> &Known {
+        &self.known
     }
 
     /// An answer took so long.
@@ -77,30 +81,31 @@ impl Learned {
     pub fn refresh(&mut self, now: Instant) {
         if std::mem::take(&mut self.observed) {
             self.sketch.age(now);
-            self.p50 = self.sketch.quantile(0.5);
-            self.p99 = self.sketch.quantile(0.99);
-            self.samples = self.sketch.samples();
-            self.usual = self.p99.time().or(self.usual);
+            let p99 = self.sketch.quantile(0.99);
+            self.known = Known {
+                p50: self.sketch.quantile(0.5),
+                p99,
+                samples: self.sketch.samples(),
+                usual: p99.time().or(self.known.usual),
+                lent: self.known.lent,
+            };
         }
     }
 
     /// The p99, where enough is known to hedge by it: for other workers, who may have seen less.
     pub fn to_lend(&self) -> Option<Duration> {
-        self.p99.time().filter(|_| self.samples >= HEDGE_SAMPLES)
+        self.known.p99.time().filter(|_| self.known.samples >= HEDGE_SAMPLES)
     }
 
     /// Another worker's p99, for as long as this one knows too little.
     pub fn borrow(&mut self, p99: Duration) {
-        if self.samples < HEDGE_SAMPLES {
-            self.lent = Some(p99);
+        if self.known.samples < HEDGE_SAMPLES {
+            self.known.lent = Some(p99);
         }
     }
+}
 
-    /// Samples that the quantiles stand on.
-    pub fn samples(&self) -> u32 {
-        self.samples
-    }
-
+impl Known {
     /// When an attempt is stuck; none where that is switched off. `total` bounds the ceiling.
     pub fn per_try(&self, rules: &PerTry, total: Duration) -> Option<Duration> {
         match *rules {
@@ -143,7 +148,7 @@ mod tests {
     }
 
     fn per_try(learned: &Learned) -> Duration {
-        learned.per_try(&PerTry::default(), TOTAL).unwrap()
+        learned.known().per_try(&PerTry::default(), TOTAL).unwrap()
     }
 
     #[test]
@@ -157,9 +162,9 @@ mod tests {
         assert_eq!(per_try(&learned(std::iter::repeat_n(MS, 1_000))), 20 * MS);
         assert_eq!(per_try(&learned(std::iter::repeat_n(4_000 * MS, 1_000))), 5_000 * MS);
         let unknown = learned(std::iter::empty());
-        assert_eq!(unknown.per_try(&PerTry::default(), 800 * MS), Some(800 * MS));
-        assert_eq!(unknown.per_try(&PerTry::Off, TOTAL), None);
-        assert_eq!(unknown.per_try(&PerTry::Fixed(7 * MS), TOTAL), Some(7 * MS));
+        assert_eq!(unknown.known().per_try(&PerTry::default(), 800 * MS), Some(800 * MS));
+        assert_eq!(unknown.known().per_try(&PerTry::Off, TOTAL), None);
+        assert_eq!(unknown.known().per_try(&PerTry::Fixed(7 * MS), TOTAL), Some(7 * MS));
     }
 
     /// What is cut is not learned from as if it had been quick: with every tenth call slow and given up on, no number of
@@ -194,7 +199,7 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(7);
         let mut calls = || (0..20_000).map(|_| (10 * MS).mul_f64(-random.f64().max(1e-12).ln())).collect::<Vec<_>>();
         let learned = learned(calls().into_iter());
-        let after = learned.hedge(&Hedge::default()).unwrap();
+        let after = learned.known().hedge(&Hedge::default()).unwrap();
         let hedged = calls().iter().filter(|c| **c > after).count();
         assert!(hedged <= 220, "{hedged} of 20,000");
         assert!(hedged >= 40, "{hedged} of 20,000: never, in effect");
@@ -204,22 +209,22 @@ mod tests {
     fn a_worker_that_has_seen_little_hedges_by_what_another_knows() {
         let mut few = learned(std::iter::repeat_n(10 * MS, 3));
         let many = learned(std::iter::repeat_n(10 * MS, 300));
-        assert_eq!((few.to_lend(), few.hedge(&Hedge::default())), (None, None));
+        assert_eq!((few.to_lend(), few.known().hedge(&Hedge::default())), (None, None));
         few.borrow(many.to_lend().unwrap());
-        assert_eq!(few.hedge(&Hedge::default()), many.hedge(&Hedge::default()));
+        assert_eq!(few.known().hedge(&Hedge::default()), many.known().hedge(&Hedge::default()));
     }
 
     #[test]
     fn nothing_is_hedged_where_the_p99_is_not_known() {
-        assert_eq!(learned(std::iter::repeat_n(10 * MS, 29)).hedge(&Hedge::default()), None);
+        assert_eq!(learned(std::iter::repeat_n(10 * MS, 29)).known().hedge(&Hedge::default()), None);
         let known = learned(std::iter::repeat_n(10 * MS, 30));
-        assert!(known.hedge(&Hedge::default()).unwrap() >= 10 * MS);
-        assert_eq!(known.hedge(&Hedge { share: 0.0, ..Hedge::default() }), None);
+        assert!(known.known().hedge(&Hedge::default()).unwrap() >= 10 * MS);
+        assert_eq!(known.known().hedge(&Hedge { share: 0.0, ..Hedge::default() }), None);
         let mut beyond = learned(std::iter::repeat_n(10 * MS, 100));
         (0..5).for_each(|_| beyond.give_up());
         beyond.refresh(Instant::now());
-        assert!(beyond.hedge(&Hedge::default()).unwrap() >= 20 * MS, "twice the last that was known");
+        assert!(beyond.known().hedge(&Hedge::default()).unwrap() >= 20 * MS, "twice the last that was known");
         let quick = learned(std::iter::repeat_n(MS / 10, 1_000));
-        assert_eq!(quick.hedge(&Hedge::default()), Some(Hedge::default().floor));
+        assert_eq!(quick.known().hedge(&Hedge::default()), Some(Hedge::default().floor));
     }
 }

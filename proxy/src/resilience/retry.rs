@@ -190,12 +190,10 @@ pub enum Pushback {
     After(Duration),
 }
 
-/// Reads a pushback; what is no number means no retry, as gRFC A6 has it.
-pub fn pushback(value: &[u8]) -> Pushback {
-    let number = std::str::from_utf8(value).ok().and_then(|text| text.parse::<i32>().ok());
-    number
-        .and_then(|ms| u64::try_from(ms).ok())
-        .map_or(Pushback::Never, |ms| Pushback::After(Duration::from_millis(ms)))
+/// Reads a pushback; none where it is no number, which means no retry, as gRFC A6 has it.
+pub fn pushback(value: &[u8]) -> Option<Pushback> {
+    let number = std::str::from_utf8(value).ok().and_then(|text| text.parse::<i32>().ok())?;
+    Some(u64::try_from(number).map_or(Pushback::Never, |ms| Pushback::After(Duration::from_millis(ms))))
 }
 
 #[cfg(test)]
@@ -322,9 +320,10 @@ mod tests {
         ] {
             assert_eq!(retry_after(text.as_bytes(), now), expected.map(Duration::from_secs), "{text:?}");
         }
-        assert_eq!(pushback(b"25"), Pushback::After(Duration::from_millis(25)));
-        for text in ["-1", "", "soon", "99999999999"] {
-            assert_eq!(pushback(text.as_bytes()), Pushback::Never, "{text:?}");
+        assert_eq!(pushback(b"25"), Some(Pushback::After(Duration::from_millis(25))));
+        assert_eq!(pushback(b"-1"), Some(Pushback::Never));
+        for text in ["", "soon", "99999999999"] {
+            assert_eq!(pushback(text.as_bytes()), None, "{text:?}");
         }
     }
 }

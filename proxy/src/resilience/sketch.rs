@@ -49,9 +49,10 @@ struct Generation {
 }
 
 /// What a quantile comes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Quantile {
     /// There are no samples.
+    #[default]
     Unknown,
     /// At most this; at most an eighth above the truth.
     Within(Duration),

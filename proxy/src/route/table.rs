@@ -67,6 +67,12 @@ pub(super) struct HostTable {
 }
 
 impl HostTable {
+    /// In no order.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Route>> {
+        let owned = self.exact.values().chain(self.wildcard.values());
+        owned.chain(std::iter::once(&self.any)).flatten().map(|entry| &entry.route)
+    }
+
     pub fn new(routes: &[RouteSettings]) -> Self {
         let mut table = Self::default();
         for (place, written) in routes.iter().enumerate() {

@@ -23,14 +23,17 @@ fn snapshot(number: u64, mark: &Arc<str>) -> Snapshot {
     };
     let name: Arc<str> = number.to_string().into();
     let policy = Arc::new(Policy::default());
+    let now = Instant::now();
+    let clock = Clock::new(now);
     let cluster = Cluster {
         name: Arc::clone(&name),
         standing: Standing::Known,
         endpoints: (0..ENDPOINTS).map(endpoint).collect(),
-        shared: Arc::new(ClusterShared::new(ServiceMetrics::new(&name), &policy, Instant::now())),
+        shared: Arc::new(ClusterShared::new(ServiceMetrics::new(&name), &policy, clock, now)),
         policy,
     };
-    Snapshot { generation: number, routes: Arc::default(), clusters: HashMap::from([(name, Arc::new(cluster))]) }
+    let clusters = HashMap::from([(name, Arc::new(cluster))]);
+    Snapshot { generation: number, routes: Arc::default(), clusters, clock }
 }
 
 /// The number that a snapshot is, if all of it is one.

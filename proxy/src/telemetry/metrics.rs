@@ -35,6 +35,7 @@ use self::table::name;
 pub use self::table::{Kind, Metric, TABLE, document};
 use self::tally::Counts;
 pub use self::tally::{Ejection, ServiceTally};
+use crate::control::health::Word;
 use crate::snapshot::Snapshot;
 use crate::telemetry::availability::{Totals, Window};
 
@@ -84,8 +85,18 @@ impl ServiceMetrics {
 
     /// Takes over what a worker has counted, and leaves it at zero.
     pub fn absorb(&self, tally: &mut ServiceTally) {
-        let counts = if self.is_confirmed() { &self.counts } else { &OTHER };
-        tally.drain(counts, |level, change| self.gauges.add(level, change));
+        tally.drain(self.counts(), |level, change| self.gauges.add(level, change));
+    }
+
+    /// One of our own checks of an endpoint has ended.
+    pub fn checked(&self, good: bool) {
+        let counts = self.counts();
+        let count = if good { &counts.good_checks } else { &counts.bad_checks };
+        count.fetch_add(1, Relaxed);
+    }
+
+    fn counts(&self) -> &Counts {
+        if self.is_confirmed() { &self.counts } else { &OTHER }
     }
 
     /// What goes up and down, for whoever changes it.
@@ -110,6 +121,8 @@ pub struct PoolFacts {
     pub left_out: usize,
     /// Entries of the registry that make no sense.
     pub skipped: usize,
+    /// Endpoints that we check, by what their checks say, in the order of [`Word::ALL`].
+    pub words: [usize; Word::ALL.len()],
     /// Availability before and after, in the order of [`Window::ALL`]; none without requests.
     pub availability: [Option<(f64, f64)>; Window::ALL.len()],
 }
@@ -181,6 +194,11 @@ pub fn count_dropped_log_lines(lines: u64) {
 /// many at once.
 pub fn count_dropped_records(records: u64) {
     metrics::counter!(name::EXPLAIN_DROPPED).increment(records);
+}
+
+/// Counts a health check that could not be made, for a reason of our own.
+pub fn count_check_not_made() {
+    metrics::counter!(name::CHECKS_NOT_MADE).increment(1);
 }
 
 /// A field that steers the proxy, and that may make no sense.

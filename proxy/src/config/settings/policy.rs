@@ -43,7 +43,7 @@ pub struct Policy {
     pub priority: Priority,
     /// Checks of our own. The service's; a route has no say in it.
     pub health_check: Option<HealthCheck>,
-    /// How long a new endpoint, or one that comes back, takes to get its whole share. Zero: at once.
+    /// How long an endpoint that joins others, or comes back, takes to get its whole share. Zero: at once.
     pub slow_start: Duration,
     /// What is answered when the service fails.
     pub fallback: Option<Arc<Fallback>>,
@@ -69,7 +69,7 @@ impl Default for Policy {
             bulkhead: None,
             priority: Priority::Default,
             health_check: None,
-            slow_start: Duration::ZERO,
+            slow_start: Duration::from_secs(2),
             fallback: None,
         }
     }

@@ -30,6 +30,20 @@ pub enum Word {
     Failing,
 }
 
+impl Word {
+    /// Each of them.
+    pub const ALL: [Self; 3] = [Self::Unknown, Self::Passing, Self::Failing];
+
+    /// For operators, and as a label.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Passing => "passing",
+            Self::Failing => "failing",
+        }
+    }
+}
+
 /// The results of one address's checks so far, in short.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdict {
@@ -118,9 +132,8 @@ impl Verdict {
     /// The verdict for operators: `passing`, `unknown`, `failing: connection refused (3 in a row)`.
     pub fn told(&self) -> String {
         match self.word {
-            Word::Unknown => "unknown".into(),
-            Word::Passing => "passing".into(),
-            Word::Failing => format!("failing: {}", self.why()),
+            Word::Failing => format!("{}: {}", self.word.name(), self.why()),
+            word => word.name().into(),
         }
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::config::settings::{Policy, StaticInstance};
 use crate::control::board::ServiceStatus;
-use crate::control::health::{Checker, Targets};
+use crate::control::health::{Checker, Targets, Word};
 use crate::control::reconcile::{Findings, Service, literal};
 
 /// How long a name that no registry knows is remembered.
@@ -36,7 +36,7 @@ pub struct Pool {
     pub status: Arc<ServiceStatus>,
     /// The entries that make no sense, each logged when it appears.
     pub skipped: BTreeSet<InstanceId>,
-    /// On the publisher's clock, as `last_used`.
+    /// On the joint's clock, as `last_used`.
     pub opened: u64,
     /// Since when it is followed although nothing is there.
     pub unseen_since: Option<Instant>,
@@ -128,6 +128,8 @@ impl Pool {
         (service.touched, service.memory) = (false, memory);
         self.targets.want(name, &targets, &mut service.verdicts, checker);
         let checks = service.verdicts.iter().map(|(address, verdict)| (*address, verdict.told())).collect();
+        let count = |word| service.verdicts.values().filter(|verdict| verdict.word() == word).count();
+        let words = Word::ALL.map(count);
         let status = ServiceStatus {
             source: self.status.source.clone(),
             last_error: self.status.last_error.clone(),
@@ -135,6 +137,7 @@ impl Pool {
             skipped: self.status.skipped,
             left_out,
             checks,
+            words,
             all_failing: service.memory.all_failing,
             absent: service.memory.absent.keys().copied().collect(),
         };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::pool::{From, Origin, written};
-use super::{Pools, routes, shared};
+use super::{Pools, routes};
 use crate::config::settings::{NameSettings, Settings, Source, UnknownHost};
 use crate::control::Registries;
 use crate::telemetry::metrics::ServiceMetrics;
@@ -63,7 +63,7 @@ impl Pools {
                 let current = self.publisher.current();
                 let shared = match current.clusters.get(&name) {
                     Some(cluster) => Arc::clone(&cluster.shared),
-                    None => Arc::new(shared(ServiceMetrics::new(&name), &declared.policy)),
+                    None => self.shared(ServiceMetrics::new(&name), &declared.policy, now),
                 };
                 self.open(name, Origin::Declared, source, Arc::new(declared.policy), shared, now);
                 continue;

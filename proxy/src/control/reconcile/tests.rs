@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::control::testing::{instance, policy, set, skipped_only};
+use crate::snapshot::Clock;
 use crate::telemetry::metrics::ServiceMetrics;
 
 /// The control plane's side of a test: services, and the snapshot that was made of them last.
@@ -21,14 +22,20 @@ struct World {
 impl World {
     fn new() -> Self {
         let routes = Arc::new(RouteTable::default());
-        let current = Snapshot { generation: 0, routes: Arc::clone(&routes), clusters: HashMap::new() };
+        let current = Snapshot {
+            generation: 0,
+            clock: Clock::new(std::time::Instant::now()),
+            routes: Arc::clone(&routes),
+            clusters: HashMap::new(),
+        };
         Self { services: BTreeMap::new(), hosts: Hosts::new(), ids: Ids::after(&current), routes, current }
     }
 
     fn set(&mut self, name: &str, set: Option<Arc<InstanceSet>>) -> &mut Service {
+        let clock = self.current.clock;
         let service = self.services.entry(name.into()).or_insert_with(|| {
             let metrics = ServiceMetrics::new(name);
-            let shared = ClusterShared::new(metrics, &policy(5), std::time::Instant::now());
+            let shared = ClusterShared::new(metrics, &policy(5), clock, std::time::Instant::now());
             Service::new(Arc::new(policy(5)), Arc::new(shared), None, true)
         });
         service.set = set;

@@ -66,6 +66,7 @@ async fn who_fails_its_checks_leaves_says_why_and_comes_back() {
     assert_eq!(running.reader.generation(), generation, "good checks publish nothing");
     let status = running.board.read()["orders"].clone();
     assert!(status.checks.len() == 2 && status.checks.values().all(|check| check == "passing"), "{status:?}");
+    assert_eq!(status.words, [0, 2, 0]);
 
     doctor.ill(&["10.0.0.2:80"]);
     sleep(Duration::from_millis(3_100)).await;
@@ -73,6 +74,7 @@ async fn who_fails_its_checks_leaves_says_why_and_comes_back() {
     let out = running.board.read()["orders"].left_out.clone();
     let three_or_four = ["3", "4"].map(|n| format!("health check failing: connection refused ({n} in a row)"));
     assert!(three_or_four.contains(&out[0].reason), "{}", out[0].reason);
+    assert_eq!(running.board.read()["orders"].words, [0, 1, 1]);
     sleep(Duration::from_secs(10)).await;
     let reason = running.board.read()["orders"].left_out[0].reason.clone();
     assert!(reason != out[0].reason && reason.starts_with("health check failing: connection refused ("), "{reason}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::side::Tried;
 use super::*;
 use crate::config::settings::Policy;
-use crate::snapshot::{Cluster, ClusterShared, Endpoint, EndpointId, Health, Standing};
+use crate::snapshot::{Clock, Cluster, ClusterShared, Endpoint, EndpointId, Health, Standing};
 use crate::telemetry::metrics::ServiceMetrics;
 use crate::upstream::Upstream;
 
@@ -28,7 +28,8 @@ fn endpoint(id: u64, weight: u32) -> Arc<Endpoint> {
 
 fn cluster(endpoints: &[Arc<Endpoint>], max_idle: u32) -> Arc<Cluster> {
     let metrics = ServiceMetrics::provisional("orders");
-    let shared = ClusterShared::new(metrics, &policy(max_idle), Instant::now());
+    let now = Instant::now();
+    let shared = ClusterShared::new(metrics, &policy(max_idle), Clock::new(now), now);
     Arc::new(Cluster {
         name: "orders".into(),
         policy: policy(max_idle),
@@ -40,7 +41,7 @@ fn cluster(endpoints: &[Arc<Endpoint>], max_idle: u32) -> Arc<Cluster> {
 
 fn snapshot(generation: u64, cluster: &Arc<Cluster>) -> Snapshot {
     let clusters = HashMap::from([(Arc::from("orders"), Arc::clone(cluster))]);
-    Snapshot { generation, routes: Arc::default(), clusters }
+    Snapshot { generation, clock: Clock::new(Instant::now()), routes: Arc::default(), clusters }
 }
 
 fn view(generation: u64, cluster: &Arc<Cluster>, old: Option<&View>, workers: usize) -> View {
@@ -198,4 +199,32 @@ fn requests_with_one_try_go_where_the_news_is_fresh_while_others_bring_the_news(
     let repeatable = |_| drop(side(&view).pick(&Tried::default(), true, start + ms(50)));
     (0..10).for_each(repeatable);
     assert_eq!(left(&view, start + ms(50)), [2, 4]);
+}
+
+/// How many of 5,000 picks go to the last of the endpoints, `after` they were published.
+fn picks_of_the_last(endpoints: &[Arc<Endpoint>], after: Duration) -> usize {
+    let cluster = cluster(endpoints, 256);
+    let now = Instant::now();
+    let joined = &endpoints[endpoints.len() - 1].shared.joined;
+    if joined.load(Ordering::Relaxed) > 0 {
+        joined.store(cluster.shared.ms(now), Ordering::Relaxed);
+    }
+    let view = View::of(&snapshot(1, &cluster), None, 1, 1, now);
+    let last = endpoints[endpoints.len() - 1].id;
+    let picked = |_| side(&view).pick(&Tried::default(), true, now + after).unwrap().upstream.id;
+    (0..5_000).map(picked).filter(|id| *id == last).count()
+}
+
+#[test]
+fn an_endpoint_that_joins_others_begins_slowly_and_one_of_the_first_answer_does_not() {
+    let joins = || {
+        let new = endpoint(5, 1);
+        new.shared.joined.store(1, Ordering::Relaxed);
+        [endpoint(1, 1), endpoint(2, 1), endpoint(3, 1), endpoint(4, 1), new]
+    };
+    let at_first = picks_of_the_last(&joins(), Duration::ZERO);
+    assert!((60..=250).contains(&at_first), "{at_first} of 5,000, where 122 are due");
+    assert!((950..=1_050).contains(&picks_of_the_last(&joins(), Duration::from_secs(2))));
+    let first: Vec<_> = (1..=5).map(|id| endpoint(id, 1)).collect();
+    assert!((950..=1_050).contains(&picks_of_the_last(&first, Duration::ZERO)));
 }

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use super::process::Process;
 use super::table::{TABLE, name};
 use super::{BUCKETS_US, Counts, Ejection, Gauges, Level, OTHER, OTHER_LABEL, PoolFacts, age_ms};
+use crate::control::health::Word;
 use crate::error::Reason;
 use crate::snapshot::{Cluster, Snapshot};
 use crate::telemetry::availability::{First, Rescue, Window};
@@ -73,12 +74,29 @@ pub fn services(snapshot: &Snapshot, clock: u64, facts: &dyn Fn(&str) -> PoolFac
     page.by_service(name::REGISTRY_FAILING, facts.iter().map(|(s, facts)| (*s, u8::from(facts.failing))));
     page.by_service(name::LEFT_OUT, facts.iter().map(|(s, facts)| (*s, facts.left_out)));
     page.by_service(name::SKIPPED, facts.iter().map(|(s, facts)| (*s, facts.skipped)));
+    checks(&mut page, &counted, &facts);
     accounts(&mut page, &counted, &facts);
     let gauges: Vec<(&String, &Gauges)> =
         known.iter().map(|(s, cluster)| (s, cluster.shared.metrics.gauges())).collect();
     policies(&mut page, &counted, &gauges);
     page.single(name::GENERATION, snapshot.generation);
     page.0
+}
+
+/// What our own checks came to.
+fn checks(page: &mut Page, counted: &[(String, &Counts)], facts: &[(&String, PoolFacts)]) {
+    page.family(name::CHECKS);
+    for (service, counts) in counted {
+        page.nonzero(name::CHECKS, service, "result", "good", &counts.good_checks);
+        page.nonzero(name::CHECKS, service, "result", "bad", &counts.bad_checks);
+    }
+    page.family(name::CHECKED);
+    for (service, facts) in facts.iter().filter(|(_, facts)| facts.words.iter().any(|count| *count > 0)) {
+        for (word, count) in Word::ALL.iter().zip(facts.words) {
+            let (name, word) = (name::CHECKED, word.name());
+            page.line(format_args!("{name}{{service=\"{service}\",word=\"{word}\"}} {count}"));
+        }
+    }
 }
 
 /// What requests came to.

@@ -36,6 +36,9 @@ pub(super) mod name {
     pub const LIMIT: &str = "outrigger_concurrency_limit";
     pub const LET_IN: &str = "outrigger_limited_requests";
     pub const QUEUED: &str = "outrigger_queued_requests";
+    pub const CHECKS: &str = "outrigger_health_checks_total";
+    pub const CHECKED: &str = "outrigger_health_check_endpoints";
+    pub const CHECKS_NOT_MADE: &str = "outrigger_health_checks_not_made_total";
     pub const HELD_BYTES: &str = "outrigger_held_bytes";
     pub const MALFORMED: &str = "outrigger_malformed_fields_total";
     pub const EXPLAIN_DROPPED: &str = "outrigger_explain_dropped_total";
@@ -142,6 +145,18 @@ pub const TABLE: &[Metric] = &[
     ),
     metric(name::SKIPPED, Gauge, &["service"], "Entries of the registry that make no sense: port 0, no address."),
     metric(
+        name::CHECKS,
+        Counter,
+        &["service", "result"],
+        "Checks of our own that were made of the service's endpoints: good or bad.",
+    ),
+    metric(
+        name::CHECKED,
+        Gauge,
+        &["service", "word"],
+        "Endpoints with checks of our own, by what these say: passing, failing, or unknown before there are results. Absent where there are no checks.",
+    ),
+    metric(
         name::OUTCOMES,
         Counter,
         &["service", "outcome"],
@@ -224,6 +239,12 @@ pub const TABLE: &[Metric] = &[
     ),
     facade(name::CLIENT_CONNECTIONS, Gauge, &["worker"], "Open connections from clients."),
     facade(name::CLIENT_CONNECTIONS_ACCEPTED, Counter, &["worker"], "Connections accepted from clients."),
+    facade(
+        name::CHECKS_NOT_MADE,
+        Counter,
+        &[],
+        "Health checks that could not be made for a reason of our own, and say nothing of an endpoint.",
+    ),
     facade(name::HELD_BYTES, Gauge, &["worker"], "Bytes of answers that are held until they are whole."),
     facade(
         name::MALFORMED,

@@ -231,6 +231,8 @@ pub(super) struct Counts {
     pub budget_refused: AtomicU64,
     pub ejections: [AtomicU64; Ejection::ALL.len()],
     pub breaker_opened: AtomicU64,
+    pub good_checks: AtomicU64,
+    pub bad_checks: AtomicU64,
 }
 
 impl Counts {
@@ -255,6 +257,8 @@ impl Counts {
             budget_refused: AtomicU64::new(0),
             ejections: [const { AtomicU64::new(0) }; Ejection::ALL.len()],
             breaker_opened: AtomicU64::new(0),
+            good_checks: AtomicU64::new(0),
+            bad_checks: AtomicU64::new(0),
         }
     }
 

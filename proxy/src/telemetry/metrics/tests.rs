@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::config::settings::Policy;
 use crate::error::Reason;
-use crate::snapshot::{Cluster, ClusterShared, Endpoint, EndpointId, Health, Standing};
+use crate::snapshot::{Clock, Cluster, ClusterShared, Endpoint, EndpointId, Health, Standing};
 use crate::telemetry::availability::{Account, First, Outcome, Rescue};
 
 fn snapshot(metrics: ServiceMetrics, name: &str) -> Snapshot {
@@ -27,7 +27,9 @@ fn snapshot(metrics: ServiceMetrics, name: &str) -> Snapshot {
     };
     endpoint.shared.connections.store(3, Relaxed);
     let name: Arc<str> = name.into();
-    let shared = ClusterShared::new(metrics, &policy, std::time::Instant::now());
+    let now = std::time::Instant::now();
+    let clock = Clock::new(now);
+    let shared = ClusterShared::new(metrics, &policy, clock, now);
     shared.confirmed.store(500, Relaxed);
     let cluster = Cluster {
         name: Arc::clone(&name),
@@ -36,12 +38,12 @@ fn snapshot(metrics: ServiceMetrics, name: &str) -> Snapshot {
         endpoints: Arc::new([Arc::new(endpoint)]),
         shared: Arc::new(shared),
     };
-    Snapshot { generation: 7, routes: Arc::default(), clusters: HashMap::from([(name, Arc::new(cluster))]) }
+    Snapshot { generation: 7, clock, routes: Arc::default(), clusters: HashMap::from([(name, Arc::new(cluster))]) }
 }
 
 fn facts(_: &str) -> PoolFacts {
     let availability = [None, Some((0.5, 0.75)), None, None];
-    PoolFacts { failing: true, left_out: 3, skipped: 2, availability }
+    PoolFacts { failing: true, left_out: 3, skipped: 2, words: [0, 4, 1], availability }
 }
 
 fn has(text: &str, line: &str) {
@@ -60,6 +62,9 @@ fn what_a_worker_counts_is_what_prometheus_reads() {
     tally.attempted(Some(Reason::ConnectFailed));
     tally.retried();
     tally.connected();
+    metrics.checked(true);
+    metrics.checked(true);
+    metrics.checked(false);
     metrics.absorb(&mut tally);
     metrics.absorb(&mut tally);
     let text = install().render(&snapshot(metrics, "or\"ders"), 2000, &facts);
@@ -83,6 +88,11 @@ fn what_a_worker_counts_is_what_prometheus_reads() {
     has(&text, r#"outrigger_registry_failing{service="or\"ders"} 1"#);
     has(&text, r#"outrigger_instances_left_out{service="or\"ders"} 3"#);
     has(&text, r#"outrigger_instances_skipped{service="or\"ders"} 2"#);
+    has(&text, r#"outrigger_health_checks_total{service="or\"ders",result="good"} 2"#);
+    has(&text, r#"outrigger_health_checks_total{service="or\"ders",result="bad"} 1"#);
+    has(&text, r#"outrigger_health_check_endpoints{service="or\"ders",word="unknown"} 0"#);
+    has(&text, r#"outrigger_health_check_endpoints{service="or\"ders",word="passing"} 4"#);
+    has(&text, r#"outrigger_health_check_endpoints{service="or\"ders",word="failing"} 1"#);
     has(&text, "outrigger_snapshot_generation 7");
     has(&text, &format!("outrigger_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION")));
 }
@@ -188,6 +198,7 @@ fn every_family_is_declared_once_and_is_in_the_table() {
     count_reload(false);
     count_dropped_log_lines(1);
     count_dropped_records(1);
+    count_check_not_made();
     let mut clients = ClientMetrics::new(0);
     clients.opened();
     clients.malformed(Steering::RetryAfter);
@@ -226,6 +237,7 @@ fn whatever_is_counted_by_kind_is_its_place_in_the_list() {
     assert!(Rescue::ALL.iter().enumerate().all(|(place, rescue)| *rescue as usize == place));
     assert!(Level::ALL.iter().enumerate().all(|(place, level)| *level as usize == place));
     assert!(Ejection::ALL.iter().enumerate().all(|(place, why)| *why as usize == place));
+    assert!(Word::ALL.iter().enumerate().all(|(place, word)| *word as usize == place));
     assert!(Steering::ALL.iter().enumerate().all(|(place, field)| *field as usize == place));
 }
 
