@@ -176,3 +176,6 @@ impl Drop for Admitted {
         self.place = None;
     }
 }
+
+#[cfg(test)]
+mod tests;

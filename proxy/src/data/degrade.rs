@@ -105,3 +105,6 @@ fn learn(asking: &Asking<'_>, side: &Side, fallback: &Fallback, result: &Result<
         asking.worker.copies.learn(&asked, head, download.whole(), now, SystemTime::now());
     }
 }
+
+#[cfg(test)]
+mod tests;

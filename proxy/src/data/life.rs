@@ -523,3 +523,6 @@ fn wishes(head: &Head, trailers: Option<&Head>) -> Option<Pushback> {
     let said = trailers.and_then(|t| t.first(Name::GrpcPushback)).or_else(|| head.first(Name::GrpcPushback));
     said.map(retry::pushback)
 }
+
+#[cfg(test)]
+mod tests;
