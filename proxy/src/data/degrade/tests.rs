@@ -128,11 +128,13 @@ fn a_fallback_of_the_other_service_is_not_used() {
 fn a_post_goes_to_the_other_service_only_where_nothing_of_it_was_sent() {
     paused(async {
         let mut scene = scene(CHAIN);
+        let start = timer::now();
         scene.send("POST", "Content-Length: 0\r\n").await;
         asked(&mut scene.orders).await;
         scene.orders[0].write_all(DOWN).await.unwrap();
         let (head, _) = scene.answer(5).await;
         assert_eq!(mark(&head), Some("static;reason=upstream_status"));
+        assert_eq!(timer::now(), start, "the other service was waited for");
 
         let limit = "limit: { max_in_flight: 1, queue: 0, adaptive: false }";
         let mut scene = self::scene(&CHAIN.replace("timeout: 2s", limit));
