@@ -1,6 +1,12 @@
 //! What of an origin's failure reaches the client: nothing that could safely have been spared it. And what the proxy says of
 //! it, to the client, to the origin and to the operator.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests and their helpers")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_types,
+    reason = "tests and their helpers"
+)]
 
 mod attempts;
 mod availability;

@@ -21,7 +21,7 @@
 //! The bound. In a queue, a change of latency is a change of the number in flight divided by throughput (Little). So each
 //! step is `limit += throughput x (target - latency)`, taken when a cohort is known that set out entirely under the
 //! last step. This counts only what *waits*: slow minorities, long polls and streams, which are in flight and do not
-//! wait, move neither term, and requests that are out for several times the usual no longer count ([`counted`]). The limit does
+//! wait, move neither term, and requests that are out for several times the usual no longer count (`counted`). The limit does
 //! not go below what the service carried in good health, grows only while it is felt, and disappears when it was not felt
 //! for a second. If it is felt and latency does not answer to it, there was no queue: the limiter was wrong,
 //! takes the latency as it is for the usual one, and is gone. It is gone, too, if for seconds nothing is known of those
