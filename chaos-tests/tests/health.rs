@@ -153,6 +153,69 @@ fn a_killed_instance_that_is_still_registered_costs_no_request() {
 }
 
 #[test]
+fn an_instance_that_cannot_be_connected_to_is_left_out_by_its_tcp_check_until_it_can() {
+    let (stays, goes) = (Origin::named("stays"), Origin::named("goes"));
+    let address = goes.address;
+    let mut config = checked(&[stays.address, address]);
+    config["services"]["app"]["health_check"] =
+        json!({ "tcp": true, "interval": "200ms", "timeout": "200ms", "healthy": 1, "unhealthy": 2 });
+    let proxy = Proxy::start(&config);
+    wait_for("its check to pass", SOON, || check_of(&proxy, address).as_deref() == Some("passing"));
+    // Nobody asks for anything: what is seen is the check's.
+    drop(goes);
+    wait_until_out(&proxy, address, "connection refused");
+    assert_eq!(get(proxy.address, "app", "/").field("x-served-by"), Some("stays"));
+    let again = Origin::at("goes", Speaks::Http1, address);
+    wait_for("requests there", SOON, || {
+        get(proxy.address, "app", "/").field("x-served-by").is_some_and(|by| by == "goes")
+    });
+    assert_eq!(left_out(&proxy, address), None);
+    drop(again);
+}
+
+#[test]
+fn an_instance_that_its_registry_has_lost_stays_for_a_while_as_long_as_it_is_well() {
+    for (keep, stays) in [("1h", true), ("0s", false)] {
+        let (listed, lost) = (Instance::start(), Instance::start());
+        let (listed_at, lost_at) = (listed.origin.address, lost.origin.address);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("services.yaml");
+        let write = |instances: &[SocketAddr]| {
+            let instances: Vec<_> = instances.iter().map(ToString::to_string).collect();
+            let new = folder.path().join("new");
+            std::fs::write(&new, json!({ "services": { "app": instances } }).to_string()).unwrap();
+            std::fs::rename(new, &file).unwrap();
+        };
+        write(&[listed_at, lost_at]);
+        let mut config = checked(&[]);
+        config["registries"] = json!({ "file": { "path": file } });
+        config["services"]["app"].as_object_mut().unwrap().remove("instances");
+        config["services"]["app"]["health_check"]["keep_absent"] = json!(keep);
+        let proxy = Proxy::start(&config);
+        wait_for("the checks to pass", SOON, || {
+            [listed_at, lost_at].iter().all(|at| check_of(&proxy, *at).as_deref() == Some("passing"))
+        });
+        write(&[listed_at]);
+        if stays {
+            // Read again every ten seconds at the latest; told at once where the system can watch.
+            wait_for("its absence to be seen", SOON, || app(&proxy).to_string().contains("\"absent\":true"));
+            let before = lost.served();
+            (0..20).for_each(|_| assert_eq!(get(proxy.address, "app", "/").status(), 200));
+            assert!(lost.served() > before, "it is well, and gets nothing");
+            lost.say(false);
+        }
+        wait_for("it to be gone", SOON, || check_of(&proxy, lost_at).is_none());
+        let before = lost.served();
+        wait_for("the last request on its way there", SOON, || {
+            let before = lost.served();
+            (0..8).for_each(|_| assert_eq!(get(proxy.address, "app", "/").status(), 200));
+            before == lost.served()
+        });
+        assert!(lost.served() - before < 100);
+    }
+}
+
+#[test]
 fn when_the_checks_of_all_fail_all_are_kept_and_it_is_said() {
     let instances = [Instance::start(), Instance::start()];
     let addresses: Vec<_> = instances.iter().map(|instance| instance.origin.address).collect();

@@ -15,17 +15,25 @@
 //!     |
 //!   screen     data::request     what has to be so before anything is done: target, loop, Max-Forwards
 //!   forward    data::forward     the life of a request, top to bottom; the order of policies is there
-//!     |   find_service           data::view, route: which service; waits a second for a registry at most
-//!     |   loop
-//!     |     pick                 balance: two choices, latency x in flight, by weight
-//!     |     lease                upstream: a free connection, or dial
-//!     |     send                 upstream::h1, upstream::h2; the head by data::headers
+//!     |   find                   data::find, data::view, route: which service; waits a second for a registry at most
+//!     |   controls               data::controls: what a trusted caller says of its deadline and its worth
+//!     |   admit                  data::admission, resilience::limit: at once, after a turn in line, or not
+//!     |   loop                   data::life: which attempt is started, why, and who pays; data::race: those under way
+//!     |     pick                 data::side: a service as one worker sees it; balance: two choices, latency x in flight
+//!     |     attempt              data::attempt: one try at one endpoint, hedges and retries alike
+//!     |       lease              upstream: a free connection, or dial
+//!     |       send               upstream::h1, upstream::h2; the head by data::headers
 //!     |     classify             error: one table of reasons; resilience::retry: again, free, or not
-//!     v   within                 resilience::deadline: an idle time while the body comes, then a total
+//!     |   within                 resilience::deadline: an idle time while the body comes, then a total
+//!     v   instead                data::degrade: a stale copy (data::stale), another service, a fixed answer
 //!   respond    data::h1, h2      a head, and a data::body::Download that owns all that must live until its last byte
 //!   give_back  upstream          the connection goes home with the answer's last byte
 //!   finished   data::worker      counts and the access log
 //! ```
+//!
+//! [`resilience`] holds the policies: each a small synchronous piece that is handed the time and knows no request. A service's
+//! shared state hangs on its [`snapshot::Cluster`], a worker's own on its [`data::side::Side`]. What becomes of a request is
+//! written down by [`data::story`] and told by [`telemetry::explain`]; how long each kind takes is learned in [`data::kinds`].
 //!
 //! Cancellation is `Drop`: whoever goes away drops the future, and what it held ends with it.
 //! [`http`] is the HTTP/1.1 codec, pure and without sockets; [`net`] is the only file that names sockets.
@@ -38,6 +46,7 @@
 //!     |                                     (consul, file, ...)
 //!   control::pools                          which services are followed, and why; bounded
 //!     |                  control::resolve   host names, off the request path, again every 30 s
+//!     |                  control::health    checks of our own
 //!   control::reconcile                      pure: survivors stay the same endpoints, ids are never used twice
 //!     |
 //!   snapshot::Publisher::publish            only what has changed, at most every 10 ms
@@ -52,7 +61,8 @@
 //! # Beside them
 //!
 //! [`drain`] is how the process ends; [`telemetry`] what it tells about itself, and [`admin`] the thread that answers
-//! for it; [`config`] what the operator writes and [`config::settings`] what it means.
+//! for it: [`telemetry::metrics`], [`telemetry::availability`] (before resilience and after it), [`telemetry::explain`], the
+//! logs. [`config`] is what the operator writes and [`config::settings`] what it means. The commands are `cli`, in the program.
 //!
 //! To read the code: [`data::forward`], [`control::reconcile`], [`snapshot`], in this order. In prose:
 //! `docs/architecture.md`, `docs/life-of-a-request.md`, and for what surprises `docs/adr/`.

@@ -147,6 +147,11 @@ pub fn serve(gate: &Gate) {
 }
 
 impl Admitted {
+    /// When it was let through.
+    pub fn since(&self) -> Instant {
+        self.since
+    }
+
     /// What became of it, at the answer's head.
     pub fn done(&self, good: bool, now: Instant) {
         let done = if good { Done::Answered(now.saturating_duration_since(self.since)) } else { Done::Failed };
@@ -171,3 +176,6 @@ impl Drop for Admitted {
         self.place = None;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -90,7 +90,7 @@ async fn ask_other(asking: &Asking<'_>, name: &str, trail: &mut Trail, now: Inst
     // Its own time, from now on; the caller's is what it is.
     let spent = asking.request.body.ended().map(|ended| now.saturating_duration_since(ended)).unwrap_or_default();
     let total = [Some(spent + policy.timeout), asking.controls.waits].into_iter().flatten().min();
-    let answer = asking.ask(&side, &policy, total, trail).await.ok()?;
+    let answer = asking.ask(&side, &policy, total, trail, now).await.ok()?;
     failure_of(answer.status()).is_none().then_some(answer)
 }
 
@@ -105,3 +105,6 @@ fn learn(asking: &Asking<'_>, side: &Side, fallback: &Fallback, result: &Result<
         asking.worker.copies.learn(&asked, head, download.whole(), now, SystemTime::now());
     }
 }
+
+#[cfg(test)]
+mod tests;

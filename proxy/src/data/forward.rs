@@ -133,7 +133,9 @@ pub async fn forward(
     let route_allows = (!is_grpc(&request.head)).then_some(policy.timeout);
     let total = [route_allows, controls.waits].into_iter().flatten().min();
     let asking = Asking { worker, timer, request, controls, started };
-    let result = asking.ask(&side, &policy, total, trail).await;
+    // A name is noted where its registry was waited for, and only then is it later than it was.
+    let now = if trail.name.is_some() { timer::now() } else { started };
+    let result = asking.ask(&side, &policy, total, trail, now).await;
     match &policy.fallback {
         None => result,
         Some(fallback) => Box::pin(degrade::answer(&asking, &side, fallback, result, trail)).await,
@@ -151,13 +153,15 @@ pub(super) struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    /// Asks a service, under these policies, within `total` from the end of the request's body.
+    /// Asks a service, under these policies, within `total` from the end of the request's body. From `now` on its
+    /// endpoints' time counts: what was waited for before is not theirs.
     pub async fn ask(
         &self,
         side: &Rc<Side>,
         policy: &Policy,
         total: Option<Duration>,
         trail: &mut Trail,
+        now: Instant,
     ) -> Result<Answer, Reason> {
         let Self { worker, timer, request, started, .. } = *self;
         side.asked();
@@ -173,12 +177,14 @@ impl Asking<'_> {
         // What an earlier service held of this request is given back first.
         trail.admitted = None;
         let who = |bulkhead| request.divided_by(bulkhead, &names, trail.route.as_deref());
-        let admitted = admission::admit(side, policy.bulkhead, who, ask, started).await?;
+        let admitted = admission::admit(side, policy.bulkhead, who, ask, now).await?;
+        // After its turn in line.
+        let now = admitted.since();
         let x = Exchange { worker, request, side, policy, repeatable, names };
         let clock = Clock { timer, body: &request.body, deadline };
         let mut life = Life::new(x, deadline, self.controls, trail, started);
-        if let Err(reason) = life.begin(started) {
-            admitted.done(false, started);
+        if let Err(reason) = life.begin(now) {
+            admitted.done(false, now);
             return Err(reason);
         }
         let result = loop {

@@ -536,3 +536,6 @@ fn lose<'r>(x: Exchange<'r>, mut loser: Attempt<'r>, overtaken: bool, now: Insta
     loser.lose();
     tells
 }
+
+#[cfg(test)]
+mod tests;

@@ -126,3 +126,6 @@ impl Side {
         pick
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,12 +4,15 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::io::DuplexStream;
+use futures_util::future::select_all;
+use tokio::io::{AsyncReadExt, DuplexStream};
+use tokio::sync::mpsc::Receiver;
 
 use super::accept::{Crew, Handed};
 use super::headers::Identity;
-use super::side::Tried;
+use super::side::{Side, Tried};
 use super::timer;
 use super::worker::{Plan, Worker};
 use crate::control::first_snapshot;
@@ -17,7 +20,7 @@ use crate::drain::Drain;
 use crate::net::Io;
 use crate::snapshot::{self, Demand, Publisher};
 use crate::telemetry::access_log::AccessLog;
-use crate::telemetry::explain::Explainer;
+use crate::telemetry::explain::{Explainer, Record};
 use crate::upstream::Upstream;
 
 /// A worker, and what has to live as long.
@@ -25,13 +28,23 @@ pub struct Stage {
     pub worker: Rc<Worker>,
     pub drain: Drain,
     pub publisher: Publisher,
-    pub demands: tokio::sync::mpsc::Receiver<Demand>,
-    pub desks: Vec<tokio::sync::mpsc::Receiver<Handed>>,
+    pub demands: Receiver<Demand>,
+    pub desks: Vec<Receiver<Handed>>,
 }
 
 impl Stage {
     /// One of `workers` workers under a configuration.
     pub fn new(text: &str, workers: usize) -> Self {
+        Self::explained_to(Explainer::off(), text, workers)
+    }
+
+    /// One worker, and what it writes down of requests.
+    pub fn explained(text: &str) -> (Self, Receiver<Box<Record>>) {
+        let (explainer, records) = Explainer::start();
+        (Self::explained_to(explainer, text, 1), records)
+    }
+
+    fn explained_to(explainer: Explainer, text: &str, workers: usize) -> Self {
         let settings = crate::config::parse("test.yaml", text, &|_| None, |_| ()).unwrap().settings;
         let (publisher, reader, demands) = snapshot::joint(first_snapshot(&settings));
         let (drain, drained) = Drain::new();
@@ -44,9 +57,14 @@ impl Stage {
             drained,
             access_log: AccessLog::off(),
             crew,
-            explainer: Explainer::off(),
+            explainer,
         };
         Self { worker: Rc::new(Worker::new(0, &plan)), drain, publisher, demands, desks }
+    }
+
+    /// A service, as the worker sees it.
+    pub fn side(&self, service: &str) -> Rc<Side> {
+        Rc::clone(self.worker.view().cluster(service).unwrap())
     }
 
     /// A service's endpoint; any, where it has more.
@@ -63,6 +81,37 @@ impl Stage {
     }
 }
 
+impl Side {
+    /// Puts a connection into the pool of each of its endpoints: requests are read off these ends.
+    pub fn endpoints(&self) -> Vec<DuplexStream> {
+        let lend = |member: &super::side::Member| {
+            let (ours, theirs) = tokio::io::duplex(64 * 1024);
+            member.upstream.lend(Io::pipe(ours), timer::now());
+            theirs
+        };
+        self.upstreams.iter().map(lend).collect()
+    }
+}
+
+/// On the clock that jumps: what does not come in this time never does.
+const NEVER: Duration = Duration::from_secs(2 * 3_600);
+
+/// Reads a head, whatever it is of.
+pub async fn head(stream: &mut DuplexStream) -> String {
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(b"\r\n\r\n") {
+        bytes.push(stream.read_u8().await.expect("a whole head"));
+    }
+    String::from_utf8(bytes).unwrap()
+}
+
+/// Who of the endpoints is asked next, and what.
+pub async fn asked(endpoints: &mut [DuplexStream]) -> (usize, String) {
+    let reading =
+        endpoints.iter_mut().enumerate().map(|(index, end)| Box::pin(async move { (index, head(end).await) }));
+    select_all(reading).await.0
+}
+
 /// Runs something on a local runtime that has no I/O and a clock that jumps to whatever is waited for.
 pub fn paused<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -70,5 +119,5 @@ pub fn paused<T>(test: impl Future<Output = T>) -> T {
         .start_paused(true)
         .build_local(tokio::runtime::LocalOptions::default())
         .unwrap();
-    runtime.block_on(test)
+    runtime.block_on(async { tokio::time::timeout(NEVER, test).await.expect("an end, some time") })
 }

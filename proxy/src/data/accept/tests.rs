@@ -16,15 +16,22 @@ services: { orders: { instances: ['127.0.0.1:1'], timeout: 15s, retries: { max: 
 const GET: &[u8] = b"GET /cart HTTP/1.1\r\nHost: orders\r\n\r\n";
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-/// A client at the other end of a connection's task.
+impl Stage {
+    /// A client that calls from an address, at the other end of a connection's task.
+    pub fn client(&self, address: [u8; 4]) -> DuplexStream {
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        let worker = Rc::clone(&self.worker);
+        let seat = worker.crew().place(0).unwrap();
+        let slots = Rc::new(Slots::new(crate::data::h1::exchange));
+        let peer = SocketAddr::from((address, 4000));
+        tokio::task::spawn_local(connection(worker, Io::pipe(ours), peer, None, slots, seat, Rc::new(())));
+        theirs
+    }
+}
+
+/// One whose word does not count.
 fn connect(stage: &Stage) -> DuplexStream {
-    let (ours, theirs) = tokio::io::duplex(64 * 1024);
-    let worker = Rc::clone(&stage.worker);
-    let seat = worker.crew().place(0).unwrap();
-    let slots = Rc::new(Slots::new(crate::data::h1::exchange));
-    let peer = SocketAddr::from(([192, 0, 2, 7], 4000));
-    tokio::task::spawn_local(connection(worker, Io::pipe(ours), peer, None, slots, seat, Rc::new(())));
-    theirs
+    stage.client([192, 0, 2, 7])
 }
 
 /// Reads to the end; what came, and how long after `since`.

@@ -1,36 +1,15 @@
-//! What of an origin's failure reaches the client: nothing that another attempt could safely have spared it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests and their helpers")]
+//! Attempts after one that failed: for whom, where, how many, and within which time.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use chaos_tests::fleet::{Fault, Origin, Scripted, Speaks};
 use chaos_tests::proxy::{self, Proxy, free_address};
-use chaos_tests::raw::{Connection, Message, ask, get};
+use chaos_tests::raw::{Connection, ask, get};
 use chaos_tests::{SOON, h2, wait_for};
 use serde_json::{Value, json};
 
-const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello";
-
-/// Round robin, so that it is known that every origin has its turn.
-fn in_turn(origins: &[std::net::SocketAddr]) -> Value {
-    let mut config = proxy::to(origins);
-    config["services"]["app"]["balance"] = json!("round_robin");
-    config
-}
-
-fn statuses(proxy: &Proxy, request: &str, times: usize) -> BTreeMap<u16, usize> {
-    let mut statuses = BTreeMap::new();
-    for _ in 0..times {
-        *statuses.entry(ask(proxy.address, request).status()).or_default() += 1;
-    }
-    statuses
-}
-
-fn error(answer: &Message) -> &str {
-    answer.field("proxy-status").unwrap_or_else(|| panic!("no Proxy-Status in {:?}", answer.head))
-}
+use crate::stage::{OK, POST, error, in_turn, statuses};
 
 #[test]
 fn a_refused_connection_moves_a_request_of_any_method_to_another_instance() {
@@ -240,99 +219,4 @@ fn the_timeout_bounds_all_attempts_together() {
     let proxy = Proxy::start(&config);
     let answer = get(proxy.address, "a", "/");
     assert_eq!(answer.status(), 504);
-}
-
-#[test]
-fn weights_are_shares() {
-    for balance in ["round_robin", "p2c"] {
-        let (light, heavy, none) = (Origin::named("light"), Origin::named("heavy"), Origin::named("none"));
-        let mut config = proxy::to(&[]);
-        config["services"]["app"] = json!({ "balance": balance, "instances": [
-            light.address.to_string(),
-            { "address": heavy.address.to_string(), "weight": 3 },
-            { "address": none.address.to_string(), "weight": 0 },
-        ]});
-        let proxy = Proxy::start(&config);
-        // P2C weighs latencies, too: origins that take a while are equal but for a little noise.
-        let (path, requests) = if balance == "p2c" { ("/delay/20", 800) } else { ("/", 4000) };
-        // From several connections, so that both workers have their part in it.
-        let clients: Vec<_> = (0..8)
-            .map(|_| {
-                let (address, request) = (proxy.address, format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
-                std::thread::spawn(move || {
-                    let mut client = Connection::open(address);
-                    for _ in 0..requests / 8 {
-                        client.send(&request);
-                        assert_eq!(client.answer().status(), 200);
-                    }
-                })
-            })
-            .collect();
-        for client in clients {
-            client.join().unwrap();
-        }
-        let share = heavy.requests() as f64 / requests as f64;
-        let tolerance = if balance == "p2c" { 0.1 } else { 0.01 };
-        assert!((share - 0.75).abs() < tolerance, "{balance}: the share of 3 in 4 came to {share}");
-        assert_eq!(none.requests(), 0, "weight 0 takes nothing");
-    }
-}
-
-#[test]
-fn connections_to_an_instance_are_kept_and_capped() {
-    let origin = Origin::named("a");
-    let mut config = proxy::to(&[origin.address]);
-    config["services"]["app"]["max_connections"] = json!(4);
-    let proxy = Proxy::start(&config);
-    let mut clients: Vec<_> = (0..8).map(|_| Connection::open(proxy.address)).collect();
-    for _ in 0..20 {
-        for client in &mut clients {
-            client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-            assert_eq!(client.answer().status(), 200);
-        }
-    }
-    assert!(origin.connections() <= 4, "{} connections for one request at a time", origin.connections());
-    for client in &mut clients {
-        client.send("GET /delay/1000 HTTP/1.1\r\nHost: a\r\n\r\n");
-    }
-    let mut statuses: Vec<_> = clients.iter_mut().map(|client| client.answer()).collect();
-    let refused: Vec<_> = statuses.extract_if(.., |answer| answer.status() != 200).collect();
-    assert!(statuses.len() >= 4, "only {} served over four connections", statuses.len());
-    for answer in refused {
-        assert_eq!(answer.status(), 503);
-        assert!(error(&answer).contains("connection_limit_reached"), "{}", error(&answer));
-    }
-    assert!(origin.connections() <= 4, "{} connections where four are allowed", origin.connections());
-}
-
-#[test]
-fn fast_instances_get_more_than_slow_ones() {
-    let fast = Origin::named("fast");
-
-    let dawdling = Scripted::start(|peer| {
-        while peer.request().is_some() {
-            std::thread::sleep(Duration::from_millis(50));
-            if peer.connection.try_send(OK).is_err() {
-                return;
-            }
-        }
-    });
-    let proxy = Proxy::before(&[fast.address, dawdling.address]);
-    let clients: Vec<_> = (0..8)
-        .map(|_| {
-            let address = proxy.address;
-            std::thread::spawn(move || {
-                let mut client = Connection::open(address);
-                for _ in 0..50 {
-                    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-                    assert_eq!(client.answer().status(), 200);
-                }
-            })
-        })
-        .collect();
-    for client in clients {
-        client.join().unwrap();
-    }
-    let (fast, slow) = (fast.requests(), dawdling.requests());
-    assert!(fast > 3 * slow, "{fast} to the fast one, {slow} to the slow one");
 }

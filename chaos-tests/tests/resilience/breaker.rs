@@ -1,0 +1,81 @@
+//! A total outage: what it costs the service, what it costs its clients, and how soon it is over.
+
+use std::time::{Duration, Instant};
+
+use chaos_tests::fleet::Scripted;
+use chaos_tests::proxy::Proxy;
+use chaos_tests::raw::{Connection, Message};
+use chaos_tests::wait_for;
+use serde_json::json;
+
+use crate::stage::{OK, Word, failing_while, in_turn, metric, wait_for_metric};
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+/// Ten times the second that is promised.
+const BACK_WITHIN: Duration = Duration::from_secs(10);
+
+fn refused(answer: &Message) -> bool {
+    answer.status() == 503 && answer.text().contains("breaker_open")
+}
+
+fn arrived(origins: &[Scripted]) -> usize {
+    origins.iter().map(Scripted::requests).sum()
+}
+
+#[test]
+fn a_dead_service_costs_its_clients_no_attempt_and_is_open_to_all_when_it_is_back() {
+    let dead = Word::default();
+    dead.say(true);
+    let origins = [failing_while(&dead, OK), failing_while(&dead, OK), failing_while(&dead, OK)];
+    let proxy = Proxy::start(&in_turn(&origins.each_ref().map(|origin| origin.address)));
+    let mut client = Connection::open(proxy.address);
+    let mut ask = || {
+        client.send(GET);
+        client.answer()
+    };
+    let mut clients = 0;
+    wait_for("the circuit breaker to open", chaos_tests::SOON, || {
+        clients += 1;
+        refused(&ask())
+    });
+    // Who is refused costs the service nothing; who is let through, one attempt and no second.
+    let (before, start) = (arrived(&origins), Instant::now());
+    let through = (0..300).filter(|_| !refused(&ask())).count();
+    let took = start.elapsed();
+    clients += 300;
+    assert_eq!(arrived(&origins) - before, through, "{through} of 300 requests were let through");
+    assert!(through as u128 <= took.as_millis() / 100 + 2, "{through} within {took:?} is more than a trickle");
+    assert!(arrived(&origins) as f64 <= 1.2 * f64::from(clients), "{} for {clients}", arrived(&origins));
+    wait_for_metric(&proxy, "outrigger_breaker_state", &["service=\"app\""], 2.0);
+    assert_eq!(metric(&proxy, "outrigger_breaker_opened_total", &["service=\"app\""]), 1.0);
+
+    dead.say(false);
+    wait_for("the service to be open to all", BACK_WITHIN, || {
+        std::thread::sleep(Duration::from_millis(5));
+        (0..10).all(|_| ask().status() == 200)
+    });
+    assert!((0..100).all(|_| ask().status() == 200), "refused by a service that is back");
+    wait_for_metric(&proxy, "outrigger_breaker_state", &["service=\"app\""], 0.0);
+}
+
+#[test]
+fn in_a_total_outage_without_a_breaker_a_service_gets_no_more_than_its_budget_allows() {
+    let dead = Word::default();
+    dead.say(true);
+    let origins = [failing_while(&dead, OK), failing_while(&dead, OK), failing_while(&dead, OK)];
+    let mut config = in_turn(&origins.each_ref().map(|origin| origin.address));
+    config["services"]["app"]["breaker"] = json!("off");
+    config["services"]["app"]["retries"] = json!({ "max": 2, "budget": "20%", "min_per_second": 1 });
+    let proxy = Proxy::start(&config);
+    let mut client = Connection::open(proxy.address);
+    let start = Instant::now();
+    for _ in 0..500 {
+        client.send(GET);
+        assert_eq!(client.answer().status(), 503);
+    }
+    let took = start.elapsed().as_secs_f64();
+    // A token a second at least, ten seconds of which are in the reserve.
+    let most = 500.0 * 1.2 + 10.0 + took + 1.0;
+    assert!(arrived(&origins) as f64 <= most, "{} attempts, {most} at most", arrived(&origins));
+    assert!(arrived(&origins) > 550, "{} attempts: what is left is spent", arrived(&origins));
+}

@@ -1,0 +1,22 @@
+//! What of an origin's failure reaches the client: nothing that could safely have been spared it. And what the proxy says of
+//! it, to the client, to the origin and to the operator.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_types,
+    reason = "tests and their helpers"
+)]
+
+mod attempts;
+mod availability;
+mod balance;
+mod bodies;
+mod breaker;
+mod deadlines;
+mod explain;
+mod fallback;
+mod hedge;
+mod limits;
+mod stage;
+mod wishes;

@@ -1,0 +1,138 @@
+//! What these tests begin with: configurations, requests, and origins that do as they are told while they run.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use chaos_tests::fleet::Scripted;
+use chaos_tests::proxy::{self, Proxy, outrigger};
+use chaos_tests::raw::{Connection, Message, ask};
+use chaos_tests::{SOON, wait_for};
+use serde_json::{Value, json};
+
+pub const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+pub const UNAVAILABLE: &str = "HTTP/1.1 503 Unavailable\r\nContent-Length: 0\r\n\r\n";
+pub const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello";
+
+/// Round robin, so that it is known that every origin has its turn.
+pub fn in_turn(origins: &[SocketAddr]) -> Value {
+    let mut config = proxy::to(origins);
+    config["services"]["app"]["balance"] = json!("round_robin");
+    config
+}
+
+/// The same with one worker, so that it is known who is next, and what was learned.
+pub fn one_by_one(origins: &[SocketAddr]) -> Value {
+    let mut config = in_turn(origins);
+    config["workers"] = json!(1);
+    config
+}
+
+/// A GET with fields, on a connection that ends with it.
+pub fn get_with(path: &str, fields: &[(&str, &str)]) -> String {
+    let fields: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{fields}\r\n")
+}
+
+pub fn statuses(proxy: &Proxy, request: &str, times: usize) -> BTreeMap<u16, usize> {
+    let mut statuses = BTreeMap::new();
+    for _ in 0..times {
+        *statuses.entry(ask(proxy.address, request).status()).or_default() += 1;
+    }
+    statuses
+}
+
+pub fn error(answer: &Message) -> &str {
+    answer.field("proxy-status").unwrap_or_else(|| panic!("no Proxy-Status in {:?}", answer.head))
+}
+
+/// The sum of a metric's samples; 0 while there is none.
+pub fn metric(proxy: &Proxy, name: &str, labels: &[&str]) -> f64 {
+    proxy.metric(name, labels).iter().sum()
+}
+
+/// Workers hand over what they have counted at their ticks.
+#[track_caller]
+pub fn wait_for_metric(proxy: &Proxy, name: &str, labels: &[&str], wanted: f64) {
+    wait_for(&format!("{name} {labels:?} to be {wanted}"), SOON, || metric(proxy, name, labels) == wanted);
+}
+
+/// Sends a request and leaves its answer to be read later.
+pub fn begin(proxy: &Proxy, request: &str) -> Connection {
+    let mut client = Connection::open(proxy.address);
+    client.send(request);
+    client
+}
+
+/// A word that a test gives its origins.
+#[derive(Debug, Clone, Default)]
+pub struct Word(Arc<AtomicBool>);
+
+impl Word {
+    pub fn say(&self, so: bool) {
+        self.0.store(so, Ordering::SeqCst);
+    }
+
+    pub fn is_so(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// Waits until it is given, for as long as any client here would wait.
+    pub fn wait(&self) {
+        let start = Instant::now();
+        while !self.is_so() && start.elapsed() < SOON {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+/// An origin that answers each request when the word is given.
+pub fn answering_after(word: &Word) -> Scripted {
+    let word = word.clone();
+    Scripted::start(move |peer| {
+        while peer.request().is_some() {
+            word.wait();
+            if peer.connection.try_send(OK).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+/// An origin that answers 503 while the word says so.
+pub fn failing_while(word: &Word, good: &str) -> Scripted {
+    let (word, good) = (word.clone(), good.to_owned());
+    Scripted::start(move |peer| {
+        while peer.request().is_some() {
+            let answer = if word.is_so() { UNAVAILABLE } else { &good };
+            if peer.connection.try_send(answer).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+/// What `outrigger` prints for arguments, asked of this proxy.
+#[track_caller]
+pub fn printed(proxy: &Proxy, arguments: &[&str]) -> String {
+    let admin = format!("http://{}", proxy.admin);
+    let output = outrigger(&[arguments, &["--admin", &admin]].concat());
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{arguments:?}: {out}{err}");
+    out.into_owned()
+}
+
+/// The record of a request, when it has come to where records are kept.
+#[track_caller]
+pub fn record(proxy: &Proxy, answer: &Message) -> Value {
+    let id = answer.field("x-request-id").expect("an id");
+    let mut record = Value::Null;
+    wait_for("the record of a request", SOON, || {
+        let found = proxy.admin(&format!("/api/v1/explain/{id}")).filter(|answer| answer.status() == 200);
+        record = found.map(|answer| serde_json::from_slice(&answer.body).expect("JSON")).unwrap_or_default();
+        !record.is_null()
+    });
+    record
+}
