@@ -23,6 +23,7 @@ use crate::upstream::Upstream;
 /// A worker, and what has to live as long.
 pub struct Stage {
     pub worker: Rc<Worker>,
+    pub plan: Plan,
     pub drain: Drain,
     pub publisher: Publisher,
     pub demands: tokio::sync::mpsc::Receiver<Demand>,
@@ -46,7 +47,7 @@ impl Stage {
             crew,
             explainer: Explainer::off(),
         };
-        Self { worker: Rc::new(Worker::new(0, &plan)), drain, publisher, demands, desks }
+        Self { worker: Rc::new(Worker::new(0, &plan)), plan, drain, publisher, demands, desks }
     }
 
     /// A service's endpoint; any, where it has more.

@@ -155,6 +155,11 @@ impl Worker {
         })
     }
 
+    /// Bytes of answers that are held back at the moment.
+    pub fn held_bytes(&self) -> usize {
+        self.held.get()
+    }
+
     /// Bits for a request's id.
     pub fn random_id(&self) -> u128 {
         self.random.borrow_mut().u128(..)
@@ -211,7 +216,9 @@ impl Worker {
         let now = timer::now();
         self.view().report(self.reader.clock(now), now, self.random());
         self.unrouted_metrics.absorb(&mut self.unrouted.borrow_mut());
-        self.clients.borrow_mut().flush();
+        let mut clients = self.clients.borrow_mut();
+        clients.held(self.held_bytes());
+        clients.flush();
         self.recorder.tick();
     }
 
@@ -426,3 +433,6 @@ pub fn spawn(
     told.recv().map_err(|_| io::Error::other("a worker ended before it began"))??;
     Ok(thread)
 }
+
+#[cfg(test)]
+mod tests;
