@@ -141,12 +141,13 @@ fn a_seed_is_the_same_world_each_time() {
     }
 }
 
-// And without what keeps them. Each looks at a few seeds, of which at least one has to break.
+// And without what keeps them, under one of a few seeds.
 
 fn breaks(scenario: &Scenario, invariant: fn(&Report) -> Vec<String>) {
-    let broken: Vec<String> = (1..=10).flat_map(|seed| invariant(&world::run(seed, scenario))).collect();
-    eprintln!("{} times; the first: {:?}", broken.len(), broken.first());
-    assert!(!broken.is_empty(), "the invariant holds without its policy, so it shows nothing");
+    let broken =
+        (1..=10).map(|seed| (seed, invariant(&world::run(seed, scenario)))).find(|(_, broken)| !broken.is_empty());
+    let (seed, broken) = broken.expect("the invariant holds without its policy, so it shows nothing");
+    eprintln!("OUTRIGGER_SEED={seed}: {} times; the first: {:?}", broken.len(), broken.first());
 }
 
 #[test]
