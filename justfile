@@ -45,6 +45,7 @@ loom:
 availability *ARGS:
     cargo run --release --locked -p chaos-tests --bin availability -- {{ ARGS }}
 
-# The data plane on a simulated network: everything is built anew for it, beside what is there.
+# The whole proxy on a simulated network, under two hundred seeds of faults. Everything is built anew for it, beside what is
+# there. OUTRIGGER_SEED=7 runs one seed alone, OUTRIGGER_SEEDS=2000 as many as that.
 simulate:
     RUSTFLAGS='--cfg sim' cargo test -p outrigger --test simulation --target-dir target/sim

@@ -26,6 +26,7 @@ use crate::upstream::Upstream;
 /// A worker, and what has to live as long.
 pub struct Stage {
     pub worker: Rc<Worker>,
+    pub plan: Plan,
     pub drain: Drain,
     pub publisher: Publisher,
     pub demands: Receiver<Demand>,
@@ -59,7 +60,7 @@ impl Stage {
             crew,
             explainer,
         };
-        Self { worker: Rc::new(Worker::new(0, &plan)), drain, publisher, demands, desks }
+        Self { worker: Rc::new(Worker::new(0, &plan)), plan, drain, publisher, demands, desks }
     }
 
     /// A service, as the worker sees it.

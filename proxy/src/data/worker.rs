@@ -160,6 +160,11 @@ impl Worker {
         self.clients.borrow_mut().malformed(field);
     }
 
+    /// Bytes of answers that are held back at the moment.
+    pub fn held_bytes(&self) -> usize {
+        self.held.get()
+    }
+
     /// Bits for a request's id.
     pub fn random_id(&self) -> u128 {
         self.random.borrow_mut().u128(..)
@@ -217,7 +222,7 @@ impl Worker {
         self.view().report(self.reader.clock(now), now, self.random());
         self.unrouted_metrics.absorb(&mut self.unrouted.borrow_mut());
         let mut clients = self.clients.borrow_mut();
-        clients.held(self.held.get());
+        clients.held(self.held_bytes());
         clients.flush();
         drop(clients);
         self.recorder.tick();
@@ -434,3 +439,6 @@ pub fn spawn(
     told.recv().map_err(|_| io::Error::other("a worker ended before it began"))??;
     Ok(thread)
 }
+
+#[cfg(test)]
+mod tests;

@@ -76,6 +76,11 @@ impl Shared {
         self.bulkheads.get_or_init(Bulkheads::default)
     }
 
+    /// Requests that count against a fixed number, now.
+    pub fn counted(&self) -> u32 {
+        self.fixed.load(Ordering::Relaxed)
+    }
+
     /// As of the workers' last ticks.
     pub fn status(&self) -> Status {
         let read = |sum: &AtomicI64| u32::try_from(sum.load(Ordering::Relaxed)).unwrap_or(0);

@@ -1,53 +1,26 @@
-//! The whole data plane on a simulated network: real workers, real `forward`, virtual time, and losses on demand.
-//!
-//! Compiled only under `cfg(sim)`, which swaps the sockets in `net.rs` for turmoil's:
-//!
-//! ```text
-//! RUSTFLAGS='--cfg sim' cargo test -p outrigger --test simulation --target-dir target/sim
-//! ```
-//!
-//! Every test runs under several seeds and names the one at work, so that what failed once fails again:
-//! `OUTRIGGER_SEED=7` runs that one alone.
-
-#![cfg(sim)]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::print_stderr,
-    reason = "a test says what is wrong by ending"
-)]
+//! The data plane's promises one at a time, each with the one thing that happens to it.
 
 use std::cell::Cell;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use outrigger::config;
 use outrigger::config::settings::Shutdown;
-use outrigger::control::first_snapshot;
-use outrigger::data::accept::{Crew, Place};
-use outrigger::data::headers::Identity;
-use outrigger::data::worker::{Plan, Worker, serve};
-use outrigger::drain::Drain;
-use outrigger::net::Listener;
-use outrigger::snapshot;
-use outrigger::telemetry::access_log::AccessLog;
-use outrigger::telemetry::explain::Explainer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use turmoil::Sim;
 use turmoil::net::{TcpListener, TcpStream};
-use turmoil::{Builder, Sim};
 
-const PORT: u16 = 80;
+use crate::proxy::{Handles, PORT, Setup, network};
+use crate::seeds;
+
 const ROUNDS: u32 = 20;
 const GET: &[u8] = b"GET /cart HTTP/1.1\r\nHost: orders\r\nConnection: close\r\n\r\n";
 
 #[test]
 fn a_request_goes_through() {
-    for_each_seed(|seed| {
-        let mut sim = network(seed);
+    seeds::each(|seed| {
+        let mut sim = network(seed).build();
         let served = origin(&mut sim, "a", Habit::Answer);
         proxy(&mut sim, &["a"], 1);
         sim.client("client", async {
@@ -63,8 +36,8 @@ fn a_request_goes_through() {
 
 #[test]
 fn an_endpoint_behind_a_partition_costs_no_request() {
-    for_each_seed(|seed| {
-        let mut sim = network(seed);
+    seeds::each(|seed| {
+        let mut sim = network(seed).build();
         let (lost, reached) = (origin(&mut sim, "a", Habit::Answer), origin(&mut sim, "b", Habit::Answer));
         proxy(&mut sim, &["a", "b"], 1);
         sim.client("client", async {
@@ -82,8 +55,8 @@ fn an_endpoint_behind_a_partition_costs_no_request() {
 
 #[test]
 fn an_endpoint_that_hangs_up_costs_no_idempotent_request() {
-    for_each_seed(|seed| {
-        let mut sim = network(seed);
+    seeds::each(|seed| {
+        let mut sim = network(seed).build();
         let (rude, kind) = (origin(&mut sim, "a", Habit::HangUp), origin(&mut sim, "b", Habit::Answer));
         proxy(&mut sim, &["a", "b"], 1);
         let failed = Rc::new(Cell::new(0));
@@ -112,8 +85,8 @@ fn an_endpoint_that_hangs_up_costs_no_idempotent_request() {
 /// off. Bodies go both ways, larger and smaller than what can be kept for another attempt.
 #[test]
 fn no_answer_is_wrong_and_none_is_missing() {
-    for_each_seed(|seed| {
-        let mut sim = network(seed);
+    seeds::each(|seed| {
+        let mut sim = network(seed).build();
         for name in ["a", "b", "c"] {
             origin(&mut sim, name, Habit::Echo);
         }
@@ -166,8 +139,8 @@ fn no_answer_is_wrong_and_none_is_missing() {
 /// What is in flight when the process is told to end is finished, what idles is closed, and the workers end.
 #[test]
 fn a_drain_loses_nothing_that_was_in_flight() {
-    for_each_seed(|seed| {
-        let mut sim = network(seed);
+    seeds::each(|seed| {
+        let mut sim = network(seed).build();
         origin(&mut sim, "a", Habit::AnswerAfter(Duration::from_secs(3)));
         let handles = proxy(&mut sim, &["a"], 2);
         sim.client("client", async move {
@@ -197,8 +170,8 @@ fn a_drain_loses_nothing_that_was_in_flight() {
 
 #[test]
 fn four_connections_to_one_worker_end_up_two_and_two() {
-    for_each_seed(|seed| {
-        let mut sim = network(seed);
+    seeds::each(|seed| {
+        let mut sim = network(seed).build();
         origin(&mut sim, "a", Habit::Answer);
         let handles = proxy(&mut sim, &["a"], 2);
         sim.client("client", async move {
@@ -217,36 +190,6 @@ fn four_connections_to_one_worker_end_up_two_and_two() {
         });
         sim.run().unwrap();
     });
-}
-
-static PANICS: AtomicU32 = AtomicU32::new(0);
-static COUNT_PANICS: Once = Once::new();
-
-fn for_each_seed(test: impl Fn(u64)) {
-    let chosen = std::env::var("OUTRIGGER_SEED").ok().map(|seed| seed.parse().unwrap());
-    let seeds = chosen.map_or(1..=5, |seed: u64| seed..=seed);
-    // A task that panics only looks like a connection that broke; the program that is shipped would have aborted.
-    COUNT_PANICS.call_once(|| {
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            PANICS.fetch_add(1, Ordering::Relaxed);
-            before(info);
-        }));
-    });
-    for seed in seeds {
-        eprintln!("OUTRIGGER_SEED={seed}");
-        fastrand::seed(seed);
-        test(seed);
-        assert_eq!(PANICS.load(Ordering::Relaxed), 0, "something panicked");
-    }
-}
-
-fn network(seed: u64) -> Sim<'static> {
-    Builder::new()
-        .rng_seed(seed)
-        .max_message_latency(Duration::from_millis(10))
-        .simulation_duration(Duration::from_secs(600))
-        .build()
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -342,54 +285,14 @@ async fn cut_and_mend(origins: &[&str]) -> std::convert::Infallible {
     }
 }
 
-/// What a test does to a proxy from outside.
-struct Handles {
-    crew: Arc<Crew>,
-    drain: Drain,
-}
-
-/// A proxy in front of some origins. Every worker listens on a port of its own, the first on [`PORT`].
-fn proxy(sim: &mut Sim<'static>, origins: &'static [&str], workers: usize) -> Rc<Cell<Option<Handles>>> {
-    let seen = Rc::new(Cell::new(None));
-    let show = Rc::clone(&seen);
-    sim.host("proxy", move || {
-        let show = Rc::clone(&show);
-        async move {
-            let instances: Vec<String> =
-                origins.iter().map(|o| format!("\"{}:{PORT}\"", turmoil::lookup(*o))).collect();
-            let text = format!(
-                "http: {{ stream_idle_timeout: 3s }}\nservices: {{ orders: {{ instances: [{}], timeout: 5s }} }}",
-                instances.join(", ")
-            );
-            let settings = config::parse("simulation.yaml", &text, &|_| None, |_| ()).unwrap().settings;
-            let (_publisher, reader, _demands) = snapshot::joint(first_snapshot(&settings));
-            let (drain, drained) = Drain::new();
-            let (crew, desks) = Crew::new(workers, settings.http.max_connections);
-            show.set(Some(Handles { crew: Arc::clone(&crew), drain }));
-            let plan = Plan {
-                workers,
-                http: Arc::new(settings.http.clone()),
-                reader,
-                identity: Arc::new(Identity::new(1)),
-                drained,
-                access_log: AccessLog::off(),
-                crew,
-                explainer: Explainer::off(),
-            };
-            let mut serving = Vec::new();
-            for (index, desk) in desks.into_iter().enumerate() {
-                let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT + u16::try_from(index)?));
-                let place = Place { listener: Listener::simulated(address).await?, service: None };
-                let worker = Rc::new(Worker::new(index, &plan));
-                serving.push(tokio::task::spawn_local(serve(worker, vec![place], desk)));
-            }
-            for worker in serving {
-                worker.await?;
-            }
-            Ok(())
-        }
-    });
-    seen
+/// A proxy in front of some origins, whose requests have five seconds.
+fn proxy(sim: &mut Sim<'static>, origins: &'static [&'static str], workers: usize) -> Rc<Cell<Option<Handles>>> {
+    let text = |instances: &str| {
+        format!(
+            "http: {{ stream_idle_timeout: 3s }}\nservices: {{ orders: {{ instances: [{instances}], timeout: 5s }} }}"
+        )
+    };
+    crate::proxy::proxy(sim, Setup { origins, workers, text: Rc::new(text) })
 }
 
 /// Sends a request on a connection of its own and reads to the end.
