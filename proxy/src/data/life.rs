@@ -4,27 +4,26 @@
 //! further attempt is started for one of five reasons ([`Why`]); a reason only ever *starts* one, and none ends the only
 //! one that is live.
 
+mod endings;
+
 use std::time::{Duration, Instant, SystemTime};
 
-use super::attempt::{Attempt, Exchange, Landed, Tale, Why};
+use super::attempt::{Attempt, Exchange, Tale, Why};
 use super::controls::Controls;
 use super::forward::{Answer, GaveUp, Trail};
 use super::headers::Onward;
 use super::race::Race;
 use super::side::{Probe, Tried};
 use super::story::{self, Held};
-use super::timer;
 use crate::error::Reason;
 use crate::http::Head;
 use crate::http::head::Name;
 use crate::resilience::breaker::Admission;
 use crate::resilience::deadline::Deadline;
-use crate::resilience::outlier;
-use crate::resilience::retry::{self, Allowance, Next, Pushback, Verdict};
+use crate::resilience::retry::{self, Allowance, Next, Pushback};
 use crate::telemetry::availability::First;
 use crate::telemetry::explain::{Ending, Policies, What};
 use crate::telemetry::metrics::Steering;
-use crate::upstream::Broken;
 
 /// A request between its attempts.
 #[derive(Debug)]
@@ -61,9 +60,6 @@ pub enum Step {
     /// Something is under way.
     Wait,
 }
-
-/// A client that leaves before that has not waited for the endpoint; it has changed its mind.
-const IMPATIENT: Duration = Duration::from_millis(100);
 
 impl<'r> Life<'r> {
     /// A request that has not been sent yet.
@@ -278,127 +274,6 @@ impl<'r> Life<'r> {
         true
     }
 
-    /// An attempt has an answer.
-    pub fn answered(&mut self, tale: Tale, probe: Option<Probe<'r>>, landed: Landed) -> Step {
-        let Landed { answer, heard } = landed;
-        let trailers = answer.trailers();
-        let head = answer.head();
-        let grpc = trailers.as_ref().and_then(|t| t.first(Name::GrpcStatus)).or_else(|| head.first(Name::GrpcStatus));
-        let verdict = retry::verdict(head.status(), grpc, self.safe);
-        let status = head.status();
-        self.trail.grpc = grpc.and_then(|code| std::str::from_utf8(code).ok()?.parse().ok());
-        self.trail.heard = Some(heard);
-        if verdict != Verdict::Good {
-            self.trouble(Some(&tale));
-            self.trail.first.get_or_insert(First::Failed);
-        }
-        self.ended(&tale, heard, || Ending::Answered(status));
-        match verdict {
-            Verdict::Good => {
-                self.won(&tale, probe, heard);
-                return Step::Done(Ok(answer));
-            }
-            Verdict::Unavailable => self.blame(&tale, probe, Reason::UpstreamStatus, heard),
-            Verdict::Error => self.accuse(tale, probe, heard),
-        }
-        let pushed = self.wishes(head, trailers.as_deref());
-        self.last = if verdict == Verdict::Error { Reason::UpstreamError } else { Reason::UpstreamStatus };
-        self.kept = Some(Box::new(answer));
-        if pushed == Some(Pushback::Never) {
-            self.trail.give_up(heard, GaveUp::Pushback);
-            return if self.race.is_empty() { self.give_up() } else { Step::Wait };
-        }
-        let next = self.allowance.after_answer(verdict, self.x.request.body.is_replayable());
-        let wait = match pushed {
-            Some(Pushback::After(time)) => Some(time),
-            _ => None,
-        };
-        self.follow(next, wait, heard)
-    }
-
-    /// It was good: who answered is praised, and who was overtaken is not.
-    fn won(&mut self, tale: &Tale, probe: Option<Probe<'r>>, heard: Instant) {
-        let x = self.x;
-        let ended = x.request.body.ended();
-        let latency = heard.saturating_duration_since(tale.started);
-        x.side.good(tale, probe, latency, heard, x.worker);
-        self.trail.by = Some(tale.why);
-        let first = if tale.why == Why::Hedge { First::Overtaken } else { First::Good };
-        self.trail.first.get_or_insert(first);
-        if tale.why == Why::Hedge {
-            x.side.counts.tally.borrow_mut().hedge_won();
-        }
-        x.side.counts.tally.borrow_mut().attempted(None);
-        let mut kinds = x.side.kinds.borrow_mut();
-        let mut learned = kinds.at(self.kind);
-        // While a body was still coming, it is the client's time that was measured.
-        if let (Some(learned), Some(ended)) = (&mut learned, ended) {
-            learned.observe(heard.saturating_duration_since(tale.started.max(ended)));
-        }
-        if let Some(accused) = self.accused.take() {
-            let (accused, probe) = *accused;
-            x.side.bad(&accused, probe, heard, x.worker);
-        }
-        for loser in self.race.losers() {
-            let overtaken = loser.tale.started < tale.started;
-            if let Some(record) = &mut self.trail.story.record {
-                record.ended(loser.tale.number, heard, Ending::Dropped);
-            }
-            if lose(x, loser, overtaken, heard)
-                && let Some(learned) = &mut learned
-            {
-                learned.give_up();
-            }
-        }
-    }
-
-    /// An attempt has broken.
-    pub fn broke(&mut self, tale: Tale, probe: Option<Probe<'r>>, broken: Broken) -> Step {
-        let now = timer::now();
-        if !broken.stale {
-            self.trouble(Some(&tale));
-            self.trail.first.get_or_insert(First::Failed);
-        }
-        self.ended(&tale, now, || Ending::failed(broken.reason));
-        if broken.stale {
-            // The connection was at its end, not the endpoint.
-            self.x.side.counts.tally.borrow_mut().attempted(Some(broken.reason));
-            drop(probe);
-        } else {
-            self.blame(&tale, probe, broken.reason, now);
-        }
-        self.last = broken.reason;
-        let next = self.allowance.after(&broken, self.x.request.body.is_replayable());
-        if next != Next::Replay {
-            self.tried.add(tale.upstream.id);
-        }
-        self.follow(next, None, now)
-    }
-
-    fn blame(&mut self, tale: &Tale, probe: Option<Probe<'r>>, reason: Reason, now: Instant) {
-        self.tried.add(tale.upstream.id);
-        self.x.side.counts.tally.borrow_mut().attempted(Some(reason));
-        if outlier::counts(reason) {
-            self.x.side.bad(tale, probe, now, self.x.worker);
-        }
-    }
-
-    /// A 500 may be the endpoint's fault or the request's: another one's answer will tell. Where that is one too, it
-    /// counts against neither.
-    fn accuse(&mut self, tale: Tale, probe: Option<Probe<'r>>, heard: Instant) {
-        self.tried.add(tale.upstream.id);
-        self.x.side.counts.tally.borrow_mut().attempted(Some(Reason::UpstreamError));
-        let latency = heard.saturating_duration_since(tale.started);
-        match self.accused.take() {
-            None => self.accused = Some(Box::new((tale, probe))),
-            Some(first) => {
-                let (first, first_probe) = *first;
-                self.x.side.good(&first, first_probe, latency, heard, self.x.worker);
-                self.x.side.good(&tale, probe, latency, heard, self.x.worker);
-            }
-        }
-    }
-
     /// Plans what follows a failure.
     fn follow(&mut self, next: Next, wait: Option<Duration>, now: Instant) -> Step {
         let x = self.x;
@@ -478,45 +353,8 @@ impl<'r> Life<'r> {
         }))
     }
 
-    /// The request's time is over.
-    pub fn over(&mut self, reason: Reason) -> Step {
-        let now = timer::now();
-        let x = self.x;
-        self.trouble(None);
-        self.trail.first.get_or_insert(First::Failed);
-        for attempt in self.race.losers() {
-            if let Some(record) = &mut self.trail.story.record {
-                record.ended(attempt.tale.number, now, Ending::failed(reason));
-            }
-            x.side.counts.tally.borrow_mut().attempted(Some(reason));
-            if let Some(learned) = x.side.kinds.borrow_mut().at(self.kind) {
-                learned.give_up();
-            }
-            if outlier::counts(reason) {
-                x.side.bad(&attempt.tale, attempt.probe, now, x.worker);
-            }
-        }
-        self.last = reason;
-        self.give_up()
-    }
-
     fn give_up(&mut self) -> Step {
         Step::Done(self.kept.take().map(|kept| *kept).ok_or(self.last))
-    }
-
-    /// The client has gone. Where it had waited, its endpoints are not what they should be.
-    fn abandoned(&mut self) {
-        let now = timer::now();
-        let patience = self.per_try.unwrap_or(IMPATIENT).max(IMPATIENT);
-        for attempt in self.race.losers() {
-            let waited = now.saturating_duration_since(attempt.tale.started);
-            if waited >= patience && self.x.request.body.ended().is_some() {
-                let tells = self.x.side.overtaken(&attempt.tale, attempt.probe, true, now, self.x.worker);
-                if tells && let Some(learned) = self.x.side.kinds.borrow_mut().at(self.kind) {
-                    learned.give_up();
-                }
-            }
-        }
     }
 }
 
@@ -526,15 +364,6 @@ impl Drop for Life<'_> {
             self.abandoned();
         }
     }
-}
-
-/// An attempt has lost: it is let go, and held against its endpoint where a later one was sooner. True when that says
-/// something of the service, too.
-fn lose<'r>(x: Exchange<'r>, mut loser: Attempt<'r>, overtaken: bool, now: Instant) -> bool {
-    let probe = loser.probe.take();
-    let tells = overtaken && x.side.overtaken(&loser.tale, probe, loser.tale.timed, now, x.worker);
-    loser.lose();
-    tells
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
+use super::super::timer;
 use super::*;
 use crate::data::testing::{Stage, asked, head, paused};
 
