@@ -54,10 +54,12 @@ impl Counted {
         Since(self.newest)
     }
 
-    /// One was answered, or is gone.
+    /// One was answered, or is gone. One that entered elsewhere, before a reload switched the limit off and on, was never
+    /// counted here.
     pub fn leave(&mut self, since: Since) {
-        if since.0 >= self.oldest {
-            self.steps[since.0 as usize % STEPS] -= 1;
+        let step = &mut self.steps[since.0 as usize % STEPS];
+        if (self.oldest..=self.newest).contains(&since.0) && *step > 0 {
+            *step -= 1;
             self.sum -= 1;
         }
     }
@@ -103,6 +105,19 @@ mod tests {
         assert_eq!(counted.sum(), 0);
         counted.enter();
         assert_eq!(counted.sum(), 1);
+    }
+
+    #[test]
+    fn who_entered_before_the_limit_was_switched_off_and_on_leaves_without_harm() {
+        let start = Instant::now();
+        let (mut before, mut after) = (Counted::new(start), Counted::new(start + 1_000 * MS));
+        let early = before.enter();
+        before.pass(100 * MS, start + 1_000 * MS);
+        let late = before.enter();
+        after.leave(early);
+        after.leave(late);
+        assert_eq!(after.sum(), 0);
+        assert_eq!((after.enter(), after.sum()), (Since(0), 1));
     }
 
     proptest! {
