@@ -33,6 +33,7 @@ use tokio::task::LocalSet;
 use tokio::time::{interval, sleep, timeout};
 
 use crate::control::{Readiness, StatusBoard};
+use crate::fault::Keeper;
 use crate::snapshot::Reader;
 use crate::telemetry::availability::Ledger;
 use crate::telemetry::explain::{Record, Shelves};
@@ -80,6 +81,8 @@ pub struct AdminInputs {
     pub draining: Arc<AtomicBool>,
     /// What renders `/metrics`.
     pub metrics: Metrics,
+    /// Faults.
+    pub keeper: Arc<Keeper>,
     /// Records of requests, from the workers.
     pub records: mpsc::Receiver<Box<Record>>,
 }

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use outrigger_registry::Registry;
 use outrigger_registry::consul::{Consul, ConsulOptions};
@@ -24,6 +24,7 @@ use crate::data::accept::{Crew, Socket};
 use crate::data::headers::Identity;
 use crate::data::worker::{self, Plan};
 use crate::drain::Drain;
+use crate::fault::Keeper;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::explain::Explainer;
 use crate::telemetry::{logs, metrics};
@@ -48,6 +49,9 @@ pub enum StartError {
     /// A registry or the control thread.
     #[error(transparent)]
     Control(#[from] control::ControlError),
+    /// A fault that should be there from the start.
+    #[error("faults.start: {0}")]
+    Fault(#[source] crate::fault::keeper::Refused),
     /// A thread, a runtime or a signal handler.
     #[error("cannot start: {0}")]
     System(#[from] std::io::Error),
@@ -93,6 +97,7 @@ pub struct App {
     control: ControlHandle,
     admin: Option<AdminHandle>,
     access_log: AccessLog,
+    keeper: Arc<Keeper>,
     workers: Vec<JoinHandle<()>>,
 }
 
@@ -106,6 +111,7 @@ impl App {
         let metrics = metrics::install();
         let (publisher, reader, demands) = snapshot::joint(control::first_snapshot(&settings));
         let admin = settings.admin.map(admin::bind).transpose()?;
+        let keeper = Keeper::new(settings.faults.clone(), reader.clone());
         let (sockets, addresses) = listen(&settings)?;
         let access_log = if settings.access_log { AccessLog::start()? } else { AccessLog::off() };
         let (explainer, records) = Explainer::start();
@@ -141,6 +147,7 @@ impl App {
                 draining: drain.draining(),
                 metrics,
                 records,
+                keeper: Arc::clone(&keeper),
             })?),
             None => None,
         };
@@ -150,7 +157,10 @@ impl App {
         if let Some(admin) = &admin {
             tracing::info!(address = %admin.address(), "admin API");
         }
-        Ok(Self { settings, drain, control, admin, access_log, workers })
+        for spec in &settings.faults.start {
+            keeper.add(spec.clone(), "configuration", Instant::now()).map_err(StartError::Fault)?;
+        }
+        Ok(Self { settings, drain, control, admin, access_log, keeper, workers })
     }
 
     /// Serves until SIGTERM or SIGINT, then drains; a second one cuts. SIGHUP and a changed file have the
@@ -158,6 +168,7 @@ impl App {
     async fn until_signalled(self, mut signals: Signals, reload: Option<Reload>) -> bool {
         tokio::select! {
             never = reload::follow(reload, &mut signals.hangup, self.settings.clone(), &self.control) => match never {},
+            never = tend(&self.keeper) => match never {},
             () = signals.ends.next() => {}
         }
         let shutdown = &self.settings.shutdown;
@@ -183,6 +194,18 @@ impl App {
         self.access_log.flush(Duration::from_secs(1));
     }
 }
+
+/// Ends the faults that have to end. Here and not on the admin thread, which need not be there.
+async fn tend(keeper: &Keeper) -> std::convert::Infallible {
+    let mut tick = tokio::time::interval(TEND);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        keeper.tend(tick.tick().await.into_std());
+    }
+}
+
+/// How often it is looked for faults that have to end.
+const TEND: Duration = Duration::from_millis(100);
 
 /// The signals that the process listens to.
 struct Signals {

@@ -17,6 +17,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 
 use crate::config::settings::Policy;
+use crate::fault::active::{Sort, Subject};
 use crate::resilience::breaker::CircuitBreaker;
 use crate::resilience::budget::{RetryBudget, Terms};
 use crate::resilience::limit;
@@ -109,13 +110,16 @@ pub struct ClusterShared {
     pub paces: Paces,
     /// How many requests may be at it.
     pub limits: Arc<limit::Shared>,
+    /// What is injected into it.
+    pub faults: Arc<Subject>,
     clock: Clock,
 }
 
 impl ClusterShared {
     /// Of a service that is followed from `now` on, under these policies.
-    pub fn new(metrics: ServiceMetrics, policy: &Policy, clock: Clock, now: Instant) -> Self {
+    pub fn new(name: &str, metrics: ServiceMetrics, policy: &Policy, clock: Clock, now: Instant) -> Self {
         Self {
+            faults: Subject::new(name, Sort::Service),
             metrics,
             last_used: AtomicU64::new(0),
             confirmed: AtomicU64::new(0),

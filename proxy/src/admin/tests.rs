@@ -10,6 +10,7 @@ use super::*;
 use crate::control::testing::{declare_static, settings};
 use crate::control::{LeftOut, ServiceStatus, first_snapshot};
 use crate::error::Reason;
+use crate::fault::Keeper;
 use crate::resilience::pace::Known;
 use crate::resilience::sketch::Quantile;
 use crate::snapshot::{EndpointId, Publisher, joint};
@@ -47,11 +48,12 @@ fn start(waiting: Option<&str>) -> Running {
     };
     board.write(BTreeMap::from([("orders".into(), Arc::new(status)), ("legacy".into(), Arc::new(checked))]));
     let inputs = AdminInputs {
-        reader,
+        reader: reader.clone(),
         board: board.clone(),
         readiness: Readiness::fixed(waiting),
         draining: Arc::clone(&draining),
         metrics: metrics::install(),
+        keeper: Keeper::new(Default::default(), reader),
         records,
     };
     let admin = bind("127.0.0.1:0".parse().unwrap()).unwrap().serve(inputs).unwrap();

@@ -148,7 +148,13 @@ mod tests {
             name: "orders".into(),
             standing: Known::Known,
             endpoints: (1..=endpoints as u8).map(endpoint).collect(),
-            shared: Arc::new(ClusterShared::new(ServiceMetrics::new("orders"), &policy, Clock::new(now), now)),
+            shared: Arc::new(ClusterShared::new(
+                "orders",
+                ServiceMetrics::new("orders"),
+                &policy,
+                Clock::new(now),
+                now,
+            )),
             policy: Arc::new(policy),
         }
     }

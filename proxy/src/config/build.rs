@@ -4,6 +4,7 @@
 //! wrong, the check is left out: one mistake is told once.
 
 mod check;
+mod faults;
 mod policies;
 mod registries;
 mod services;
@@ -39,6 +40,7 @@ pub(super) fn settings(config: &Config, tree: &Tree, errors: &mut Vec<ConfigErro
         services,
         defaults: policy(&[config.defaults.policies()]),
         admin: config.admin.enabled.then_some(config.admin.address.0),
+        faults: build.faults(),
         shutdown: build.shutdown(),
         access_log: config.access_log,
         ready_grace: config.ready_grace.0,
@@ -91,6 +93,10 @@ impl Build<'_> {
         let mut taken: Vec<(Vec<String>, SocketAddr)> = all.iter().map(|(p, l)| (p.clone(), l.address)).collect();
         if self.config.admin.enabled {
             taken.push((vec!["admin".into(), "address".into()], self.config.admin.address.0));
+        }
+        if self.config.faults.toxiproxy.enabled {
+            let path = vec!["faults".into(), "toxiproxy".into(), "address".into()];
+            taken.push((path, self.config.faults.toxiproxy.address.0));
         }
         for (i, (path, address)) in taken.iter().enumerate() {
             if let Some((first, other)) = taken[..i].iter().find(|(_, other)| clash(*address, *other)) {

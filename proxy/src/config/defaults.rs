@@ -3,9 +3,11 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use super::settings::Policy;
-use super::text::{Address, FieldName, Interval, Size};
-use super::written::{Admin, Config, Defaults, Http, Listener, Names, PolicyKeys, Shutdown, Unknown};
+use super::settings::{FaultLimits, Policy};
+use super::text::{Address, FieldName, Interval, Share, Size};
+use super::written::{
+    Admin, Config, Defaults, Faults, Http, Listener, Names, PolicyKeys, Shutdown, Toxiproxy, Unknown,
+};
 
 /// On this machine only: what is not asked for is not open to the network.
 const fn loopback(port: u16) -> Address {
@@ -26,6 +28,7 @@ impl Default for Config {
             routes: Vec::new(),
             names: Names::default(),
             admin: Admin::default(),
+            faults: Faults::default(),
             http: Http::default(),
             shutdown: Shutdown::default(),
             workers: None,
@@ -100,6 +103,29 @@ impl Default for Names {
 impl Default for Admin {
     fn default() -> Self {
         Self { enabled: true, address: loopback(9901) }
+    }
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        let FaultLimits { enabled, max_active, max_requests, max_endpoints, max_ttl, audit_log, toxiproxy: _, start } =
+            FaultLimits::default();
+        Self {
+            enabled,
+            max_active: u32::try_from(max_active).unwrap_or(u32::MAX),
+            max_requests: Share(max_requests),
+            max_endpoints: Share(max_endpoints),
+            max_ttl: Interval(max_ttl),
+            audit_log,
+            toxiproxy: Toxiproxy::default(),
+            start,
+        }
+    }
+}
+
+impl Default for Toxiproxy {
+    fn default() -> Self {
+        Self { enabled: false, address: loopback(8474) }
     }
 }
 

@@ -50,6 +50,9 @@ const SECTIONS: &[(&str, &str)] = &[
     ("`routes[]`", "Route"),
     ("`names`", "Names"),
     ("`admin`", "Admin"),
+    ("`faults`", "Faults"),
+    ("`faults.start[]`", "Spec"),
+    ("`faults.toxiproxy`", "Toxiproxy"),
     ("`http`", "Http"),
     ("`shutdown`", "Shutdown"),
 ];

@@ -37,6 +37,8 @@ pub struct Settings {
     pub names: Option<NameSettings>,
     /// Where the admin API listens; none where switched off.
     pub admin: Option<SocketAddr>,
+    /// How far faults may reach, and whether there are any.
+    pub faults: FaultLimits,
     /// How the process ends.
     pub shutdown: Shutdown,
     /// Whether each request is written to the access log, as a JSON line on stdout.
@@ -208,6 +210,43 @@ pub enum UnknownHost {
     Reject,
     /// Sent to that host as it is.
     Direct,
+}
+
+/// How far faults may reach, and whether there are any.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FaultLimits {
+    /// Whether there may be any at all. The production lock: decided at the start, and by nobody afterwards.
+    pub enabled: bool,
+    /// Faults at one time, those of Toxiproxy's API on its own proxies left out.
+    pub max_active: usize,
+    /// The largest share of requests that a fault may strike, 0.0 to 1.0.
+    pub max_requests: f64,
+    /// The largest share of a service's healthy endpoints that its faults together may meet, 0.0 to 1.0.
+    pub max_endpoints: f64,
+    /// The longest life of a fault.
+    pub max_ttl: Duration,
+    /// Where the audit log is appended to.
+    pub audit_log: Option<PathBuf>,
+    /// Where Toxiproxy's API is answered; none where it is not.
+    pub toxiproxy: Option<SocketAddr>,
+    /// Those that are there from the start.
+    pub start: Vec<crate::fault::Spec>,
+}
+
+impl Default for FaultLimits {
+    /// Locked.
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            max_active: 100,
+            max_requests: 1.0,
+            max_endpoints: 0.5,
+            max_ttl: Duration::from_secs(3600),
+            audit_log: None,
+            toxiproxy: None,
+            start: Vec::new(),
+        }
+    }
 }
 
 /// How the process ends on SIGTERM.

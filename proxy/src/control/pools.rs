@@ -44,7 +44,7 @@ pub fn first_snapshot(settings: &Settings) -> Snapshot {
                 Source::Static(instances) => Some(written(instances)),
                 Source::Registry { .. } => None,
             };
-            let shared = Arc::new(ClusterShared::new(ServiceMetrics::new(name), &declared.policy, clock, now));
+            let shared = Arc::new(ClusterShared::new(name, ServiceMetrics::new(name), &declared.policy, clock, now));
             let policy = Arc::new(declared.policy.clone());
             (Arc::clone(name), Service::new(policy, shared, set, true))
         })
@@ -152,7 +152,7 @@ impl Pools {
             return;
         }
         let policy = Arc::clone(&self.defaults);
-        let shared = self.shared(ServiceMetrics::provisional(&name), &policy, now);
+        let shared = self.shared(&name, ServiceMetrics::provisional(&name), &policy, now);
         self.open(name, origin, source, policy, shared, now);
         self.tell_names_full();
     }
@@ -272,8 +272,8 @@ impl Pools {
     }
 
     /// What outlives the snapshots of a service that is followed from now on.
-    fn shared(&self, metrics: ServiceMetrics, policy: &Policy, now: Instant) -> Arc<ClusterShared> {
-        Arc::new(ClusterShared::new(metrics, policy, self.publisher.current().clock, now.into_std()))
+    fn shared(&self, name: &str, metrics: ServiceMetrics, policy: &Policy, now: Instant) -> Arc<ClusterShared> {
+        Arc::new(ClusterShared::new(name, metrics, policy, self.publisher.current().clock, now.into_std()))
     }
 
     fn open(

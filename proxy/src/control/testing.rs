@@ -59,6 +59,7 @@ pub fn settings(declared: &[&str]) -> Settings {
             unused_after: Duration::from_secs(600),
             unknown: UnknownHost::Direct,
         }),
+        faults: Default::default(),
         admin: None,
         shutdown: Shutdown { lame_duck: Duration::ZERO, deadline: Duration::ZERO },
         access_log: false,

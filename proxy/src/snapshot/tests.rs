@@ -29,7 +29,7 @@ fn snapshot(number: u64, mark: &Arc<str>) -> Snapshot {
         name: Arc::clone(&name),
         standing: Standing::Known,
         endpoints: (0..ENDPOINTS).map(endpoint).collect(),
-        shared: Arc::new(ClusterShared::new(ServiceMetrics::new(&name), &policy, clock, now)),
+        shared: Arc::new(ClusterShared::new(&name, ServiceMetrics::new(&name), &policy, clock, now)),
         policy,
     };
     let clusters = HashMap::from([(name, Arc::new(cluster))]);

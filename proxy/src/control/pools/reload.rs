@@ -63,7 +63,7 @@ impl Pools {
                 let current = self.publisher.current();
                 let shared = match current.clusters.get(&name) {
                     Some(cluster) => Arc::clone(&cluster.shared),
-                    None => self.shared(ServiceMetrics::new(&name), &declared.policy, now),
+                    None => self.shared(&name, ServiceMetrics::new(&name), &declared.policy, now),
                 };
                 self.open(name, Origin::Declared, source, Arc::new(declared.policy), shared, now);
                 continue;

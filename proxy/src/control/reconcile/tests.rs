@@ -35,7 +35,7 @@ impl World {
         let clock = self.current.clock;
         let service = self.services.entry(name.into()).or_insert_with(|| {
             let metrics = ServiceMetrics::new(name);
-            let shared = ClusterShared::new(metrics, &policy(5), clock, std::time::Instant::now());
+            let shared = ClusterShared::new(name, metrics, &policy(5), clock, std::time::Instant::now());
             Service::new(Arc::new(policy(5)), Arc::new(shared), None, true)
         });
         service.set = set;

@@ -29,7 +29,7 @@ fn endpoint(id: u64, weight: u32) -> Arc<Endpoint> {
 fn cluster(endpoints: &[Arc<Endpoint>], max_idle: u32) -> Arc<Cluster> {
     let metrics = ServiceMetrics::provisional("orders");
     let now = Instant::now();
-    let shared = ClusterShared::new(metrics, &policy(max_idle), Clock::new(now), now);
+    let shared = ClusterShared::new("orders", metrics, &policy(max_idle), Clock::new(now), now);
     Arc::new(Cluster {
         name: "orders".into(),
         policy: policy(max_idle),

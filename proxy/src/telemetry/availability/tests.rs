@@ -184,7 +184,8 @@ fn a_service_that_is_followed_again_begins_anew_and_a_name_that_may_be_none_has_
     let mut unknown = answered(0);
     let metrics = crate::telemetry::metrics::ServiceMetrics::provisional("orders");
     let cluster = Arc::clone(&unknown.clusters["orders"]);
-    let shared = crate::snapshot::ClusterShared::new(metrics, &Default::default(), unknown.clock, Instant::now());
+    let shared =
+        crate::snapshot::ClusterShared::new("orders", metrics, &Default::default(), unknown.clock, Instant::now());
     let shared = Arc::new(shared);
     let (name, policy, endpoints) =
         (Arc::clone(&cluster.name), Arc::clone(&cluster.policy), Arc::clone(&cluster.endpoints));

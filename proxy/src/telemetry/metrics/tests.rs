@@ -29,7 +29,7 @@ fn snapshot(metrics: ServiceMetrics, name: &str) -> Snapshot {
     let name: Arc<str> = name.into();
     let now = std::time::Instant::now();
     let clock = Clock::new(now);
-    let shared = ClusterShared::new(metrics, &policy, clock, now);
+    let shared = ClusterShared::new("orders", metrics, &policy, clock, now);
     shared.confirmed.store(500, Relaxed);
     let cluster = Cluster {
         name: Arc::clone(&name),

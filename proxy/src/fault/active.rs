@@ -1,0 +1,199 @@
+//! Faults as those who carry requests see them.
+//!
+//! Every service and every TCP proxy has a [`Subject`], on which its faults hang. The list is replaced whole whenever one is
+//! added or ended, so a request sees a consistent one, and where there is none, finding that out is one relaxed load. An
+//! [`Active`] fault knows when it is over by itself: the keeper tells it, or its time has come.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use super::spec::{Fault, Spec};
+
+/// What faults hang on.
+#[derive(Debug)]
+pub struct Subject {
+    /// The service's or the TCP proxy's name.
+    pub name: Arc<str>,
+    /// Which of them it is.
+    pub sort: Sort,
+    count: AtomicUsize,
+    generation: AtomicU64,
+    current: ArcSwap<Vec<Arc<Active>>>,
+    wake: watch::Sender<u64>,
+}
+
+/// What a subject is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sort {
+    /// A service of the snapshot.
+    Service,
+    /// A TCP proxy.
+    TcpProxy,
+}
+
+impl Subject {
+    /// One without faults.
+    pub fn new(name: &str, sort: Sort) -> Arc<Self> {
+        Arc::new(Self {
+            name: name.into(),
+            sort,
+            count: AtomicUsize::new(0),
+            generation: AtomicU64::new(0),
+            current: ArcSwap::default(),
+            wake: watch::Sender::new(0),
+        })
+    }
+
+    /// Whether there is no fault: one relaxed load.
+    #[inline]
+    pub fn is_quiet(&self) -> bool {
+        self.count.load(Ordering::Relaxed) == 0
+    }
+
+    /// Rises with every change.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Its faults, in the order in which they were added. Some may be over already: ask each.
+    pub fn faults(&self) -> Arc<Vec<Arc<Active>>> {
+        self.current.load_full()
+    }
+
+    /// Returns the generation once it is another one than `seen`.
+    pub async fn changed(&self, seen: u64) -> u64 {
+        let mut wake = self.wake.subscribe();
+        // It cannot fail: the sender is here.
+        let _ = wake.wait_for(|generation| *generation != seen).await;
+        self.generation()
+    }
+
+    /// Replaces its faults. The keeper's alone.
+    pub(super) fn set(&self, faults: Vec<Arc<Active>>) {
+        let count = faults.len();
+        self.current.store(Arc::new(faults));
+        self.count.store(count, Ordering::Relaxed);
+        let generation = self.generation.fetch_add(1, Ordering::AcqRel) + 1;
+        self.wake.send_replace(generation);
+    }
+}
+
+/// Where a fault comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// Who asked for it, for the audit log: `admin 127.0.0.1:5312`, `toxiproxy 127.0.0.1:5312`, `configuration`, `drill shop`.
+    pub by: Arc<str>,
+    /// Whether neither time to live nor caps apply: a proxy that was made through Toxiproxy's API is its user's own.
+    pub exempt: bool,
+}
+
+/// A fault that has been added.
+#[derive(Debug)]
+pub struct Active {
+    /// Never used twice.
+    pub id: u64,
+    /// No other fault of its subject is called the same.
+    pub name: Arc<str>,
+    /// What it hangs on.
+    pub subject: Arc<Subject>,
+    /// As it was asked for.
+    pub spec: Spec,
+    /// As it is used.
+    pub fault: Fault,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// When it was added.
+    pub began: Instant,
+    /// When its time is over; none where it has no end of its own.
+    pub until: Option<Instant>,
+    over: AtomicBool,
+    ended: watch::Sender<bool>,
+    met: AtomicU64,
+    injected: AtomicU64,
+}
+
+impl Active {
+    #[allow(clippy::too_many_arguments, reason = "the keeper's alone, once")]
+    pub(super) fn new(
+        id: u64,
+        name: Arc<str>,
+        subject: Arc<Subject>,
+        spec: Spec,
+        fault: Fault,
+        origin: Origin,
+        began: Instant,
+        until: Option<Instant>,
+    ) -> Self {
+        Self {
+            id,
+            name,
+            subject,
+            spec,
+            fault,
+            origin,
+            began,
+            until,
+            over: AtomicBool::new(false),
+            ended: watch::Sender::new(false),
+            met: AtomicU64::new(0),
+            injected: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether it is over: ended, or out of time.
+    pub fn is_over(&self, now: Instant) -> bool {
+        self.over.load(Ordering::Acquire) || self.until.is_some_and(|until| now >= until)
+    }
+
+    /// Returns when it is over. What it holds up races against this.
+    pub async fn over(&self) {
+        let mut ended = self.ended.subscribe();
+        let told = ended.wait_for(|over| *over);
+        match self.until {
+            // It cannot fail: the sender is here.
+            Some(until) => drop(tokio::time::timeout_at(until.into(), told).await),
+            None => drop(told.await),
+        }
+    }
+
+    /// Ends it. The keeper's alone.
+    pub(super) fn end(&self) {
+        self.over.store(true, Ordering::Release);
+        self.ended.send_replace(true);
+    }
+
+    /// Whether it strikes a request or a connection that its scope takes in: draws, counts. `random` is in `0.0..1.0`.
+    pub fn strikes(&self, random: f64, now: Instant) -> bool {
+        let fault = &self.fault;
+        if self.is_over(now) || now.saturating_duration_since(self.began) < fault.after || random >= fault.percent {
+            return false;
+        }
+        if fault.first.is_some() || fault.every.is_some() {
+            let met = self.met.fetch_add(1, Ordering::Relaxed) + 1;
+            if fault.every.is_some_and(|every| !met.is_multiple_of(every)) {
+                return false;
+            }
+            let nth = fault.every.map_or(met, |every| met / every);
+            if fault.first.is_some_and(|first| nth > first) {
+                return false;
+            }
+        }
+        self.injected.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+
+    /// Whether it was for its first ones only, and has struck them.
+    pub fn is_used_up(&self) -> bool {
+        let Some(first) = self.fault.first else { return false };
+        self.met.load(Ordering::Relaxed) >= first.saturating_mul(self.fault.every.unwrap_or(1))
+    }
+
+    /// How often it has struck.
+    pub fn injected(&self) -> u64 {
+        self.injected.load(Ordering::Relaxed)
+    }
+}

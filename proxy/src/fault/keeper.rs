@@ -1,0 +1,360 @@
+//! Who adds faults and ends them: the only writer.
+//!
+//! A forgotten fault is an outage that nobody planned, so nothing here can be left behind. Every fault has an end of its
+//! own; a controller that asked for it is held to its heartbeat; there are caps on how many faults there are and on what
+//! they may reach; and in a process that was not started for it (`faults.enabled`) there are none at all. What is done is
+//! written to the audit log: who, what, when, and why it ended.
+//!
+//! One lock, held for a moment, by nobody who carries requests: those read the subjects.
+
+mod audit;
+mod caps;
+mod view;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+#[allow(clippy::disallowed_types, reason = "admin, control and the main thread alone; no worker ever takes it")]
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::active::{Active, Origin, Subject};
+use super::spec::{Fault, Invalid, Kind, Spec, TTL};
+use crate::config::settings::FaultLimits;
+use crate::snapshot::Reader;
+
+pub use audit::{Audit, Entry, Happened};
+pub use view::FaultView;
+
+/// Adds faults and ends them.
+#[derive(Debug)]
+pub struct Keeper {
+    limits: FaultLimits,
+    reader: Reader,
+    #[allow(clippy::disallowed_types, reason = "see the import")]
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    next: u64,
+    faults: Vec<Arc<Active>>,
+    /// TCP proxies by name.
+    proxies: BTreeMap<Arc<str>, Proxy>,
+    /// When each controller that promised a heartbeat was last heard of.
+    beats: BTreeMap<Arc<str>, Instant>,
+    audit: Audit,
+}
+
+#[derive(Debug)]
+struct Proxy {
+    subject: Arc<Subject>,
+    exempt: bool,
+}
+
+/// Why a fault is not added.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The process was not started for it.
+    #[error(
+        "faults are locked: start the proxy with `faults: {{ enabled: true }}` (or `--faults`) where they are wanted; in production they are refused"
+    )]
+    Locked,
+    /// The fault makes no sense.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// There is no such service or TCP proxy.
+    #[error("{0}")]
+    Unknown(String),
+    /// The name is taken.
+    #[error("`{0}` has a fault called `{1}` already")]
+    Taken(Arc<str>, Arc<str>),
+    /// It would reach too far.
+    #[error("{0}")]
+    Cap(String),
+}
+
+/// Why a fault ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// Its time was over.
+    Ttl,
+    /// It was limited to its first so many, and has struck them.
+    UsedUp,
+    /// Its controller was not heard of.
+    Heartbeat,
+    /// Somebody ended it.
+    Asked,
+    /// Somebody ended all.
+    Cleared,
+    /// Another took its place: its attributes were changed.
+    Changed,
+    /// A guard tripped: what it saw.
+    Guard(Arc<str>),
+    /// Every endpoint that it did not meet is gone or out.
+    LastHealthy,
+    /// What it hung on is gone.
+    SubjectGone,
+}
+
+/// Which faults.
+#[derive(Debug, Clone, Copy)]
+pub enum Which<'a> {
+    /// All there are, but those of proxies that were made through Toxiproxy's API.
+    All,
+    /// Those of a controller.
+    Controller(&'a str),
+    /// Those that hang on this.
+    Subject(&'a Subject),
+    /// Really all.
+    Everything,
+}
+
+impl Keeper {
+    /// One that has none yet.
+    pub fn new(limits: FaultLimits, reader: Reader) -> Arc<Self> {
+        let audit = Audit::new(limits.audit_log.clone());
+        #[allow(clippy::disallowed_types, reason = "see the import")]
+        let state =
+            Mutex::new(State { next: 1, faults: Vec::new(), proxies: BTreeMap::new(), beats: BTreeMap::new(), audit });
+        Arc::new(Self { limits, reader, state })
+    }
+
+    /// Whether faults are allowed here.
+    pub fn is_enabled(&self) -> bool {
+        self.limits.enabled
+    }
+
+    #[allow(clippy::disallowed_types, reason = "see the import")]
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A TCP proxy is there from now on. `exempt`: it was made through Toxiproxy's API.
+    pub fn enrol(&self, subject: &Arc<Subject>, exempt: bool) {
+        let proxy = Proxy { subject: Arc::clone(subject), exempt };
+        self.state().proxies.insert(Arc::clone(&subject.name), proxy);
+    }
+
+    /// A TCP proxy is gone, and with it its faults.
+    pub fn dismiss(&self, name: &str, by: &str, now: Instant) {
+        let mut state = self.state();
+        if let Some(proxy) = state.proxies.remove(name) {
+            state.end_where(|active| Arc::ptr_eq(&active.subject, &proxy.subject), &End::SubjectGone, by, now);
+        }
+    }
+
+    /// Adds a fault. `by` is who asks, for the audit log.
+    ///
+    /// # Errors
+    ///
+    /// Where it is not allowed, makes no sense, or would reach too far; then nothing has changed.
+    pub fn add(&self, spec: Spec, by: &str, now: Instant) -> Result<Arc<Active>, Refused> {
+        let mut state = self.state();
+        let added = self.try_add(&mut state, spec.clone(), by, now);
+        if let Err(refused) = &added {
+            state.audit.refused(&spec, by, refused);
+        }
+        added
+    }
+
+    fn try_add(&self, state: &mut State, mut spec: Spec, by: &str, now: Instant) -> Result<Arc<Active>, Refused> {
+        let mut fault = spec.understand()?;
+        let (subject, exempt) = self.subject(state, &spec)?;
+        if !exempt && !self.limits.enabled {
+            return Err(Refused::Locked);
+        }
+        let id = state.next;
+        let name: Arc<str> = match &spec.name {
+            Some(name) => Arc::from(name.as_str()),
+            None => Arc::from(format!("{}-{id}", spec.kind)),
+        };
+        if subject.faults().iter().any(|active| active.name == name && !active.is_over(now)) {
+            return Err(Refused::Taken(Arc::clone(&subject.name), name));
+        }
+        if !exempt {
+            self.route_exists(&fault, &subject)?;
+            let living = state.faults.iter().filter(|active| !active.origin.exempt && !active.is_over(now));
+            caps::check(&self.limits, &self.reader, living, &subject, &mut fault, &spec)?;
+        }
+        let ttl = match spec.ttl {
+            _ if exempt && spec.ttl.is_none() => None,
+            Some(ttl) => Some(ttl.0),
+            None => Some(TTL.min(self.limits.max_ttl)),
+        };
+        spec.name = Some(name.to_string());
+        spec.ttl = ttl.map(crate::config::text::Interval);
+        if let (Some(controller), Some(_)) = (&spec.controller, spec.heartbeat) {
+            state.beats.insert(Arc::from(controller.as_str()), now);
+        }
+        let origin = Origin { by: Arc::from(by), exempt };
+        let until = ttl.map(|ttl| now + ttl);
+        let active = Arc::new(Active::new(id, name, Arc::clone(&subject), spec, fault, origin, now, until));
+        state.next += 1;
+        state.faults.push(Arc::clone(&active));
+        let mut list = subject.faults().as_ref().clone();
+        list.push(Arc::clone(&active));
+        subject.set(list);
+        state.audit.added(&active);
+        Ok(active)
+    }
+
+    fn subject(&self, state: &State, spec: &Spec) -> Result<(Arc<Subject>, bool), Refused> {
+        if let Some(name) = &spec.proxy {
+            let proxy = state.proxies.get(name.as_str()).ok_or_else(|| {
+                let known: Vec<&str> = state.proxies.keys().map(AsRef::as_ref).collect();
+                Refused::Unknown(unknown("TCP proxy", name, &known))
+            })?;
+            return Ok((Arc::clone(&proxy.subject), proxy.exempt));
+        }
+        let name = spec.service.as_deref().unwrap_or_default();
+        let snapshot = self.reader.snapshot();
+        let cluster = snapshot.clusters.get(name).ok_or_else(|| {
+            let mut known: Vec<&str> = snapshot.clusters.keys().map(AsRef::as_ref).collect();
+            known.sort_unstable();
+            Refused::Unknown(unknown("service", name, &known))
+        })?;
+        Ok((Arc::clone(&cluster.shared.faults), false))
+    }
+
+    fn route_exists(&self, fault: &Fault, subject: &Subject) -> Result<(), Invalid> {
+        let Some(name) = &fault.scope.route else { return Ok(()) };
+        match self.reader.snapshot().routes.named(name) {
+            Some(route) if route.service == subject.name => Ok(()),
+            Some(route) => {
+                Err(Invalid::new("route", format!("`{name}` leads to `{}`, not to `{}`", route.service, subject.name)))
+            }
+            None => Err(Invalid::new(
+                "route",
+                format!(
+                    "found `{name}`, which is no route; they are called `routes[0]` and so on, in the order of the file"
+                ),
+            )),
+        }
+    }
+
+    /// Gives a fault other attributes, and another share. It keeps its id, its name, its place in the order and its time.
+    /// None when it is over.
+    pub fn change(&self, id: u64, kind: Kind, percent: f64, by: &str, now: Instant) -> Option<Arc<Active>> {
+        let mut state = self.state();
+        let old = state.faults.iter().find(|active| active.id == id && !active.is_over(now)).cloned()?;
+        let mut spec = old.spec.clone();
+        if let serde_json::Value::Object(attributes) = kind.attributes() {
+            spec.attributes = attributes;
+        }
+        spec.percent = crate::config::text::Share(percent);
+        let fault = Fault { kind, percent, ..old.fault.clone() };
+        let (name, subject, origin) = (Arc::clone(&old.name), Arc::clone(&old.subject), old.origin.clone());
+        let new = Arc::new(Active::new(id, name, Arc::clone(&subject), spec, fault, origin, old.began, old.until));
+        let replace = |list: &[Arc<Active>]| -> Vec<Arc<Active>> {
+            list.iter().map(|active| Arc::clone(if active.id == id { &new } else { active })).collect()
+        };
+        state.faults = replace(&state.faults);
+        subject.set(replace(&subject.faults()));
+        old.end();
+        state.audit.ended(&old, &End::Changed, by);
+        state.audit.added(&new);
+        Some(new)
+    }
+
+    /// Ends a fault. False when there is none of this id.
+    pub fn end(&self, id: u64, by: &str, now: Instant) -> bool {
+        self.state().end_where(|active| active.id == id, &End::Asked, by, now) > 0
+    }
+
+    /// Ends some of them, or all. How many there were.
+    pub fn clear(&self, which: Which<'_>, why: &End, by: &str, now: Instant) -> usize {
+        let meant = |active: &Active| match which {
+            Which::All => !active.origin.exempt,
+            Which::Controller(name) => active.spec.controller.as_deref() == Some(name),
+            Which::Subject(subject) => std::ptr::eq(&*active.subject, subject),
+            Which::Everything => true,
+        };
+        self.state().end_where(meant, why, by, now)
+    }
+
+    /// Those that are not over, in the order in which they were added.
+    pub fn list(&self, now: Instant) -> Vec<Arc<Active>> {
+        self.state().faults.iter().filter(|active| !active.is_over(now)).cloned().collect()
+    }
+
+    /// What was done lately, the newest last.
+    pub fn audit(&self) -> Vec<Entry> {
+        self.state().audit.entries()
+    }
+
+    /// A controller lives. Its faults that are not over.
+    pub fn heartbeat(&self, controller: &str, now: Instant) -> Vec<Arc<Active>> {
+        let mut state = self.state();
+        if let Some(beat) = state.beats.get_mut(controller) {
+            *beat = now;
+        }
+        let own = |active: &&Arc<Active>| active.spec.controller.as_deref() == Some(controller) && !active.is_over(now);
+        state.faults.iter().filter(own).cloned().collect()
+    }
+
+    /// Ends what has to end. Called several times a second.
+    pub fn tend(&self, now: Instant) {
+        let mut state = self.state();
+        if state.faults.is_empty() {
+            return;
+        }
+        let beats = state.beats.clone();
+        let reason = |active: &Active| {
+            let silent =
+                active.spec.heartbeat.zip(active.spec.controller.as_deref()).is_some_and(|(beat, controller)| {
+                    beats.get(controller).is_none_or(|last| now.saturating_duration_since(*last) > beat.0)
+                });
+            match () {
+                () if active.until.is_some_and(|until| now >= until) => Some(End::Ttl),
+                () if active.is_used_up() => Some(End::UsedUp),
+                () if silent => Some(End::Heartbeat),
+                () => None,
+            }
+        };
+        let due: Vec<(u64, End)> = state.faults.iter().filter_map(|a| reason(a).map(|end| (a.id, end))).collect();
+        for (id, end) in due {
+            state.end_where(|active| active.id == id, &end, TENDING, now);
+        }
+        for id in caps::last_healthy(&self.reader, &state.faults) {
+            state.end_where(|active| active.id == id, &End::LastHealthy, TENDING, now);
+        }
+        let State { beats, faults, .. } = &mut *state;
+        beats.retain(|name, _| faults.iter().any(|active| active.spec.controller.as_deref() == Some(&**name)));
+    }
+}
+
+impl State {
+    fn end_where(&mut self, meant: impl Fn(&Active) -> bool, why: &End, by: &str, _now: Instant) -> usize {
+        let (ending, staying) = self.faults.drain(..).partition::<Vec<_>, _>(|active| meant(active));
+        self.faults = staying;
+        for active in &ending {
+            active.end();
+        }
+        // Each subject's list is written once, however many of its faults end.
+        let mut subjects: Vec<&Arc<Subject>> = ending.iter().map(|active| &active.subject).collect();
+        subjects.sort_unstable_by_key(|subject| Arc::as_ptr(subject));
+        subjects.dedup_by_key(|subject| Arc::as_ptr(subject));
+        for subject in subjects {
+            let stays = |active: &&Arc<Active>| !ending.iter().any(|ended| ended.id == active.id);
+            subject.set(subject.faults().iter().filter(stays).cloned().collect());
+        }
+        for active in &ending {
+            self.audit.ended(active, why, by);
+        }
+        ending.len()
+    }
+}
+
+/// Who ends what has to end by itself.
+const TENDING: &str = "outrigger";
+
+/// That there is no such thing, with what it may have been.
+fn unknown(what: &str, name: &str, known: &[&str]) -> String {
+    let near = known.iter().max_by(|a, b| strsim::jaro(name, a).total_cmp(&strsim::jaro(name, b)));
+    let near = near.filter(|near| strsim::jaro(name, near) > 0.7);
+    match (near, known) {
+        (Some(near), _) => format!("there is no {what} `{name}`; perhaps `{near}`"),
+        (None, []) => format!("there is no {what} `{name}`, and no other"),
+        (None, known) => format!("there is no {what} `{name}`; there are {}", known[..known.len().min(20)].join(", ")),
+    }
+}
