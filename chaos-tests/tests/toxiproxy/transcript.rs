@@ -77,7 +77,8 @@ impl Call {
 
     /// As a reader of a failure wants to see it.
     pub fn shown(&self) -> String {
-        format!("{} {} {}", self.method, self.path, String::from_utf8_lossy(&self.body))
+        let body: String = String::from_utf8_lossy(&self.body).chars().take(200).collect();
+        format!("{} {} {body}", self.method, self.path)
     }
 }
 

@@ -85,7 +85,7 @@ impl Scan<'_> {
             match self.next()? {
                 open @ (b'{' | b'[') => {
                     if self.open.len() == MAX_DEPTH {
-                        return Err("exceeded max depth".into());
+                        return Err(invalid(open, "exceeded max depth"));
                     }
                     let (close, is_object) = if open == b'{' { (b'}', true) } else { (b']', false) };
                     self.at += 1;
@@ -456,7 +456,7 @@ mod tests {
     fn nesting_costs_no_stack_and_has_an_end() {
         let deep = |n: usize| ["[".repeat(n), "]".repeat(n)].concat();
         assert!(parse(deep(10_000).as_bytes()).is_ok());
-        assert_eq!(parse(deep(10_001).as_bytes()), Err("exceeded max depth".into()));
+        assert_eq!(parse(deep(10_001).as_bytes()), Err("invalid character '[' exceeded max depth".into()));
     }
 
     proptest! {
