@@ -306,7 +306,8 @@ impl Keeper {
                 });
             match () {
                 () if active.until.is_some_and(|until| now >= until) => Some(End::Ttl),
-                () if active.is_used_up() => Some(End::UsedUp),
+                // A byte-stream fault goes on striking the connections that it has struck.
+                () if active.is_used_up() && matches!(active.fault.kind, Kind::Http(_)) => Some(End::UsedUp),
                 () if silent => Some(End::Heartbeat),
                 () => None,
             }
