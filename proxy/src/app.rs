@@ -120,7 +120,8 @@ impl App {
         let metrics = metrics::install();
         let (publisher, reader, demands) = snapshot::joint(control::first_snapshot(&settings));
         let admin = settings.admin.map(|address| admin::bind("admin", address)).transpose()?;
-        let toxiproxy = settings.faults.toxiproxy.map(|address| admin::bind("faults.toxiproxy", address)).transpose()?;
+        let toxiproxy =
+            settings.faults.toxiproxy.map(|address| admin::bind("faults.toxiproxy", address)).transpose()?;
         let keeper = Keeper::new(settings.faults.clone(), reader.clone());
         let (sockets, addresses) = listen(&settings)?;
         let (tcp, tcp_desks) = TcpProxies::new(Arc::clone(&keeper), settings.workers);
@@ -165,16 +166,20 @@ impl App {
         });
         let admin = match (admin, toxiproxy) {
             (None, None) => None,
-            (admin, toxiproxy) => Some(admin::serve(admin, toxiproxy, AdminInputs {
-                reader: reader.clone(),
-                board: control.board(),
-                readiness: control.readiness(),
-                draining: drain.draining(),
-                metrics: metrics.clone(),
-                records,
-                keeper: Arc::clone(&keeper),
-                tcp: tcp.clone(),
-            })?),
+            (admin, toxiproxy) => Some(admin::serve(
+                admin,
+                toxiproxy,
+                AdminInputs {
+                    reader: reader.clone(),
+                    board: control.board(),
+                    readiness: control.readiness(),
+                    draining: drain.draining(),
+                    metrics: metrics.clone(),
+                    records,
+                    keeper: Arc::clone(&keeper),
+                    tcp: tcp.clone(),
+                },
+            )?),
         };
         for address in &addresses {
             tracing::info!(%address, workers = settings.workers, "listening");

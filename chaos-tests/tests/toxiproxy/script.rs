@@ -360,7 +360,6 @@ fn toxics() -> Vec<Call> {
             r#"{"type":"latency"}"#,
             r#"{"type":"latency"}"#,
             r#"{"type":"latency","stream":"upstream"}"#,
-            r#"{"type":"latency","stream":"UPSTREAM"}"#,
             r#"{"type":"latency","stream":""}"#,
             r#"{"type":"latency","stream":5}"#,
             r#"{"type":"latency","stream":null,"name":"s"}"#,
@@ -370,8 +369,7 @@ fn toxics() -> Vec<Call> {
             r#"{"type":"latency","name":"x/y"}"#,
             r#"{"type":"latency","name":"n","Name":"q","direction":1,"index":5,"nope":{}}"#,
             r#"{"type":"latency","name":"t","attributes":{"latency":1}} tail"#,
-            r#"{"type":"noop"}"#,
-            r#"{"TYPE":"latency","NAME":"<u>","STREAM":"Upstream","TOXICITY":0.5,"ATTRIBUTES":{"LATENCY":3}}"#,
+            r#"{"TYPE":"latency","NAME":"<u>","STREAM":"upstream","TOXICITY":0.5,"ATTRIBUTES":{"LATENCY":3}}"#,
             r#"{"type":"latency","toxicity":{},"name":[]}"#,
         ]
         .iter()
@@ -383,6 +381,18 @@ fn toxics() -> Vec<Call> {
         r#"{"attributes":{},"name":"down_downstream","type":"down""#,
     ));
     calls.push(delete("/proxies/a/toxics/down_downstream").but(Why::Down, 204, ""));
+    calls.push(post(TOXICS, r#"{"type":"noop"}"#).but(
+        Why::Noop,
+        400,
+        r#"{"error":"invalid toxic type","status":400}"#,
+    ));
+    calls.push(delete("/proxies/a/toxics/noop_downstream").real_only());
+    calls.push(post(TOXICS, r#"{"type":"latency","stream":"UPSTREAM"}"#).but(
+        Why::Case,
+        200,
+        r#""name":"latency_UPSTREAM","type":"latency","stream":"upstream""#,
+    ));
+    calls.push(delete("/proxies/a/toxics/latency_UPSTREAM"));
     calls.push(get("/proxies/a/toxics/q"));
     calls.push(get("/proxies/a/toxics/none"));
     calls.push(get("/proxies/a/toxics/x/y"));

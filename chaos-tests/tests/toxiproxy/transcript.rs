@@ -38,11 +38,16 @@ pub enum Why {
     Down,
     /// Toxics given with a proxy are there from its start.
     Toxics,
+    /// A stream's name is shown in lower case.
+    Case,
+    /// `noop` is no toxic.
+    Noop,
 }
 
 impl Why {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Senseless, Self::UnknownAttribute, Self::Atomic, Self::Down, Self::Toxics];
+    pub const ALL: [Self; 7] =
+        [Self::Senseless, Self::UnknownAttribute, Self::Atomic, Self::Down, Self::Toxics, Self::Case, Self::Noop];
 
     /// The words by which the page of the documentation says it.
     pub fn words(self) -> &'static str {
@@ -52,6 +57,8 @@ impl Why {
             Self::Atomic => "A change that fails changes nothing",
             Self::Down => "`down` and the `http_` types are toxics, too",
             Self::Toxics => "Toxics can be given with a proxy",
+            Self::Case => "`stream` is shown in lower case",
+            Self::Noop => "`noop` is no toxic",
         }
     }
 }

@@ -137,7 +137,9 @@ impl Toxiproxy {
             }
             (Page::Reset, _) => proxies.reset(&by).await.map(|()| empty(StatusCode::NO_CONTENT)),
             (Page::Populate, _) => return populated(proxies.populate(&body, &by).await),
-            (Page::Proxies, &Method::POST) => proxies.create(&body, &by).await.map(|json| full(StatusCode::CREATED, JSON, json)),
+            (Page::Proxies, &Method::POST) => {
+                proxies.create(&body, &by).await.map(|json| full(StatusCode::CREATED, JSON, json))
+            }
             (Page::Proxies, _) => Ok(ok(index(proxies))),
             (Page::Proxy(name), &Method::GET) => proxies.find(&name).map(|one| ok(proxies.show(&one))),
             (Page::Proxy(name), &Method::DELETE) => proxies.remove(&name).await.map(|()| empty(StatusCode::NO_CONTENT)),
@@ -176,7 +178,9 @@ fn allows(page: &Page, method: &Method) -> bool {
         Page::Reset | Page::Populate => method == Method::POST,
         Page::Version => method == Method::GET,
         Page::Proxies | Page::Toxics(_) => matches!(*method, Method::GET | Method::POST),
-        Page::Proxy(_) | Page::Toxic(..) => matches!(*method, Method::GET | Method::POST | Method::PATCH | Method::DELETE),
+        Page::Proxy(_) | Page::Toxic(..) => {
+            matches!(*method, Method::GET | Method::POST | Method::PATCH | Method::DELETE)
+        }
     }
 }
 
@@ -215,8 +219,7 @@ fn index(proxies: &Proxies) -> String {
 }
 
 fn populated(done: Result<Populated, Problem>) -> Response<Full<Bytes>> {
-    let Populated { shown, problem } =
-        done.unwrap_or_else(|why| Populated { shown: Vec::new(), problem: Some(why) });
+    let Populated { shown, problem } = done.unwrap_or_else(|why| Populated { shown: Vec::new(), problem: Some(why) });
     let mut json = String::from("{");
     if let Some(Problem { status, message }) = &problem {
         json.push_str("\"error\":");

@@ -41,7 +41,8 @@ pub async fn resolve(text: &str) -> Result<Resolved, String> {
 async fn look_up(host: &str) -> Result<IpAddr, String> {
     let none = || format!("lookup {host}: no such host");
     let found = tokio::time::timeout(LOOKUP, tokio::net::lookup_host((host, 0))).await;
-    let found: Vec<SocketAddr> = found.map_err(|_| format!("lookup {host}: i/o timeout"))?.map_err(|_| none())?.collect();
+    let found: Vec<SocketAddr> =
+        found.map_err(|_| format!("lookup {host}: i/o timeout"))?.map_err(|_| none())?.collect();
     let first = found.iter().find(|address| address.is_ipv4()).or_else(|| found.first());
     first.map(SocketAddr::ip).ok_or_else(none)
 }

@@ -330,7 +330,8 @@ impl<'t> Raw<'t> {
         }
         let mut rest = self.0.get(1..self.0.len().saturating_sub(1)).unwrap_or_default();
         loop {
-            let skip = rest.iter().take_while(|sign| matches!(**sign, b' ' | b'\t' | b'\r' | b'\n' | b',' | b':')).count();
+            let skip =
+                rest.iter().take_while(|sign| matches!(**sign, b' ' | b'\t' | b'\r' | b'\n' | b',' | b':')).count();
             rest = &rest[skip..];
             if rest.is_empty() {
                 return parts;
@@ -417,7 +418,9 @@ mod tests {
 
     #[test]
     fn what_is_behind_the_first_value_is_left_alone() {
-        for (text, first) in [("5 x", "5"), (" {\"a\":[1]}]", "{\"a\":[1]}"), ("\"x\"y", "\"x\""), ("nullx", "null"), ("01", "0")] {
+        for (text, first) in
+            [("5 x", "5"), (" {\"a\":[1]}]", "{\"a\":[1]}"), ("\"x\"y", "\"x\""), ("nullx", "null"), ("01", "0")]
+        {
             assert_eq!(parse(text.as_bytes()).map(Raw::text), Ok(first));
         }
     }
@@ -443,7 +446,8 @@ mod tests {
 
     #[test]
     fn parts_come_out_as_they_were_put_in() {
-        let value = parse(br#"{ "a" : [1, "x,]", {"b": null}], "\u00e9\ud83d\ude00\ud800" : -1.5e3, "c":"\"}" }"#).unwrap();
+        let value =
+            parse(br#"{ "a" : [1, "x,]", {"b": null}], "\u00e9\ud83d\ude00\ud800" : -1.5e3, "c":"\"}" }"#).unwrap();
         let fields = value.fields();
         let names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["a", "é😀\u{fffd}", "c"]);

@@ -210,12 +210,8 @@ impl Proxies {
         // It does not listen before its toxics are there.
         let at_once = enabled && body.toxics.is_empty();
         let address = at.map_or_else(|| NOWHERE.into(), |at| at.address.to_string());
-        let wanted = Wanted {
-            name: name.into(),
-            listen: address.into(),
-            upstream: leads_to(upstream),
-            enabled: at_once,
-        };
+        let wanted =
+            Wanted { name: name.into(), listen: address.into(), upstream: leads_to(upstream), enabled: at_once };
         let mut made = self.tcp.create(wanted).await.map_err(|error| refused(error, &shown))?;
         if !enabled {
             self.written.borrow_mut().insert(Arc::clone(&made.name), listen);
@@ -512,7 +508,11 @@ impl Proxies {
         json.push_str(",\"upstream\":");
         quote(&upstream_of(one), &mut json);
         // The real one's logger shows through, and so does ours.
-        json.push_str(if enabled { ",\"enabled\":true,\"Logger\":{},\"toxics\":" } else { ",\"enabled\":false,\"Logger\":{},\"toxics\":" });
+        json.push_str(if enabled {
+            ",\"enabled\":true,\"Logger\":{},\"toxics\":"
+        } else {
+            ",\"enabled\":false,\"Logger\":{},\"toxics\":"
+        });
         json.push_str(&show_toxics(one.subject(), now));
         json.push('}');
         json

@@ -249,7 +249,8 @@ fn more_field(into: &mut Into, more: &mut More, name: &str, value: Raw<'_>) {
 ///
 /// Where it is none.
 pub fn toxic_change<'t>(body: &'t [u8], kind: Option<&Type>) -> Result<ToxicBody<'t>, Bad> {
-    let named = "struct { Attributes interface {} \"json:\\\"attributes\\\"\"; Toxicity float32 \"json:\\\"toxicity\\\"\" }";
+    let named =
+        "struct { Attributes interface {} \"json:\\\"attributes\\\"\"; Toxicity float32 \"json:\\\"toxicity\\\"\" }";
     let fields = object(parse(body)?, named)?;
     let mut into = Into::new(".");
     let mut read = ToxicBody::default();
@@ -297,9 +298,7 @@ pub fn attributes(given: &[Raw<'_>], kind: &Type, values: &mut [u64]) -> Result<
 fn integer(kind: &Type, field: &Field, value: Raw<'_>) -> Result<Option<u64>, Bad> {
     let wrong = |found: &str| {
         let (go, name, expected) = (kind.go, field.name, field.go);
-        Err(format!(
-            "json: cannot unmarshal {found} into Go struct field {go}.attributes.{name} of type {expected}"
-        ))
+        Err(format!("json: cannot unmarshal {found} into Go struct field {go}.attributes.{name} of type {expected}"))
     };
     match (value.sort(), value.text().parse::<i64>()) {
         (Sort::Null, _) => Ok(None),
@@ -334,11 +333,14 @@ mod tests {
 
     #[test]
     fn our_own_fields_are_read_and_their_mistakes_told_in_our_words() {
-        let read = toxic(parse(br#"{"type":"latency","ttl":"5m","first":3,"every":2,"after":"1s","place":"edge"}"#).unwrap());
+        let read =
+            toxic(parse(br#"{"type":"latency","ttl":"5m","first":3,"every":2,"after":"1s","place":"edge"}"#).unwrap());
         let more = read.unwrap().more;
         assert_eq!((more.first, more.every, more.place), (Some(3), Some(2), Some(Place::Edge)));
         assert_eq!((more.ttl.unwrap().0.as_secs(), more.after.unwrap().0.as_secs()), (300, 1));
-        for (field, value) in [("ttl", "5"), ("first", "-1"), ("every", "\"x\""), ("after", "\"soon\""), ("place", "\"here\"")] {
+        for (field, value) in
+            [("ttl", "5"), ("first", "-1"), ("every", "\"x\""), ("after", "\"soon\""), ("place", "\"here\"")]
+        {
             let body = format!(r#"{{"type":"latency","{field}":{value}}}"#);
             let bad = toxic(parse(body.as_bytes()).unwrap()).unwrap_err();
             assert!(bad.starts_with(&format!("`{field}`: found {value}, expected ")), "{bad}");

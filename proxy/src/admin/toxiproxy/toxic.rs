@@ -200,7 +200,8 @@ pub fn changed(old: &Active, body: &[u8]) -> Result<(Kind, f64), Bad> {
 fn objects(given: &[Raw<'_>]) -> Result<Map<String, Value>, Bad> {
     let mut all = Map::new();
     for object in given {
-        let object: Map<String, Value> = serde_json::from_slice(object.bytes()).map_err(|e| format!("`attributes`: {e}"))?;
+        let object: Map<String, Value> =
+            serde_json::from_slice(object.bytes()).map_err(|e| format!("`attributes`: {e}"))?;
         all.extend(object);
     }
     Ok(all)
@@ -247,7 +248,8 @@ pub fn show(active: &Active, into: &mut String) {
     into.push_str(",\"name\":");
     quote(&active.name, into);
     let (kind, stream) = (active.fault.kind.name(), stream.name());
-    let _ = write!(into, ",\"type\":\"{http}{kind}\",\"stream\":\"{stream}\",\"toxicity\":{}", float(active.fault.percent));
+    let _ =
+        write!(into, ",\"type\":\"{http}{kind}\",\"stream\":\"{stream}\",\"toxicity\":{}", float(active.fault.percent));
     let Spec { ttl, first, every, after, place, .. } = &active.spec;
     if matches!(active.fault.kind, Kind::Http(_)) {
         let _ = write!(into, ",\"place\":\"{}\"", place.name());
@@ -291,9 +293,14 @@ mod tests {
 
     #[test]
     fn toxicity_is_written_as_go_writes_it() {
-        for (number, text) in
-            [(1.0, "1"), (0.0, "0"), (0.1, "0.1"), (0.333_333_333_333, "0.33333334"), (1e-7, "1e-7"), (1e-6, "0.000001")]
-        {
+        for (number, text) in [
+            (1.0, "1"),
+            (0.0, "0"),
+            (0.1, "0.1"),
+            (0.333_333_333_333, "0.33333334"),
+            (1e-7, "1e-7"),
+            (1e-6, "0.000001"),
+        ] {
             assert_eq!(float(number), text);
         }
     }
