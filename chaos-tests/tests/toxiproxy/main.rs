@@ -2,5 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests and their helpers")]
 
 mod api;
+mod clients;
+mod echo;
 mod script;
 mod transcript;

@@ -123,7 +123,7 @@ impl Addresses {
 }
 
 /// Replaces ports that no call asked for: only the system chooses any that long.
-fn chosen(text: &str, host: &str) -> String {
+pub fn chosen(text: &str, host: &str) -> String {
     let mut out = String::new();
     let mut rest = text;
     while let Some(at) = rest.find(host) {
