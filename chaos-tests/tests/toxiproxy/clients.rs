@@ -32,7 +32,7 @@ fn normal(said: &str) -> String {
 fn toxiproxy_node_client_works_unchanged() {
     let Some(_) = foreign::toxiproxy_node("client.mjs") else { return };
     let echo = Echo::start();
-    same(30, |server| {
+    same(25, |server| {
         let mut client = foreign::toxiproxy_node("client.mjs").unwrap();
         normal(&foreign::finish(client.arg(server.api.to_string()).arg(echo.address.to_string())))
     });

@@ -3,6 +3,7 @@
 
 mod api;
 mod clients;
+mod data_path;
 mod echo;
 mod script;
 mod transcript;
