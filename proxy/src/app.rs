@@ -16,6 +16,7 @@ use outrigger_registry::consul::{Consul, ConsulOptions};
 use outrigger_registry::file::File;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::admin::toxiproxy::ToxiproxyInputs;
 use crate::admin::{self, AdminHandle, AdminInputs};
 use crate::config::Reload;
 use crate::config::settings::{RegistrySettings, Settings};
@@ -27,6 +28,7 @@ use crate::drain::Drain;
 use crate::fault::Keeper;
 use crate::fault::guard::Facts;
 use crate::snapshot::Reader;
+use crate::tcp::TcpProxies;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::explain::Explainer;
 use crate::telemetry::metrics::{Metrics, PoolFacts};
@@ -103,6 +105,8 @@ pub struct App {
     keeper: Arc<Keeper>,
     reader: Reader,
     metrics: Metrics,
+    /// Whoever drops the last one takes the listeners along.
+    _tcp: TcpProxies,
     workers: Vec<JoinHandle<()>>,
 }
 
@@ -115,9 +119,16 @@ impl App {
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         let metrics = metrics::install();
         let (publisher, reader, demands) = snapshot::joint(control::first_snapshot(&settings));
-        let admin = settings.admin.map(admin::bind).transpose()?;
+        let admin = settings.admin.map(|address| admin::bind("admin", address)).transpose()?;
+        let toxiproxy =
+            settings.faults.toxiproxy.map(|address| admin::bind("faults.toxiproxy", address)).transpose()?;
         let keeper = Keeper::new(settings.faults.clone(), reader.clone());
         let (sockets, addresses) = listen(&settings)?;
+        let (tcp, tcp_desks) = TcpProxies::new(Arc::clone(&keeper), settings.workers);
+        for proxy in &settings.tcp {
+            let failed = |source| StartError::Listen { address: proxy.listen, source };
+            tcp.configure(&proxy.name, proxy.listen, proxy.upstream.clone(), proxy.times).map_err(failed)?;
+        }
         let access_log = if settings.access_log { AccessLog::start()? } else { AccessLog::off() };
         let (explainer, records) = Explainer::start();
         // Without an admin API there is nobody to read them.
@@ -141,31 +152,48 @@ impl App {
             explainer,
         };
         let mut workers = Vec::with_capacity(settings.workers);
-        for (index, (sockets, desk)) in sockets.into_iter().zip(desks).enumerate() {
-            workers.push(worker::spawn(index, plan.clone(), sockets, desk)?);
+        for (index, ((sockets, desk), tcp)) in sockets.into_iter().zip(desks).zip(tcp_desks).enumerate() {
+            workers.push(worker::spawn(index, plan.clone(), sockets, desk, tcp)?);
         }
-        let admin = match admin {
-            Some(bound) => Some(bound.serve(AdminInputs {
-                reader: reader.clone(),
-                board: control.board(),
-                readiness: control.readiness(),
-                draining: drain.draining(),
-                metrics: metrics.clone(),
-                records,
-                keeper: Arc::clone(&keeper),
-            })?),
-            None => None,
+        if let Some(toxiproxy) = &toxiproxy {
+            tracing::info!(address = %toxiproxy.address(), "Toxiproxy's API");
+        }
+        let toxiproxy = toxiproxy.map(|bound| {
+            let services = settings.listeners.iter().map(|listener| listener.service.clone());
+            let listeners = addresses.iter().copied().zip(services).collect();
+            let (keeper, reader) = (Arc::clone(&keeper), reader.clone());
+            (bound, ToxiproxyInputs { tcp: tcp.clone(), keeper, reader, listeners })
+        });
+        let admin = match (admin, toxiproxy) {
+            (None, None) => None,
+            (admin, toxiproxy) => Some(admin::serve(
+                admin,
+                toxiproxy,
+                AdminInputs {
+                    reader: reader.clone(),
+                    board: control.board(),
+                    readiness: control.readiness(),
+                    draining: drain.draining(),
+                    metrics: metrics.clone(),
+                    records,
+                    keeper: Arc::clone(&keeper),
+                    tcp: tcp.clone(),
+                },
+            )?),
         };
         for address in &addresses {
             tracing::info!(%address, workers = settings.workers, "listening");
         }
-        if let Some(admin) = &admin {
-            tracing::info!(address = %admin.address(), "admin API");
+        for proxy in tcp.list() {
+            tracing::info!(address = %proxy.listen, proxy = &*proxy.name, "listening for TCP");
+        }
+        if let Some(address) = admin.as_ref().and_then(AdminHandle::address) {
+            tracing::info!(%address, "admin API");
         }
         for spec in &settings.faults.start {
             keeper.add(spec.clone(), "configuration", Instant::now()).map_err(StartError::Fault)?;
         }
-        Ok(Self { settings, drain, control, admin, access_log, keeper, reader, metrics, workers })
+        Ok(Self { settings, drain, control, admin, access_log, keeper, reader, metrics, _tcp: tcp, workers })
     }
 
     /// Serves until SIGTERM or SIGINT, then drains; a second one cuts. SIGHUP and a changed file have the
