@@ -11,15 +11,16 @@ mod defaults;
 pub mod docs;
 mod error;
 mod explain;
-mod read;
+pub(crate) mod read;
 pub mod settings;
 pub mod text;
-mod tree;
+pub(crate) mod tree;
 pub mod written;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+pub(crate) use error::did_you_mean;
 pub use error::{ConfigError, ConfigErrors, Mark};
 pub use explain::{ExplainedKey, ExplainedRoute, ExplainedService};
 use settings::Settings;

@@ -1,0 +1,51 @@
+//! How numbers are told.
+
+use std::collections::BTreeMap;
+
+/// `71 %`, `99.9 %`. Cut, not rounded, so that 100 % is said of nothing less.
+pub fn percent(part: u64, whole: u64) -> String {
+    if whole == 0 {
+        return "-".to_owned();
+    }
+    let tenths = u128::from(part) * 1000 / u128::from(whole);
+    match (tenths / 10, tenths % 10) {
+        (percent, 0) => format!("{percent} %"),
+        (percent, tenth) => format!("{percent}.{tenth} %"),
+    }
+}
+
+/// `retry 12, other endpoint 3`, the most first.
+pub fn kinds(counts: &BTreeMap<String, u64>) -> String {
+    let mut counts: Vec<(&String, &u64)> = counts.iter().filter(|(_, count)| **count > 0).collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let counts = counts.iter().map(|(name, count)| format!("{} {count}", name.replace('_', " ")));
+    counts.collect::<Vec<_>>().join(", ")
+}
+
+/// `12 x status 503, 3 x no answer within 700ms`, the most first.
+pub fn reasons(counts: &BTreeMap<String, u64>) -> String {
+    let mut counts: Vec<(&String, &u64)> = counts.iter().collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    counts.iter().map(|(name, count)| format!("{count} x {name}")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_never_rounded_up() {
+        assert_eq!(percent(71, 100), "71 %");
+        assert_eq!(percent(9_999, 10_000), "99.9 %");
+        assert_eq!(percent(7, 7), "100 %");
+        assert_eq!(percent(0, 7), "0 %");
+        assert_eq!(percent(0, 0), "-");
+    }
+
+    #[test]
+    fn what_is_most_comes_first() {
+        let counts = [("hedge".to_owned(), 3), ("other_endpoint".to_owned(), 12)].into();
+        assert_eq!(kinds(&counts), "other endpoint 12, hedge 3");
+        assert_eq!(reasons(&counts), "12 x other_endpoint, 3 x hedge");
+    }
+}
