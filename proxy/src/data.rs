@@ -22,6 +22,7 @@ pub mod kinds;
 pub mod life;
 pub mod race;
 pub mod request;
+mod route_tally;
 pub mod side;
 pub mod stale;
 pub mod story;

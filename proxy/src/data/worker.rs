@@ -17,6 +17,7 @@ use super::conn::Conn;
 use super::forward::Trail;
 use super::headers::Identity;
 use super::request::Request;
+use super::route_tally::RouteTallies;
 use super::stale::Stale;
 use super::timer;
 use super::view::View;
@@ -83,6 +84,7 @@ pub struct Worker {
     conns: RefCell<HashMap<u64, Weak<Conn>>>,
     next_conn: Cell<u64>,
     clients: RefCell<ClientMetrics>,
+    routes: RefCell<RouteTallies>,
     unrouted: RefCell<ServiceTally>,
     unrouted_metrics: ServiceMetrics,
 }
@@ -118,6 +120,7 @@ impl Worker {
             conns: RefCell::default(),
             next_conn: Cell::new(0),
             clients: RefCell::new(ClientMetrics::new(index)),
+            routes: RefCell::default(),
             unrouted: RefCell::default(),
             unrouted_metrics: ServiceMetrics::provisional(UNROUTED),
         }
@@ -200,6 +203,9 @@ impl Worker {
             }
             if let Some(account) = finished.account(latency, trail) {
                 tally.finished(&account);
+                if let Some(route) = &trail.route {
+                    self.routes.borrow_mut().count(route, &account);
+                }
             }
         };
         match &trail.side {
@@ -221,6 +227,7 @@ impl Worker {
         let now = timer::now();
         self.view().report(self.reader.clock(now), now, self.random());
         self.unrouted_metrics.absorb(&mut self.unrouted.borrow_mut());
+        self.routes.borrow_mut().flush();
         let mut clients = self.clients.borrow_mut();
         clients.held(self.held_bytes());
         clients.flush();

@@ -35,6 +35,7 @@ use self::table::name;
 pub use self::table::{Kind, Metric, TABLE, document};
 use self::tally::Counts;
 pub use self::tally::{Ejection, ServiceTally};
+use crate::control::ServiceStatus;
 use crate::control::health::Word;
 use crate::snapshot::Snapshot;
 use crate::telemetry::availability::{Totals, Window};
@@ -44,6 +45,8 @@ pub const BUCKETS_US: [u64; 16] = [
     100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
     5_000_000, 10_000_000,
 ];
+/// Requests by latency bucket.
+pub type LatencyCounts = [u64; BUCKETS_US.len() + 1];
 /// What names count under until an instance of them is seen, and direct destinations always. No host name has parentheses.
 const OTHER_LABEL: &str = "(other)";
 
@@ -104,6 +107,11 @@ impl ServiceMetrics {
         &self.gauges
     }
 
+    /// How long its requests took since it is followed, by the buckets of [`BUCKETS_US`].
+    pub fn latency(&self) -> LatencyCounts {
+        std::array::from_fn(|bucket| self.counts.latency[bucket].load(Relaxed))
+    }
+
     /// What became of the service's requests since it is followed.
     pub fn totals(&self) -> Totals {
         self.counts.totals()
@@ -125,6 +133,15 @@ pub struct PoolFacts {
     pub words: [usize; Word::ALL.len()],
     /// Availability before and after, in the order of [`Window::ALL`]; none without requests.
     pub availability: [Option<(f64, f64)>; Window::ALL.len()],
+}
+
+impl PoolFacts {
+    /// Of a service's status; its availability is not in it.
+    pub fn of(status: &ServiceStatus) -> Self {
+        let ServiceStatus { last_error, left_out, skipped, words, .. } = status;
+        let (failing, left_out, skipped, words) = (last_error.is_some(), left_out.len(), *skipped, *words);
+        Self { failing, left_out, skipped, words, ..Self::default() }
+    }
 }
 
 /// What renders `/metrics`. Cheap to clone; all are the same.
