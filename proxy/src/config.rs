@@ -20,7 +20,6 @@ pub mod written;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-pub(crate) use error::did_you_mean;
 pub use error::{ConfigError, ConfigErrors, Mark};
 pub use explain::{ExplainedKey, ExplainedRoute, ExplainedService};
 use settings::Settings;

@@ -35,7 +35,8 @@ impl Account {
         let forgotten = self.requests < earlier.requests;
         let earlier = if forgotten { &Self::default() } else { earlier };
         let less = |now: &BTreeMap<String, u64>, then: &BTreeMap<String, u64>| {
-            let each = now.iter().map(|(name, n)| (name.clone(), n.saturating_sub(then.get(name).copied().unwrap_or(0))));
+            let each =
+                now.iter().map(|(name, n)| (name.clone(), n.saturating_sub(then.get(name).copied().unwrap_or(0))));
             each.filter(|(_, n)| *n > 0).collect()
         };
         Self {

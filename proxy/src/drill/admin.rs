@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 
 use super::absorbed::Account;
 use super::client::{self, Answer};
-use super::plan::FaultName;
 use crate::config::text::{Interval, Url};
 use crate::fault::Spec;
+use crate::fault::guard::GuardSpec;
 
 /// For one request: it is with a process on this machine, usually.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -145,21 +145,10 @@ impl Admin {
     }
 
     /// Sets a guard.
-    pub async fn guard(&self, controller: &str, heartbeat: Duration, guard: &Value) -> Result<u64, Trouble> {
-        #[derive(Deserialize)]
-        struct Set {
-            id: u64,
-        }
-        let mut body = guard.clone();
-        body["controller"] = controller.into();
-        body["heartbeat"] = json!(Interval(heartbeat));
-        let answer = self.write(Method::POST, "/api/v1/guards", &body).await?;
-        Ok(self.understand::<Set>(&answer)?.id)
-    }
-
-    /// Ends a guard.
-    pub async fn unguard(&self, id: u64) -> Result<(), Trouble> {
-        self.write(Method::DELETE, &format!("/api/v1/guards/{id}"), &Value::Null).await.map(drop)
+    pub async fn guard(&self, controller: &str, heartbeat: Duration, guard: &GuardSpec) -> Result<(), Trouble> {
+        let (controller, heartbeat) = (Some(controller.to_owned()), Some(Interval(heartbeat)));
+        let guard = GuardSpec { controller, heartbeat, ..guard.clone() };
+        self.write(Method::POST, "/api/v1/guards", &json!(guard)).await.map(drop)
     }
 
     /// The controller lives.
@@ -229,7 +218,11 @@ fn said(answer: &Answer) -> String {
         Ok(Failure { error, .. }) => error,
         Err(_) => {
             let text = String::from_utf8_lossy(&answer.body);
-            format!("{}: {}", answer.status, text.lines().next().unwrap_or_default().chars().take(200).collect::<String>())
+            format!(
+                "{}: {}",
+                answer.status,
+                text.lines().next().unwrap_or_default().chars().take(200).collect::<String>()
+            )
         }
     }
 }
@@ -244,9 +237,4 @@ fn escaped(part: &str) -> String {
         }
     }
     escaped
-}
-
-/// The name of a drill's fault.
-pub fn fault_name(drill: &str, fault: FaultName) -> String {
-    format!("drill-{drill}-{}", fault.name())
 }

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::text::Url;
 use crate::config::tree::Tree;
 use crate::config::{ConfigErrors, read, read_file};
+use crate::fault::guard::GuardSpec;
 use crate::fault::{Place, Spec};
 
 /// A plan that was found to be good.
@@ -39,8 +40,8 @@ pub struct Plan {
     pub settle: Duration,
     /// How long the product may take until it is well again after a row.
     pub recovery: Duration,
-    /// Conditions under which the proxy ends the drill, as the admin API takes them.
-    pub guards: Vec<serde_json::Value>,
+    /// Conditions under which the proxy ends the drill.
+    pub guards: Vec<GuardSpec>,
 }
 
 /// A part of the product, seen as its user does.

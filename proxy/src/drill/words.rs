@@ -29,6 +29,29 @@ pub fn reasons(counts: &BTreeMap<String, u64>) -> String {
     counts.iter().map(|(name, count)| format!("{count} x {name}")).collect::<Vec<_>>().join(", ")
 }
 
+/// Text as it stands in XML and HTML, also within quotes. What XML cannot say is left out.
+pub fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            '\n' | '\t' => escaped.push(c),
+            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => {}
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+/// `1 row`, `2 rows`.
+pub fn plural(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,5 +70,10 @@ mod tests {
         let counts = [("hedge".to_owned(), 3), ("other_endpoint".to_owned(), 12)].into();
         assert_eq!(kinds(&counts), "other endpoint 12, hedge 3");
         assert_eq!(reasons(&counts), "12 x other_endpoint, 3 x hedge");
+    }
+
+    #[test]
+    fn nothing_in_a_name_ends_an_attribute_or_begins_an_element() {
+        assert_eq!(escaped("<a href='x'>\u{1b}&\"</a>"), "&lt;a href=&#39;x&#39;&gt;&amp;&quot;&lt;/a&gt;");
     }
 }

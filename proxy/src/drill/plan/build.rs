@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use serde_json::{Value, json};
 
 use super::faults::{Measure, Subject, fault, is_all};
 use super::{Expectation, FaultName, Injection, Plan, Probe, written};
@@ -12,6 +11,7 @@ use crate::config::ConfigError;
 use crate::config::text::{Interval, Share, Url};
 use crate::config::tree::Tree;
 use crate::fault::Place;
+use crate::fault::guard::{GuardSpec, Level};
 
 /// The longest a row may take: a fault lives no longer than that either.
 const MAX_DURATION: Duration = Duration::from_secs(3600);
@@ -40,7 +40,10 @@ pub(super) fn plan(written: &written::Plan, tree: &Tree, errors: &mut Vec<Config
     if duration.is_zero() {
         build.blame(&["duration"], "found 0s, expected how long each row takes".into());
     } else if settle >= duration {
-        build.blame(&["settle"], format!("expected less than `duration`, {}: nothing would be judged", Interval(duration)));
+        build.blame(
+            &["settle"],
+            format!("expected less than `duration`, {}: nothing would be judged", Interval(duration)),
+        );
     }
     Plan {
         name: build.name(),
@@ -110,7 +113,10 @@ impl Build<'_> {
             }
             let every = probe.every.unwrap_or(EVERY).0;
             if every < MIN_EVERY {
-                self.blame(&at("every"), format!("found {}, expected at least {}", Interval(every), Interval(MIN_EVERY)));
+                self.blame(
+                    &at("every"),
+                    format!("found {}, expected at least {}", Interval(every), Interval(MIN_EVERY)),
+                );
             }
             let hold = self.hold(&at("hold"), probe.hold.or(self.written.hold));
             let method = probe.method.as_ref().map_or(Some(Method::GET), |method| method.0.parse().ok());
@@ -204,7 +210,8 @@ impl Build<'_> {
         }
         let measure = self.measure(index, dependency);
         let plan = self.written;
-        let faults = dependency.faults.as_deref().or(plan.faults.as_deref()).unwrap_or(&[FaultName::Down, FaultName::Slow]);
+        let faults =
+            dependency.faults.as_deref().or(plan.faults.as_deref()).unwrap_or(&[FaultName::Down, FaultName::Slow]);
         // A part of the instances is a matter of upstream alone, unless somebody says otherwise and is told so.
         let usual: &[Place] = match (&plan.places, &dependency.endpoints) {
             (Some(places), _) => places,
@@ -214,10 +221,11 @@ impl Build<'_> {
         let places = dependency.places.as_deref().unwrap_or(usual);
         let part = dependency.endpoints.as_ref().is_some_and(|endpoints| !is_all(endpoints));
         if part && places.contains(&Place::Edge) {
-            let message = "an edge fault is above the choice of an instance; drill a part of them with `places: [upstream]`";
+            let message =
+                "an edge fault is above the choice of an instance; drill a part of them with `places: [upstream]`";
             self.blame(&at("endpoints"), message.into());
         }
-        let before = rows.len();
+        let before = (rows.len(), self.errors.len());
         for name_of_fault in faults {
             for place in places {
                 let Some((spec, what)) = fault(subject, *name_of_fault, *place, &measure) else {
@@ -240,7 +248,7 @@ impl Build<'_> {
                 rows.push(Injection { dependency: name.to_owned(), fault: *name_of_fault, place: *place, spec, what });
             }
         }
-        if rows.len() == before && !self.tree.is_damaged(&["dependencies", index]) {
+        if (rows.len(), self.errors.len()) == before && !self.tree.is_damaged(&["dependencies", index]) {
             self.blame(&["dependencies", index], "nothing befalls it: its `faults` and `places` leave no row".into());
         }
     }
@@ -276,35 +284,23 @@ impl Build<'_> {
         Measure { slow, status, share }
     }
 
-    fn guards(&mut self) -> Vec<Value> {
-        let guards = &self.written.guards;
+    fn guards(&mut self) -> Vec<GuardSpec> {
+        let mut guards = self.written.guards.clone();
         let places = self.tree.live_items(&["guards"], guards.len());
-        let mut built = Vec::new();
-        for (index, guard) in places.iter().zip(guards) {
-            let bounds = u8::from(guard.above.is_some()) + u8::from(guard.below.is_some());
-            if bounds != 1 {
-                self.blame(&["guards", index], "expected one of `above` and `below`".into());
-            }
-            if guard.metric == "success" && guard.service.is_some() == guard.route.is_some() {
-                self.blame(&["guards", index], "expected `service` or `route`: whose success?".into());
-            }
-            let mut value = json!({ "metric": guard.metric, "over": guard.over.unwrap_or(DURATION) });
-            let bound = |text: &String| text.parse::<f64>().map_or_else(|_| Value::from(text.as_str()), Value::from);
-            let keys = [
-                ("service", guard.service.as_ref().map(|s| Value::from(s.as_str()))),
-                ("route", guard.route.as_ref().map(|s| Value::from(s.as_str()))),
-                ("above", guard.above.as_ref().map(bound)),
-                ("below", guard.below.as_ref().map(bound)),
-                ("labels", (!guard.labels.is_empty()).then(|| json!(guard.labels))),
-            ];
-            for (key, present) in keys {
-                if let Some(present) = present {
-                    value[key] = present;
+        for (index, guard) in places.iter().zip(&mut guards) {
+            for level in [&mut guard.above, &mut guard.below].into_iter().flatten() {
+                // A file is text all over; what a level is, its metric says.
+                if let Level::Text(text) = level
+                    && let Ok(number) = text.parse()
+                {
+                    *level = Level::Number(number);
                 }
             }
-            built.push(value);
+            if let Err(invalid) = guard.understand() {
+                self.blame(&["guards", index, &invalid.key], invalid.message);
+            }
         }
-        built
+        guards
     }
 
     fn time(&mut self, key: &str, written: Option<Interval>, default: Interval, most: Duration) -> Duration {
@@ -316,6 +312,10 @@ impl Build<'_> {
     }
 
     fn blame(&mut self, path: &[&str], message: String) {
-        self.errors.push(self.tree.error_at(path, message));
+        let error = self.tree.error_at(path, message);
+        // What is wrong with a fault is found at each of its places.
+        if !self.errors.contains(&error) {
+            self.errors.push(error);
+        }
     }
 }

@@ -53,7 +53,7 @@ fn a_plan_is_rows_of_faults_and_columns_of_probes() {
     let probe = &plan.probes[1];
     assert_eq!((probe.method.as_str(), probe.hold, probe.timeout), ("POST", 0.9, Duration::from_millis(700)));
     assert_eq!((plan.probes[0].hold, plan.probes[0].available.status.len()), (0.95, 0));
-    assert_eq!(plan.guards[0]["below"], "99%");
+    assert_eq!(plan.guards[0].below, Some(crate::fault::guard::Level::Text("99%".into())));
     assert_eq!(plan.admins[0].to_string(), "http://127.0.0.1:9901/");
 }
 
@@ -79,22 +79,27 @@ guards: [{ metric: success, below: 99% }]
         "drill.yaml:3:1: duraton: unknown key `duraton`; did you mean `duration`?",
         "drill.yaml:4:9: settle: expected less than `duration`",
         "probes[0].url: found `https://x/`",
-        "drill.yaml:7:38: probes[1].hold: found 0%",
+        "drill.yaml:7:40: probes[1].hold: found 0%",
         "probes[2].name: found `b` a second time",
         "dependencies[0]: expected either `service` or `proxy`",
         "dependencies[1].faults: `errors` are answers to requests",
         "dependencies[2].endpoints: an edge fault is above the choice of an instance",
         "dependencies[3].faults[0]: found `dwon`, expected `down`, `slow`, `errors`, `hang` or `reset`; did you mean `down`?",
-        "guards[0]: expected `service` or `route`",
+        "guards[0].service: expected whose `success` it is about",
     ] {
         assert!(told.contains(part), "{part:?} is not in:\n{told}");
     }
+    assert_eq!(told.lines().count(), 10, "{told}");
 }
 
 #[test]
 fn an_empty_plan_is_told_what_it_lacks() {
     let told = parse("").unwrap_err();
-    for part in ["name: expected what the drill is called", "probes: expected at least one", "dependencies: expected at least one"] {
+    for part in [
+        "name: expected what the drill is called",
+        "probes: expected at least one",
+        "dependencies: expected at least one",
+    ] {
         assert!(told.contains(part), "{part:?} is not in:\n{told}");
     }
 }

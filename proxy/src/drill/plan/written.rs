@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, de};
 use super::FaultName;
 use crate::config::text::{FieldName, Interval, Method, Share, Url};
 use crate::fault::Place;
+use crate::fault::guard::GuardSpec;
 use crate::fault::spec::Endpoints;
 
 /// The whole file.
@@ -27,7 +28,7 @@ pub struct Plan {
     pub duration: Option<Interval>,
     pub settle: Option<Interval>,
     pub recovery: Option<Interval>,
-    pub guards: Vec<Guard>,
+    pub guards: Vec<GuardSpec>,
 }
 
 /// A column.
@@ -76,20 +77,6 @@ pub struct Dependency {
 pub struct Errors {
     pub status: Option<u16>,
     pub share: Option<Share>,
-}
-
-/// A condition under which the proxy ends the drill.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Guard {
-    pub metric: String,
-    pub service: Option<String>,
-    pub route: Option<String>,
-    #[serde(default)]
-    pub labels: BTreeMap<String, String>,
-    pub above: Option<String>,
-    pub below: Option<String>,
-    pub over: Option<Interval>,
 }
 
 /// One URL, or a list of them.
