@@ -7,6 +7,7 @@ mod completions;
 mod demo;
 mod drill;
 mod explain;
+mod fault;
 mod lb;
 mod output;
 mod run;
@@ -26,6 +27,7 @@ Examples:
   outrigger check outrigger.yaml                   every error of the file at once
   outrigger availability                           what a running proxy did for each dependency
   outrigger drill run drill.yaml                   break each dependency on purpose, and see what still works
+  outrigger fault add delay fixed=2s --service payments --endpoints 1
 
 Exit codes:
   0  success
@@ -57,6 +59,7 @@ enum Command {
     Availability(availability::Args),
     Explain(explain::Args),
     Drill(drill::Args),
+    Fault(fault::Args),
     Completions(completions::Args),
     #[command(hide = true)]
     SampleInstance(demo::instance::Args),
@@ -86,6 +89,7 @@ pub fn main() -> ExitCode {
         Command::Availability(args) => availability::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Drill(args) => drill::run(args),
+        Command::Fault(args) => fault::run(args),
         Command::Completions(args) => completions::run(args),
         Command::SampleInstance(args) => demo::instance::run(args),
     }

@@ -364,6 +364,7 @@ impl Finished {
             response_bytes: self.sent,
             duration: timer::now().saturating_duration_since(self.started),
             client: Some(request.client.peer),
+            faults: trail.struck.as_ref().map(|struck| struck.words()).unwrap_or_default(),
             request_id: text(request.id.as_bytes()),
             protocol: request.head.version().text(),
         }

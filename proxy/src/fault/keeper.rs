@@ -468,3 +468,6 @@ fn unknown(what: &str, name: &str, known: &[&str]) -> String {
         (None, known) => format!("there is no {what} `{name}`; there are {}", known[..known.len().min(20)].join(", ")),
     }
 }
+
+#[cfg(test)]
+mod tests;

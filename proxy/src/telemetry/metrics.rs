@@ -202,6 +202,13 @@ pub fn count_reload(applied: bool) {
     }
 }
 
+/// Faults of a subject, a place and a type: how many there are, and how often they strike.
+pub fn faults(subject: &str, place: &'static str, kind: &'static str) -> (metrics::Gauge, metrics::Counter) {
+    let subject = subject.to_owned();
+    let active = metrics::gauge!(name::FAULTS, "subject" => subject.clone(), "place" => place, "type" => kind);
+    (active, metrics::counter!(name::INJECTED, "subject" => subject, "place" => place, "type" => kind))
+}
+
 /// Counts lines of the access log that were dropped because the reader of stdout was too slow.
 pub fn count_dropped_log_lines(lines: u64) {
     metrics::counter!(name::LOG_DROPPED).increment(lines);
