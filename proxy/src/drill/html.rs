@@ -30,8 +30,8 @@ pub fn page(matrix: &Matrix, comparison: Option<&Comparison>) -> String {
     for fault in matrix.faults() {
         // None of the writing can fail: it is to a string.
         let _ = writeln!(page, "<figure>\n<figcaption>{}</figcaption>", title(fault));
-        page.push_str(&picture::picture(matrix, fault, comparison));
-        page.push_str("</figure>\n");
+        let _ =
+            writeln!(page, "<div class=\"wide\">\n{}</div>\n</figure>", picture::picture(matrix, fault, comparison));
     }
     page.push_str("</div>\n");
     page.push_str(LEGEND);

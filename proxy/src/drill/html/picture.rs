@@ -17,7 +17,7 @@ const HEAD: usize = 34;
 /// Between dependencies.
 const BREAK: usize = 10;
 /// Of a letter, on average, in the font that is asked for.
-const LETTER: usize = 8;
+const LETTER: usize = 9;
 /// Longer names are cut; the whole is in the table below the picture.
 const LETTERS: usize = 24;
 
@@ -34,8 +34,10 @@ pub fn picture(matrix: &Matrix, fault: FaultName, comparison: Option<&Comparison
     let height = HEAD + rows.len() * (CELL_HEIGHT + GAP) + breaks * BREAK;
     let id = fault.name();
     let mut svg = format!(
-        "<svg viewBox=\"0 0 {width} {height}\" style=\"max-width:{width}px\" role=\"img\" aria-labelledby=\"t-{id} d-{id}\">\n\
+        "<svg viewBox=\"0 0 {width} {height}\" style=\"max-width:{width}px;min-width:{}px\" role=\"img\" aria-labelledby=\"t-{id} d-{id}\">\n\
          <title id=\"t-{id}\">{}</title>\n<desc id=\"d-{id}\">{}</desc>\n",
+        // Smaller, its words could not be read; the page lets it be moved instead.
+        width * 4 / 5,
         title(fault),
         escaped(&described(matrix, &rows))
     );

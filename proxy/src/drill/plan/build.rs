@@ -281,7 +281,12 @@ impl Build<'_> {
             let message = format!("found `share: {share}`, expected above 0% and at most 100%");
             self.blame(&["dependencies", index, "errors"], message);
         }
-        Measure { slow, status, share }
+        let every = own.every.or(wide.every);
+        if every == Some(0) || (every.is_some() && share.0 < 1.0) {
+            let message = "expected `every` of at least 1, and without `share` beside it";
+            self.blame(&["dependencies", index, "errors"], message.into());
+        }
+        Measure { slow, status, share, every }
     }
 
     fn guards(&mut self) -> Vec<GuardSpec> {

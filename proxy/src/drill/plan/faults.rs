@@ -33,14 +33,20 @@ pub struct Measure {
     pub status: u16,
     /// How many of the requests are.
     pub share: Share,
+    /// Or every so-many-th of them.
+    pub every: Option<u64>,
 }
 
 /// The fault, and what it does in words; none where there is no such thing there.
 pub fn fault(subject: Subject<'_>, fault: FaultName, place: Place, measure: &Measure) -> Option<(Spec, String)> {
     use FaultName::{Down, Errors, Hang, Reset, Slow};
-    let Measure { slow, status, share } = *measure;
+    let Measure { slow, status, share, every } = *measure;
     let ms = u64::try_from(slow.0.as_millis()).unwrap_or(u64::MAX);
-    let part = if share.0 < 1.0 { format!("{share} of the requests are") } else { "every request is".to_owned() };
+    let part = match every {
+        Some(every) if every > 1 => format!("every {} request is", ordinal(every)),
+        _ if share.0 < 1.0 => format!("{share} of the requests are"),
+        _ => "every request is".to_owned(),
+    };
     let (kind, attributes, what) = match (subject, place, fault) {
         (Subject::Service(..), Place::Edge, Down) => {
             ("abort", json!({ "status": 503 }), "every request is answered 503".to_owned())
@@ -73,6 +79,7 @@ pub fn fault(subject: Subject<'_>, fault: FaultName, place: Place, measure: &Mea
     };
     if fault == Errors {
         spec.percent = share;
+        spec.every = every;
     }
     let what = match subject {
         Subject::Service(name, endpoints) => {
@@ -92,6 +99,17 @@ pub fn fault(subject: Subject<'_>, fault: FaultName, place: Place, measure: &Mea
         }
     };
     Some((spec, what))
+}
+
+fn ordinal(n: u64) -> String {
+    let suffix = match (n % 100, n % 10) {
+        (11..=13, _) => "th",
+        (_, 1) => "st",
+        (_, 2) => "nd",
+        (_, 3) => "rd",
+        _ => "th",
+    };
+    format!("{n}{suffix}")
 }
 
 /// Whether all are meant, by name.

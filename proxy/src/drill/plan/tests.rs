@@ -18,6 +18,7 @@ dependencies:
   - { proxy: cache, faults: [down, hang] }
   - { name: one payments, service: payments, endpoints: 1, faults: [down] }
   - { service: catalogue, faults: [errors], places: [upstream], errors: { status: 503, share: 30% } }
+  - { service: catalogue, faults: [errors], places: [edge], errors: { every: 3 } }
 slow: 1s
 guards: [{ metric: success, service: billing, below: 99%, over: 5s }]
 ";
@@ -45,11 +46,13 @@ fn a_plan_is_rows_of_faults_and_columns_of_probes() {
             "cache hang upstream by timeout",
             "one payments down upstream by down",
             "catalogue errors upstream by abort",
+            "catalogue errors edge by abort",
         ]
     );
     assert_eq!(plan.rows[2].what, "every answer comes 1s later");
     assert_eq!(plan.rows[6].what, "connections are refused and broken, at 1 of its instances");
     assert_eq!(plan.rows[7].what, "30% of the requests are answered 503");
+    assert_eq!((plan.rows[8].what.as_str(), plan.rows[8].spec.every), ("every 3rd request is answered 500", Some(3)));
     let probe = &plan.probes[1];
     assert_eq!((probe.method.as_str(), probe.hold, probe.timeout), ("POST", 0.9, Duration::from_millis(700)));
     assert_eq!((plan.probes[0].hold, plan.probes[0].available.status.len()), (0.95, 0));

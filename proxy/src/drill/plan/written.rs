@@ -77,6 +77,7 @@ pub struct Dependency {
 pub struct Errors {
     pub status: Option<u16>,
     pub share: Option<Share>,
+    pub every: Option<u64>,
 }
 
 /// One URL, or a list of them.
