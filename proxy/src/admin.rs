@@ -1,8 +1,8 @@
 //! What an operator and an orchestrator ask the process: is it alive, is it ready, what does it do.
 //!
 //! A thread and a runtime of its own, so that a scrape of a thousand services delays no request and a process
-//! whose workers are all busy still answers its probes. It reads what the two halves publish and changes nothing:
-//! every answer is to GET or HEAD.
+//! whose workers are all busy still answers its probes. It reads what the two halves publish and changes nothing but
+//! [faults](faults), which are there to be changed.
 //!
 //! Bound to loopback by default. There is one way in from outside even so: a web page whose host name resolves to
 //! 127.0.0.1 (DNS rebinding) may read what a browser on this machine can. So while it is bound to loopback, a
@@ -11,6 +11,7 @@
 
 pub mod api;
 pub mod availability;
+pub mod faults;
 pub mod learned;
 mod respond;
 mod traffic;
@@ -232,9 +233,10 @@ async fn next(
 }
 
 async fn converse(stream: TcpStream, desk: Rc<Desk>, loopback: bool, _place: OwnedSemaphorePermit) {
-    let answer = service_fn(|request| {
-        let answer = respond::respond(&request, &desk, loopback);
-        async move { Ok::<_, std::convert::Infallible>(answer) }
+    let peer = stream.peer_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
+    let answer = service_fn(|request: http::Request<hyper::body::Incoming>| async {
+        let answer = respond::respond(request, &desk, loopback, peer).await;
+        Ok::<_, std::convert::Infallible>(answer)
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(16 << 10);

@@ -25,9 +25,12 @@ use crate::data::headers::Identity;
 use crate::data::worker::{self, Plan};
 use crate::drain::Drain;
 use crate::fault::Keeper;
+use crate::fault::guard::Facts;
+use crate::snapshot::Reader;
 use crate::tcp::TcpProxies;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::explain::Explainer;
+use crate::telemetry::metrics::{Metrics, PoolFacts};
 use crate::telemetry::{logs, metrics};
 use crate::{net, snapshot};
 
@@ -101,6 +104,8 @@ pub struct App {
     keeper: Arc<Keeper>,
     /// Whoever drops the last one takes the listeners along.
     _tcp: TcpProxies,
+    reader: Reader,
+    metrics: Metrics,
     workers: Vec<JoinHandle<()>>,
 }
 
@@ -149,11 +154,11 @@ impl App {
         }
         let admin = match admin {
             Some(bound) => Some(bound.serve(AdminInputs {
-                reader,
+                reader: reader.clone(),
                 board: control.board(),
                 readiness: control.readiness(),
                 draining: drain.draining(),
-                metrics,
+                metrics: metrics.clone(),
                 records,
                 keeper: Arc::clone(&keeper),
                 tcp: tcp.clone(),
@@ -172,7 +177,7 @@ impl App {
         for spec in &settings.faults.start {
             keeper.add(spec.clone(), "configuration", Instant::now()).map_err(StartError::Fault)?;
         }
-        Ok(Self { settings, drain, control, admin, access_log, keeper, _tcp: tcp, workers })
+        Ok(Self { settings, drain, control, admin, access_log, keeper, _tcp: tcp, reader, metrics, workers })
     }
 
     /// Serves until SIGTERM or SIGINT, then drains; a second one cuts. SIGHUP and a changed file have the
@@ -180,7 +185,7 @@ impl App {
     async fn until_signalled(self, mut signals: Signals, reload: Option<Reload>) -> bool {
         tokio::select! {
             never = reload::follow(reload, &mut signals.hangup, self.settings.clone(), &self.control) => match never {},
-            never = tend(&self.keeper) => match never {},
+            never = self.tend() => match never {},
             () = signals.ends.next() => {}
         }
         let shutdown = &self.settings.shutdown;
@@ -191,6 +196,24 @@ impl App {
         }
         self.end();
         clean
+    }
+
+    /// Ends the faults that have to end. Here and not on the admin thread, which need not be there.
+    async fn tend(&self) -> std::convert::Infallible {
+        let mut tick = tokio::time::interval(TEND);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let now = tick.tick().await.into_std();
+            let snapshot = self.reader.snapshot();
+            let board = self.control.board();
+            let metrics = || {
+                let board = board.read();
+                let facts =
+                    |service: &str| board.get(service).map_or_else(PoolFacts::default, |status| PoolFacts::of(status));
+                self.metrics.render(&snapshot, self.reader.clock(now), &facts)
+            };
+            self.keeper.tend(&Facts { snapshot: &snapshot, metrics: &metrics }, now);
+        }
     }
 
     fn end(self) {
@@ -204,15 +227,6 @@ impl App {
             admin.shutdown();
         }
         self.access_log.flush(Duration::from_secs(1));
-    }
-}
-
-/// Ends the faults that have to end. Here and not on the admin thread, which need not be there.
-async fn tend(keeper: &Keeper) -> std::convert::Infallible {
-    let mut tick = tokio::time::interval(TEND);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        keeper.tend(tick.tick().await.into_std());
     }
 }
 

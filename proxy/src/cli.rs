@@ -6,6 +6,7 @@ mod check;
 mod completions;
 mod demo;
 mod explain;
+mod fault;
 mod lb;
 mod output;
 mod run;
@@ -24,6 +25,7 @@ Examples:
   outrigger lb 127.0.0.1:3001 127.0.0.1:3002       a load balancer with no file
   outrigger check outrigger.yaml                   every error of the file at once
   outrigger availability                           what a running proxy did for each dependency
+  outrigger fault add delay fixed=2s --service payments --endpoints 1
 
 Exit codes:
   0  success
@@ -52,6 +54,7 @@ enum Command {
     Services(services::Args),
     Availability(availability::Args),
     Explain(explain::Args),
+    Fault(fault::Args),
     Completions(completions::Args),
     #[command(hide = true)]
     SampleInstance(demo::instance::Args),
@@ -74,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::Services(args) => services::run(args),
         Command::Availability(args) => availability::run(args),
         Command::Explain(args) => explain::run(args),
+        Command::Fault(args) => fault::run(args),
         Command::Completions(args) => completions::run(args),
         Command::SampleInstance(args) => demo::instance::run(args),
     }

@@ -66,6 +66,8 @@ pub enum Reason {
     ClientGone,
     /// The process is going away.
     Draining,
+    /// An injected fault has reset the client's connection.
+    FaultReset,
     /// A fault of the proxy.
     Internal,
 }
@@ -102,6 +104,7 @@ impl Reason {
         Reason::BulkheadFull,
         Reason::ClientGone,
         Reason::Draining,
+        Reason::FaultReset,
         Reason::Internal,
     ];
 
@@ -335,6 +338,15 @@ impl Reason {
                 row(499, "connection_terminated", "DC", 1, Client, Never, "the client closed its connection")
             }
             Self::Draining => row(503, "proxy_internal_response", "DR", 14, Proxy, Never, "the proxy is shutting down"),
+            Self::FaultReset => row(
+                502,
+                "connection_terminated",
+                "FI",
+                14,
+                Proxy,
+                Never,
+                "an injected edge fault reset the connection; `outrigger fault list` shows it",
+            ),
             Self::Internal => {
                 row(500, "proxy_internal_error", "INT", 13, Proxy, Never, "a fault of the proxy; please report it")
             }

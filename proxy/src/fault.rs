@@ -15,6 +15,8 @@
 //! is not there any more. Ending it releases what it was holding up.
 
 pub mod active;
+pub mod docs;
+pub mod guard;
 pub mod http;
 pub mod keeper;
 pub mod spec;

@@ -17,6 +17,7 @@ mod table;
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::config::settings::{NameSettings, Policy, RouteSettings};
 
@@ -26,7 +27,7 @@ use table::HostTable;
 pub use table::{Considered, Verdict};
 
 /// A route of the table.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub struct Route {
     /// For logs: `routes[2]`.
     pub name: Arc<str>,
@@ -34,6 +35,38 @@ pub struct Route {
     pub service: Arc<str>,
     /// The policies of its requests.
     pub policy: Arc<Policy>,
+    /// Its place in the file, from 0.
+    pub index: usize,
+    /// What became of its requests.
+    pub outcomes: Outcomes,
+}
+
+/// What became of a route's requests since it is there. Workers add to it at their ticks.
+#[derive(Debug, Default)]
+pub struct Outcomes {
+    answered: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Outcomes {
+    /// So many more.
+    pub fn add(&self, answered: u64, failed: u64) {
+        self.answered.fetch_add(answered, Ordering::Relaxed);
+        self.failed.fetch_add(failed, Ordering::Relaxed);
+    }
+
+    /// Those that were answered, by a fallback too, and all that count.
+    pub fn read(&self) -> (u64, u64) {
+        let answered = self.answered.load(Ordering::Relaxed);
+        (answered, answered + self.failed.load(Ordering::Relaxed))
+    }
+}
+
+impl PartialEq for Route {
+    /// Whether they are the same route; what they have counted is no part of that.
+    fn eq(&self, other: &Self) -> bool {
+        (&self.name, &self.service, &self.policy) == (&other.name, &other.service, &other.policy)
+    }
 }
 
 /// What the table says of a request.

@@ -1,23 +1,25 @@
-//! One request to the admin API, and its answer: a function, without waiting.
+//! One request to the admin API, and its answer.
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue};
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
+use http_body::Body;
 use http_body_util::Full;
 use serde::Serialize;
 
-use super::{Desk, api, availability};
-use crate::control::ServiceStatus;
+use super::{Desk, api, availability, faults};
 use crate::control::reconcile::literal;
 use crate::telemetry::availability::Window;
 use crate::telemetry::explain::Summary;
 use crate::telemetry::metrics::PoolFacts;
 
-const JSON: &str = "application/json";
+pub(super) const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -32,6 +34,12 @@ Outrigger admin
 /api/v1/availability     what became of requests, before and after resilience: ?window=1m, 5m, 1h or 24h
 /api/v1/explain          requests that can be explained, the newest first
 /api/v1/explain/ID       the life of one of them, by its X-Request-Id
+/api/v1/faults           what is injected; POST adds one, DELETE ends all (?controller=NAME: that one's)
+/api/v1/faults/ID        DELETE ends it
+/api/v1/guards           POST posts one, DELETE /api/v1/guards/ID takes it away
+/api/v1/drills           POST begins one, DELETE /api/v1/drills/CONTROLLER ends it
+/api/v1/heartbeat        POST: a controller lives
+/api/v1/audit            who added and ended faults, and why
 ";
 
 /// Those without a name in their path.
@@ -51,23 +59,38 @@ struct Status<'s> {
 }
 
 #[derive(Serialize)]
-struct Failure<'s> {
-    error: &'s str,
+pub(super) struct Failure<'s> {
+    pub error: &'s str,
 }
 
 /// The answer to a request. `loopback`: whether only this machine should be asking.
-pub fn respond<B>(request: &Request<B>, desk: &Desk, loopback: bool) -> Response<Full<Bytes>> {
-    if loopback && !local(request) {
+pub(super) async fn respond<B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>>>(
+    request: Request<B>,
+    desk: &Desk,
+    loopback: bool,
+    peer: SocketAddr,
+) -> Response<Full<Bytes>> {
+    let (parts, body) = request.into_parts();
+    if loopback && !local(&parts) {
         let error = "the admin API listens on loopback and answers to addresses and localhost, not to this Host";
         return json(StatusCode::FORBIDDEN, &Failure { error });
     }
-    let path = request.uri().path();
+    let path = parts.uri.path();
+    if faults::is_ours(path) {
+        return faults::respond(&parts, body, &desk.inputs.keeper, peer).await;
+    }
+    look_up(&parts, desk)
+}
+
+/// What is only read.
+fn look_up(request: &Parts, desk: &Desk) -> Response<Full<Bytes>> {
+    let path = request.uri.path();
     let below = |parent| path.strip_prefix(parent).filter(|name| !name.is_empty());
     let (one, id) = (below("/api/v1/services/"), below("/api/v1/explain/"));
     if !PAGES.contains(&path) && one.or(id).is_none() {
         return json(StatusCode::NOT_FOUND, &Failure { error: "there is no such page; / lists those that are" });
     }
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+    if !matches!(request.method, Method::GET | Method::HEAD) {
         let mut answer = json(StatusCode::METHOD_NOT_ALLOWED, &Failure { error: "only GET and HEAD" });
         answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return answer;
@@ -92,7 +115,7 @@ pub fn respond<B>(request: &Request<B>, desk: &Desk, loopback: bool) -> Response
             let clock = inputs.reader.clock(Instant::now());
             json(StatusCode::OK, &api::services(&inputs.reader.snapshot(), &inputs.board.read(), clock))
         }
-        "/api/v1/availability" => window(request.uri().query(), desk),
+        "/api/v1/availability" => window(request.uri.query(), desk),
         "/api/v1/explain" => {
             let requests = desk.shelves.borrow().list();
             json(StatusCode::OK, &Requests { requests })
@@ -139,10 +162,8 @@ fn facts(desk: &Desk) -> impl Fn(&str) -> PoolFacts {
             let (totals, _) = ledger.window(service, window)?;
             totals.before().zip(totals.after())
         });
-        let Some(status) = board.get(service) else { return PoolFacts { availability, ..PoolFacts::default() } };
-        let ServiceStatus { last_error, left_out, skipped, words, .. } = &**status;
-        let (failing, left_out, skipped, words) = (last_error.is_some(), left_out.len(), *skipped, *words);
-        PoolFacts { failing, left_out, skipped, words, availability }
+        let known = board.get(service).map_or_else(PoolFacts::default, |status| PoolFacts::of(status));
+        PoolFacts { availability, ..known }
     }
 }
 
@@ -162,14 +183,14 @@ fn service(name: &str, desk: &Desk) -> Response<Full<Bytes>> {
 }
 
 /// Whether the request names this machine: an address, `localhost`, or nothing.
-fn local<B>(request: &Request<B>) -> bool {
-    let mut hosts = request.headers().get_all(HOST).iter();
+fn local(request: &Parts) -> bool {
+    let mut hosts = request.headers.get_all(HOST).iter();
     let named = match (hosts.next(), hosts.next()) {
         (None, _) => Some(""),
         (Some(host), None) => host.to_str().ok(),
         (Some(_), Some(_)) => None,
     };
-    let target = request.uri().authority().map(http::uri::Authority::as_str);
+    let target = request.uri.authority().map(http::uri::Authority::as_str);
     named.into_iter().chain(target).all(local_host) && named.is_some()
 }
 
@@ -183,7 +204,7 @@ fn local_host(host: &str) -> bool {
 }
 
 /// `%3A` and the like; what is no escape stays as it is.
-fn decode(name: &str) -> Cow<'_, str> {
+pub(super) fn decode(name: &str) -> Cow<'_, str> {
     if !name.contains('%') {
         return Cow::Borrowed(name);
     }
@@ -206,7 +227,7 @@ fn decode(name: &str) -> Cow<'_, str> {
     Cow::Owned(String::from_utf8_lossy(&decoded).into_owned())
 }
 
-fn json(status: StatusCode, value: &impl Serialize) -> Response<Full<Bytes>> {
+pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response<Full<Bytes>> {
     match serde_json::to_vec(value) {
         Ok(mut body) => {
             body.push(b'\n');
@@ -216,7 +237,7 @@ fn json(status: StatusCode, value: &impl Serialize) -> Response<Full<Bytes>> {
     }
 }
 
-fn answer(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+pub(super) fn answer(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut answer = Response::new(Full::new(body.into()));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Uri};
-use http_body_util::{BodyExt, Empty, Limited};
+use http::{Method, Request, Uri};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::net::TcpStream;
 
 /// For the whole conversation: it is with a process on this machine, usually.
@@ -17,10 +18,26 @@ const MAX_ANSWER: usize = 64 << 20;
 
 /// The answer to a GET, or what to tell whoever typed the command.
 pub fn ask(admin: &str, path: &str) -> Result<String, String> {
+    send(admin, Method::GET, path, None)
+}
+
+/// The answer to a request with a JSON body or none, or what to tell whoever typed the command.
+pub fn send(admin: &str, method: Method, path: &str, body: Option<&Value>) -> Result<String, String> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| format!("cannot start: {e}"))?;
-    let late = format!("{admin} did not answer within {} s", PATIENCE.as_secs());
-    runtime.block_on(async { tokio::time::timeout(PATIENCE, converse(admin, path)).await.map_err(|_| late)? })
+    runtime.block_on(send_within(PATIENCE, admin, method, path, body))
+}
+
+/// The same where there is a runtime already, in so much time.
+pub async fn send_within(
+    patience: Duration,
+    admin: &str,
+    method: Method,
+    path: &str,
+    body: Option<&Value>,
+) -> Result<String, String> {
+    let late = format!("{admin} did not answer within {} s", patience.as_secs());
+    tokio::time::timeout(patience, converse(admin, method, path, body)).await.map_err(|_| late)?
 }
 
 /// An answer as what it should be.
@@ -40,7 +57,7 @@ pub fn escaped(part: &str) -> String {
     escaped
 }
 
-async fn converse(admin: &str, path: &str) -> Result<String, String> {
+async fn converse(admin: &str, method: Method, path: &str, body: Option<&Value>) -> Result<String, String> {
     let expected = || format!("found `{admin}`, expected a URL like http://127.0.0.1:9901");
     let full = if admin.contains("://") { admin.to_owned() } else { format!("http://{admin}") };
     let uri: Uri = full.parse().map_err(|_| expected())?;
@@ -53,11 +70,16 @@ async fn converse(admin: &str, path: &str) -> Result<String, String> {
     let broken = |e: hyper::Error| format!("{admin} broke off: {e}; {advice}");
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
     let conversation = async {
-        let request = Request::get(path)
+        let bytes = body.map(Value::to_string).unwrap_or_default();
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
             .header("host", authority.as_str())
-            .header("accept", "application/json")
-            .body(Empty::<Bytes>::new())
-            .map_err(|e| e.to_string())?;
+            .header("accept", "application/json");
+        if body.is_some() {
+            request = request.header("content-type", "application/json");
+        }
+        let request = request.body(Full::new(Bytes::from(bytes))).map_err(|e| e.to_string())?;
         let response = sender.send_request(request).await.map_err(broken)?;
         let status = response.status();
         let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await.map_err(|e| e.to_string())?;

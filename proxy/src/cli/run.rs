@@ -36,6 +36,9 @@ pub struct Args {
     /// Have the admin API listen here instead of where the file says [default: 127.0.0.1:9901].
     #[arg(long, value_name = "ADDR")]
     admin: Option<Address>,
+    /// Allow faults to be injected, whatever the file says: `faults: { enabled: true }`.
+    #[arg(long)]
+    faults: bool,
 }
 
 pub fn run(args: Args) -> ExitCode {
@@ -71,6 +74,9 @@ fn adjust(args: &Args, config: &mut Config) {
     if !args.listen.is_empty() {
         let listener = |address: &Address| Listener { address: *address, service: None, defer_accept: false };
         config.listeners = args.listen.iter().map(listener).collect();
+    }
+    if args.faults {
+        config.faults.enabled = true;
     }
     if let Some(address) = args.admin {
         config.admin.enabled = true;

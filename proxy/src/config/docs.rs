@@ -89,7 +89,7 @@ route takes a request, its host is the service's name (see `names`).
 path with a `.` or `..` segment, however it is encoded, is refused with 400.
 ";
 
-fn section(page: &mut String, title: &str, schema: &Value, definitions: &Map<String, Value>) {
+pub(crate) fn section(page: &mut String, title: &str, schema: &Value, definitions: &Map<String, Value>) {
     page.push_str(&format!("\n## {title}\n\n"));
     if let Some(text) = schema["description"].as_str() {
         page.push_str(&format!("{}\n\n", one_line(text)));

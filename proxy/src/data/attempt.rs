@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::body::Download;
 use super::forward::Answer;
 use super::headers::{ControlNames, Onward};
+use super::inject::Injection;
 use super::request::Request;
 use super::side::{Pick, Probe, Side};
 use super::timer;
@@ -65,6 +66,8 @@ pub struct Attempt<'r> {
     /// Whether it tries an endpoint that is ejected.
     pub probe: Option<Probe<'r>>,
     state: State<'r>,
+    /// The upstream faults that have struck it.
+    injection: Option<Rc<Injection>>,
 }
 
 /// What is known of an attempt, under way or over. While it is there, its endpoint has something to answer.
@@ -103,6 +106,8 @@ impl Drop for Tale {
 }
 
 enum State<'r> {
+    /// Held up by a fault, or about to be aborted by one.
+    Injected(Pin<Box<dyn Future<Output = ()> + 'r>>, Option<(Home, Onward<'r>)>),
     Dialling(Pin<Box<dyn Future<Output = Result<Link, Reason>> + 'r>>, Option<(Home, Onward<'r>)>),
     Asking(upstream::h1::Attempt),
     Http2(Pin<Box<dyn Future<Output = Sent> + 'r>>),
@@ -133,28 +138,31 @@ pub struct Landed {
 
 impl<'r> Attempt<'r> {
     /// Begins: takes a free connection and writes, or dials.
-    pub fn start(x: Exchange<'r>, pick: Pick<'r>, why: Why, onward: Onward<'r>, now: Instant) -> Self {
+    pub fn start(
+        x: Exchange<'r>,
+        pick: Pick<'r>,
+        why: Why,
+        onward: Onward<'r>,
+        injection: Option<Box<Injection>>,
+        now: Instant,
+    ) -> Self {
         let Pick { upstream: endpoint, index, probe } = pick;
         let number = onward.attempt.saturating_sub(1) as usize;
         endpoint.wait(now);
         let home = Home { in_flight: endpoint.begin(), keep: x.side.keep };
-        let state = if x.policy.protocol == Protocol::Http2 {
-            State::Http2(Box::pin(over_h2(x, Rc::clone(&endpoint), home, onward)))
-        } else {
-            let sure = x.repeatable && x.request.body.is_replayable();
-            match endpoint.reuse(sure, x.policy.idle_timeout, now) {
-                Some(link) => State::Asking(ask(x, link, home, onward)),
-                None => {
-                    x.side.counts.tally.borrow_mut().connected();
-                    let endpoint = Rc::clone(&endpoint);
-                    State::Dialling(Box::pin(async move { endpoint.dial(x.policy).await }), Some((home, onward)))
-                }
+        let injection = injection.map(|injection| Rc::new(*injection));
+        let state = match &injection {
+            Some(injection) if injection.is_before() => {
+                let injection = Rc::clone(injection);
+                State::Injected(Box::pin(async move { injection.hold_up().await }), Some((home, onward)))
             }
+            _ => State::begin(x, &endpoint, home, onward, now),
         };
         Self {
             tale: Tale { upstream: endpoint, index, started: now, why, number, hedged: false, timed: false },
             probe,
             state,
+            injection,
         }
     }
 
@@ -170,6 +178,22 @@ impl<'r> Attempt<'r> {
     pub fn poll(&mut self, cx: &mut Context<'_>, x: Exchange<'r>) -> Poll<Result<Landed, Broken>> {
         loop {
             match &mut self.state {
+                State::Injected(hold, begin) => {
+                    ready!(hold.as_mut().poll(cx));
+                    let Some((home, onward)) = begin.take() else {
+                        return Poll::Ready(Err(Broken::unwritten(Reason::Internal)));
+                    };
+                    let now = timer::now();
+                    match self.injection.as_ref().and_then(|injection| injection.instead()) {
+                        None => self.state = State::begin(x, &self.tale.upstream, home, onward, now),
+                        Some(Ok(answer)) => return Poll::Ready(Ok(Landed { answer, heard: now })),
+                        // As if it had been written: whether it was processed nobody knows.
+                        Some(Err(_)) => {
+                            let reason = Reason::UpstreamClosed;
+                            return Poll::Ready(Err(Broken { reason, written: true, stale: false }));
+                        }
+                    }
+                }
                 State::Dialling(dial, home) => {
                     let dialled = ready!(dial.as_mut().poll(cx));
                     let home = home.take();
@@ -233,6 +257,14 @@ impl<'r> Attempt<'r> {
 
     /// An answer's head has come at `heard`: passes it on, or begins to hold it.
     fn heard(&mut self, x: Exchange<'r>, heard: Instant, head: Rc<Head>, download: Download) -> Option<Landed> {
+        let (head, download) = match &self.injection {
+            None => (head, download),
+            Some(injection) => match injection.falsified(Answer::Response(head, download)) {
+                Answer::Response(head, download) => (head, download),
+                // What went in as an answer comes out as one.
+                Answer::Tunnel(..) => return None,
+            },
+        };
         let bodiless = x.request.asked().head || download.is_whole();
         match if bodiless { None } else { Self::wait(x, &head, &download, heard) } {
             Some(wait) => {
@@ -265,6 +297,24 @@ impl<'r> Attempt<'r> {
             // Whatever comes of it, nobody waits for it.
             let _ = tokio::time::timeout(LAST_CHANCE, finish).await;
         });
+    }
+}
+
+impl<'r> State<'r> {
+    /// Takes a free connection and writes, or dials.
+    fn begin(x: Exchange<'r>, endpoint: &Rc<Upstream>, home: Home, onward: Onward<'r>, now: Instant) -> Self {
+        if x.policy.protocol == Protocol::Http2 {
+            return Self::Http2(Box::pin(over_h2(x, Rc::clone(endpoint), home, onward)));
+        }
+        let sure = x.repeatable && x.request.body.is_replayable();
+        match endpoint.reuse(sure, x.policy.idle_timeout, now) {
+            Some(link) => Self::Asking(ask(x, link, home, onward)),
+            None => {
+                x.side.counts.tally.borrow_mut().connected();
+                let endpoint = Rc::clone(endpoint);
+                Self::Dialling(Box::pin(async move { endpoint.dial(x.policy).await }), Some((home, onward)))
+            }
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use bytes::{Buf, Bytes};
 use hyper::body::{Body as _, Incoming};
 
 use super::conn::Conn;
+use super::faulted::Faulted;
 use super::timer;
 use super::worker::Holding;
 use crate::error::Reason;
@@ -421,6 +422,8 @@ pub enum Download {
     H1(upstream::h1::Answer),
     /// Coming from an endpoint over HTTP/2.
     H2(Box<upstream::h2::Answer>),
+    /// Coming from an endpoint or made here, and falsified on the way.
+    Faulted(Box<Faulted>),
 }
 
 impl Download {
@@ -431,6 +434,7 @@ impl Download {
             Self::Held(bytes) => Length::Exact(bytes.len() as u64),
             Self::H1(answer) => answer.length(),
             Self::H2(answer) => answer.length(),
+            Self::Faulted(faulted) => faulted.length(),
         }
     }
 
@@ -441,6 +445,7 @@ impl Download {
             Self::Held(bytes) => bytes.is_empty(),
             Self::H1(_) => false,
             Self::H2(answer) => answer.is_over(),
+            Self::Faulted(faulted) => faulted.is_over(),
         }
     }
 
@@ -450,6 +455,7 @@ impl Download {
             Self::Empty | Self::Held(_) => true,
             Self::H1(answer) => answer.is_whole(),
             Self::H2(answer) => answer.is_whole(),
+            Self::Faulted(_) => false,
         }
     }
 
@@ -460,6 +466,7 @@ impl Download {
             Self::Held(bytes) => Some(bytes),
             Self::H1(answer) => answer.whole(),
             Self::H2(answer) => answer.whole(),
+            Self::Faulted(_) => None,
         }
     }
 
@@ -469,6 +476,7 @@ impl Download {
             Self::Empty | Self::Held(_) => Poll::Ready(Ok(())),
             Self::H1(answer) => answer.poll_hold(cx, first),
             Self::H2(answer) => answer.poll_hold(cx, first),
+            Self::Faulted(faulted) => faulted.poll_hold(cx, first),
         }
     }
 
@@ -478,6 +486,7 @@ impl Download {
             Self::Empty | Self::Held(_) => {}
             Self::H1(answer) => answer.keep(held),
             Self::H2(answer) => answer.keep(held),
+            Self::Faulted(faulted) => faulted.keep(held),
         }
     }
 
@@ -488,13 +497,16 @@ impl Download {
             Self::Held(bytes) => Poll::Ready(Ok(bytes.len())),
             Self::H1(answer) => answer.poll_piece(cx),
             Self::H2(answer) => answer.poll_piece(cx),
+            Self::Faulted(faulted) => faulted.poll_piece(cx),
         }
     }
 
     /// Sends what is left of the request's body while nothing of the answer is wanted.
     pub fn poll_upload(&mut self, cx: &mut Context<'_>) {
-        if let Self::H1(answer) = self {
-            answer.poll_upload(cx);
+        match self {
+            Self::H1(answer) => answer.poll_upload(cx),
+            Self::Faulted(faulted) => faulted.poll_upload(cx),
+            Self::Empty | Self::Held(_) | Self::H2(_) => {}
         }
     }
 
@@ -505,6 +517,10 @@ impl Download {
             Self::Held(bytes) => io.poll_write_both(cx, lead, &bytes[..len.min(bytes.len())]),
             Self::H1(answer) => answer.poll_send(cx, io, lead, len),
             Self::H2(answer) => answer.poll_send(cx, io, lead, len),
+            Self::Faulted(faulted) => {
+                let piece = faulted.piece();
+                io.poll_write_both(cx, lead, &piece[..len.min(piece.len())])
+            }
         }
     }
 
@@ -515,6 +531,7 @@ impl Download {
             Self::Held(bytes) => bytes.split_to(len.min(bytes.len())),
             Self::H1(answer) => answer.take(len),
             Self::H2(answer) => answer.take(len),
+            Self::Faulted(faulted) => faulted.take(len),
         }
     }
 
@@ -525,6 +542,7 @@ impl Download {
             Self::Held(bytes) => bytes.advance(n.min(bytes.len())),
             Self::H1(answer) => answer.consume(n),
             Self::H2(answer) => answer.consume(n),
+            Self::Faulted(faulted) => faulted.consume(n),
         }
     }
 
@@ -534,6 +552,7 @@ impl Download {
             Self::Empty | Self::Held(_) => None,
             Self::H1(answer) => answer.trailers(),
             Self::H2(answer) => answer.trailers(),
+            Self::Faulted(faulted) => faulted.trailers(),
         }
     }
 }

@@ -5,13 +5,13 @@
 //! global limit                                 (a place for limits)
 //! route                                        find::service
 //! route limits                                 admission::admit
-//! edge faults                                  (a place for faults above resilience)
+//! edge faults                                  edge, Injection: above resilience
 //! fallback                                     degrade::answer
 //! deadline                                     Deadline, held by `turn`
 //! retry/hedge + budget                         Life: what is due, and who pays
 //! balance ∘ breaker                            Side::pick
 //! per-try timeout                              Life::slow: a reason to start another attempt
-//! upstream faults                              (a place for faults below resilience)
+//! upstream faults                              Attempt::start, Injection: below resilience
 //! pool                                         Attempt: Upstream::reuse, Upstream::dial
 //! classify                                     Life::answered, Life::broke
 //! ```
@@ -29,6 +29,7 @@ use super::admission::{self, Admitted};
 use super::attempt::{Exchange, Why};
 use super::body::{Download, Upload};
 use super::controls::{Controls, is_grpc};
+use super::inject::{self, Injection, Struck};
 use super::life::{Life, Step};
 use super::race::{Ended, Race};
 use super::request::Request;
@@ -39,6 +40,7 @@ use super::worker::Worker;
 use super::{degrade, find};
 use crate::config::settings::Policy;
 use crate::error::Reason;
+use crate::fault::Place;
 use crate::http::Head;
 use crate::http::head::Name;
 use crate::resilience::deadline::Deadline;
@@ -87,6 +89,8 @@ pub struct Trail {
     pub gave_up: Option<GaveUp>,
     /// Whose answer it is, where it is not the service's own.
     pub degraded: Option<Box<Degraded>>,
+    /// The faults that have struck it, in either place.
+    pub struck: Option<Box<Struck>>,
 }
 
 /// Why no further attempt was made after one that failed.
@@ -131,15 +135,41 @@ pub async fn forward(
     }
     // A gRPC call may be a stream of hours: it obeys its caller and no route.
     let route_allows = (!is_grpc(&request.head)).then_some(policy.timeout);
-    let total = [route_allows, controls.waits].into_iter().flatten().min();
     let asking = Asking { worker, timer, request, controls, started };
     // A name is noted where its registry was waited for, and only then is it later than it was.
-    let now = if trail.name.is_some() { timer::now() } else { started };
+    let mut now = if trail.name.is_some() { timer::now() } else { started };
+    let injection = edge(&asking, &side, trail, now);
+    let mut held = Duration::ZERO;
+    if let Some(injection) = &injection {
+        Box::pin(injection.hold_up()).await;
+        let after = timer::now();
+        (held, now) = (after - now, after);
+        if let Some(instead) = injection.instead() {
+            trail.grpc = instead.as_ref().ok().and_then(Answer::grpc_status);
+            return instead;
+        }
+    }
+    // What an edge fault takes is above the deadline: the service has its time all the same.
+    let route_allows = route_allows.map(|total| total + held);
+    let total = [route_allows, controls.waits].into_iter().flatten().min();
     let result = asking.ask(&side, &policy, total, trail, now).await;
-    match &policy.fallback {
+    let result = match &policy.fallback {
         None => result,
         Some(fallback) => Box::pin(degrade::answer(&asking, &side, fallback, result, trail)).await,
+    };
+    match injection {
+        None => result,
+        Some(injection) => result.map(|answer| injection.falsified(answer)),
     }
+}
+
+/// The edge faults that strike a request.
+fn edge(asking: &Asking<'_>, side: &Side, trail: &mut Trail, now: Instant) -> Option<Box<Injection>> {
+    let Asking { worker, request, .. } = *asking;
+    let route = trail.route.clone();
+    let names = worker.http.control_names();
+    let target = inject::Target { request, names, route: route.as_deref(), endpoint: None };
+    inject::draw(worker, &side.cluster.shared.faults, Place::Edge, target, trail, now)
 }
 
 /// A request that is being asked of somebody.
@@ -218,6 +248,12 @@ impl Answer {
         match self {
             Self::Response(head, _) | Self::Tunnel(head, _) => head,
         }
+    }
+
+    /// The gRPC status in the answer's head, where there is one.
+    pub fn grpc_status(&self) -> Option<u8> {
+        let code = self.head().first(Name::GrpcStatus)?;
+        std::str::from_utf8(code).ok()?.parse().ok()
     }
 
     /// What follows the answer's body, as far as that has come.

@@ -89,6 +89,11 @@ pub async fn exchange(conn: Rc<Conn>) -> bool {
             finished.refused(Reason::ClientGone);
             false
         }
+        Err(Reason::FaultReset) => {
+            finished.refused(Reason::FaultReset);
+            conn.abort();
+            false
+        }
         Err(reason) => {
             finished.refused(reason);
             let refusal = Refusal { reason, service: trail.service(), id: Some(&request.id) };

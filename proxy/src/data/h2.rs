@@ -35,7 +35,7 @@ pub async fn serve(io: Io, client: Rc<Client>, service: Option<Arc<str>>, worker
         service_fn(move |message| {
             called.set(true);
             let (worker, client, service) = (Rc::clone(&worker), Rc::clone(&client), service.clone());
-            async move { Ok::<_, std::convert::Infallible>(call(message, client, service, worker).await) }
+            async move { call(message, client, service, worker).await }
         })
     };
     let connection = hyper::server::conn::http2::Builder::new(LocalExecutor)
@@ -78,13 +78,13 @@ pub async fn serve(io: Io, client: Rc<Client>, service: Option<Arc<str>>, worker
     }
 }
 
-/// One request and its answer.
+/// One request and its answer; an error resets the stream.
 async fn call(
     message: http::Request<Incoming>,
     client: Rc<Client>,
     service: Option<Arc<str>>,
     worker: Rc<Worker>,
-) -> http::Response<Outbound> {
+) -> Result<http::Response<Outbound>, Reason> {
     let started = timer::now();
     let (parts, incoming) = message.into_parts();
     let mut head = worker.pools.heads.take();
@@ -116,6 +116,12 @@ async fn call(
         }
         // No upgrade was asked for, so none can come.
         Ok(Answer::Tunnel(..)) => refusal(Reason::UpstreamProtocol, &request, &trail, &mut finished),
+        Err(reason @ Reason::FaultReset) => {
+            finished.refused(reason);
+            worker.finished(&finished, &request, &mut trail);
+            // hyper resets the stream.
+            return Err(reason);
+        }
         Err(reason) => refusal(reason, &request, &trail, &mut finished),
     };
     let reply = Reply {
@@ -135,7 +141,7 @@ async fn call(
     let mut response = http::Response::new(outbound);
     *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::BAD_GATEWAY);
     *response.headers_mut() = fields;
-    response
+    Ok(response)
 }
 
 fn refusal(reason: Reason, request: &Request, trail: &Trail, finished: &mut Finished) -> (Rc<Head>, Download) {

@@ -6,16 +6,19 @@
 
 mod endings;
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::attempt::{Attempt, Exchange, Tale, Why};
 use super::controls::Controls;
 use super::forward::{Answer, GaveUp, Trail};
 use super::headers::Onward;
+use super::inject::{self, Injection};
 use super::race::Race;
 use super::side::{Probe, Tried};
 use super::story::{self, Held};
 use crate::error::Reason;
+use crate::fault::Place;
 use crate::http::Head;
 use crate::http::head::Name;
 use crate::resilience::breaker::Admission;
@@ -268,10 +271,24 @@ impl<'r> Life<'r> {
             x.side.counts.tally.borrow_mut().retried();
         }
         let onward = Onward { names: x.names, remaining, attempt: self.trail.attempts };
-        let attempt = Attempt::start(x, pick, why, onward, now);
+        let injection = self.injection(pick.upstream.address, now);
+        let attempt = Attempt::start(x, pick, why, onward, injection, now);
         self.trail.attempted(&attempt.tale);
         self.race.add(attempt);
         true
+    }
+
+    /// The upstream faults that strike an attempt.
+    fn injection(&mut self, endpoint: SocketAddr, now: Instant) -> Option<Box<Injection>> {
+        let x = self.x;
+        let subject = &x.side.cluster.shared.faults;
+        if subject.is_quiet() {
+            return None;
+        }
+        let route = self.trail.route.clone();
+        let target =
+            inject::Target { request: x.request, names: x.names, route: route.as_deref(), endpoint: Some(endpoint) };
+        inject::draw(x.worker, subject, Place::Upstream, target, self.trail, now)
     }
 
     /// Plans what follows a failure.

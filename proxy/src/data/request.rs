@@ -74,11 +74,13 @@ impl Request {
     pub fn divided_by(&self, bulkhead: Bulkhead, names: &ControlNames<'_>, route: Option<&Route>) -> Vec<u8> {
         match bulkhead {
             Bulkhead::PerRoute(_) => route.map(|route| route.name.as_bytes().to_vec()).unwrap_or_default(),
-            Bulkhead::PerCaller(_) => {
-                let said = self.client.trusted.then(|| self.head.named(names.caller)).flatten();
-                said.unwrap_or(self.client.text.as_bytes()).to_vec()
-            }
+            Bulkhead::PerCaller(_) => self.caller(names).unwrap_or(self.client.text.as_bytes()).to_vec(),
         }
+    }
+
+    /// Who a trusted client says that it is.
+    pub fn caller(&self, names: &ControlNames<'_>) -> Option<&[u8]> {
+        self.client.trusted.then(|| self.head.named(names.caller)).flatten()
     }
 
     /// Passes an interim answer on, where there is somebody for it.

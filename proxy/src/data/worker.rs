@@ -17,6 +17,7 @@ use super::conn::Conn;
 use super::forward::Trail;
 use super::headers::Identity;
 use super::request::Request;
+use super::route_tally::RouteTallies;
 use super::stale::Stale;
 use super::tcp::{self, Line};
 use super::timer;
@@ -87,6 +88,7 @@ pub struct Worker {
     lines: RefCell<Vec<Weak<Line>>>,
     next_conn: Cell<u64>,
     clients: RefCell<ClientMetrics>,
+    routes: RefCell<RouteTallies>,
     unrouted: RefCell<ServiceTally>,
     unrouted_metrics: ServiceMetrics,
 }
@@ -123,6 +125,7 @@ impl Worker {
             lines: RefCell::default(),
             next_conn: Cell::new(0),
             clients: RefCell::new(ClientMetrics::new(index)),
+            routes: RefCell::default(),
             unrouted: RefCell::default(),
             unrouted_metrics: ServiceMetrics::provisional(UNROUTED),
         }
@@ -210,6 +213,9 @@ impl Worker {
             }
             if let Some(account) = finished.account(latency, trail) {
                 tally.finished(&account);
+                if let Some(route) = &trail.route {
+                    self.routes.borrow_mut().count(route, &account);
+                }
             }
         };
         match &trail.side {
@@ -231,6 +237,7 @@ impl Worker {
         let now = timer::now();
         self.view().report(self.reader.clock(now), now, self.random());
         self.unrouted_metrics.absorb(&mut self.unrouted.borrow_mut());
+        self.routes.borrow_mut().flush();
         let mut clients = self.clients.borrow_mut();
         clients.held(self.held_bytes());
         clients.flush();
@@ -368,6 +375,7 @@ impl Finished {
             response_bytes: self.sent,
             duration: timer::now().saturating_duration_since(self.started),
             client: Some(request.client.peer),
+            faults: trail.struck.as_ref().map(|struck| struck.words()).unwrap_or_default(),
             request_id: text(request.id.as_bytes()),
             protocol: request.head.version().text(),
         }

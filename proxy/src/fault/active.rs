@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::spec::{Fault, Spec};
+use crate::telemetry;
 
 /// What faults hang on.
 #[derive(Debug)]
@@ -46,6 +47,14 @@ impl Subject {
             current: ArcSwap::default(),
             wake: watch::Sender::new(0),
         })
+    }
+
+    /// As it is called where services and TCP proxies stand side by side: `orders`, `tcp cache`.
+    pub fn label(&self) -> String {
+        match self.sort {
+            Sort::Service => self.name.to_string(),
+            Sort::TcpProxy => format!("tcp {}", self.name),
+        }
     }
 
     /// Whether there is no fault: one relaxed load.
@@ -92,7 +101,6 @@ pub struct Origin {
 }
 
 /// A fault that has been added.
-#[derive(Debug)]
 pub struct Active {
     /// Never used twice.
     pub id: u64,
@@ -114,6 +122,8 @@ pub struct Active {
     ended: watch::Sender<bool>,
     met: AtomicU64,
     injected: AtomicU64,
+    gauge: metrics::Gauge,
+    counter: metrics::Counter,
 }
 
 impl Active {
@@ -128,6 +138,8 @@ impl Active {
         began: Instant,
         until: Option<Instant>,
     ) -> Self {
+        let (gauge, counter) = telemetry::metrics::faults(&subject.label(), fault.place.name(), fault.kind.name());
+        gauge.increment(1);
         Self {
             id,
             name,
@@ -141,6 +153,8 @@ impl Active {
             ended: watch::Sender::new(false),
             met: AtomicU64::new(0),
             injected: AtomicU64::new(0),
+            gauge,
+            counter,
         }
     }
 
@@ -162,7 +176,9 @@ impl Active {
 
     /// Ends it. The keeper's alone.
     pub(super) fn end(&self) {
-        self.over.store(true, Ordering::Release);
+        if !self.over.swap(true, Ordering::AcqRel) {
+            self.gauge.decrement(1);
+        }
         self.ended.send_replace(true);
     }
 
@@ -183,6 +199,7 @@ impl Active {
             }
         }
         self.injected.fetch_add(1, Ordering::Relaxed);
+        self.counter.increment(1);
         true
     }
 
@@ -195,5 +212,11 @@ impl Active {
     /// How often it has struck.
     pub fn injected(&self) -> u64 {
         self.injected.load(Ordering::Relaxed)
+    }
+}
+
+impl std::fmt::Debug for Active {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Active").field("id", &self.id).field("name", &self.name).finish_non_exhaustive()
     }
 }

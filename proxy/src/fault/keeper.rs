@@ -9,6 +9,7 @@
 
 mod audit;
 mod caps;
+mod controllers;
 mod view;
 
 use std::collections::BTreeMap;
@@ -18,12 +19,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::active::{Active, Origin, Subject};
+use super::guard::{Facts, Guard, GuardSpec};
 use super::spec::{Fault, Invalid, Kind, Spec, TTL};
 use crate::config::settings::FaultLimits;
+use crate::config::text::Interval;
 use crate::snapshot::Reader;
 
 pub use audit::{Audit, Entry, Happened};
+pub use controllers::Drill;
 pub use view::FaultView;
+
+use controllers::Controllers;
 
 /// Adds faults and ends them.
 #[derive(Debug)]
@@ -40,8 +46,8 @@ struct State {
     faults: Vec<Arc<Active>>,
     /// TCP proxies by name.
     proxies: BTreeMap<Arc<str>, Proxy>,
-    /// When each controller that promised a heartbeat was last heard of.
-    beats: BTreeMap<Arc<str>, Instant>,
+    controllers: Controllers,
+    guards: Vec<Guard>,
     audit: Audit,
 }
 
@@ -114,8 +120,14 @@ impl Keeper {
     pub fn new(limits: FaultLimits, reader: Reader) -> Arc<Self> {
         let audit = Audit::new(limits.audit_log.clone());
         #[allow(clippy::disallowed_types, reason = "see the import")]
-        let state =
-            Mutex::new(State { next: 1, faults: Vec::new(), proxies: BTreeMap::new(), beats: BTreeMap::new(), audit });
+        let state = Mutex::new(State {
+            next: 1,
+            faults: Vec::new(),
+            proxies: BTreeMap::new(),
+            controllers: Controllers::default(),
+            guards: Vec::new(),
+            audit,
+        });
         Arc::new(Self { limits, reader, state })
     }
 
@@ -136,10 +148,10 @@ impl Keeper {
     }
 
     /// A TCP proxy is gone, and with it its faults.
-    pub fn dismiss(&self, name: &str, by: &str, now: Instant) {
+    pub fn dismiss(&self, name: &str, by: &str) {
         let mut state = self.state();
         if let Some(proxy) = state.proxies.remove(name) {
-            state.end_where(|active| Arc::ptr_eq(&active.subject, &proxy.subject), &End::SubjectGone, by, now);
+            state.end_where(|active| Arc::ptr_eq(&active.subject, &proxy.subject), &End::SubjectGone, by);
         }
     }
 
@@ -163,6 +175,14 @@ impl Keeper {
         if !exempt && !self.limits.enabled {
             return Err(Refused::Locked);
         }
+        if let Some(controller) = &spec.controller {
+            if let Some(saw) = state.controllers.aborted(controller) {
+                let message =
+                    format!("`{controller}` has been stopped by a guard ({saw}); it may not add faults any more");
+                return Err(Refused::Cap(message));
+            }
+            state.controllers.heard(controller, now);
+        }
         let id = state.next;
         let name: Arc<str> = match &spec.name {
             Some(name) => Arc::from(name.as_str()),
@@ -182,10 +202,7 @@ impl Keeper {
             None => Some(TTL.min(self.limits.max_ttl)),
         };
         spec.name = Some(name.to_string());
-        spec.ttl = ttl.map(crate::config::text::Interval);
-        if let (Some(controller), Some(_)) = (&spec.controller, spec.heartbeat) {
-            state.beats.insert(Arc::from(controller.as_str()), now);
-        }
+        spec.ttl = ttl.map(Interval);
         let origin = Origin { by: Arc::from(by), exempt };
         let until = ttl.map(|ttl| now + ttl);
         let active = Arc::new(Active::new(id, name, Arc::clone(&subject), spec, fault, origin, now, until));
@@ -257,19 +274,19 @@ impl Keeper {
     }
 
     /// Ends a fault. False when there is none of this id.
-    pub fn end(&self, id: u64, by: &str, now: Instant) -> bool {
-        self.state().end_where(|active| active.id == id, &End::Asked, by, now) > 0
+    pub fn end(&self, id: u64, by: &str) -> bool {
+        self.state().end_where(|active| active.id == id, &End::Asked, by) > 0
     }
 
     /// Ends some of them, or all. How many there were.
-    pub fn clear(&self, which: Which<'_>, why: &End, by: &str, now: Instant) -> usize {
+    pub fn clear(&self, which: Which<'_>, why: &End, by: &str) -> usize {
         let meant = |active: &Active| match which {
             Which::All => !active.origin.exempt,
             Which::Controller(name) => active.spec.controller.as_deref() == Some(name),
             Which::Subject(subject) => std::ptr::eq(&*active.subject, subject),
             Which::Everything => true,
         };
-        self.state().end_where(meant, why, by, now)
+        self.state().end_where(meant, why, by)
     }
 
     /// Those that are not over, in the order in which they were added.
@@ -282,50 +299,120 @@ impl Keeper {
         self.state().audit.entries()
     }
 
-    /// A controller lives. Its faults that are not over.
-    pub fn heartbeat(&self, controller: &str, now: Instant) -> Vec<Arc<Active>> {
+    /// A controller lives. Its faults that are not over, and why a guard has ended them, where one has.
+    pub fn heartbeat(&self, controller: &str, now: Instant) -> (Vec<Arc<Active>>, Option<Arc<str>>) {
         let mut state = self.state();
-        if let Some(beat) = state.beats.get_mut(controller) {
-            *beat = now;
-        }
+        state.controllers.heard(controller, now);
         let own = |active: &&Arc<Active>| active.spec.controller.as_deref() == Some(controller) && !active.is_over(now);
-        state.faults.iter().filter(own).cloned().collect()
+        (state.faults.iter().filter(own).cloned().collect(), state.controllers.aborted(controller))
+    }
+
+    /// Posts a guard. Its id.
+    ///
+    /// # Errors
+    ///
+    /// Where it makes no sense, or is about something that is not there.
+    pub fn guard(&self, spec: GuardSpec, now: Instant) -> Result<u64, Refused> {
+        let terms = spec.understand()?;
+        if !self.limits.enabled {
+            return Err(Refused::Locked);
+        }
+        let snapshot = self.reader.snapshot();
+        if let Some(service) = &spec.service
+            && !snapshot.clusters.contains_key(service.as_str())
+        {
+            let known: Vec<&str> = snapshot.clusters.keys().map(AsRef::as_ref).collect();
+            return Err(Refused::Unknown(unknown("service", service, &known)));
+        }
+        if let Some(route) = &spec.route
+            && snapshot.routes.named(route).is_none()
+        {
+            return Err(Refused::Unknown(format!("there is no route `{route}`")));
+        }
+        let mut state = self.state();
+        if state.guards.len() >= GUARDS {
+            return Err(Refused::Cap(format!("there are {GUARDS} guards already")));
+        }
+        if let Some(controller) = &spec.controller {
+            state.controllers.heard(controller, now);
+        }
+        let id = state.next;
+        state.next += 1;
+        state.guards.push(Guard::new(id, spec, terms));
+        Ok(id)
+    }
+
+    /// Takes a guard away. False when there is none of this id.
+    pub fn unguard(&self, id: u64) -> bool {
+        let mut state = self.state();
+        let before = state.guards.len();
+        state.guards.retain(|guard| guard.id != id);
+        state.guards.len() < before
+    }
+
+    /// Begins a drill: there is one at a time.
+    ///
+    /// # Errors
+    ///
+    /// The one that is running, or that faults are locked.
+    pub fn begin_drill(&self, drill: Drill, now: Instant) -> Result<(), Refused> {
+        if !self.limits.enabled {
+            return Err(Refused::Locked);
+        }
+        self.state().controllers.begin(drill, now).map_err(|running| {
+            Refused::Cap(format!("the drill `{}` of `{}` is running; only one may", running.name, running.controller))
+        })
+    }
+
+    /// Ends a drill, with all its faults and guards. False where this controller runs none.
+    pub fn end_drill(&self, controller: &str, by: &str) -> bool {
+        let mut state = self.state();
+        let own = |name: &Option<String>| name.as_deref() == Some(controller);
+        state.end_where(|active| own(&active.spec.controller), &End::Asked, by);
+        state.guards.retain(|guard| !own(&guard.spec.controller));
+        state.controllers.finish(controller)
     }
 
     /// Ends what has to end. Called several times a second.
-    pub fn tend(&self, now: Instant) {
+    pub fn tend(&self, facts: &Facts<'_>, now: Instant) {
         let mut state = self.state();
-        if state.faults.is_empty() {
-            return;
-        }
-        let beats = state.beats.clone();
-        let reason = |active: &Active| {
-            let silent =
-                active.spec.heartbeat.zip(active.spec.controller.as_deref()).is_some_and(|(beat, controller)| {
-                    beats.get(controller).is_none_or(|last| now.saturating_duration_since(*last) > beat.0)
-                });
-            match () {
-                () if active.until.is_some_and(|until| now >= until) => Some(End::Ttl),
-                // A byte-stream fault goes on striking the connections that it has struck.
-                () if active.is_used_up() && matches!(active.fault.kind, Kind::Http(_)) => Some(End::UsedUp),
-                () if silent => Some(End::Heartbeat),
-                () => None,
-            }
+        let State { controllers, guards, faults, .. } = &mut *state;
+        let silent = |controller: &Option<String>, beat: Option<Interval>| {
+            beat.zip(controller.as_deref()).is_some_and(|(beat, name)| controllers.is_silent(name, beat.0, now))
         };
-        let due: Vec<(u64, End)> = state.faults.iter().filter_map(|a| reason(a).map(|end| (a.id, end))).collect();
+        guards.retain(|guard| !silent(&guard.spec.controller, guard.spec.heartbeat));
+        let tripped = guards.iter_mut().find_map(|guard| Some((guard.id, guard.look(facts, now)?)));
+        let reason = |active: &Active| match () {
+            () if active.until.is_some_and(|until| now >= until) => Some(End::Ttl),
+            // A byte-stream fault goes on striking the connections that it has struck.
+            () if active.is_used_up() && matches!(active.fault.kind, Kind::Http(_)) => Some(End::UsedUp),
+            () if silent(&active.spec.controller, active.spec.heartbeat) => Some(End::Heartbeat),
+            () => None,
+        };
+        let due: Vec<(u64, End)> = faults.iter().filter_map(|a| reason(a).map(|end| (a.id, end))).collect();
         for (id, end) in due {
-            state.end_where(|active| active.id == id, &end, TENDING, now);
+            state.end_where(|active| active.id == id, &end, TENDING);
         }
         for id in caps::last_healthy(&self.reader, &state.faults) {
-            state.end_where(|active| active.id == id, &End::LastHealthy, TENDING, now);
+            state.end_where(|active| active.id == id, &End::LastHealthy, TENDING);
         }
-        let State { beats, faults, .. } = &mut *state;
-        beats.retain(|name, _| faults.iter().any(|active| active.spec.controller.as_deref() == Some(&**name)));
+        if let Some((id, saw)) = tripped {
+            tracing::warn!(%saw, "a guard has tripped: all faults end");
+            state.end_where(|active| !active.origin.exempt, &End::Guard(Arc::clone(&saw)), TENDING);
+            // It has done what it was there for; posted again, it would look at the same seconds.
+            state.guards.retain(|guard| guard.id != id);
+            state.controllers.abort(&saw);
+        }
+        let State { controllers, faults, .. } = &mut *state;
+        controllers.sweep(|name| faults.iter().any(|active| active.spec.controller.as_deref() == Some(name)), now);
     }
 }
 
+/// Guards at one time.
+const GUARDS: usize = 100;
+
 impl State {
-    fn end_where(&mut self, meant: impl Fn(&Active) -> bool, why: &End, by: &str, _now: Instant) -> usize {
+    fn end_where(&mut self, meant: impl Fn(&Active) -> bool, why: &End, by: &str) -> usize {
         let (ending, staying) = self.faults.drain(..).partition::<Vec<_>, _>(|active| meant(active));
         self.faults = staying;
         for active in &ending {
@@ -359,3 +446,6 @@ fn unknown(what: &str, name: &str, known: &[&str]) -> String {
         (None, known) => format!("there is no {what} `{name}`; there are {}", known[..known.len().min(20)].join(", ")),
     }
 }
+
+#[cfg(test)]
+mod tests;

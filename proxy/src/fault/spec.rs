@@ -386,3 +386,6 @@ pub(super) fn attributes<T: DeserializeOwned>(value: &Value) -> Result<T, String
     let given = if value.is_null() { Value::Object(Map::new()) } else { value.clone() };
     serde_json::from_value(given).map_err(|e| e.to_string())
 }
+
+#[cfg(test)]
+mod tests;

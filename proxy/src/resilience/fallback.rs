@@ -52,6 +52,8 @@ pub const fn calls(reason: Reason) -> bool {
         Reason::UnknownService => true,
         // The connection is about to close, and a client that comes back to another proxy gets the real answer.
         Reason::Draining => false,
+        // It strikes above the fallback.
+        Reason::FaultReset => false,
         Reason::BadRequest
         | Reason::UnsupportedCoding
         | Reason::HeadTooLarge
@@ -218,7 +220,7 @@ mod tests {
         for &reason in Reason::ALL {
             let row = reason.row();
             let expected = match reason {
-                Reason::Draining => false,
+                Reason::Draining | Reason::FaultReset => false,
                 Reason::UnknownService => true,
                 _ => row.blame != Blame::Client && matches!(row.status, 500 | 502..=504),
             };

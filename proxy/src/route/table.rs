@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use super::Route;
+use super::{Outcomes, Route};
 use crate::config::settings::{PathMatch, RouteSettings};
 
 /// A route, and what became of it.
@@ -145,6 +145,8 @@ impl Entry {
                 name: Arc::clone(&written.name),
                 service: Arc::clone(&written.service),
                 policy: Arc::new(written.policy.clone()),
+                index: place,
+                outcomes: Outcomes::default(),
             }),
             host: written.host.clone(),
             path: written.path.clone(),

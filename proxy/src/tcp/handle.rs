@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
@@ -213,7 +213,7 @@ impl TcpProxies {
         if let Some(run) = &entry.run {
             close(run).await;
         }
-        inner.keeper.dismiss(name, REMOVAL, Instant::now());
+        inner.keeper.dismiss(name, REMOVAL);
         Ok(())
     }
 }

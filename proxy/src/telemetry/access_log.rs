@@ -53,6 +53,8 @@ pub struct Entry {
     pub duration: Duration,
     /// Who asked; none on a Unix socket.
     pub client: Option<SocketAddr>,
+    /// Faults that have struck it: `upstream delay slow-payments`.
+    pub faults: Vec<String>,
     /// The id in `X-Request-Id`.
     pub request_id: String,
     /// `HTTP/1.1`.
@@ -243,6 +245,8 @@ struct Line<'e> {
     request_bytes: u64,
     response_bytes: u64,
     duration_ms: f64,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    faults: &'e [String],
     request_id: &'e str,
 }
 
@@ -264,6 +268,7 @@ impl<'e> Line<'e> {
             request_bytes: entry.request_bytes,
             response_bytes: entry.response_bytes,
             duration_ms: entry.duration.as_micros() as f64 / 1e3,
+            faults: &entry.faults,
             request_id: &entry.request_id,
         }
     }

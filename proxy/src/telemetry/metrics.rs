@@ -35,6 +35,7 @@ use self::table::name;
 pub use self::table::{Kind, Metric, TABLE, document};
 use self::tally::Counts;
 pub use self::tally::{Ejection, ServiceTally};
+use crate::control::ServiceStatus;
 use crate::control::health::Word;
 use crate::snapshot::Snapshot;
 use crate::tcp::TcpProxy;
@@ -45,6 +46,8 @@ pub const BUCKETS_US: [u64; 16] = [
     100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
     5_000_000, 10_000_000,
 ];
+/// Requests by latency bucket.
+pub type LatencyCounts = [u64; BUCKETS_US.len() + 1];
 /// What names count under until an instance of them is seen, and direct destinations always. No host name has parentheses.
 const OTHER_LABEL: &str = "(other)";
 
@@ -105,6 +108,11 @@ impl ServiceMetrics {
         &self.gauges
     }
 
+    /// How long its requests took since it is followed, by the buckets of [`BUCKETS_US`].
+    pub fn latency(&self) -> LatencyCounts {
+        std::array::from_fn(|bucket| self.counts.latency[bucket].load(Relaxed))
+    }
+
     /// What became of the service's requests since it is followed.
     pub fn totals(&self) -> Totals {
         self.counts.totals()
@@ -126,6 +134,15 @@ pub struct PoolFacts {
     pub words: [usize; Word::ALL.len()],
     /// Availability before and after, in the order of [`Window::ALL`]; none without requests.
     pub availability: [Option<(f64, f64)>; Window::ALL.len()],
+}
+
+impl PoolFacts {
+    /// Of a service's status; its availability is not in it.
+    pub fn of(status: &ServiceStatus) -> Self {
+        let ServiceStatus { last_error, left_out, skipped, words, .. } = status;
+        let (failing, left_out, skipped, words) = (last_error.is_some(), left_out.len(), *skipped, *words);
+        Self { failing, left_out, skipped, words, ..Self::default() }
+    }
 }
 
 /// What renders `/metrics`. Cheap to clone; all are the same.
@@ -189,6 +206,13 @@ pub fn count_reload(applied: bool) {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         metrics::gauge!(name::RELOAD_TIME).set(now.as_secs_f64());
     }
+}
+
+/// Faults of a subject, a place and a type: how many there are, and how often they strike.
+pub fn faults(subject: &str, place: &'static str, kind: &'static str) -> (metrics::Gauge, metrics::Counter) {
+    let subject = subject.to_owned();
+    let active = metrics::gauge!(name::FAULTS, "subject" => subject.clone(), "place" => place, "type" => kind);
+    (active, metrics::counter!(name::INJECTED, "subject" => subject, "place" => place, "type" => kind))
 }
 
 /// Counts lines of the access log that were dropped because the reader of stdout was too slow.

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::{End, Refused};
 use crate::fault::Place;
-use crate::fault::active::{Active, Sort};
+use crate::fault::active::Active;
 use crate::fault::spec::Spec;
 
 /// Entries that are kept.
@@ -124,10 +124,7 @@ fn entry(active: &Active, what: Happened, by: &str) -> Entry {
         fault: active.name.to_string(),
         kind: active.fault.kind.name().to_owned(),
         place: active.fault.place,
-        subject: match active.subject.sort {
-            Sort::Service => active.subject.name.to_string(),
-            Sort::TcpProxy => format!("tcp {}", active.subject.name),
-        },
+        subject: active.subject.label(),
         by: by.to_owned(),
         why: None,
         injected: None,

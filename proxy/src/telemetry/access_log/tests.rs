@@ -20,6 +20,7 @@ fn entry(path: &str) -> Entry {
         response_bytes: 4,
         duration: Duration::from_micros(1500),
         client: Some("[::1]:4000".parse().unwrap()),
+        faults: Vec::new(),
         request_id: "id".into(),
         protocol: "HTTP/1.1",
     }

@@ -119,6 +119,17 @@ pub enum What {
         /// Whether it answered.
         answered: bool,
     },
+    /// A fault that was injected has struck.
+    Fault {
+        /// What it is called.
+        name: String,
+        /// Its type.
+        kind: String,
+        /// `upstream` or `edge`.
+        place: String,
+        /// Upstream: the attempt's endpoint.
+        endpoint: Option<SocketAddr>,
+    },
     /// Anything else worth a sentence.
     Note {
         /// The sentence.

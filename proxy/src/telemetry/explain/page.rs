@@ -187,6 +187,10 @@ impl Display for What {
             Self::Fallback { kind, answered } => {
                 write!(f, "fallback, {}: {}", Clean(kind), if *answered { "answered" } else { "no answer" })
             }
+            Self::Fault { name, kind, place, endpoint } => {
+                write!(f, "injected {place} fault `{}`: {kind}", Clean(name))?;
+                endpoint.map_or(Ok(()), |endpoint| write!(f, " on {endpoint}"))
+            }
             Self::Note { text } => write!(f, "{}", Clean(text)),
         }
     }

@@ -43,6 +43,8 @@ pub(super) mod name {
     pub const MALFORMED: &str = "outrigger_malformed_fields_total";
     pub const EXPLAIN_DROPPED: &str = "outrigger_explain_dropped_total";
     pub const GENERATION: &str = "outrigger_snapshot_generation";
+    pub const FAULTS: &str = "outrigger_faults_active";
+    pub const INJECTED: &str = "outrigger_faults_injected_total";
     pub const RELOADS: &str = "outrigger_reloads_total";
     pub const RELOAD_TIME: &str = "outrigger_last_reload_timestamp_seconds";
     pub const LOG_DROPPED: &str = "outrigger_access_log_dropped_total";
@@ -228,6 +230,18 @@ pub const TABLE: &[Metric] = &[
         Gauge,
         &[],
         "The number of the current snapshot; rises with each change of routes or pools.",
+    ),
+    facade(
+        name::FAULTS,
+        Gauge,
+        &["subject", "place", "type"],
+        "Faults that are injected at the moment, by the service or `tcp NAME` they hang on.",
+    ),
+    facade(
+        name::INJECTED,
+        Counter,
+        &["subject", "place", "type"],
+        "Requests (edge), attempts or connections (upstream) that faults have struck.",
     ),
     facade(name::RELOADS, Counter, &["result"], "Reloads of the configuration: applied or refused."),
     facade(
