@@ -22,6 +22,7 @@ use outrigger::data::accept::{Crew, Socket};
 use outrigger::data::headers::Identity;
 use outrigger::data::worker::{Plan, Worker, serve};
 use outrigger::drain::Drain;
+use outrigger::tcp::TcpDesk;
 use outrigger::telemetry::access_log::AccessLog;
 use outrigger::telemetry::explain::Explainer;
 use outrigger::{config, control, net, snapshot};
@@ -110,7 +111,7 @@ async fn worker(origins: Vec<SocketAddr>) -> SocketAddr {
     let place = Socket { socket: bound.remove(0), service: None }.register().unwrap();
     let worker = Rc::new(Worker::new(0, &plan));
     tokio::task::spawn_local(async move {
-        serve(worker, vec![place], desks.remove(0)).await;
+        serve(worker, vec![place], desks.remove(0), TcpDesk::idle()).await;
         drop((publisher, demands, drain));
     });
     address

@@ -36,6 +36,7 @@ use tokio::time::{interval, sleep, timeout};
 use crate::control::{Readiness, StatusBoard};
 use crate::fault::Keeper;
 use crate::snapshot::Reader;
+use crate::tcp::TcpProxies;
 use crate::telemetry::availability::Ledger;
 use crate::telemetry::explain::{Record, Shelves};
 use crate::telemetry::metrics::Metrics;
@@ -84,6 +85,8 @@ pub struct AdminInputs {
     pub metrics: Metrics,
     /// Faults.
     pub keeper: Arc<Keeper>,
+    /// TCP proxies.
+    pub tcp: TcpProxies,
     /// Records of requests, from the workers.
     pub records: mpsc::Receiver<Box<Record>>,
 }

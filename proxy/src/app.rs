@@ -27,6 +27,7 @@ use crate::drain::Drain;
 use crate::fault::Keeper;
 use crate::fault::guard::Facts;
 use crate::snapshot::Reader;
+use crate::tcp::TcpProxies;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::explain::Explainer;
 use crate::telemetry::metrics::{Metrics, PoolFacts};
@@ -101,6 +102,8 @@ pub struct App {
     admin: Option<AdminHandle>,
     access_log: AccessLog,
     keeper: Arc<Keeper>,
+    /// Whoever drops the last one takes the listeners along.
+    _tcp: TcpProxies,
     reader: Reader,
     metrics: Metrics,
     workers: Vec<JoinHandle<()>>,
@@ -118,6 +121,11 @@ impl App {
         let admin = settings.admin.map(admin::bind).transpose()?;
         let keeper = Keeper::new(settings.faults.clone(), reader.clone());
         let (sockets, addresses) = listen(&settings)?;
+        let (tcp, tcp_desks) = TcpProxies::new(Arc::clone(&keeper), settings.workers);
+        for proxy in &settings.tcp {
+            let failed = |source| StartError::Listen { address: proxy.listen, source };
+            tcp.configure(&proxy.name, proxy.listen, proxy.upstream.clone(), proxy.times).map_err(failed)?;
+        }
         let access_log = if settings.access_log { AccessLog::start()? } else { AccessLog::off() };
         let (explainer, records) = Explainer::start();
         // Without an admin API there is nobody to read them.
@@ -141,8 +149,8 @@ impl App {
             explainer,
         };
         let mut workers = Vec::with_capacity(settings.workers);
-        for (index, (sockets, desk)) in sockets.into_iter().zip(desks).enumerate() {
-            workers.push(worker::spawn(index, plan.clone(), sockets, desk)?);
+        for (index, ((sockets, desk), tcp)) in sockets.into_iter().zip(desks).zip(tcp_desks).enumerate() {
+            workers.push(worker::spawn(index, plan.clone(), sockets, desk, tcp)?);
         }
         let admin = match admin {
             Some(bound) => Some(bound.serve(AdminInputs {
@@ -153,11 +161,15 @@ impl App {
                 metrics: metrics.clone(),
                 records,
                 keeper: Arc::clone(&keeper),
+                tcp: tcp.clone(),
             })?),
             None => None,
         };
         for address in &addresses {
             tracing::info!(%address, workers = settings.workers, "listening");
+        }
+        for proxy in tcp.list() {
+            tracing::info!(address = %proxy.listen, proxy = &*proxy.name, "listening for TCP");
         }
         if let Some(admin) = &admin {
             tracing::info!(address = %admin.address(), "admin API");
@@ -165,7 +177,7 @@ impl App {
         for spec in &settings.faults.start {
             keeper.add(spec.clone(), "configuration", Instant::now()).map_err(StartError::Fault)?;
         }
-        Ok(Self { settings, drain, control, admin, access_log, keeper, reader, metrics, workers })
+        Ok(Self { settings, drain, control, admin, access_log, keeper, _tcp: tcp, reader, metrics, workers })
     }
 
     /// Serves until SIGTERM or SIGINT, then drains; a second one cuts. SIGHUP and a changed file have the

@@ -29,6 +29,7 @@ pub mod side;
 pub mod stale;
 pub mod story;
 pub mod target;
+pub mod tcp;
 #[cfg(test)]
 pub mod testing;
 pub mod timer;

@@ -79,6 +79,7 @@ pub mod error;
 pub mod fault;
 pub mod http;
 pub mod net;
+pub mod relay;
 pub mod resilience;
 pub mod route;
 pub mod snapshot;

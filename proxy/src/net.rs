@@ -15,7 +15,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
-use crate::http::Buffer;
+use crate::http::{Buffer, BufferPool};
 
 use nix::{setsockopt_impl, sockopt_impl};
 
@@ -59,6 +59,23 @@ impl Io {
         if let Stream::Tcp(stream) = &self.stream {
             // Where it fails the connection is closed all the same.
             let _ = stream.set_zero_linger();
+        }
+    }
+
+    /// Throws away what has come and was not read, a few buffers at most: closing over it would be a reset, and the peer would
+    /// lose what was sent last.
+    pub fn read_away(&mut self, pool: &BufferPool) {
+        let mut cx = Context::from_waker(Waker::noop());
+        for _ in 0..4 {
+            if self.poll_readable(&mut cx).is_pending() {
+                return;
+            }
+            let mut buffer = pool.take();
+            let read = self.poll_read_into(&mut cx, buffer.spare());
+            pool.give(buffer);
+            if !matches!(read, Poll::Ready(Ok(n)) if n > 0) {
+                return;
+            }
         }
     }
 

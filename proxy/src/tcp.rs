@@ -3,11 +3,25 @@
 //! A TCP proxy is a listener that leads to an address or to a service: for databases, caches, brokers, whatever does not
 //! speak HTTP. Those of the configuration are there from the start; Toxiproxy's API makes and removes others while the
 //! process runs.
+//!
+//! [`TcpProxies`] binds, one socket for each worker, and hands the sockets out as [`Opening`]s; a worker holds each until its
+//! [`Terms`] say that it is over. One change at a time: whoever makes the next one finds the port of the one before free.
+//! Reading what there is takes no lock.
+
+mod handle;
+mod listen;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
 
 use crate::fault::Subject;
+use crate::net::Bound;
+
+pub use handle::TcpProxies;
 
 /// Where a TCP proxy leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +47,27 @@ pub struct TcpProxy {
     pub configured: bool,
     /// What its faults hang on.
     pub subject: Arc<Subject>,
+    /// What went through it. Workers add to it several times a second.
+    pub counts: Arc<Counts>,
+}
+
+/// What went through a TCP proxy since it was made.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Connections that are open.
+    pub open: AtomicI64,
+    /// Connections that were accepted.
+    pub accepted: AtomicU64,
+    /// Connections for which no upstream was to be had.
+    pub failed: AtomicU64,
+    /// Bytes that came from clients.
+    pub received_up: AtomicU64,
+    /// Bytes that went to servers.
+    pub sent_up: AtomicU64,
+    /// Bytes that came from servers.
+    pub received_down: AtomicU64,
+    /// Bytes that went to clients.
+    pub sent_down: AtomicU64,
 }
 
 /// A TCP proxy that shall be made.
@@ -40,7 +75,7 @@ pub struct TcpProxy {
 pub struct Wanted {
     /// Its name.
     pub name: Arc<str>,
-    /// `host:port`; port 0 asks the system for one.
+    /// `host:port`; port 0 asks the system for one, and no host means every address of this machine.
     pub listen: Arc<str>,
     /// Where it leads.
     pub upstream: Upstream,
@@ -74,4 +109,71 @@ pub enum TcpError {
     /// Its address cannot be listened on.
     #[error("listen tcp {0}: {1}")]
     Listen(Arc<str>, std::io::Error),
+    /// There are as many as there may be.
+    #[error("there are {0} TCP proxies already; remove some")]
+    TooMany(usize),
+}
+
+/// How long things may take on a TCP proxy's connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// Nothing moves in either direction.
+    pub idle: Duration,
+    /// One attempt to connect. None: the service's own, or [`CONNECT`].
+    pub connect: Option<Duration>,
+}
+
+/// For one attempt to connect to an address, where nobody says.
+pub const CONNECT: Duration = Duration::from_secs(5);
+/// How long nothing may move on a connection, where nobody says.
+pub const IDLE: Duration = Duration::from_secs(3600);
+
+impl Default for Times {
+    fn default() -> Self {
+        Self { idle: IDLE, connect: None }
+    }
+}
+
+/// A listening socket on its way to its worker.
+#[derive(Debug)]
+pub struct Opening {
+    /// The socket.
+    pub socket: Bound,
+    /// The proxy's name.
+    pub name: Arc<str>,
+    /// What its faults hang on.
+    pub subject: Arc<Subject>,
+    /// What goes through it is added here.
+    pub counts: Arc<Counts>,
+    /// How long things may take.
+    pub times: Times,
+    /// What holds for it. Held until the socket is closed and the connections that came through it are.
+    pub terms: watch::Receiver<Terms>,
+}
+
+/// What holds for a listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terms {
+    /// Whether it goes on. Once it does not, it never does again.
+    pub open: bool,
+    /// Where its connections lead.
+    pub upstream: Upstream,
+    /// Rises when `upstream` changes: connections of before end.
+    pub epoch: u64,
+}
+
+/// Where a worker finds its openings.
+#[derive(Debug)]
+pub struct TcpDesk(mpsc::UnboundedReceiver<Opening>);
+
+impl TcpDesk {
+    /// The next one; none when there will be no more.
+    pub async fn next(&mut self) -> Option<Opening> {
+        self.0.recv().await
+    }
+
+    /// One to which nothing ever comes.
+    pub fn idle() -> Self {
+        Self(mpsc::unbounded_channel().1)
+    }
 }

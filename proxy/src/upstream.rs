@@ -64,12 +64,13 @@ pub struct Link {
     pub io: Io,
     /// Whether it has carried a request before.
     pub reused: bool,
-    _open: Open,
+    /// Counted as open, as long as it is.
+    pub open: Open,
 }
 
 /// Counts one open connection.
 #[derive(Debug)]
-struct Open(Arc<EndpointShared>);
+pub struct Open(Arc<EndpointShared>);
 
 impl Open {
     fn new(shared: &Arc<EndpointShared>, cap: u32) -> Option<Self> {
@@ -223,7 +224,7 @@ impl Upstream {
     pub async fn dial(&self, policy: &Policy) -> Result<Link, Reason> {
         let open = Open::new(&self.shared, policy.max_connections).ok_or(Reason::ConnectionLimit)?;
         match tokio::time::timeout(policy.connect_timeout, Io::connect(self.address)).await {
-            Ok(Ok(io)) => Ok(Link { io, reused: false, _open: open }),
+            Ok(Ok(io)) => Ok(Link { io, reused: false, open }),
             Ok(Err(error)) => {
                 tracing::debug!(address = %self.address, %error, "connect failed");
                 Err(Reason::ConnectFailed)
@@ -327,6 +328,6 @@ impl Upstream {
     /// Takes a connection in that was not dialled.
     pub fn lend(&self, io: Io, now: Instant) {
         let open = Open::new(&self.shared, u32::MAX).unwrap();
-        self.give_back(Link { io, reused: false, _open: open }, usize::MAX, now);
+        self.give_back(Link { io, reused: false, open }, usize::MAX, now);
     }
 }

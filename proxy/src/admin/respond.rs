@@ -107,7 +107,9 @@ fn look_up(request: &Parts, desk: &Desk) -> Response<Full<Bytes>> {
         "/metrics" => {
             let clock = inputs.reader.clock(Instant::now());
             let facts = facts(desk);
-            answer(StatusCode::OK, PROMETHEUS, inputs.metrics.render(&inputs.reader.snapshot(), clock, &facts))
+            let mut page = inputs.metrics.render(&inputs.reader.snapshot(), clock, &facts);
+            page.push_str(&inputs.metrics.render_tcp(&inputs.tcp.list()));
+            answer(StatusCode::OK, PROMETHEUS, page)
         }
         "/api/v1/services" => {
             let clock = inputs.reader.clock(Instant::now());

@@ -14,6 +14,7 @@ use crate::fault::Keeper;
 use crate::resilience::pace::Known;
 use crate::resilience::sketch::Quantile;
 use crate::snapshot::{EndpointId, Publisher, joint};
+use crate::tcp::TcpProxies;
 use crate::telemetry::availability::{Account, First, Outcome, Rescue};
 use crate::telemetry::metrics::{self, ServiceTally};
 use crate::telemetry::paces::Pace;
@@ -53,6 +54,7 @@ fn start(waiting: Option<&str>) -> Running {
         readiness: Readiness::fixed(waiting),
         draining: Arc::clone(&draining),
         metrics: metrics::install(),
+        tcp: TcpProxies::new(Keeper::new(Default::default(), reader.clone()), 0).0,
         keeper: Keeper::new(Default::default(), reader),
         records,
     };

@@ -100,6 +100,7 @@ fn watch(path: &Path, tell: mpsc::Sender<()>) -> Option<RecommendedWatcher> {
 fn name_fixed(current: &Settings, next: &Settings) {
     let fixed = [
         ("listeners", current.listeners != next.listeners),
+        ("tcp", current.tcp != next.tcp),
         ("workers", current.workers != next.workers),
         ("http", current.http != next.http),
         ("admin", current.admin != next.admin),

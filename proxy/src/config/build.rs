@@ -8,6 +8,7 @@ mod faults;
 mod policies;
 mod registries;
 mod services;
+mod tcp;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -33,6 +34,7 @@ pub(super) fn settings(config: &Config, tree: &Tree, errors: &mut Vec<ConfigErro
     Settings {
         workers: build.workers(),
         listeners: build.listeners(),
+        tcp: build.tcp(),
         http: build.http(),
         registries: build.registries(),
         routes: build.routes(&services),
@@ -87,10 +89,13 @@ impl Build<'_> {
                 all.push((path, settings::Listener { address, service, defer_accept: false }));
             }
         }
-        if all.is_empty() && self.nothing_in(&["listeners"]) {
+        if all.is_empty() && config.tcp.is_empty() && self.nothing_in(&["listeners"]) {
             self.blame(&["listeners"], "found none, expected at least one address to listen on".into());
         }
         let mut taken: Vec<(Vec<String>, SocketAddr)> = all.iter().map(|(p, l)| (p.clone(), l.address)).collect();
+        for (i, tcp) in self.places(&["tcp"], config.tcp.len()).iter().zip(&config.tcp) {
+            taken.push((vec!["tcp".into(), i.clone(), "listen".into()], tcp.listen.0));
+        }
         if self.config.admin.enabled {
             taken.push((vec!["admin".into(), "address".into()], self.config.admin.address.0));
         }

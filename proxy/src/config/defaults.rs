@@ -22,6 +22,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listeners: vec![Listener { address: loopback(8080), service: None, defer_accept: false }],
+            tcp: Vec::new(),
             registries: Default::default(),
             defaults: Defaults::default(),
             services: Default::default(),

@@ -33,6 +33,7 @@ pub fn markdown() -> String {
 /// In the order in which a reader meets them.
 const SECTIONS: &[(&str, &str)] = &[
     ("`listeners[]`", "Listener"),
+    ("`tcp[]`", "Tcp"),
     ("`registries.NAME`", "Registry"),
     ("`defaults`", "Defaults"),
     ("`retries`", "Retries"),

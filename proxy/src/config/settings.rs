@@ -23,6 +23,8 @@ pub struct Settings {
     pub workers: usize,
     /// Where requests are accepted, services' own addresses included. At least one.
     pub listeners: Vec<Listener>,
+    /// Plain TCP proxies, in the order they were written.
+    pub tcp: Vec<TcpSettings>,
     /// Bounds on what a peer may send.
     pub http: HttpLimits,
     /// By name.
@@ -57,6 +59,19 @@ pub struct Listener {
     /// Accept a connection only when its first bytes are there. Saves CPU per new connection; not where the
     /// server speaks first.
     pub defer_accept: bool,
+}
+
+/// A plain TCP proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TcpSettings {
+    /// Its name; no other has it.
+    pub name: Arc<str>,
+    /// Port 0 asks the system for one.
+    pub listen: SocketAddr,
+    /// Where it leads.
+    pub upstream: crate::tcp::Upstream,
+    /// How long things may take.
+    pub times: crate::tcp::Times,
 }
 
 /// Bounds on what a peer may send, and on how long it may take.

@@ -31,6 +31,7 @@ pub fn settings(declared: &[&str]) -> Settings {
     };
     Settings {
         workers: 1,
+        tcp: Vec::new(),
         listeners: Vec::new(),
         http: HttpLimits {
             max_head_bytes: 60 << 10,

@@ -64,23 +64,37 @@ impl Crew {
         self.counts.len()
     }
 
-    /// Counts a connection for whoever is to have it: `own`, unless that has too many. None when all seats are taken.
-    fn place(self: &Arc<Self>, own: usize) -> Option<Seat> {
+    /// Counts a connection that stays where it was accepted. None when all seats are taken.
+    pub fn seat(self: &Arc<Self>, own: usize) -> Option<Seat> {
+        self.take()?;
+        Some(self.count(own))
+    }
+
+    fn take(&self) -> Option<()> {
         let taken = |total: usize| (total < self.max).then_some(total + 1);
-        self.total.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).ok()?;
-        let mine = self.connections(own);
-        let least = (0..self.workers()).min_by_key(|worker| self.connections(*worker)).unwrap_or(own);
-        let worker = if mine > self.connections(least) + mine / 16 { least } else { own };
+        self.total.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).ok().map(|_| ())
+    }
+
+    fn count(self: &Arc<Self>, worker: usize) -> Seat {
         if let Some(count) = self.counts.get(worker) {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        Some(Seat { crew: Arc::clone(self), worker })
+        Seat { crew: Arc::clone(self), worker }
+    }
+
+    /// Counts a connection for whoever is to have it: `own`, unless that has too many. None when all seats are taken.
+    fn place(self: &Arc<Self>, own: usize) -> Option<Seat> {
+        self.take()?;
+        let mine = self.connections(own);
+        let least = (0..self.workers()).min_by_key(|worker| self.connections(*worker)).unwrap_or(own);
+        let worker = if mine > self.connections(least) + mine / 16 { least } else { own };
+        Some(self.count(worker))
     }
 }
 
 /// A counted connection.
 #[derive(Debug)]
-struct Seat {
+pub struct Seat {
     crew: Arc<Crew>,
     worker: usize,
 }
@@ -348,7 +362,7 @@ impl<M: Fn(Rc<Conn>) -> F, F> Slots<M, F> {
 }
 
 /// Errors of the connection that was accepted, not of accepting (accept(2)).
-fn is_of_one_connection(error: &std::io::Error) -> bool {
+pub(super) fn is_of_one_connection(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
@@ -357,9 +371,9 @@ fn is_of_one_connection(error: &std::io::Error) -> bool {
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const FREE_SLOTS: usize = 256;
 /// How long a worker that may not take more connections waits before it looks again.
-const FULL: Duration = Duration::from_millis(5);
+pub(super) const FULL: Duration = Duration::from_millis(5);
 /// How long a process that is out of file descriptors waits.
-const OUT_OF_FILES: Duration = Duration::from_millis(100);
+pub(super) const OUT_OF_FILES: Duration = Duration::from_millis(100);
 /// How long a connection without a request is waited for once the process is closing.
 const LAST_CALL: Duration = Duration::from_millis(500);
 

@@ -19,6 +19,7 @@ use super::headers::Identity;
 use super::request::Request;
 use super::route_tally::RouteTallies;
 use super::stale::Stale;
+use super::tcp::{self, Line};
 use super::timer;
 use super::view::View;
 use crate::config::settings::HttpLimits;
@@ -26,6 +27,7 @@ use crate::drain::{Drained, Phase};
 use crate::error::Reason;
 use crate::http::{Limits, Pools};
 use crate::snapshot::Reader;
+use crate::tcp::TcpDesk;
 use crate::telemetry::access_log::{AccessLog, Entry};
 use crate::telemetry::availability::{self, Account, Ended, First, Rescue};
 use crate::telemetry::explain::{Explainer, Recorder};
@@ -82,6 +84,8 @@ pub struct Worker {
     /// Bytes of answers that are held back at the moment.
     held: Rc<Cell<usize>>,
     conns: RefCell<HashMap<u64, Weak<Conn>>>,
+    /// TCP proxies that it carries connections for.
+    lines: RefCell<Vec<Weak<Line>>>,
     next_conn: Cell<u64>,
     clients: RefCell<ClientMetrics>,
     routes: RefCell<RouteTallies>,
@@ -118,6 +122,7 @@ impl Worker {
             copies: Stale::new(plan.http.max_stale_bytes / plan.workers.max(1)),
             held: Rc::default(),
             conns: RefCell::default(),
+            lines: RefCell::default(),
             next_conn: Cell::new(0),
             clients: RefCell::new(ClientMetrics::new(index)),
             routes: RefCell::default(),
@@ -186,6 +191,11 @@ impl Worker {
         Registered { worker: Rc::clone(self), id }
     }
 
+    /// Remembers a TCP proxy for as long as it is carried, so that what it counts is handed over.
+    pub fn carries(&self, line: &Rc<Line>) {
+        self.lines.borrow_mut().push(Rc::downgrade(line));
+    }
+
     /// Counts a client's connection for as long as the guard lives.
     pub fn count_client(self: &Rc<Self>) -> Client {
         self.clients.borrow_mut().opened();
@@ -233,6 +243,7 @@ impl Worker {
         clients.flush();
         drop(clients);
         self.recorder.tick();
+        self.lines.borrow_mut().retain(|line| line.upgrade().inspect(|line| line.report()).is_some());
     }
 
     fn enter(&self, phase: Phase) {
@@ -372,7 +383,7 @@ impl Finished {
 }
 
 /// Runs a worker until the process closes and its connections are done, or out of time.
-pub async fn serve(worker: Rc<Worker>, places: Vec<Place>, handed: tokio::sync::mpsc::Receiver<Handed>) {
+pub async fn serve(worker: Rc<Worker>, places: Vec<Place>, handed: tokio::sync::mpsc::Receiver<Handed>, tcp: TcpDesk) {
     let _busy = worker.drained.busy();
     let slots = Rc::new(accept::Slots::new(super::h1::exchange));
     let alive = Rc::new(());
@@ -380,6 +391,7 @@ pub async fn serve(worker: Rc<Worker>, places: Vec<Place>, handed: tokio::sync::
         tokio::task::spawn_local(accept::accept(Rc::clone(&worker), place, Rc::clone(&slots), Rc::clone(&alive)));
     }
     tokio::task::spawn_local(accept::take_over(Rc::clone(&worker), handed, Rc::clone(&slots), Rc::clone(&alive)));
+    tokio::task::spawn_local(tcp::serve(Rc::clone(&worker), tcp, Rc::clone(&alive)));
     let ticking = Rc::clone(&worker);
     let ticks = tokio::task::spawn_local(async move {
         let mut tick = tokio::time::interval(TICK);
@@ -423,6 +435,7 @@ pub fn spawn(
     plan: Plan,
     sockets: Vec<accept::Socket>,
     handed: tokio::sync::mpsc::Receiver<Handed>,
+    tcp: TcpDesk,
 ) -> io::Result<std::thread::JoinHandle<()>> {
     let (tell, told) = std::sync::mpsc::sync_channel(1);
     let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
@@ -440,7 +453,7 @@ pub fn spawn(
         let run = async move {
             let worker = Rc::new(Worker::new(index, &plan));
             let places = sockets.into_iter().filter_map(accept::Socket::register).collect();
-            serve(worker, places, handed).await;
+            serve(worker, places, handed, tcp).await;
         };
         runtime.block_on(run);
     })?;

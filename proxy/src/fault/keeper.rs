@@ -407,7 +407,8 @@ impl Keeper {
         let tripped = guards.iter_mut().find_map(|guard| Some((guard.id, guard.look(facts, now)?)));
         let reason = |active: &Active| match () {
             () if active.until.is_some_and(|until| now >= until) => Some(End::Ttl),
-            () if active.is_used_up() => Some(End::UsedUp),
+            // A byte-stream fault goes on striking the connections that it has struck.
+            () if active.is_used_up() && matches!(active.fault.kind, Kind::Http(_)) => Some(End::UsedUp),
             () if silent(&active.spec.controller, active.spec.heartbeat) => Some(End::Heartbeat),
             () => None,
         };

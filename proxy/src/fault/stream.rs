@@ -3,23 +3,29 @@
 //! Names, attributes and units are Toxiproxy's (its `toxics/` directory), so that whoever knows one knows the other.
 
 pub mod bandwidth;
+pub mod chain;
 pub mod down;
 pub mod latency;
 pub mod limit_data;
 pub mod reset_peer;
 pub mod slicer;
 pub mod slow_close;
+pub mod stage;
 pub mod timeout;
+
+use std::time::Duration;
 
 use serde_json::Value;
 
 pub use bandwidth::Bandwidth;
+pub use chain::Chain;
 pub use down::Down;
 pub use latency::Latency;
 pub use limit_data::LimitData;
 pub use reset_peer::ResetPeer;
 pub use slicer::Slicer;
 pub use slow_close::SlowClose;
+pub use stage::Stage;
 pub use timeout::Timeout;
 
 /// A byte-stream fault.
@@ -93,3 +99,11 @@ impl Toxic {
         value.unwrap_or_default()
     }
 }
+
+/// So many milliseconds, a day at most: an instant must be able to hold them.
+fn millis(ms: u64) -> Duration {
+    Duration::from_millis(ms.min(86_400_000))
+}
+
+#[cfg(test)]
+mod tests;

@@ -38,6 +38,7 @@ pub use self::tally::{Ejection, ServiceTally};
 use crate::control::ServiceStatus;
 use crate::control::health::Word;
 use crate::snapshot::Snapshot;
+use crate::tcp::TcpProxy;
 use crate::telemetry::availability::{Totals, Window};
 
 /// The upper bounds of the latency buckets, in microseconds; one more holds what is above them.
@@ -183,6 +184,11 @@ impl Metrics {
         render::process(&mut text, self.started);
         text.push_str(&self.rest.render());
         text
+    }
+
+    /// What went through plain TCP proxies, in the same format.
+    pub fn render_tcp(&self, proxies: &[TcpProxy]) -> String {
+        render::tcp(proxies)
     }
 
     /// Folds what came through the `metrics` crate. To be called every few seconds.

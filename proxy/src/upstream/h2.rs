@@ -117,7 +117,7 @@ impl Upstream {
 }
 
 async fn handshake(link: Link) -> Result<Connection, hyper::Error> {
-    let Link { io, _open: open, .. } = link;
+    let Link { io, open, .. } = link;
     let (sender, driver) = hyper::client::conn::http2::Builder::new(LocalExecutor)
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)

@@ -14,6 +14,7 @@ use outrigger::data::worker::{Plan, Worker, serve};
 use outrigger::drain::Drain;
 use outrigger::net::Listener;
 use outrigger::snapshot;
+use outrigger::tcp::TcpDesk;
 use outrigger::telemetry::access_log::AccessLog;
 use outrigger::telemetry::explain::Explainer;
 use turmoil::{Builder, Sim};
@@ -77,7 +78,7 @@ pub fn proxy(sim: &mut Sim<'static>, setup: Setup) -> Rc<Cell<Option<Handles>>> 
                 let place = Place { listener: Listener::simulated(address).await?, service: None };
                 let worker = Rc::new(Worker::new(index, &plan));
                 made.push(Rc::clone(&worker));
-                serving.push(tokio::task::spawn_local(serve(worker, vec![place], desk)));
+                serving.push(tokio::task::spawn_local(serve(worker, vec![place], desk, TcpDesk::idle())));
             }
             show.set(Some(Handles { crew, drain, workers: made }));
             for worker in serving {

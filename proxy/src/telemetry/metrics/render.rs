@@ -12,6 +12,7 @@ use super::{BUCKETS_US, Counts, Ejection, Gauges, Level, OTHER, OTHER_LABEL, Poo
 use crate::control::health::Word;
 use crate::error::Reason;
 use crate::snapshot::{Cluster, Snapshot};
+use crate::tcp::{self, TcpProxy};
 use crate::telemetry::availability::{First, Rescue, Window};
 
 /// Every service's metrics.
@@ -160,6 +161,33 @@ fn policies(page: &mut Page, counted: &[(String, &Counts)], gauges: &[(&String, 
     for (name, level) in [(name::LIMIT, Level::Limit), (name::LET_IN, Level::LetIn), (name::QUEUED, Level::Queued)] {
         page.by_service(name, gauges.iter().map(|(s, gauges)| (*s, gauges.read(level))));
     }
+}
+
+/// What went through plain TCP proxies.
+pub fn tcp(proxies: &[TcpProxy]) -> String {
+    let mut page = Page(String::new());
+    let mut each = |name: &str, lines: &[(&str, fn(&tcp::Counts) -> i64)]| {
+        page.family(name);
+        for (proxy, (labels, count)) in proxies.iter().flat_map(|proxy| lines.iter().map(move |line| (proxy, line))) {
+            let (proxy, count) = (escape(&proxy.name), count(&proxy.counts));
+            page.line(format_args!("{name}{{proxy=\"{proxy}\"{labels}}} {count}"));
+        }
+    };
+    let (up, down) = (",direction=\"upstream\"", ",direction=\"downstream\"");
+    each(name::TCP_CONNECTIONS, &[("", |counts| counts.open.load(Relaxed))]);
+    each(name::TCP_ACCEPTED, &[("", |counts| whole(&counts.accepted))]);
+    each(name::TCP_FAILED, &[("", |counts| whole(&counts.failed))]);
+    each(
+        name::TCP_RECEIVED,
+        &[(up, |counts| whole(&counts.received_up)), (down, |counts| whole(&counts.received_down))],
+    );
+    each(name::TCP_SENT, &[(up, |counts| whole(&counts.sent_up)), (down, |counts| whole(&counts.sent_down))]);
+    page.0
+}
+
+/// No process lives long enough for more.
+fn whole(count: &AtomicU64) -> i64 {
+    i64::try_from(count.load(Relaxed)).unwrap_or(i64::MAX)
 }
 
 /// The process's own.

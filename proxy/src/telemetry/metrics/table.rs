@@ -50,6 +50,11 @@ pub(super) mod name {
     pub const LOG_DROPPED: &str = "outrigger_access_log_dropped_total";
     pub const CLIENT_CONNECTIONS: &str = "outrigger_client_connections";
     pub const CLIENT_CONNECTIONS_ACCEPTED: &str = "outrigger_client_connections_accepted_total";
+    pub const TCP_CONNECTIONS: &str = "outrigger_tcp_connections";
+    pub const TCP_ACCEPTED: &str = "outrigger_tcp_connections_accepted_total";
+    pub const TCP_FAILED: &str = "outrigger_tcp_connections_failed_total";
+    pub const TCP_RECEIVED: &str = "outrigger_tcp_received_bytes_total";
+    pub const TCP_SENT: &str = "outrigger_tcp_sent_bytes_total";
     pub const BUILD_INFO: &str = "outrigger_build_info";
     pub const CPU: &str = "process_cpu_seconds_total";
     pub const RESIDENT: &str = "process_resident_memory_bytes";
@@ -272,6 +277,21 @@ pub const TABLE: &[Metric] = &[
         &[],
         "Requests that `outrigger explain` does not know although something went wrong, because there were too many at once.",
     ),
+    metric(name::TCP_CONNECTIONS, Gauge, &["proxy"], "Open connections of a TCP proxy."),
+    metric(name::TCP_ACCEPTED, Counter, &["proxy"], "Connections that a TCP proxy has accepted."),
+    metric(name::TCP_FAILED, Counter, &["proxy"], "Of those, connections for which no upstream was to be had."),
+    metric(
+        name::TCP_RECEIVED,
+        Counter,
+        &["proxy", "direction"],
+        "Bytes that a TCP proxy has received: `upstream` from clients, `downstream` from servers.",
+    ),
+    metric(
+        name::TCP_SENT,
+        Counter,
+        &["proxy", "direction"],
+        "Bytes that a TCP proxy has sent: `upstream` to servers, `downstream` to clients.",
+    ),
     facade(name::BUILD_INFO, Gauge, &["version"], "Always 1."),
     metric(name::CPU, Counter, &[], "CPU time of the process, user and system."),
     metric(name::RESIDENT, Gauge, &[], "Resident memory."),
@@ -290,7 +310,7 @@ pub fn document() -> String {
          `GET /metrics` on the admin port, in Prometheus' text format.\n\n\
          Labels are bounded: `service` has the services that are followed now and `(other)`, under which all names \
          count of which no registry has an instance, and all direct destinations; `code` is `1xx` to `5xx` or `other`; `reason` is a row of the \
-         table of errors. A service's series end when it is no longer followed, and begin at 0 when it is again.\n\n\
+         table of errors; `proxy` has the TCP proxies that there are now. A service's series end when it is no longer followed, and begin at 0 when it is again.\n\n\
          | Name | Type | Labels | |\n|---|---|---|---|\n",
     );
     for Metric { name, kind, labels, help, .. } in TABLE {

@@ -1,0 +1,199 @@
+//! Bytes between two connections, in both directions, and what byte-stream faults do to them on the way.
+//!
+//! Where there are no faults nothing stands between a read and the write that follows it: one pooled buffer for a direction,
+//! held only while there is something in it, and one task for both. A fault puts a [`Chain`] between the two; it holds
+//! what it was given in pieces of its own, within bounds, and a full one is not read for. Nothing is locked: faults are
+//! looked up when their subject's generation has moved, and then each is drawn once for the connection.
+//!
+//! One side may have said all it has to say while the other still talks, so the end of one direction is passed on as such
+//! and the other goes on.
+
+mod watch;
+mod way;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+pub use self::watch::{Change, Watch};
+use self::way::{Step, Way};
+use crate::data::timer::{Timer, now};
+use crate::fault::{Stream, Subject};
+use crate::http::{Buffer, BufferPool};
+use crate::net::Io;
+
+/// Two connections, joined.
+#[derive(Debug)]
+pub struct Relay {
+    up: Way,
+    down: Way,
+    watch: Option<Watch>,
+    timer: Timer,
+    idle: Option<Duration>,
+    last: (u64, Instant),
+    aside: bool,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Both sides had said all.
+    Done,
+    /// A side broke off: the other one shall see that it did.
+    Broken,
+    /// Nothing moved for the idle time.
+    Idle,
+    /// A fault closed it.
+    Closed,
+    /// A fault reset it.
+    Reset,
+}
+
+/// Bytes that went through.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// Came from the client.
+    pub received_up: u64,
+    /// Went to the server.
+    pub sent_up: u64,
+    /// Came from the server.
+    pub received_down: u64,
+    /// Went to the client.
+    pub sent_down: u64,
+}
+
+impl Relay {
+    /// Of connections on which nothing was read yet. It ends when nothing moves for `idle`.
+    pub fn new(idle: Option<Duration>) -> Self {
+        let now = now();
+        Self {
+            up: Way::default(),
+            down: Way::default(),
+            watch: None,
+            timer: Timer::new(now + idle.unwrap_or(FAR)),
+            idle,
+            last: (0, now),
+            aside: false,
+        }
+    }
+
+    /// The same with bytes that were read already.
+    pub fn with(mut self, from_client: Option<Buffer>, from_server: Option<Buffer>) -> Self {
+        self.up.take_over(from_client);
+        self.down.take_over(from_server);
+        self
+    }
+
+    /// The same, under the faults of a subject; of a service's, those that take in the endpoint.
+    pub fn under(mut self, subject: &Arc<Subject>, endpoint: Option<SocketAddr>) -> Self {
+        self.watch = Some(Watch::new(Arc::clone(subject), endpoint));
+        self
+    }
+
+    /// The same, under what was looked at already.
+    pub fn watched(mut self, watch: Watch, met: Vec<(Stream, Change)>) -> Self {
+        self.watch = Some(watch);
+        let now = now();
+        for (stream, change) in met {
+            match stream {
+                Stream::Upstream => self.up.apply(&change, now),
+                Stream::Downstream => self.down.apply(&change, now),
+            }
+        }
+        self
+    }
+
+    /// Whether a fault ends the connection before it has begun.
+    pub fn is_down(&mut self, now: Instant) -> bool {
+        self.refresh(now);
+        self.watch.as_ref().is_some_and(Watch::is_down)
+    }
+
+    /// Bytes that went through so far.
+    pub fn moved(&self) -> Moved {
+        Moved {
+            received_up: self.up.received,
+            sent_up: self.up.sent,
+            received_down: self.down.received,
+            sent_down: self.down.sent,
+        }
+    }
+
+    /// Carries bytes. Ready when that is over; then both connections are to be closed, or reset.
+    pub fn poll(&mut self, cx: &mut Context<'_>, client: &mut Io, server: &mut Io, pool: &BufferPool) -> Poll<End> {
+        loop {
+            let mut due = None;
+            if let Some(watch) = &self.watch
+                && (watch.is_stale() || !watch.is_quiet())
+            {
+                let now = now();
+                due = self.refresh(now);
+                if self.watch.as_ref().is_some_and(Watch::is_down) {
+                    return Poll::Ready(End::Closed);
+                }
+            }
+            let up = self.up.poll(cx, client, server, pool, self.down.is_over());
+            let steps = (up, self.down.poll(cx, server, client, pool, self.up.is_over()));
+            let (up, down) = match steps {
+                (Ok(Step::Reset), _) | (_, Ok(Step::Reset)) => return Poll::Ready(End::Reset),
+                (Err(error), _) | (_, Err(error)) => {
+                    tracing::debug!(%error, "a connection broke");
+                    return Poll::Ready(End::Broken);
+                }
+                (Ok(up), Ok(down)) => (up, down),
+            };
+            // What closes one direction takes the connection away from under the other.
+            if up == Step::Closed {
+                self.down.cut(now());
+            }
+            if down == Step::Closed {
+                self.up.cut(now());
+            }
+            if self.up.is_over() && self.down.is_over() {
+                let closed = self.up.is_closed() || self.down.is_closed();
+                return Poll::Ready(if closed { End::Closed } else { End::Done });
+            }
+            for step in [up, down] {
+                if let Step::Due(at) = step {
+                    due = Some(due.map_or(at, |due: Instant| due.min(at)));
+                }
+            }
+            let total = self.up.received + self.up.sent + self.down.received + self.down.sent;
+            if total == self.last.0 && up != Step::Closed && down != Step::Closed {
+                return self.wait(cx, due);
+            }
+            self.last = (total, now());
+            self.aside = !self.aside;
+            if self.aside {
+                // Let the worker's other connections have their turn.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn wait(&self, cx: &mut Context<'_>, due: Option<Instant>) -> Poll<End> {
+        let idle = self.idle.map(|idle| self.last.1 + idle);
+        let Some(first) = [idle, due].into_iter().flatten().min() else { return Poll::Pending };
+        if self.timer.poll(cx, first).is_pending() {
+            return Poll::Pending;
+        }
+        if idle.is_some_and(|idle| idle <= first) {
+            return Poll::Ready(End::Idle);
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn refresh(&mut self, now: Instant) -> Option<Instant> {
+        let Self { up, down, watch, .. } = self;
+        watch.as_mut()?.refresh(now, |stream, change| match stream {
+            Stream::Upstream => up.apply(&change, now),
+            Stream::Downstream => down.apply(&change, now),
+        })
+    }
+}
+
+/// Where a timer stands that nobody waits for.
+const FAR: Duration = Duration::from_secs(86_400 * 365);

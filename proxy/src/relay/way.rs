@@ -1,0 +1,253 @@
+//! One direction of a [`Relay`](super::Relay).
+
+use std::io;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::now;
+use super::watch::Change;
+use crate::fault::spec::Kind;
+use crate::fault::stream::{Chain, chain};
+use crate::http::{Buffer, BufferPool};
+use crate::net::Io;
+
+/// One direction: what was read and not yet written, and what stands between.
+#[derive(Debug, Default)]
+pub(super) struct Way {
+    buffer: Option<Buffer>,
+    chain: Option<Box<Chain>>,
+    /// Nothing more is read.
+    ended: bool,
+    /// Nothing more is written.
+    over: bool,
+    closed: bool,
+    pub(super) received: u64,
+    pub(super) sent: u64,
+}
+
+/// How far a direction has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// As far as it can; what it waits for is registered.
+    Waits,
+    /// The same, and it has to be asked again at this time.
+    Due(Instant),
+    /// A fault has closed it just now.
+    Closed,
+    /// A fault resets the connection.
+    Reset,
+}
+
+/// How often what stands between is moved on before others have their turn.
+const ROUNDS: usize = 8;
+
+impl Way {
+    /// Takes over what was read already.
+    pub(super) fn take_over(&mut self, buffer: Option<Buffer>) {
+        self.received += buffer.as_ref().map_or(0, Buffer::len) as u64;
+        self.buffer = buffer;
+    }
+
+    /// Whether nothing more is written.
+    pub(super) fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// Whether a fault has closed it.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Nothing more is read: the connection that it comes from is closed.
+    pub(super) fn cut(&mut self, now: Instant) {
+        self.ended = true;
+        if let Some(chain) = &mut self.chain {
+            chain.end(now);
+        }
+    }
+
+    /// Takes in what has become of a fault.
+    pub(super) fn apply(&mut self, change: &Change, now: Instant) {
+        let (buffer, ended) = (&mut self.buffer, self.ended);
+        let chain = self.chain.get_or_insert_with(|| {
+            let mut chain = Box::<Chain>::default();
+            if let Some(buffer) = buffer {
+                let bytes = buffer.bytes();
+                if !bytes.is_empty() {
+                    chain.push(Bytes::copy_from_slice(bytes), now);
+                }
+                buffer.consume(buffer.len());
+            }
+            if ended {
+                chain.end(now);
+            }
+            chain
+        });
+        match change {
+            Change::Insert(at, active) => {
+                if let Kind::Toxic(_, toxic) = &active.fault.kind {
+                    chain.insert(*at, active.id, toxic, now);
+                }
+            }
+            Change::Alter(active) => {
+                if let Kind::Toxic(_, toxic) = &active.fault.kind {
+                    chain.change(active.id, toxic);
+                }
+            }
+            Change::Remove(id) => chain.remove(*id, now),
+        }
+    }
+
+    /// Moves what can be moved without waiting, a buffer or two at most. `last`: the other direction is over, so the end of
+    /// this one is the connection's.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Io,
+        to: &mut Io,
+        pool: &BufferPool,
+        last: bool,
+    ) -> io::Result<Step> {
+        if self.over {
+            return Ok(Step::Waits);
+        }
+        if self.chain.as_ref().is_some_and(|chain| chain.is_idle()) {
+            self.chain = None;
+        }
+        if self.chain.is_some() {
+            if let Some(buffer) = self.buffer.take() {
+                pool.give(buffer);
+            }
+            return self.poll_chain(cx, from, to, pool, last);
+        }
+        self.fill(cx, from, pool)?;
+        while let Some(buffer) = &mut self.buffer {
+            if buffer.is_empty() {
+                if let Some(buffer) = self.buffer.take() {
+                    pool.give(buffer);
+                }
+                break;
+            }
+            match to.poll_write_from(cx, buffer.bytes())? {
+                Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(n) => {
+                    buffer.consume(n);
+                    self.sent += n as u64;
+                }
+                Poll::Pending => {
+                    buffer.compact();
+                    return Ok(Step::Waits);
+                }
+            }
+        }
+        if self.ended && self.buffer.is_none() {
+            self.finish(cx, to, last)?;
+        }
+        Ok(Step::Waits)
+    }
+
+    /// Reads once, if there is room. True when something came, be it the end.
+    fn fill(&mut self, cx: &mut Context<'_>, from: &mut Io, pool: &BufferPool) -> io::Result<bool> {
+        let room = self.buffer.as_ref().is_none_or(Buffer::has_room);
+        if self.ended || !room || self.buffer.is_none() && from.poll_readable(cx).is_pending() {
+            return Ok(false);
+        }
+        let buffer = self.buffer.get_or_insert_with(|| pool.take());
+        match from.poll_read_into(cx, buffer.spare())? {
+            Poll::Ready(0) => self.ended = true,
+            Poll::Ready(n) => {
+                buffer.filled(n);
+                self.received += n as u64;
+            }
+            Poll::Pending => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// The end is passed on.
+    fn finish(&mut self, cx: &mut Context<'_>, to: &mut Io, last: bool) -> io::Result<()> {
+        // Closing the connection says it, too, and is about to happen.
+        if last || to.poll_end(cx)?.is_ready() {
+            self.over = true;
+        }
+        Ok(())
+    }
+
+    fn poll_chain(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Io,
+        to: &mut Io,
+        pool: &BufferPool,
+        last: bool,
+    ) -> io::Result<Step> {
+        let Some(mut chain) = self.chain.take() else { return Ok(Step::Waits) };
+        let step = self.poll_through(&mut chain, cx, from, to, pool, last);
+        self.chain = Some(chain);
+        if let Some(buffer) = self.buffer.take() {
+            pool.give(buffer);
+        }
+        step
+    }
+
+    fn poll_through(
+        &mut self,
+        chain: &mut Chain,
+        cx: &mut Context<'_>,
+        from: &mut Io,
+        to: &mut Io,
+        pool: &BufferPool,
+        last: bool,
+    ) -> io::Result<Step> {
+        let mut due = None;
+        for round in 0..=ROUNDS {
+            if round == ROUNDS {
+                // Let others have their turn.
+                cx.waker().wake_by_ref();
+                break;
+            }
+            let mut moved = false;
+            if chain.has_room() && self.fill(cx, from, pool)? {
+                moved = true;
+                if let Some(buffer) = &mut self.buffer {
+                    if !buffer.is_empty() {
+                        chain.push(Bytes::copy_from_slice(buffer.bytes()), now());
+                    }
+                    buffer.consume(buffer.len());
+                }
+                if self.ended {
+                    chain.end(now());
+                }
+            }
+            due = chain.pump(now());
+            if chain.is_reset() {
+                return Ok(Step::Reset);
+            }
+            while let Some(piece) = chain.front() {
+                match to.poll_write_from(cx, piece)? {
+                    Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
+                    Poll::Ready(n) => {
+                        moved = true;
+                        chain.written(n);
+                        self.sent += n as u64;
+                    }
+                    Poll::Pending => break,
+                }
+            }
+            if let Some(end) = chain.ended() {
+                self.finish(cx, to, last)?;
+                if end == chain::End::Closed && !self.closed {
+                    (self.closed, self.ended, self.over) = (true, true, true);
+                    return Ok(Step::Closed);
+                }
+                return Ok(Step::Waits);
+            }
+            if !moved {
+                break;
+            }
+        }
+        Ok(due.map_or(Step::Waits, Step::Due))
+    }
+}

@@ -1,0 +1,257 @@
+//! Who makes TCP proxies, changes and removes them.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, watch};
+
+use super::listen::resolve;
+use super::{Change, Counts, Opening, TcpDesk, TcpError, TcpProxy, Terms, Times, Upstream, Wanted};
+use crate::fault::active::Sort;
+use crate::fault::{Keeper, Subject};
+use crate::net;
+
+/// TCP proxies at one time. Each has a socket for each worker.
+const MOST: usize = 4096;
+/// How long workers are waited for to close a listener and its connections. They need a moment.
+const CLOSING: Duration = Duration::from_secs(5);
+/// Who ends the faults of a proxy that is removed.
+const REMOVAL: &str = "outrigger";
+
+/// All TCP proxies there are. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct TcpProxies {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    keeper: Arc<Keeper>,
+    desks: Box<[mpsc::UnboundedSender<Opening>]>,
+    current: ArcSwap<BTreeMap<Arc<str>, Arc<Entry>>>,
+    /// One change at a time.
+    turn: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    proxy: TcpProxy,
+    times: Times,
+    /// The listeners' terms, as long as it listens.
+    run: Option<Arc<watch::Sender<Terms>>>,
+}
+
+impl TcpProxies {
+    /// None yet, and each worker's desk.
+    pub fn new(keeper: Arc<Keeper>, workers: usize) -> (Self, Vec<TcpDesk>) {
+        let (desks, openings): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
+        let (current, turn) = (ArcSwap::default(), tokio::sync::Mutex::default());
+        let inner = Arc::new(Inner { keeper, desks: desks.into(), current, turn });
+        (Self { inner }, openings.into_iter().map(TcpDesk).collect())
+    }
+
+    /// Makes one that stands in the configuration. Before the workers begin; none of it waits.
+    ///
+    /// # Errors
+    ///
+    /// When the address cannot be listened on.
+    pub fn configure(
+        &self,
+        name: &Arc<str>,
+        address: SocketAddr,
+        upstream: Upstream,
+        times: Times,
+    ) -> io::Result<TcpProxy> {
+        let entry = self.inner.open(
+            TcpProxy {
+                name: Arc::clone(name),
+                listen: address,
+                upstream,
+                enabled: true,
+                configured: true,
+                subject: Subject::new(name, Sort::TcpProxy),
+                counts: Arc::default(),
+            },
+            times,
+        )?;
+        let proxy = entry.proxy.clone();
+        self.inner.keeper.enrol(&proxy.subject, false);
+        self.inner.put(entry);
+        Ok(proxy)
+    }
+
+    /// All of them, by name.
+    pub fn list(&self) -> Vec<TcpProxy> {
+        self.inner.current.load().values().map(|entry| entry.proxy.clone()).collect()
+    }
+
+    /// The one of this name.
+    pub fn find(&self, name: &str) -> Option<TcpProxy> {
+        self.inner.current.load().get(name).map(|entry| entry.proxy.clone())
+    }
+
+    /// Makes one. When it returns, connections are accepted.
+    ///
+    /// # Errors
+    ///
+    /// When the name is taken, the address cannot be listened on, or there are too many; then nothing has changed.
+    pub async fn create(&self, wanted: Wanted) -> Result<TcpProxy, TcpError> {
+        let inner = &*self.inner;
+        let _turn = inner.turn.lock().await;
+        let current = inner.current.load_full();
+        if current.contains_key(&wanted.name) {
+            return Err(TcpError::Exists);
+        }
+        if current.len() >= MOST {
+            return Err(TcpError::TooMany(MOST));
+        }
+        let failed = |error| TcpError::Listen(Arc::clone(&wanted.listen), error);
+        let proxy = TcpProxy {
+            name: Arc::clone(&wanted.name),
+            listen: resolve(&wanted.listen).await.map_err(failed)?,
+            upstream: wanted.upstream,
+            enabled: wanted.enabled,
+            configured: false,
+            subject: Subject::new(&wanted.name, Sort::TcpProxy),
+            counts: Arc::<Counts>::default(),
+        };
+        let times = Times::default();
+        let entry =
+            if proxy.enabled { inner.open(proxy, times).map_err(failed)? } else { Entry { proxy, times, run: None } };
+        let proxy = entry.proxy.clone();
+        inner.keeper.enrol(&proxy.subject, true);
+        inner.put(entry);
+        Ok(proxy)
+    }
+
+    /// Changes one. Another address or another upstream ends its connections, and so does being switched off; its faults stay.
+    ///
+    /// # Errors
+    ///
+    /// When there is none of this name, it stands in the configuration, or the new address cannot be listened on; then it is
+    /// as it was.
+    pub async fn change(&self, name: &str, change: Change) -> Result<TcpProxy, TcpError> {
+        let inner = &*self.inner;
+        let _turn = inner.turn.lock().await;
+        let old = inner.current.load().get(name).cloned().ok_or(TcpError::NotFound)?;
+        let written = change.listen.unwrap_or_else(|| old.proxy.listen.to_string().into());
+        let failed = |error| TcpError::Listen(Arc::clone(&written), error);
+        let wanted = TcpProxy {
+            listen: resolve(&written).await.map_err(failed)?,
+            upstream: change.upstream.unwrap_or_else(|| old.proxy.upstream.clone()),
+            enabled: change.enabled.unwrap_or(old.proxy.enabled),
+            ..old.proxy.clone()
+        };
+        let (moves, turns) = (wanted.listen != old.proxy.listen, wanted.upstream != old.proxy.upstream);
+        if !moves && !turns && wanted.enabled == old.proxy.enabled {
+            return Ok(wanted);
+        }
+        if old.proxy.configured {
+            return Err(TcpError::Configured(Arc::clone(&old.proxy.name)));
+        }
+        let times = old.times;
+        let new = match (&old.run, wanted.enabled) {
+            (None, false) => Entry { proxy: wanted, times, run: None },
+            (None, true) => inner.open(wanted, times).map_err(failed)?,
+            (Some(run), false) => {
+                close(run).await;
+                Entry { proxy: wanted, times, run: None }
+            }
+            (Some(run), true) if !moves => {
+                run.send_modify(|terms| {
+                    terms.upstream = wanted.upstream.clone();
+                    terms.epoch += 1;
+                });
+                Entry { proxy: wanted, times, run: Some(Arc::clone(run)) }
+            }
+            (Some(run), true) => match inner.open(wanted.clone(), times) {
+                Ok(entry) => {
+                    close(run).await;
+                    entry
+                }
+                // Its own listener may be what is in the way: `0.0.0.0:80` instead of `127.0.0.1:80`.
+                Err(_) if wanted.listen.port() == old.proxy.listen.port() => {
+                    close(run).await;
+                    match inner.open(wanted, times) {
+                        Ok(entry) => entry,
+                        Err(error) => {
+                            inner.put(inner.open(old.proxy.clone(), times).unwrap_or_else(|_| {
+                                let proxy = TcpProxy { enabled: false, ..old.proxy.clone() };
+                                Entry { proxy, times, run: None }
+                            }));
+                            return Err(failed(error));
+                        }
+                    }
+                }
+                Err(error) => return Err(failed(error)),
+            },
+        };
+        let proxy = new.proxy.clone();
+        inner.put(new);
+        Ok(proxy)
+    }
+
+    /// Removes one, with its connections and its faults. When it returns, its port is free.
+    ///
+    /// # Errors
+    ///
+    /// When there is none of this name, or it stands in the configuration.
+    pub async fn remove(&self, name: &str) -> Result<(), TcpError> {
+        let inner = &*self.inner;
+        let _turn = inner.turn.lock().await;
+        let entry = inner.current.load().get(name).cloned().ok_or(TcpError::NotFound)?;
+        if entry.proxy.configured {
+            return Err(TcpError::Configured(Arc::clone(&entry.proxy.name)));
+        }
+        let mut next = BTreeMap::clone(&inner.current.load());
+        next.remove(name);
+        inner.current.store(Arc::new(next));
+        if let Some(run) = &entry.run {
+            close(run).await;
+        }
+        inner.keeper.dismiss(name, REMOVAL);
+        Ok(())
+    }
+}
+
+impl Inner {
+    /// Binds, and hands the sockets to the workers. The kernel accepts from then on, whenever they come to it.
+    fn open(&self, mut proxy: TcpProxy, times: Times) -> io::Result<Entry> {
+        let group = net::bind_group(proxy.listen, self.desks.len(), false)?;
+        if let Some(first) = group.first() {
+            proxy.listen = first.address()?;
+        }
+        proxy.enabled = true;
+        let (run, terms) = watch::channel(Terms { open: true, upstream: proxy.upstream.clone(), epoch: 0 });
+        for (desk, socket) in self.desks.iter().zip(group) {
+            // A worker that has ended takes none: the process is going away.
+            let _ = desk.send(Opening {
+                socket,
+                name: Arc::clone(&proxy.name),
+                subject: Arc::clone(&proxy.subject),
+                counts: Arc::clone(&proxy.counts),
+                times,
+                terms: terms.clone(),
+            });
+        }
+        Ok(Entry { proxy, times, run: Some(Arc::new(run)) })
+    }
+
+    fn put(&self, entry: Entry) {
+        let mut next = BTreeMap::clone(&self.current.load());
+        next.insert(Arc::clone(&entry.proxy.name), Arc::new(entry));
+        self.current.store(Arc::new(next));
+    }
+}
+
+/// Has the listeners and their connections closed, and waits for it.
+async fn close(run: &watch::Sender<Terms>) {
+    run.send_modify(|terms| terms.open = false);
+    if tokio::time::timeout(CLOSING, run.closed()).await.is_err() {
+        tracing::warn!("a TCP proxy's listener is closing for longer than {CLOSING:?}: a worker is stuck");
+    }
+}
