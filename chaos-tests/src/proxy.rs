@@ -112,6 +112,16 @@ impl Proxy {
         connection.try_answer("GET").ok()
     }
 
+    /// A request to the admin API that changes something, with a JSON body or none.
+    #[track_caller]
+    pub fn change(&self, method: &str, path: &str, body: Option<&Value>) -> Message {
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let length = body.len();
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
+        let fields = format!("Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n");
+        raw::ask(self.admin, format!("{head}{fields}{body}"))
+    }
+
     /// The samples of `/metrics` whose name and labels contain all the given parts.
     #[track_caller]
     pub fn metric(&self, name: &str, labels: &[&str]) -> Vec<f64> {

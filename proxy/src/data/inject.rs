@@ -97,18 +97,23 @@ fn draw_from(
             _ => injection.falsify.push(Arc::clone(active)),
         }
         trail.struck.get_or_insert_default().0.push(Arc::clone(active));
-        trail.note(now, || What::Fault {
-            name: active.name.to_string(),
-            kind: kind.name().into(),
-            place: place.name().into(),
-            endpoint: target.endpoint,
-        });
+        trail.note(now, || told(active, target.endpoint));
         if aborted {
             // It does not come any further.
             break;
         }
     }
     injection
+}
+
+/// That a fault has struck, for the record of a request.
+pub fn told(active: &Active, endpoint: Option<SocketAddr>) -> What {
+    What::Fault {
+        name: active.name.to_string(),
+        kind: active.fault.kind.name().into(),
+        place: active.fault.place.name().into(),
+        endpoint,
+    }
 }
 
 impl Target<'_> {

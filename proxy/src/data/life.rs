@@ -127,6 +127,7 @@ impl<'r> Life<'r> {
         if self.trail.story.record.is_some() {
             let held = self.held();
             self.trail.held(&held);
+            self.trail.struck_before(now);
         }
         if self.start(Why::First, now) {
             return Ok(());
@@ -144,6 +145,7 @@ impl<'r> Life<'r> {
         if self.trail.story.record.is_some() {
             let held = self.held();
             self.trail.held(&held);
+            self.trail.struck_before(self.started);
             let first = first.or_else(|| self.race.tales().next());
             if let (Some(record), Some(tale)) = (&mut self.trail.story.record, first) {
                 record.attempt(tale.started, tale.upstream.address, story::start(tale.why));

@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime};
 
 use super::attempt::{Exchange, Tale, Why};
 use super::forward::{GaveUp, Trail};
+use super::inject;
 use super::side::{Side, Tried};
 use crate::resilience::outlier::{Members, Standing};
 use crate::telemetry::explain::{DeadlineBy, DeadlineFacts, LeftOut, NoMore, Pick, Policies, Record, Start, What};
@@ -74,6 +75,14 @@ impl Trail {
         if let Some(record) = &mut self.story.record {
             (record.service, record.route) = (service, route);
             (record.policy, record.deadline) = (Some(held.policies), held.deadline);
+        }
+    }
+
+    /// Faults that had struck before there was a record, at the edge or the first attempt.
+    pub fn struck_before(&mut self, at: Instant) {
+        let Self { struck, story, .. } = self;
+        if let (Some(struck), Some(record)) = (struck, &mut story.record) {
+            struck.0.iter().for_each(|active| record.note(at, inject::told(active, None)));
         }
     }
 

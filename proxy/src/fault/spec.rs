@@ -264,6 +264,21 @@ impl Spec {
         }
     }
 
+    /// The same, where it was read from a file in which every scalar is text: attributes that are wanted as numbers or as
+    /// true and false become such.
+    #[must_use]
+    pub fn from_text(self) -> Self {
+        if self.understand().is_ok() {
+            return self;
+        }
+        let value = |value: &Value| {
+            let read = value.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
+            read.filter(|read| read.is_number() || read.is_boolean()).unwrap_or_else(|| value.clone())
+        };
+        let attributes = self.attributes.iter().map(|(key, text)| (key.clone(), value(text))).collect();
+        Self { attributes, ..self }
+    }
+
     /// The same, understood.
     ///
     /// # Errors

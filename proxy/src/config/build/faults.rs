@@ -3,6 +3,7 @@
 use super::Build;
 use crate::config::settings;
 use crate::config::text::Share;
+use crate::fault::Spec;
 
 /// As many as a request may be held against without anybody noticing.
 const MAX_ACTIVE: u32 = 100_000;
@@ -22,7 +23,8 @@ impl Build<'_> {
             self.blame(&["faults", "toxiproxy", "enabled"], message.into());
         }
         let indexes = self.places(&["faults", "start"], faults.start.len());
-        for (index, spec) in indexes.iter().zip(&faults.start) {
+        let start: Vec<_> = faults.start.iter().cloned().map(Spec::from_text).collect();
+        for (index, spec) in indexes.iter().zip(&start) {
             let path = ["faults", "start", index];
             if !faults.enabled {
                 self.blame(&path, "stands beside `faults.enabled: false`, so it would never be there".into());
@@ -43,7 +45,7 @@ impl Build<'_> {
             max_ttl: faults.max_ttl.0,
             audit_log: faults.audit_log.clone(),
             toxiproxy: faults.toxiproxy.enabled.then_some(faults.toxiproxy.address.0),
-            start: faults.start.clone(),
+            start,
         }
     }
 }
