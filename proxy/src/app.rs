@@ -120,8 +120,10 @@ impl App {
         let metrics = metrics::install();
         let (publisher, reader, demands) = snapshot::joint(control::first_snapshot(&settings));
         let admin = settings.admin.map(|address| admin::bind("admin", address)).transpose()?;
-        let toxiproxy =
-            settings.faults.toxiproxy.map(|address| admin::bind("faults.toxiproxy", address)).transpose()?;
+        let toxiproxy = match &settings.faults.toxiproxy {
+            Some(toxiproxy) => Some((admin::bind("faults.toxiproxy", toxiproxy.address)?, toxiproxy)),
+            None => None,
+        };
         let keeper = Keeper::new(settings.faults.clone(), reader.clone());
         let (sockets, addresses) = listen(&settings)?;
         let (tcp, tcp_desks) = TcpProxies::new(Arc::clone(&keeper), settings.workers);
@@ -129,6 +131,11 @@ impl App {
             let failed = |source| StartError::Listen { address: proxy.listen, source };
             tcp.configure(&proxy.name, proxy.listen, proxy.upstream.clone(), proxy.times).map_err(failed)?;
         }
+        // Those of TCP proxies are there before anything can come through.
+        let (of_proxies, of_services): (Vec<_>, Vec<_>) =
+            settings.faults.start.iter().cloned().partition(|spec| spec.proxy.is_some());
+        let add = |spec| keeper.add(spec, "configuration", Instant::now()).map(drop).map_err(StartError::Fault);
+        of_proxies.into_iter().try_for_each(add)?;
         let access_log = if settings.access_log { AccessLog::start()? } else { AccessLog::off() };
         let (explainer, records) = Explainer::start();
         // Without an admin API there is nobody to read them.
@@ -155,14 +162,12 @@ impl App {
         for (index, ((sockets, desk), tcp)) in sockets.into_iter().zip(desks).zip(tcp_desks).enumerate() {
             workers.push(worker::spawn(index, plan.clone(), sockets, desk, tcp)?);
         }
-        if let Some(toxiproxy) = &toxiproxy {
-            tracing::info!(address = %toxiproxy.address(), "Toxiproxy's API");
-        }
-        let toxiproxy = toxiproxy.map(|bound| {
+        let toxiproxy = toxiproxy.map(|(bound, written)| {
+            tracing::info!(address = %bound.address(), "Toxiproxy's API");
             let services = settings.listeners.iter().map(|listener| listener.service.clone());
             let listeners = addresses.iter().copied().zip(services).collect();
-            let (keeper, reader) = (Arc::clone(&keeper), reader.clone());
-            (bound, ToxiproxyInputs { tcp: tcp.clone(), keeper, reader, listeners })
+            let (keeper, reader, settings) = (Arc::clone(&keeper), reader.clone(), written.clone());
+            (bound, ToxiproxyInputs { tcp: tcp.clone(), keeper, reader, listeners, settings })
         });
         let admin = match (admin, toxiproxy) {
             (None, None) => None,
@@ -190,9 +195,7 @@ impl App {
         if let Some(address) = admin.as_ref().and_then(AdminHandle::address) {
             tracing::info!(%address, "admin API");
         }
-        for spec in &settings.faults.start {
-            keeper.add(spec.clone(), "configuration", Instant::now()).map_err(StartError::Fault)?;
-        }
+        of_services.into_iter().try_for_each(add)?;
         Ok(Self { settings, drain, control, admin, access_log, keeper, reader, metrics, _tcp: tcp, workers })
     }
 

@@ -12,6 +12,7 @@ mod output;
 mod run;
 mod schema;
 mod services;
+mod toxiproxy;
 
 use std::process::ExitCode;
 
@@ -23,6 +24,7 @@ Examples:
   outrigger run --consul http://127.0.0.1:8500     every registered service, by its name
   outrigger run --config outrigger.yaml            what the file says
   outrigger lb 127.0.0.1:3001 127.0.0.1:3002       a load balancer with no file
+  outrigger toxiproxy                              a Toxiproxy server, for tests that use one
   outrigger check outrigger.yaml                   every error of the file at once
   outrigger availability                           what a running proxy did for each dependency
   outrigger fault add delay fixed=2s --service payments --endpoints 1
@@ -55,6 +57,7 @@ enum Command {
     Availability(availability::Args),
     Explain(explain::Args),
     Fault(fault::Args),
+    Toxiproxy(toxiproxy::Args),
     Completions(completions::Args),
     #[command(hide = true)]
     SampleInstance(demo::instance::Args),
@@ -78,6 +81,7 @@ pub fn main() -> ExitCode {
         Command::Availability(args) => availability::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Fault(args) => fault::run(args),
+        Command::Toxiproxy(args) => toxiproxy::run(args),
         Command::Completions(args) => completions::run(args),
         Command::SampleInstance(args) => demo::instance::run(args),
     }
