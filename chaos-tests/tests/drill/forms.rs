@@ -99,3 +99,26 @@ fn a_plan_is_checked_without_asking_anybody() {
     assert!(said.contains("every request is answered 503"), "{said}");
     assert_eq!(product.added(), 0);
 }
+
+#[test]
+fn where_applications_have_a_sidecar_each_a_fault_is_injected_where_its_service_is_known() {
+    let (product, other) = (Product::start(), Product::named("other"));
+    let mut plan = product.plan("300ms");
+    let mut probe = other.plan("1s")["probes"][0].clone();
+    probe["name"] = json!("second");
+    plan["probes"].as_array_mut().unwrap().push(probe);
+    plan["admin"] = json!([format!("http://{}", product.proxy.admin), format!("http://{}", other.proxy.admin)]);
+    plan["dependencies"] = json!([
+        { "service": "app", "faults": ["down"], "places": ["edge"] },
+        { "service": "other", "faults": ["down"], "places": ["edge"] },
+    ]);
+    let matrix = product.file("m.json");
+    assert_ended(&run(&product.write(&plan), &["--json", matrix.to_str().unwrap()]), 0);
+    let matrix: Value = serde_json::from_str(&std::fs::read_to_string(matrix).unwrap()).unwrap();
+    assert_eq!(matrix["rows"][0]["cells"], json!({ "page": "unavailable", "second": "available" }));
+    assert_eq!(matrix["rows"][1]["cells"], json!({ "page": "available", "second": "unavailable" }));
+    product.is_as_before();
+    other.is_as_before();
+    plan["dependencies"][1]["service"] = json!("nobody");
+    assert!(assert_ended(&run(&product.write(&plan), &[]), 2).contains("there is no service `nobody`"));
+}

@@ -115,3 +115,14 @@ fn environment_variables_are_put_in_and_a_row_is_not_made_twice() {
     let twice = text.replace("${ADMIN}", "http://127.0.0.1:1").replace("{service: a}", "{service: a}, {service: a}");
     assert!(parse(&twice).unwrap_err().contains("`a` is down at upstream a second time"));
 }
+
+#[test]
+fn the_documentation_has_a_plan_that_works_and_the_rules_of_maturity() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/drills.md")).unwrap();
+    let (_, rest) = page.split_once("```yaml\n").unwrap();
+    let (text, _) = rest.split_once("```").unwrap();
+    assert_eq!(parse(text).unwrap().rows.len(), 12);
+    for (level, name, rule) in crate::drill::maturity::RULES {
+        assert!(page.contains(&format!("| {level} | {name} | {rule} |")), "level {level}");
+    }
+}
