@@ -12,7 +12,13 @@ use outrigger_registry::consul::{Consul, ConsulOptions};
 use crate::tools::Tool;
 
 /// The real Consul.
-pub const CONSUL: Tool = Tool { name: "consul", package: "github.com/hashicorp/consul", build_time: "four minutes" };
+pub const CONSUL: Tool = Tool {
+    name: "consul",
+    module: "consul",
+    package: "github.com/hashicorp/consul",
+    link: "",
+    build_time: "four minutes",
+};
 
 /// How long an agent may take to have a leader; one second is usual.
 const READY_WITHIN: Duration = Duration::from_secs(60);

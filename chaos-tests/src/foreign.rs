@@ -27,40 +27,78 @@ const SCRIPT: Duration = Duration::from_secs(120);
 /// The Python with the pinned packages. None where there is no Python.
 pub fn python() -> Option<&'static Path> {
     static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
-    PYTHON
-        .get_or_init(|| {
-            let interpreter = on_path("python3").or_else(|| missing("python3"))?;
-            let folder = installed(&["requirements.txt"], |folder| {
-                eprintln!("installing Python packages for the tests, once, about 20 s");
-                run(Command::new(&interpreter).args(["-m", "venv"]).arg(folder.join("venv")));
-                let requirements = sources().join("requirements.txt");
-                run(Command::new(folder.join("venv/bin/pip"))
-                    .args(["install", "--quiet", "--disable-pip-version-check", "-r"])
-                    .arg(requirements));
-            });
-            Some(folder.join("venv/bin/python"))
-        })
-        .as_deref()
+    PYTHON.get_or_init(|| Some(venv("requirements.txt")?.join("python"))).as_deref()
+}
+
+/// The programs of a Python that has the packages which a file pins: `python`, and those that the packages bring. None where
+/// there is no Python.
+pub fn venv(requirements: &str) -> Option<PathBuf> {
+    let interpreter = on_path("python3").or_else(|| missing("python3"))?;
+    let folder = installed(&[requirements], |folder| {
+        eprintln!("installing Python packages for the tests, once, about 20 s");
+        run(Command::new(&interpreter).args(["-m", "venv"]).arg(folder.join("venv")));
+        run(Command::new(folder.join("venv/bin/pip"))
+            .args(["install", "--quiet", "--disable-pip-version-check", "-r"])
+            .arg(sources().join(requirements)));
+    });
+    Some(folder.join("venv/bin"))
 }
 
 /// Node, and the folder whose `node_modules` holds the pinned packages. None where there is no Node.
 pub fn node() -> Option<&'static (PathBuf, PathBuf)> {
     static NODE: OnceLock<Option<(PathBuf, PathBuf)>> = OnceLock::new();
-    NODE.get_or_init(|| {
-        let interpreter = on_path("node").or_else(|| missing("node"))?;
-        let npm = on_path("npm").or_else(|| missing("npm"))?;
-        let folder = installed(&["package.json", "package-lock.json"], |folder| {
-            eprintln!("installing Node packages for the tests, once, a few seconds");
-            for name in ["package.json", "package-lock.json"] {
-                std::fs::copy(sources().join(name), folder.join(name)).expect("a copy");
-            }
-            run(Command::new(&npm)
-                .args(["ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"])
-                .current_dir(folder));
-        });
-        Some((interpreter, folder))
-    })
-    .as_ref()
+    NODE.get_or_init(|| node_with("")).as_ref()
+}
+
+/// Node, and the folder whose `node_modules` holds the packages that `package.json` in a folder here pins. None where there is
+/// no Node.
+fn node_with(pinned: &str) -> Option<(PathBuf, PathBuf)> {
+    let interpreter = on_path("node").or_else(|| missing("node"))?;
+    let npm = on_path("npm").or_else(|| missing("npm"))?;
+    let pins = ["package.json", "package-lock.json"].map(|name| format!("{pinned}{name}"));
+    let folder = installed(&pins.each_ref().map(String::as_str), |folder| {
+        eprintln!("installing Node packages for the tests, once, a few seconds");
+        for name in ["package.json", "package-lock.json"] {
+            std::fs::copy(sources().join(pinned).join(name), folder.join(name)).expect("a copy");
+        }
+        run(Command::new(&npm)
+            .args(["ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"])
+            .current_dir(folder));
+    });
+    Some((interpreter, folder))
+}
+
+/// Toxiproxy's client in Node, with a script of `chaos-tests/foreign/toxiproxy/`. None where there is no Node.
+pub fn toxiproxy_node(script: &str) -> Option<Command> {
+    let (node, folder) = node_with("toxiproxy/")?;
+    // Node looks for packages beside the script, so the script goes to the packages.
+    let copy = folder.join(format!("{}-{script}", std::process::id()));
+    std::fs::copy(sources().join("toxiproxy").join(script), &copy).expect("a copy");
+    let mut command = Command::new(node);
+    command.arg(copy);
+    Some(command)
+}
+
+/// The programs of the Python that has Toxiproxy's client and Chaos Toolkit. None where there is no Python.
+pub fn toxiproxy_python() -> Option<PathBuf> {
+    venv("toxiproxy/requirements.txt")
+}
+
+/// Toxiproxy's client in Rust, built once as a project of its own. None where it cannot be: it wants OpenSSL's headers.
+pub fn toxiproxy_rust() -> Option<PathBuf> {
+    if !Command::new("pkg-config").args(["--exists", "openssl"]).status().is_ok_and(|status| status.success()) {
+        return missing("OpenSSL's headers (libssl-dev) with pkg-config");
+    }
+    let pins = ["toxiproxy/rust/Cargo.lock", "toxiproxy/rust/Cargo.toml", "toxiproxy/rust/src/main.rs"];
+    let folder = installed(&pins, |folder| {
+        eprintln!("building toxiproxy_rust for the tests, once, about two minutes");
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        run(Command::new(cargo)
+            .args(["build", "--quiet", "--locked", "--target-dir"])
+            .arg(folder)
+            .current_dir(sources().join("toxiproxy/rust")));
+    });
+    Some(folder.join("debug/toxiproxy-client"))
 }
 
 /// A program on PATH; what is missing is said, and fails with `CI=true`.
@@ -237,7 +275,7 @@ fn installed(pins: &[&str], install: impl FnOnce(&Path)) -> PathBuf {
     }
     let parent = target().join("foreign");
     std::fs::create_dir_all(&parent).expect("target/foreign");
-    let stem = pins[0].split('.').next().expect("a name");
+    let stem = pins[0].split('.').next().expect("a name").replace('/', "-");
     let folder = parent.join(format!("{stem}-{:016x}", hash.finish()));
     let lock = std::fs::File::create(folder.with_extension("lock")).expect("a lock file");
     lock.lock().expect("the lock");

@@ -26,6 +26,7 @@ pub mod proxies;
 pub mod proxy;
 pub mod raw;
 pub mod tools;
+pub mod toxiproxy;
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};

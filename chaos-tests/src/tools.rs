@@ -1,9 +1,9 @@
 //! Programs that tests talk to, found or built once.
 //!
 //! A test that talks to the real thing is worth a build of some minutes, once. A program is taken from
-//! `$OUTRIGGER_<NAME>`, else from PATH, else built with Go from its module under `tools/`, into the workspace's `target/tools/`,
-//! under a name that carries a hash of the module's `go.mod` and `go.sum`. A file lock sees to it that two test
-//! processes do not build at once.
+//! `$OUTRIGGER_<NAME>` (`-` as `_`), else from PATH, else built with Go from its module under `tools/`, into the workspace's
+//! `target/tools/`, under a name that carries a hash of the module's `go.mod` and `go.sum` and of the linker's flags. A file
+//! lock sees to it that two test processes do not build at once.
 
 use std::fs::File;
 use std::io::Write;
@@ -13,10 +13,14 @@ use std::process::Command;
 /// A program and how to build it.
 #[derive(Debug, Clone, Copy)]
 pub struct Tool {
-    /// Its name on PATH, and of its folder under `tools/`.
+    /// Its name on PATH.
     pub name: &'static str,
+    /// Its module's folder under `tools/`.
+    pub module: &'static str,
     /// The Go package of its `main`.
     pub package: &'static str,
+    /// What its linker is told beyond `-s -w`: a version, mostly.
+    pub link: &'static str,
     /// About how long a build from nothing takes on two cores, in words.
     pub build_time: &'static str,
 }
@@ -27,7 +31,7 @@ impl Tool {
     /// # Errors
     /// Why it is not to be had, as a sentence.
     pub fn path(&self) -> Result<PathBuf, String> {
-        let variable = format!("OUTRIGGER_{}", self.name.to_uppercase());
+        let variable = self.variable();
         if let Some(path) = std::env::var_os(&variable).filter(|path| !path.is_empty()) {
             let path = PathBuf::from(path);
             return match path.is_file() {
@@ -56,16 +60,19 @@ impl Tool {
         }
     }
 
+    fn variable(&self) -> String {
+        format!("OUTRIGGER_{}", self.name.to_uppercase().replace('-', "_"))
+    }
+
     fn build(&self) -> Result<PathBuf, String> {
-        let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools").join(self.name);
+        let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools").join(self.module);
         let cache = target().join("tools");
         let built = cache.join(format!("{}-{:016x}", self.name, self.key(&module)?));
         if built.is_file() {
             return Ok(built);
         }
-        let go = on_path("go").ok_or_else(|| {
-            format!("$OUTRIGGER_{} is not set, and neither {} nor go is on PATH", self.name.to_uppercase(), self.name)
-        })?;
+        let go = on_path("go")
+            .ok_or_else(|| format!("${} is not set, and neither {} nor go is on PATH", self.variable(), self.name))?;
         std::fs::create_dir_all(&cache).map_err(|error| format!("{}: {error}", cache.display()))?;
         let lock = cache.join(format!("{}.lock", self.name));
         let lock = File::create(&lock).map_err(|error| format!("{}: {error}", lock.display()))?;
@@ -76,7 +83,7 @@ impl Tool {
         say(&format!("building {} with Go, once; it takes {}", self.name, self.build_time));
         let part = built.with_extension("part");
         let build = Command::new(go)
-            .args(["build", "-buildvcs=false", "-ldflags", "-s -w", "-o"])
+            .args(["build", "-buildvcs=false", "-ldflags", &format!("-s -w {}", self.link), "-o"])
             .arg(&part)
             .arg(self.package)
             .current_dir(&module)
@@ -103,7 +110,7 @@ impl Tool {
             let bytes = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
             hash = bytes.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
         }
-        Ok(hash)
+        Ok(self.link.bytes().fold(hash, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)))
     }
 }
 

@@ -8,12 +8,16 @@
 //! 127.0.0.1 (DNS rebinding) may read what a browser on this machine can. So while it is bound to loopback, a
 //! request whose `Host` is a DNS name other than `localhost` is refused with 403; addresses and `localhost` pass.
 //! Bound to anything else, the network in front decides who may ask.
+//!
+//! The same thread answers [Toxiproxy's API](toxiproxy) at an address of its own, where that is switched on; each of the two can be
+//! there without the other.
 
 pub mod api;
 pub mod availability;
 pub mod faults;
 pub mod learned;
 mod respond;
+pub mod toxiproxy;
 mod traffic;
 
 use std::cell::RefCell;
@@ -25,6 +29,10 @@ use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -41,12 +49,15 @@ use crate::telemetry::availability::Ledger;
 use crate::telemetry::explain::{Record, Shelves};
 use crate::telemetry::metrics::Metrics;
 
+use toxiproxy::{Toxiproxy, ToxiproxyInputs};
+
 /// Connections at one time; more wait to be accepted.
 const CONNECTIONS: usize = 64;
-/// For a request's head, and for the next request on a connection.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
-/// After this long a connection is closed behind its next answer, so that nobody holds a place for good.
-const CONNECTION_LIFE: Duration = Duration::from_secs(60);
+/// How long a client of the admin API may take.
+const ADMIN: Patience = Patience { head: Duration::from_secs(5), life: Some(Duration::from_secs(60)) };
+/// How long a client of Toxiproxy's API may take. As long as Toxiproxy lets it: a client that keeps its connection between two
+/// tests does not expect it to be closed, and would not send a POST again.
+const TOXIPROXY: Patience = Patience { head: Duration::from_secs(60), life: None };
 /// What an answer may still take then.
 const LAST_ANSWER: Duration = Duration::from_secs(10);
 /// From one folding of the metrics to the next.
@@ -54,12 +65,23 @@ const UPKEEP: Duration = Duration::from_secs(5);
 /// From one look at what became of requests to the next.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Why the admin API is not there.
+/// How long a client may take.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    /// For a request's head, and for the next request on a connection.
+    head: Duration,
+    /// After this long a connection is closed behind its next answer, so that nobody holds a place for good.
+    life: Option<Duration>,
+}
+
+/// Why the admin API or Toxiproxy's is not there.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     /// The address cannot be listened on; in use, mostly.
-    #[error("admin: cannot listen on {address}: {error}")]
+    #[error("{what}: cannot listen on {address}: {error}")]
     Bind {
+        /// `admin` or `faults.toxiproxy`.
+        what: &'static str,
         /// The address that was asked for.
         address: SocketAddr,
         /// What the system says.
@@ -113,19 +135,19 @@ pub struct Bound {
 }
 
 /// Takes the address, so that a port in use is an error at the start of the process. Port 0 asks the system
-/// for one.
+/// for one. `what` is the key by which an error calls it.
 ///
 /// # Errors
 ///
 /// When the address cannot be listened on.
-pub fn bind(address: SocketAddr) -> Result<Bound, AdminError> {
+pub fn bind(what: &'static str, address: SocketAddr) -> Result<Bound, AdminError> {
     let listen = || {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         Ok(Bound { listener, address })
     };
-    listen().map_err(|error| AdminError::Bind { address, error })
+    listen().map_err(|error| AdminError::Bind { what, address, error })
 }
 
 impl Bound {
@@ -140,36 +162,54 @@ impl Bound {
     ///
     /// When no thread can be made.
     pub fn serve(self, inputs: AdminInputs) -> Result<AdminHandle, AdminError> {
-        let Self { listener, address } = self;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let listener = {
-            let _inside = runtime.enter();
-            tokio::net::TcpListener::from_std(listener)?
-        };
-        let (stop, stopped) = oneshot::channel();
-        let thread = std::thread::Builder::new().name("admin".into()).spawn(move || {
-            LocalSet::new().block_on(&runtime, async {
-                tokio::select! {
-                    () = accept(listener, inputs, address.ip().is_loopback()) => {}
-                    _ = stopped => {}
-                }
-            });
-        })?;
-        Ok(AdminHandle { address, stop, thread })
+        serve(Some(self), None, inputs)
     }
+}
+
+/// Answers from now on, on one thread: the admin API, Toxiproxy's, or both.
+///
+/// # Errors
+///
+/// When no thread can be made.
+pub fn serve(
+    admin: Option<Bound>,
+    toxiproxy: Option<(Bound, ToxiproxyInputs)>,
+    inputs: AdminInputs,
+) -> Result<AdminHandle, AdminError> {
+    let address = admin.as_ref().map(Bound::address);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (admin, toxiproxy) = {
+        let _inside = runtime.enter();
+        let admin = admin.map(|bound| Door::open("admin", bound)).transpose()?;
+        let toxiproxy = toxiproxy.map(|(bound, inputs)| Door::open("toxiproxy", bound).map(|door| (door, inputs)));
+        (admin, toxiproxy.transpose()?)
+    };
+    let (stop, stopped) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("admin".into()).spawn(move || {
+        LocalSet::new().block_on(&runtime, async {
+            if let Some((door, inputs)) = toxiproxy {
+                tokio::task::spawn_local(accept_toxiproxy(door, inputs.into()));
+            }
+            tokio::select! {
+                () = accept(admin, inputs) => {}
+                _ = stopped => {}
+            }
+        });
+    })?;
+    Ok(AdminHandle { address, stop, thread })
 }
 
 /// The admin API as it runs. Dropping it ends it without waiting.
 #[derive(Debug)]
 pub struct AdminHandle {
-    address: SocketAddr,
+    address: Option<SocketAddr>,
     stop: oneshot::Sender<()>,
     thread: JoinHandle<()>,
 }
 
 impl AdminHandle {
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
+    /// Where the admin API listens; none where only Toxiproxy's is there.
+    pub fn address(&self) -> Option<SocketAddr> {
         self.address
     }
 
@@ -183,66 +223,109 @@ impl AdminHandle {
     }
 }
 
-async fn accept(listener: tokio::net::TcpListener, mut inputs: AdminInputs, loopback: bool) {
+async fn accept(mut door: Option<Door>, mut inputs: AdminInputs) {
     let (_, none) = mpsc::channel(1);
     let mut records = std::mem::replace(&mut inputs.records, none);
     let desk = Rc::new(Desk { inputs, ledger: RefCell::default(), shelves: RefCell::default() });
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let loopback = door.as_ref().is_some_and(|door| door.loopback);
     let (mut upkeep, mut look) = (interval(UPKEEP), interval(LOOK));
-    let mut failing = false;
     loop {
-        let accepted = tokio::select! {
-            accepted = next(&listener, &places) => accepted,
-            _ = upkeep.tick() => {
-                desk.inputs.metrics.upkeep();
-                continue;
-            }
-            _ = look.tick() => {
-                desk.look();
-                continue;
-            }
-            Some(record) = records.recv() => {
-                desk.shelves.borrow_mut().put(record);
-                continue;
+        let next = async {
+            match &mut door {
+                Some(door) => door.next().await,
+                None => std::future::pending().await,
             }
         };
-        match accepted {
-            Ok((stream, place)) => {
-                failing = false;
-                tokio::task::spawn_local(converse(stream, Rc::clone(&desk), loopback, place));
+        tokio::select! {
+            (stream, place) = next => {
+                let desk = Rc::clone(&desk);
+                tokio::task::spawn_local(converse(stream, place, ADMIN, move |request, peer| {
+                    let desk = Rc::clone(&desk);
+                    async move { respond::respond(request, &desk, loopback, peer).await }
+                }));
             }
-            Err(error) => {
-                // Out of descriptors, mostly: it passes, and one line is enough.
-                if !failing {
-                    tracing::warn!(%error, "admin: cannot accept");
-                }
-                failing = true;
-                sleep(Duration::from_millis(100)).await;
-            }
+            _ = upkeep.tick() => desk.inputs.metrics.upkeep(),
+            _ = look.tick() => desk.look(),
+            Some(record) = records.recv() => desk.shelves.borrow_mut().put(record),
         }
     }
 }
 
-async fn next(
-    listener: &tokio::net::TcpListener,
-    places: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, place))
+async fn accept_toxiproxy(mut door: Door, toxiproxy: Toxiproxy) {
+    loop {
+        let (stream, place) = door.next().await;
+        let toxiproxy = toxiproxy.clone();
+        tokio::task::spawn_local(converse(stream, place, TOXIPROXY, move |request, peer| {
+            let toxiproxy = toxiproxy.clone();
+            async move { toxiproxy.respond(request, peer).await }
+        }));
+    }
 }
 
-async fn converse(stream: TcpStream, desk: Rc<Desk>, loopback: bool, _place: OwnedSemaphorePermit) {
+/// Where connections come in, a bounded number at a time.
+#[derive(Debug)]
+struct Door {
+    what: &'static str,
+    listener: tokio::net::TcpListener,
+    loopback: bool,
+    places: Arc<Semaphore>,
+    failing: bool,
+}
+
+impl Door {
+    /// Inside the runtime that it will be used in.
+    fn open(what: &'static str, bound: Bound) -> io::Result<Self> {
+        let loopback = bound.address.ip().is_loopback();
+        let listener = tokio::net::TcpListener::from_std(bound.listener)?;
+        Ok(Self { what, listener, loopback, places: Arc::new(Semaphore::new(CONNECTIONS)), failing: false })
+    }
+
+    async fn next(&mut self) -> (TcpStream, OwnedSemaphorePermit) {
+        loop {
+            match self.try_next().await {
+                Ok(next) => {
+                    self.failing = false;
+                    return next;
+                }
+                Err(error) => {
+                    // Out of descriptors, mostly: it passes, and one line is enough.
+                    if !self.failing {
+                        tracing::warn!(%error, "{}: cannot accept", self.what);
+                    }
+                    self.failing = true;
+                    sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    async fn try_next(&self) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+        let place = Arc::clone(&self.places).acquire_owned().await.map_err(io::Error::other)?;
+        let (stream, _) = self.listener.accept().await?;
+        Ok((stream, place))
+    }
+}
+
+async fn converse<F, A>(stream: TcpStream, _place: OwnedSemaphorePermit, patience: Patience, respond: F)
+where
+    F: Fn(Request<Incoming>, SocketAddr) -> A,
+    A: Future<Output = Response<Full<Bytes>>>,
+{
     let peer = stream.peer_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
-    let answer = service_fn(|request: http::Request<hyper::body::Incoming>| async {
-        let answer = respond::respond(request, &desk, loopback, peer).await;
-        Ok::<_, std::convert::Infallible>(answer)
+    let answer = service_fn(|request| {
+        let answer = respond(request, peer);
+        async { Ok::<_, std::convert::Infallible>(answer.await) }
     });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(16 << 10);
+    http.timer(TokioTimer::new()).header_read_timeout(patience.head).max_buf_size(16 << 10);
     let connection = http.serve_connection(TokioIo::new(stream), answer);
     tokio::pin!(connection);
-    if timeout(CONNECTION_LIFE, connection.as_mut()).await.is_err() {
+    let Some(life) = patience.life else {
+        // However it ends: there is nobody to tell.
+        let _ended = connection.await;
+        return;
+    };
+    if timeout(life, connection.as_mut()).await.is_err() {
         connection.as_mut().graceful_shutdown();
         // Whoever has not read the answer by now is cut off.
         let _cut = timeout(LAST_ANSWER, connection).await;

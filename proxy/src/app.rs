@@ -16,6 +16,7 @@ use outrigger_registry::consul::{Consul, ConsulOptions};
 use outrigger_registry::file::File;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::admin::toxiproxy::ToxiproxyInputs;
 use crate::admin::{self, AdminHandle, AdminInputs};
 use crate::config::Reload;
 use crate::config::settings::{RegistrySettings, Settings};
@@ -102,10 +103,10 @@ pub struct App {
     admin: Option<AdminHandle>,
     access_log: AccessLog,
     keeper: Arc<Keeper>,
-    /// Whoever drops the last one takes the listeners along.
-    _tcp: TcpProxies,
     reader: Reader,
     metrics: Metrics,
+    /// Whoever drops the last one takes the listeners along.
+    _tcp: TcpProxies,
     workers: Vec<JoinHandle<()>>,
 }
 
@@ -118,7 +119,9 @@ impl App {
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         let metrics = metrics::install();
         let (publisher, reader, demands) = snapshot::joint(control::first_snapshot(&settings));
-        let admin = settings.admin.map(admin::bind).transpose()?;
+        let admin = settings.admin.map(|address| admin::bind("admin", address)).transpose()?;
+        let toxiproxy =
+            settings.faults.toxiproxy.map(|address| admin::bind("faults.toxiproxy", address)).transpose()?;
         let keeper = Keeper::new(settings.faults.clone(), reader.clone());
         let (sockets, addresses) = listen(&settings)?;
         let (tcp, tcp_desks) = TcpProxies::new(Arc::clone(&keeper), settings.workers);
@@ -152,18 +155,31 @@ impl App {
         for (index, ((sockets, desk), tcp)) in sockets.into_iter().zip(desks).zip(tcp_desks).enumerate() {
             workers.push(worker::spawn(index, plan.clone(), sockets, desk, tcp)?);
         }
-        let admin = match admin {
-            Some(bound) => Some(bound.serve(AdminInputs {
-                reader: reader.clone(),
-                board: control.board(),
-                readiness: control.readiness(),
-                draining: drain.draining(),
-                metrics: metrics.clone(),
-                records,
-                keeper: Arc::clone(&keeper),
-                tcp: tcp.clone(),
-            })?),
-            None => None,
+        if let Some(toxiproxy) = &toxiproxy {
+            tracing::info!(address = %toxiproxy.address(), "Toxiproxy's API");
+        }
+        let toxiproxy = toxiproxy.map(|bound| {
+            let services = settings.listeners.iter().map(|listener| listener.service.clone());
+            let listeners = addresses.iter().copied().zip(services).collect();
+            let (keeper, reader) = (Arc::clone(&keeper), reader.clone());
+            (bound, ToxiproxyInputs { tcp: tcp.clone(), keeper, reader, listeners })
+        });
+        let admin = match (admin, toxiproxy) {
+            (None, None) => None,
+            (admin, toxiproxy) => Some(admin::serve(
+                admin,
+                toxiproxy,
+                AdminInputs {
+                    reader: reader.clone(),
+                    board: control.board(),
+                    readiness: control.readiness(),
+                    draining: drain.draining(),
+                    metrics: metrics.clone(),
+                    records,
+                    keeper: Arc::clone(&keeper),
+                    tcp: tcp.clone(),
+                },
+            )?),
         };
         for address in &addresses {
             tracing::info!(%address, workers = settings.workers, "listening");
@@ -171,13 +187,13 @@ impl App {
         for proxy in tcp.list() {
             tracing::info!(address = %proxy.listen, proxy = &*proxy.name, "listening for TCP");
         }
-        if let Some(admin) = &admin {
-            tracing::info!(address = %admin.address(), "admin API");
+        if let Some(address) = admin.as_ref().and_then(AdminHandle::address) {
+            tracing::info!(%address, "admin API");
         }
         for spec in &settings.faults.start {
             keeper.add(spec.clone(), "configuration", Instant::now()).map_err(StartError::Fault)?;
         }
-        Ok(Self { settings, drain, control, admin, access_log, keeper, _tcp: tcp, reader, metrics, workers })
+        Ok(Self { settings, drain, control, admin, access_log, keeper, reader, metrics, _tcp: tcp, workers })
     }
 
     /// Serves until SIGTERM or SIGINT, then drains; a second one cuts. SIGHUP and a changed file have the

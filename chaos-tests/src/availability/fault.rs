@@ -5,6 +5,10 @@
 //! sockets, the waiting, the counting, is the instance's ([`super::instance`]) and the same for all faults, so that a
 //! fault's file holds nothing but what is special about it. The random numbers are the instance's, from the round's
 //! seed: the fleets of two proxies meet the same luck, as far as they get the same requests.
+//!
+//! What a proxy can inject between itself and an instance is the proxy's own library ([`outrigger::fault`]) here, too
+//! ([`injected`]): a drill and this table mean the same by an abort, a delay, a body that breaks off. What only an instance can
+//! do, such as not to answer a SYN, or to have a capacity, is here.
 
 use std::time::{Duration, Instant};
 
@@ -27,6 +31,7 @@ mod fail_fast;
 mod flap;
 mod gray;
 mod hang;
+pub mod injected;
 mod random_status;
 mod refuse;
 mod reset_mid_body;
@@ -109,9 +114,7 @@ pub const ORDINARY_MEDIAN: Duration = Duration::from_millis(5);
 /// A time with this median; its 99th percentile is 3.2 times that, its mean 1.13 times.
 pub fn lognormal(rng: &mut fastrand::Rng, median: Duration) -> Duration {
     const SIGMA: f64 = 0.5;
-    // Box and Muller's; 1 - f64() is never 0.
-    let normal = (-2.0 * (1.0 - rng.f64()).ln()).sqrt() * (std::f64::consts::TAU * rng.f64()).cos();
-    median.mul_f64((SIGMA * normal).exp())
+    outrigger::fault::http::delay::lognormal(median, SIGMA, rng.f64(), rng.f64())
 }
 
 /// What is special about a fault.

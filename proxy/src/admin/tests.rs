@@ -58,7 +58,7 @@ fn start(waiting: Option<&str>) -> Running {
         keeper: Keeper::new(Default::default(), reader),
         records,
     };
-    let admin = bind("127.0.0.1:0".parse().unwrap()).unwrap().serve(inputs).unwrap();
+    let admin = bind("admin", "127.0.0.1:0".parse().unwrap()).unwrap().serve(inputs).unwrap();
     Running { admin, board, draining, publisher, hand_in }
 }
 
@@ -78,7 +78,7 @@ impl Answer {
 fn ask(running: &Running, method: Method, path: &str, host: &str) -> Answer {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let asked = async {
-        let stream = TcpStream::connect(running.admin.address()).await.unwrap();
+        let stream = TcpStream::connect(running.admin.address().unwrap()).await.unwrap();
         let (mut client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
         let request = Request::builder().method(method).uri(path).header("host", host);
@@ -291,8 +291,8 @@ fn a_foreign_name_for_loopback_is_refused() {
 
 #[test]
 fn a_port_in_use_is_an_error_at_the_start() {
-    let taken = bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let error = bind(taken.address()).unwrap_err().to_string();
+    let taken = bind("admin", "127.0.0.1:0".parse().unwrap()).unwrap();
+    let error = bind("admin", taken.address()).unwrap_err().to_string();
     assert!(error.starts_with(&format!("admin: cannot listen on {}: ", taken.address())), "{error}");
 }
 
@@ -301,7 +301,7 @@ fn whoever_sends_no_head_is_cut_off_and_the_others_are_answered() {
     let running = start(None);
     let mut silent: Vec<_> = (0..CONNECTIONS)
         .map(|_| {
-            let mut stream = std::net::TcpStream::connect(running.admin.address()).unwrap();
+            let mut stream = std::net::TcpStream::connect(running.admin.address().unwrap()).unwrap();
             stream.write_all(b"GET /livez HTTP/1.1\r\nHost: loc").unwrap();
             stream
         })

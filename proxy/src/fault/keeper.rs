@@ -274,9 +274,24 @@ impl Keeper {
 
     /// Gives a fault other attributes, and another share. It keeps its id, its name, its place in the order and its time.
     /// None when it is over.
-    pub fn change(&self, id: u64, kind: Kind, percent: f64, by: &str, now: Instant) -> Option<Arc<Active>> {
+    ///
+    /// # Errors
+    ///
+    /// Where it would strike more than it may; then it is as it was.
+    pub fn change(
+        &self,
+        id: u64,
+        kind: Kind,
+        percent: f64,
+        by: &str,
+        now: Instant,
+    ) -> Result<Option<Arc<Active>>, Refused> {
         let mut state = self.state();
-        let old = state.faults.iter().find(|active| active.id == id && !active.is_over(now)).cloned()?;
+        let found = state.faults.iter().find(|active| active.id == id && !active.is_over(now)).cloned();
+        let Some(old) = found else { return Ok(None) };
+        if !old.origin.exempt {
+            caps::share(&self.limits, percent)?;
+        }
         let mut spec = old.spec.clone();
         if let serde_json::Value::Object(attributes) = kind.attributes() {
             spec.attributes = attributes;
@@ -293,7 +308,7 @@ impl Keeper {
         old.end();
         state.audit.ended(&old, &End::Changed, by);
         state.audit.added(&new);
-        Some(new)
+        Ok(Some(new))
     }
 
     /// Ends a fault. False when there is none of this id.

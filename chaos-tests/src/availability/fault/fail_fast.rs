@@ -3,8 +3,10 @@
 
 use std::time::{Duration, Instant};
 
+use outrigger::fault::http::{Abort, HttpFault};
 use serde::{Deserialize, Serialize};
 
+use super::injected::inject;
 use super::{Deed, Model};
 
 /// Every request is answered with an error, without any delay.
@@ -15,7 +17,8 @@ pub struct FailFast {
 }
 
 impl Model for FailFast {
-    fn deed(&mut self, ordinary: Deed, _: &mut fastrand::Rng, _: Instant) -> Deed {
-        Deed { after: Duration::ZERO, ..ordinary.status(self.status) }
+    fn deed(&mut self, ordinary: Deed, rng: &mut fastrand::Rng, _: Instant) -> Deed {
+        let abort = HttpFault::Abort(Abort { status: Some(self.status), ..Abort::default() });
+        inject(&abort, Deed { after: Duration::ZERO, ..ordinary }, rng)
     }
 }

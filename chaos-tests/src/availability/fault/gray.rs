@@ -2,9 +2,11 @@
 
 use std::time::Instant;
 
+use outrigger::fault::http::{Abort, HttpFault};
 use serde::{Deserialize, Serialize};
 
-use super::{Deed, Model, What};
+use super::injected::inject;
+use super::{Deed, Model};
 
 /// A share of the requests fails, half of them with 503, half with a reset; every request takes longer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,10 +20,11 @@ pub struct Gray {
 impl Model for Gray {
     fn deed(&mut self, ordinary: Deed, rng: &mut fastrand::Rng, _: Instant) -> Deed {
         let late = Deed { after: ordinary.after.mul_f64(self.slower), ..ordinary };
-        match rng.f64() {
-            point if point < self.share / 2.0 => late.status(503),
-            point if point < self.share => late.with(What::Reset),
-            _ => late,
-        }
+        let abort = match rng.f64() {
+            point if point < self.share / 2.0 => Abort { status: Some(503), ..Abort::default() },
+            point if point < self.share => Abort { reset: true, ..Abort::default() },
+            _ => return late,
+        };
+        inject(&HttpFault::Abort(abort), late, rng)
     }
 }

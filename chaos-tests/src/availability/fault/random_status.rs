@@ -2,8 +2,10 @@
 
 use std::time::Instant;
 
+use outrigger::fault::http::{Abort, HttpFault};
 use serde::{Deserialize, Serialize};
 
+use super::injected::inject;
 use super::{Deed, Model};
 
 /// A share of the requests is answered with an error, after the usual time.
@@ -17,6 +19,7 @@ pub struct RandomStatus {
 
 impl Model for RandomStatus {
     fn deed(&mut self, ordinary: Deed, rng: &mut fastrand::Rng, _: Instant) -> Deed {
-        if rng.f64() < self.share { ordinary.status(self.status) } else { ordinary }
+        let abort = HttpFault::Abort(Abort { status: Some(self.status), ..Abort::default() });
+        if rng.f64() < self.share { inject(&abort, ordinary, rng) } else { ordinary }
     }
 }

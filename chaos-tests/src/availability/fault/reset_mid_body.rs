@@ -3,8 +3,11 @@
 
 use std::time::Instant;
 
+use outrigger::config::text::Size;
+use outrigger::fault::http::{HttpFault, Truncate};
 use serde::{Deserialize, Serialize};
 
+use super::injected::inject;
 use super::{Deed, Manner, Model, What};
 
 /// Answers are of 1 KiB to 16 KiB; a share of them breaks off after a part of the body.
@@ -18,7 +21,11 @@ impl Model for ResetMidBody {
     fn deed(&mut self, ordinary: Deed, rng: &mut fastrand::Rng, _: Instant) -> Deed {
         let size = rng.usize(1 << 10..=16 << 10);
         let cut = rng.f64() < self.share;
-        let manner = if cut { Manner::Cut(rng.usize(1..size)) } else { Manner::Whole };
-        ordinary.with(What::Answer { status: 200, size, manner })
+        let whole = ordinary.with(What::Answer { status: 200, size, manner: Manner::Whole });
+        if !cut {
+            return whole;
+        }
+        let truncate = HttpFault::Truncate(Truncate { after: Size(rng.usize(1..size)) });
+        inject(&truncate, whole, rng)
     }
 }

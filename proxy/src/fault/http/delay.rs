@@ -56,8 +56,19 @@ impl Delay {
         }
         let (Some(median), Some(p99)) = (self.median, self.p99) else { return Duration::ZERO };
         let sigma = (p99.0.as_secs_f64() / median.0.as_secs_f64()).ln() / Z99;
-        // Box and Muller; 1 - one is never 0.
-        let normal = (-2.0 * (1.0 - one).ln()).sqrt() * (std::f64::consts::TAU * two).cos();
-        median.0.mul_f64((sigma * normal).exp()).min(p99.0 * 10)
+        lognormal(median.0, sigma, one, two).min(p99.0 * 10)
     }
+
+    /// The same for every request.
+    pub fn fixed(delay: Duration) -> Self {
+        Self { fixed: Some(Interval(delay)), ..Self::default() }
+    }
+}
+
+/// A time of a lognormal distribution with this median and this standard deviation of its logarithm. `one` and `two` are even
+/// in `0.0..1.0` (Box and Muller's method).
+pub fn lognormal(median: Duration, sigma: f64, one: f64, two: f64) -> Duration {
+    // 1 - one is never 0.
+    let normal = (-2.0 * (1.0 - one).ln()).sqrt() * (std::f64::consts::TAU * two).cos();
+    median.mul_f64((sigma * normal).exp())
 }

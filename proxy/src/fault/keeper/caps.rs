@@ -31,11 +31,7 @@ pub(super) fn check<'a>(
             "{max} faults are active, as many as `faults.max_active` allows; clear some"
         )));
     }
-    if fault.percent > limits.max_requests {
-        let (asked, max) = (Share(fault.percent), Share(limits.max_requests));
-        let message = format!("{asked} of the requests is more than the {max} that `faults.max_requests` allows");
-        return Err(Refused::Cap(message));
-    }
+    share(limits, fault.percent)?;
     if let Some(ttl) = spec.ttl
         && ttl.0 > limits.max_ttl
     {
@@ -48,6 +44,16 @@ pub(super) fn check<'a>(
             let before = living.iter().filter(|active| std::ptr::eq(&*active.subject, subject));
             return endpoints(limits, cluster, before.copied(), fault);
         }
+    }
+    Ok(())
+}
+
+/// Refuses a share of the requests that is too large.
+pub(super) fn share(limits: &FaultLimits, percent: f64) -> Result<(), Refused> {
+    if percent > limits.max_requests {
+        let (asked, max) = (Share(percent), Share(limits.max_requests));
+        let message = format!("{asked} of the requests is more than the {max} that `faults.max_requests` allows");
+        return Err(Refused::Cap(message));
     }
     Ok(())
 }

@@ -222,12 +222,22 @@ fn a_change_keeps_the_place_the_name_and_the_time() {
     let one = world.add(delay("orders", json!({ "place": "edge", "name": "one" }))).unwrap();
     world.add(delay("orders", json!({ "place": "edge", "name": "two" }))).unwrap();
     let kind = Kind::parse("delay", Default::default(), &json!({ "fixed": "5s" })).unwrap();
-    let changed = world.keeper.change(one.id, kind, 0.5, "test", world.now).unwrap();
+    let changed = world.keeper.change(one.id, kind, 0.5, "test", world.now).unwrap().unwrap();
     assert!(one.is_over(world.now) && !changed.is_over(world.now));
     let names: Vec<_> = world.subject("orders").faults().iter().map(|fault| fault.name.to_string()).collect();
     assert_eq!(names, ["one", "two"]);
     assert_eq!((changed.id, changed.until, changed.fault.percent), (one.id, one.until, 0.5));
     assert_eq!(changed.spec.attributes["fixed"], "5s");
+}
+
+#[test]
+fn a_change_is_held_to_the_share_of_requests_as_well() {
+    let world = world(|limits| limits.max_requests = 0.5);
+    let one = world.add(delay("orders", json!({ "place": "edge", "percent": "20%" }))).unwrap();
+    let change = |percent| world.keeper.change(one.id, one.fault.kind.clone(), percent, "test", world.now);
+    assert!(matches!(change(0.6), Err(Refused::Cap(_))));
+    assert!(!one.is_over(world.now), "it is as it was");
+    assert_eq!(change(0.5).unwrap().unwrap().fault.percent, 0.5);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,9 @@
+//! Outrigger answers Toxiproxy's API as Toxiproxy does: the same calls to both, and the same answers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests and their helpers")]
+
+mod api;
+mod clients;
+mod data_path;
+mod echo;
+mod script;
+mod transcript;
