@@ -3,7 +3,7 @@
 //! ```text
 //!   begin       the lease of each proxy: no other drill meanwhile. The guards. Would every fault be taken?
 //!   steady      every probe is available, three times in a row; else nothing is injected
-//!   row         account, inject, watch, end, account
+//!   row         account, inject, watch, account, end
 //!     recover   steady again, within the plan's time, before the next one
 //!   finish      the lease goes back, and with it whatever is left
 //! ```
@@ -297,13 +297,16 @@ impl Drill<'_> {
         }
         heart.expect(faults.clone());
         let tallies = self.watch(told).await;
-        heart.expect(Vec::new());
+        // Before the fault's end, or what comes after it would be accounted for, too.
+        let after = self.account(injection, at).await.map_err(trouble)?;
         let mut injected = 0;
+        for (place, id) in &faults {
+            injected += self.admins[*place].injected(*id).await.map_err(trouble)?.unwrap_or(0);
+        }
+        heart.expect(Vec::new());
         for (place, id) in faults {
-            injected += self.admins[place].injected(id).await.map_err(trouble)?.unwrap_or(0);
             self.admins[place].end(id).await.map_err(trouble)?;
         }
-        let after = self.account(injection, at).await.map_err(trouble)?;
         let absorbed = before.zip(after).map(|(before, after)| after.since(&before));
         let cells = self.probes.iter().map(|probe| {
             let state = tallies.get(&probe.name).map_or(State::Unavailable, |tally| tally.state(probe.hold));
