@@ -119,7 +119,7 @@ fn a_throttled_answer_at_the_edge_comes_byte_by_byte_until_the_fault_ends() {
         let start = timer::now();
         ends[index].write_all(LONG).await.unwrap();
         assert_eq!(status(&mut client).await, "HTTP/1.1 200 OK");
-        assert_eq!(timer::now() - start, 0 * MS, "the head comes at once");
+        assert_eq!(timer::now() - start, Duration::ZERO, "the head comes at once");
         let mut bytes = [0; 3];
         client.read_exact(&mut bytes).await.unwrap();
         assert_eq!((&bytes, timer::now() - start), (b"012", 3_000 * MS));
