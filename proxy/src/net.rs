@@ -101,7 +101,7 @@ impl Io {
         if let Some(Beside::Tap(tap)) = self.beside.as_deref_mut()
             && tap.is_stale()
         {
-            tap.look(crate::data::timer::now());
+            tap.look();
             self.obey();
         }
     }

@@ -174,6 +174,3 @@ async fn carry(worker: &Rc<Worker>, line: &Rc<Line>, mut client: Io) {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;
