@@ -131,11 +131,6 @@ impl App {
             let failed = |source| StartError::Listen { address: proxy.listen, source };
             tcp.configure(&proxy.name, proxy.listen, proxy.upstream.clone(), proxy.times).map_err(failed)?;
         }
-        // Those of TCP proxies are there before anything can come through.
-        let (of_proxies, of_services): (Vec<_>, Vec<_>) =
-            settings.faults.start.iter().cloned().partition(|spec| spec.proxy.is_some());
-        let add = |spec| keeper.add(spec, "configuration", Instant::now()).map(drop).map_err(StartError::Fault);
-        of_proxies.into_iter().try_for_each(add)?;
         let access_log = if settings.access_log { AccessLog::start()? } else { AccessLog::off() };
         let (explainer, records) = Explainer::start();
         // Without an admin API there is nobody to read them.
@@ -158,6 +153,10 @@ impl App {
             crew,
             explainer,
         };
+        // Before the first byte is read.
+        for spec in &settings.faults.start {
+            keeper.add(spec.clone(), "configuration", Instant::now()).map_err(StartError::Fault)?;
+        }
         let mut workers = Vec::with_capacity(settings.workers);
         for (index, ((sockets, desk), tcp)) in sockets.into_iter().zip(desks).zip(tcp_desks).enumerate() {
             workers.push(worker::spawn(index, plan.clone(), sockets, desk, tcp)?);
@@ -195,7 +194,6 @@ impl App {
         if let Some(address) = admin.as_ref().and_then(AdminHandle::address) {
             tracing::info!(%address, "admin API");
         }
-        of_services.into_iter().try_for_each(add)?;
         Ok(Self { settings, drain, control, admin, access_log, keeper, reader, metrics, _tcp: tcp, workers })
     }
 
@@ -209,7 +207,10 @@ impl App {
         }
         let shutdown = &self.settings.shutdown;
         tracing::info!(lame_duck = ?shutdown.lame_duck, deadline = ?shutdown.deadline, "draining");
-        let clean = self.drain.run(shutdown, signals.ends.next()).await;
+        let clean = tokio::select! {
+            clean = self.drain.run(shutdown, signals.ends.next()) => clean,
+            never = self.tend() => match never {},
+        };
         if !clean {
             tracing::warn!("the deadline has passed or a second signal has come: requests in flight were cut");
         }

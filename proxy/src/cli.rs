@@ -5,6 +5,7 @@ mod availability;
 mod check;
 mod completions;
 mod demo;
+mod drill;
 mod explain;
 mod fault;
 mod lb;
@@ -27,13 +28,16 @@ Examples:
   outrigger toxiproxy                              a Toxiproxy server, for tests that use one
   outrigger check outrigger.yaml                   every error of the file at once
   outrigger availability                           what a running proxy did for each dependency
+  outrigger drill run drill.yaml                   break each dependency on purpose, and see what still works
   outrigger fault add delay fixed=2s --service payments --endpoints 1
 
 Exit codes:
   0  success
   1  failure
-  2  wrong usage
-  3  invalid configuration";
+  2  wrong usage, or a drill that did not begin
+  3  invalid configuration
+  4  a guard ended the drill
+  5  worse than the baseline";
 
 /// A sidecar proxy that finds services in a registry and keeps requests going where they are answered.
 #[derive(Debug, Parser)]
@@ -56,6 +60,7 @@ enum Command {
     Services(services::Args),
     Availability(availability::Args),
     Explain(explain::Args),
+    Drill(drill::Args),
     Fault(fault::Args),
     Toxiproxy(toxiproxy::Args),
     Completions(completions::Args),
@@ -63,8 +68,14 @@ enum Command {
     SampleInstance(demo::instance::Args),
 }
 
+/// Wrong usage, and a drill that did not begin: nothing was injected.
+const REFUSED: u8 = 2;
 /// A configuration that cannot be used.
 const INVALID: u8 = 3;
+/// A guard has ended a drill.
+const GUARDED: u8 = 4;
+/// A matrix is worse than its baseline.
+const WORSE: u8 = 5;
 
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -80,6 +91,7 @@ pub fn main() -> ExitCode {
         Command::Services(args) => services::run(args),
         Command::Availability(args) => availability::run(args),
         Command::Explain(args) => explain::run(args),
+        Command::Drill(args) => drill::run(args),
         Command::Fault(args) => fault::run(args),
         Command::Toxiproxy(args) => toxiproxy::run(args),
         Command::Completions(args) => completions::run(args),

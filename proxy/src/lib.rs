@@ -74,6 +74,7 @@ pub mod config;
 pub mod control;
 pub mod data;
 pub mod drain;
+pub mod drill;
 pub mod error;
 pub mod fault;
 pub mod http;

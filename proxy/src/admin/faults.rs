@@ -140,6 +140,10 @@ pub async fn respond<B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync
         }
         (Page::Audit, _) if get => json(StatusCode::OK, &AuditLog { entries: keeper.audit() }),
         (Page::Faults, &Method::POST) => match read::<Spec, _>(parts, body).await {
+            Ok(spec) if query(parts, "dry_run").as_deref() == Some("true") => match keeper.check(&spec, now()) {
+                Ok(()) => answer(StatusCode::OK, super::respond::JSON, "{}\n"),
+                Err(why) => refused(&why),
+            },
             Ok(spec) => added(keeper, spec, &by, now()),
             Err(refusal) => refusal,
         },

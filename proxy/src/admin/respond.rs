@@ -126,11 +126,15 @@ fn look_up(request: &Parts, desk: &Desk) -> Response<Full<Bytes>> {
 
 fn window(query: Option<&str>, desk: &Desk) -> Response<Full<Bytes>> {
     let asked = query.unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("window="));
-    let Some(window) = asked.map_or(Some(Window::FiveMinutes), Window::named) else {
-        return json(StatusCode::BAD_REQUEST, &Failure { error: "window is one of 1m, 5m, 1h, 24h" });
-    };
     desk.look();
-    json(StatusCode::OK, &availability::report(&desk.ledger.borrow(), &desk.inputs.board.read(), window))
+    let (ledger, board) = (desk.ledger.borrow(), desk.inputs.board.read());
+    if asked == Some(availability::ALL) {
+        return json(StatusCode::OK, &availability::report(&ledger, &board, None));
+    }
+    let Some(window) = asked.map_or(Some(Window::FiveMinutes), Window::named) else {
+        return json(StatusCode::BAD_REQUEST, &Failure { error: "window is one of 1m, 5m, 1h, 24h, all" });
+    };
+    json(StatusCode::OK, &availability::report(&ledger, &board, Some(window)))
 }
 
 fn explain(id: &str, desk: &Desk) -> Response<Full<Bytes>> {
