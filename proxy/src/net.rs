@@ -16,6 +16,7 @@ use std::task::{Context, Poll, Waker, ready};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
 use crate::http::{Buffer, BufferPool};
+use crate::relay::Tap;
 
 use nix::{setsockopt_impl, sockopt_impl};
 
@@ -28,8 +29,16 @@ use turmoil::net::{TcpListener as Listening, TcpStream};
 #[derive(Debug)]
 pub struct Io {
     stream: Stream,
-    /// Bytes that were read ahead and come before the stream's own.
-    ahead: Option<Box<Buffer>>,
+    beside: Option<Box<Beside>>,
+}
+
+/// What a connection may have beside its stream. One at a time: every byte of an idle connection counts.
+#[derive(Debug)]
+enum Beside {
+    /// Bytes that were read ahead and come before the stream's own: a client's.
+    Ahead(Buffer),
+    /// What looks after byte-stream faults: a connection to an endpoint.
+    Tap(Tap),
 }
 
 #[derive(Debug)]
@@ -50,7 +59,7 @@ impl Io {
 
     /// One end of an in-memory pipe.
     pub fn pipe(end: DuplexStream) -> Self {
-        Self { stream: Stream::Pipe(end), ahead: None }
+        Self { stream: Stream::Pipe(end), beside: None }
     }
 
     /// Closes with a reset: what was not sent is lost, and the peer knows it.
@@ -79,13 +88,53 @@ impl Io {
         }
     }
 
+    /// The same connection, under the faults of its service.
+    pub fn tapped(mut self, tap: Tap) -> Self {
+        self.beside = Some(Box::new(Beside::Tap(tap)));
+        self.obey();
+        self
+    }
+
+    /// Looks whether the faults have changed. At every look at the connection.
+    #[inline]
+    fn heed(&mut self) {
+        if let Some(Beside::Tap(tap)) = self.beside.as_deref_mut()
+            && tap.is_stale()
+        {
+            tap.look(crate::data::timer::now());
+            self.obey();
+        }
+    }
+
+    #[cold]
+    fn obey(&mut self) {
+        let acts = |beside: &mut Box<Beside>| matches!(&**beside, Beside::Tap(tap) if tap.is_down() || tap.is_struck());
+        let Some(Beside::Tap(tap)) = self.beside.take_if(acts).map(|beside| *beside) else { return };
+        if tap.is_down() {
+            std::mem::replace(self, Self::nowhere()).abort();
+            return;
+        }
+        let (ours, theirs) = tokio::io::duplex(PIPE);
+        let far = Self { stream: std::mem::replace(&mut self.stream, Stream::Pipe(ours)), beside: None };
+        tap.divert(Self::pipe(theirs), far);
+    }
+
+    /// Whoever waits is woken when the faults change.
+    #[inline]
+    fn waits<T>(&self, cx: &Context<'_>, polled: Poll<T>) -> Poll<T> {
+        if let (Some(Beside::Tap(tap)), Poll::Pending) = (self.beside.as_deref(), &polled) {
+            tap.remember(cx);
+        }
+        polled
+    }
+
     /// Takes the place of a connection that is moved elsewhere: at its end, and deaf.
     pub fn nowhere() -> Self {
-        Self { stream: Stream::Nowhere, ahead: None }
+        Self { stream: Stream::Nowhere, beside: None }
     }
 
     fn tcp(stream: TcpStream) -> Self {
-        Self { stream: Stream::Tcp(stream), ahead: None }
+        Self { stream: Stream::Tcp(stream), beside: None }
     }
 
     /// Takes over a connection that another worker accepted.
@@ -111,36 +160,38 @@ impl Io {
     /// The same connection, with bytes that were read from it put back.
     pub fn with_ahead(mut self, ahead: Buffer) -> Self {
         if !ahead.is_empty() {
-            self.ahead = Some(Box::new(ahead));
+            self.beside = Some(Box::new(Beside::Ahead(ahead)));
         }
         self
     }
 
     /// Reads at least one byte into `into`; 0 at the end of the stream.
     pub fn poll_read_into(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
-        if let Some(ahead) = &mut self.ahead {
+        if let Some(Beside::Ahead(ahead)) = self.beside.as_deref_mut() {
             let n = ahead.len().min(into.len());
             into[..n].copy_from_slice(&ahead.bytes()[..n]);
             ahead.consume(n);
             if ahead.is_empty() {
-                self.ahead = None;
+                self.beside = None;
             }
             return Poll::Ready(Ok(n));
         }
+        self.heed();
         let mut buf = ReadBuf::new(into);
         let read = match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut buf),
             Stream::Pipe(stream) => Pin::new(stream).poll_read(cx, &mut buf),
             Stream::Nowhere => Poll::Ready(Ok(())),
         };
-        ready!(read)?;
+        ready!(self.waits(cx, read))?;
         Poll::Ready(Ok(buf.filled().len()))
     }
 
     /// Ready when a read may give something; it may still turn out not to. A buffer is taken only after this.
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.stream {
-            _ if self.ahead.is_some() => Poll::Ready(()),
+        self.heed();
+        let polled = match &mut self.stream {
+            _ if matches!(self.beside.as_deref(), Some(Beside::Ahead(_))) => Poll::Ready(()),
             #[cfg(not(sim))]
             // An error comes up again at the read.
             Stream::Tcp(stream) => stream.poll_read_ready(cx).map(|_| ()),
@@ -148,7 +199,8 @@ impl Io {
                 let _ = cx;
                 Poll::Ready(())
             }
-        }
+        };
+        self.waits(cx, polled)
     }
 
     /// Whether an idle connection is still one: open, and nothing has come on it. Costs no system call while that
@@ -177,11 +229,13 @@ impl Io {
 
     /// Writes some of `bytes`.
     pub fn poll_write_from(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.stream {
+        self.heed();
+        let polled = match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Stream::Pipe(stream) => Pin::new(stream).poll_write(cx, bytes),
             Stream::Nowhere => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-        }
+        };
+        self.waits(cx, polled)
     }
 
     /// Writes some of `lead`, then of `bytes`.
@@ -193,11 +247,13 @@ impl Io {
             return self.poll_write_from(cx, lead);
         }
         let slices = [IoSlice::new(lead), IoSlice::new(bytes)];
-        match &mut self.stream {
+        self.heed();
+        let polled = match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, &slices),
             Stream::Pipe(stream) => Pin::new(stream).poll_write_vectored(cx, &slices),
             Stream::Nowhere => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-        }
+        };
+        self.waits(cx, polled)
     }
 
     /// Writes some of `lead`, then of the first `len` bytes of `buffer`: in one piece, by putting `lead` in front
@@ -227,16 +283,18 @@ impl Io {
 
 impl AsyncRead for Io {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.ahead.is_some() {
+        if matches!(self.beside.as_deref(), Some(Beside::Ahead(_))) {
             let n = ready!(self.poll_read_into(cx, buf.initialize_unfilled()))?;
             buf.advance(n);
             return Poll::Ready(Ok(()));
         }
-        match &mut self.stream {
+        self.heed();
+        let polled = match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Stream::Pipe(stream) => Pin::new(stream).poll_read(cx, buf),
             Stream::Nowhere => Poll::Ready(Ok(())),
-        }
+        };
+        self.waits(cx, polled)
     }
 }
 
@@ -258,11 +316,13 @@ impl AsyncWrite for Io {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.stream {
+        self.heed();
+        let polled = match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Stream::Pipe(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Stream::Nowhere => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-        }
+        };
+        self.waits(cx, polled)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -386,6 +446,8 @@ sockopt_impl!(
     i32
 );
 
+/// What stands in a pipe between a faulted connection and whoever uses it.
+const PIPE: usize = 64 * 1024;
 /// How long the kernel keeps a silent connection to itself; it rounds to its retransmission times.
 const DEFER_ACCEPT_SECONDS: i32 = 5;
 /// The kernel caps it at `net.core.somaxconn`.

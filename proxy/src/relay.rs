@@ -8,6 +8,7 @@
 //! One side may have said all it has to say while the other still talks, so the end of one direction is passed on as such
 //! and the other goes on.
 
+mod tap;
 mod watch;
 mod way;
 
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+pub use self::tap::{Tap, Taps};
 pub use self::watch::{Change, Watch};
 use self::way::{Step, Way};
 use crate::data::timer::{Timer, now};

@@ -19,6 +19,7 @@ use crate::balance::ewma::PeakEwma;
 use crate::config::settings::Policy;
 use crate::error::Reason;
 use crate::net::Io;
+use crate::relay::Taps;
 pub use crate::resilience::retry::Broken;
 use crate::resilience::sketch::RunningMedian;
 use crate::snapshot::{Endpoint, EndpointId, EndpointShared};
@@ -31,6 +32,7 @@ pub struct Upstream {
     /// Where it is dialled.
     pub address: SocketAddr,
     shared: Arc<EndpointShared>,
+    taps: Rc<Taps>,
     /// Free connections, the one used last at the end: the others can grow old and go.
     idle: RefCell<Vec<Idle>>,
     h2: RefCell<Vec<Rc<h2::Connection>>>,
@@ -93,11 +95,12 @@ const FRESH: Duration = Duration::from_secs(1);
 
 impl Upstream {
     /// A side without connections. `typical` is what the pool's other endpoints take for an answer.
-    pub fn new(endpoint: &Endpoint, typical: Option<Duration>, now: Instant) -> Self {
+    pub fn new(endpoint: &Endpoint, taps: &Rc<Taps>, typical: Option<Duration>, now: Instant) -> Self {
         Self {
             id: endpoint.id,
             address: endpoint.address,
             shared: Arc::clone(&endpoint.shared),
+            taps: Rc::clone(taps),
             idle: RefCell::default(),
             h2: RefCell::default(),
             h2_turn: tokio::sync::Semaphore::new(1),
@@ -223,8 +226,12 @@ impl Upstream {
     /// Dials, within the cap and the connect timeout.
     pub async fn dial(&self, policy: &Policy) -> Result<Link, Reason> {
         let open = Open::new(&self.shared, policy.max_connections).ok_or(Reason::ConnectionLimit)?;
+        let tap = self.taps.tap(self.address);
+        if tap.is_down() {
+            return Err(Reason::ConnectFailed);
+        }
         match tokio::time::timeout(policy.connect_timeout, Io::connect(self.address)).await {
-            Ok(Ok(io)) => Ok(Link { io, reused: false, open }),
+            Ok(Ok(io)) => Ok(Link { io: io.tapped(tap), reused: false, open }),
             Ok(Err(error)) => {
                 tracing::debug!(address = %self.address, %error, "connect failed");
                 Err(Reason::ConnectFailed)

@@ -155,7 +155,13 @@ impl<'de> Deserializer<'de> for Reader<'de> {
             _ if self.is_null() => visitor.visit_unit().map_err(|e: Stumble| e.at(self.node.id)),
             Kind::List(_) => self.deserialize_seq(visitor),
             Kind::Map(_) => self.deserialize_map(visitor),
-            Kind::Scalar { text, .. } => visitor.visit_str(text).map_err(|e: Stumble| e.at(self.node.id)),
+            // Nobody says what it shall be (a fault's attributes), so it is what it looks like.
+            Kind::Scalar { text, plain } => match (text.parse::<u64>(), text.as_str()) {
+                (Ok(number), _) if *plain => visitor.visit_u64(number),
+                (_, "true" | "false") if *plain => visitor.visit_bool(text == "true"),
+                _ => visitor.visit_str(text),
+            }
+            .map_err(|e: Stumble| e.at(self.node.id)),
         }
     }
 

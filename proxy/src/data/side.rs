@@ -20,6 +20,7 @@ use super::kinds::Kinds;
 use super::worker::Worker;
 use crate::balance::slow_start::{self, Newcomers};
 use crate::balance::{self, Candidates, LoadBalancer, ewma};
+use crate::relay::Taps;
 use crate::resilience::budget::Terms;
 use crate::resilience::limit::Limiter;
 use crate::resilience::outlier::Cause;
@@ -37,6 +38,8 @@ pub struct Side {
     pub counts: Rc<Counts>,
     /// Its limits. Outlive the side.
     pub gate: Rc<Gate>,
+    /// What has its connections look at its faults. Outlives the side.
+    pub taps: Rc<Taps>,
     /// How long its answers take. Outlives the side.
     pub kinds: Rc<RefCell<Kinds>>,
     pub(super) upstreams: Vec<Member>,
@@ -134,13 +137,14 @@ impl Side {
             .map(|side| side.upstreams.iter().map(|m| (m.upstream.id, &m.upstream)).collect())
             .unwrap_or_default();
         let known = before.map(|side| &side.upstreams[..]).unwrap_or_default();
+        let taps = before.map_or_else(|| Taps::new(&cluster.shared.faults), |side| Rc::clone(&side.taps));
         let typical = ewma::typical(known.iter().map(|member| member.upstream.latency()), now);
         let weights: Vec<u32> = cluster.endpoints.iter().map(|endpoint| endpoint.weight).collect();
         let mean = weights.iter().map(|w| f64::from(*w)).sum::<f64>() / weights.len().max(1) as f64;
         let upstreams = cluster.endpoints.iter().map(|endpoint| Member {
             upstream: survivors
                 .get(&endpoint.id)
-                .map_or_else(|| Rc::new(Upstream::new(endpoint, typical, now)), |upstream| Rc::clone(upstream)),
+                .map_or_else(|| Rc::new(Upstream::new(endpoint, &taps, typical, now)), |upstream| Rc::clone(upstream)),
             relative_weight: f64::from(endpoint.weight) / mean,
         });
         let joined = cluster.endpoints.iter().map(|e| (e.shared.joined.load(Ordering::Relaxed), e.weight));
@@ -161,6 +165,7 @@ impl Side {
         Self {
             gate,
             upstreams: upstreams.collect(),
+            taps: Rc::clone(&taps),
             balancer: balance::build(cluster.policy.balance, &weights, seed),
             newcomers,
             keep: if max_idle == 0 { 0 } else { (max_idle / workers.max(1)).max(1) },

@@ -49,6 +49,13 @@ impl View {
         }
     }
 
+    /// Has connections look at faults that have changed.
+    pub fn tell_of_faults(&self) {
+        for side in self.clusters.values() {
+            side.taps.tell();
+        }
+    }
+
     /// Ends connections that have been idle for too long.
     pub fn reap(&self, now: Instant) {
         for side in self.clusters.values() {

@@ -407,6 +407,14 @@ pub async fn serve(worker: Rc<Worker>, places: Vec<Place>, handed: tokio::sync::
             }
         }
     });
+    let telling = Rc::clone(&worker);
+    let tells = tokio::task::spawn_local(async move {
+        let mut bell = crate::fault::active::bell();
+        // It cannot fail: it rings as long as the process lives.
+        while bell.changed().await.is_ok() {
+            telling.view().tell_of_faults();
+        }
+    });
     let mut drained = worker.drained.clone();
     drained.reached(Phase::LameDuck).await;
     worker.enter(Phase::LameDuck);
@@ -423,6 +431,7 @@ pub async fn serve(worker: Rc<Worker>, places: Vec<Place>, handed: tokio::sync::
         () = drained.reached(Phase::Forced) => {}
     }
     ticks.abort();
+    tells.abort();
     worker.tick();
 }
 

@@ -4,8 +4,8 @@
 //! added or ended, so a request sees a consistent one, and where there is none, finding that out is one relaxed load. An
 //! [`Active`] fault knows when it is over by itself: the keeper tells it, or its time has come.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -88,7 +88,16 @@ impl Subject {
         self.count.store(count, Ordering::Relaxed);
         let generation = self.generation.fetch_add(1, Ordering::AcqRel) + 1;
         self.wake.send_replace(generation);
+        BELL.send_modify(|rings| *rings += 1);
     }
+}
+
+/// Rings whenever any subject changes: one place to wait at for whoever carries requests for many.
+static BELL: LazyLock<watch::Sender<u64>> = LazyLock::new(|| watch::Sender::new(0));
+
+/// Tells of changes from now on. Which subject it was shows in its generation.
+pub fn bell() -> watch::Receiver<u64> {
+    BELL.subscribe()
 }
 
 /// Where a fault comes from.

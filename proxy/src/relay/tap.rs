@@ -1,0 +1,133 @@
+//! Byte-stream faults on connections that carry requests.
+//!
+//! Whoever carries requests knows nothing of them. A connection to an endpoint has a [`Tap`], which is one comparison
+//! at each look at the connection as long as there are no faults. When there are, the socket is moved into a task of
+//! its own, a [`Relay`](super::Relay) with the faults' stages, and the connection goes on as a pipe to that task: the same
+//! relay and the same stages as a TCP proxy's, for HTTP/1.1 and HTTP/2 alike.
+//!
+//! A connection that waits looks at nothing. So each tap keeps the waker of whoever waits for its connection, and when a
+//! service's faults change, its taps are woken.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use futures_util::task::AtomicWaker;
+
+use super::{Change, End, Relay, Watch};
+use crate::data::timer;
+use crate::fault::{Stream, Subject};
+use crate::http::BufferPool;
+use crate::net::Io;
+
+/// The taps of one service's connections from one worker.
+#[derive(Debug)]
+pub struct Taps {
+    subject: Arc<Subject>,
+    told: Cell<u64>,
+    posts: RefCell<Vec<Weak<AtomicWaker>>>,
+}
+
+/// On one connection.
+#[derive(Debug)]
+pub struct Tap {
+    watch: Watch,
+    met: Vec<(Stream, Change)>,
+    /// Atomic only because health checks, which have none, take their connections across threads.
+    post: Arc<AtomicWaker>,
+}
+
+/// Free buffers of a faulted connection that are kept.
+const KEPT: usize = 2;
+
+impl Taps {
+    /// Of a service without connections.
+    pub fn new(subject: &Arc<Subject>) -> Rc<Self> {
+        Rc::new(Self { told: Cell::new(subject.generation()), subject: Arc::clone(subject), posts: RefCell::default() })
+    }
+
+    /// One for a connection that is about to be made. It has looked already.
+    pub fn tap(&self, endpoint: SocketAddr) -> Tap {
+        let post = Arc::<AtomicWaker>::default();
+        let mut posts = self.posts.borrow_mut();
+        if posts.len() == posts.capacity() {
+            posts.retain(|post| post.strong_count() > 0);
+        }
+        posts.push(Arc::downgrade(&post));
+        let watch = Watch::new(Arc::clone(&self.subject), Some(endpoint));
+        let mut tap = Tap { watch, met: Vec::new(), post };
+        if tap.is_stale() {
+            tap.look(timer::now());
+        }
+        tap
+    }
+
+    /// Wakes those who wait, if the faults have changed.
+    pub fn tell(&self) {
+        let now = self.subject.generation();
+        if self.told.replace(now) != now {
+            self.posts.borrow_mut().retain(|post| {
+                let post = post.upgrade();
+                post.inspect(|post| post.wake()).is_some()
+            });
+        }
+    }
+}
+
+impl Tap {
+    /// Whether the faults have changed: one load.
+    #[inline]
+    pub fn is_stale(&self) -> bool {
+        self.watch.is_stale()
+    }
+
+    /// Looks at what there is.
+    pub fn look(&mut self, now: Instant) {
+        let met = &mut self.met;
+        self.watch.refresh(now, |stream, change| met.push((stream, change)));
+    }
+
+    /// Whether a fault ends the connection.
+    pub fn is_down(&self) -> bool {
+        self.watch.is_down()
+    }
+
+    /// Whether a fault acts on the connection, or may yet.
+    pub fn is_struck(&self) -> bool {
+        self.watch.is_struck()
+    }
+
+    /// Whoever waits for the connection is woken when the faults change.
+    #[inline]
+    pub fn remember(&self, cx: &Context<'_>) {
+        self.post.register(cx.waker());
+    }
+
+    /// Carries the connection's bytes from now on: `near` is the end of the pipe that was put in its place.
+    pub fn divert(self, near: Io, far: Io) {
+        let Self { watch, met, .. } = self;
+        let (subject, seen) = (Arc::clone(watch.subject()), watch.seen());
+        let relay = Relay::new(None).watched(watch, met);
+        tokio::task::spawn_local(carry(relay, near, far, subject, seen));
+    }
+}
+
+async fn carry(mut relay: Relay, mut near: Io, mut far: Io, subject: Arc<Subject>, seen: u64) {
+    let pool = BufferPool::new(KEPT);
+    let mut changed = pin!(subject.changed(seen));
+    let end = poll_fn(|cx| {
+        while let Poll::Ready(now) = changed.as_mut().poll(cx) {
+            changed.set(subject.changed(now));
+        }
+        relay.poll(cx, &mut near, &mut far, &pool)
+    })
+    .await;
+    if matches!(end, End::Reset | End::Broken) {
+        far.abort();
+    }
+}
