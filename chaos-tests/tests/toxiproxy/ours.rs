@@ -82,6 +82,59 @@ fn http_faults_are_toxics_of_services_and_of_nothing_else() {
 }
 
 #[test]
+fn a_toxic_of_a_service_acts_on_the_connections_to_its_instances() {
+    let origin = Origin::start("a", Speaks::Http1);
+    let server = before(&origin);
+    // One that is open already, and idle.
+    assert_eq!(status(&server), 200);
+    server.toxic("app", &json!({ "type": "latency", "attributes": { "latency": 400 } }));
+    let began = Instant::now();
+    assert_eq!(status(&server), 200);
+    assert!(began.elapsed() >= Duration::from_millis(400), "{:?}", began.elapsed());
+    assert_eq!(server.call("POST", "/reset", "").status(), 204);
+    let fastest = (0..5)
+        .map(|_| {
+            let began = Instant::now();
+            status(&server);
+            began.elapsed()
+        })
+        .min()
+        .unwrap();
+    assert!(fastest < Duration::from_millis(200), "{fastest:?}");
+}
+
+#[test]
+fn a_service_that_is_disabled_is_down_until_it_is_enabled() {
+    let origin = Origin::start("a", Speaks::Http1);
+    let server = before(&origin);
+    let app = parsed(&server.call("GET", "/proxies/app", ""));
+    assert_eq!(status(&server), 200);
+    // As clients do it: the whole proxy, with one field changed.
+    let with = |enabled: bool| {
+        let mut body = app.clone();
+        body["enabled"] = enabled.into();
+        let changed = server.call("POST", "/proxies/app", &body.to_string());
+        assert_eq!(changed.status(), 200, "{}", changed.text());
+        assert_eq!(parsed(&changed)["enabled"], enabled);
+        assert_eq!(parsed(&changed)["toxics"], json!([]), "it is not listed as a toxic");
+    };
+    with(false);
+    assert!(status(&server) >= 500, "nobody is there");
+    let faults = parsed(&server.proxy.as_ref().unwrap().admin("/api/v1/faults").unwrap());
+    assert_eq!(
+        (&faults["faults"][0]["fault"]["type"], &faults["faults"][0]["fault"]["ttl"]),
+        (&json!("down"), &json!("5m"))
+    );
+    with(false);
+    with(true);
+    wait_for("it is back", SOON, || status(&server) == 200);
+    with(false);
+    assert_eq!(server.call("POST", "/reset", "").status(), 204);
+    wait_for("it is back", SOON, || status(&server) == 200);
+    assert_eq!(parsed(&server.call("GET", "/proxies/app", ""))["enabled"], true);
+}
+
+#[test]
 fn a_toxic_of_a_service_ends_by_itself_and_is_held_to_the_limits() {
     let origin = Origin::start("a", Speaks::Http1);
     let mut config = chaos_tests::proxy::to(&[origin.address]);
