@@ -75,7 +75,7 @@ fn a_second_drill_is_refused_while_one_runs() {
 
 #[test]
 fn in_production_a_drill_is_refused_unless_it_was_allowed_at_the_start() {
-    let product = Product::with(json!({}));
+    let product = Product::with("app", json!({}));
     let said = assert_ended(&run(&product.write(&product.plan("1s")), &[]), 2);
     assert!(said.contains("faults are locked there: start it with `faults: { enabled: true }`"), "{said}");
 }

@@ -135,6 +135,17 @@ fn the_shops_matrix_is_the_committed_one() {
 }
 
 #[test]
+fn the_shops_page_has_the_committed_matrix() {
+    let matrix = example("matrix.json");
+    let output =
+        Command::new(binary()).args(["drill", "matrix"]).arg(matrix).args(["--markdown", "-"]).output().unwrap();
+    let page = std::fs::read_to_string(example("README.md")).unwrap();
+    let tables = String::from_utf8(output.stdout).unwrap();
+    let (_, tables) = tables.split_once("### When it is down").expect("a table");
+    assert!(page.contains(tables), "put this into examples/shop/README.md:\n### When it is down{tables}");
+}
+
+#[test]
 fn a_shop_that_was_made_worse_is_found_out_and_told_why() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("outrigger.yaml");

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use chaos_tests::fleet::Origin;
-use chaos_tests::proxy::{self, Proxy, binary};
+use chaos_tests::proxy::{Proxy, binary};
 use chaos_tests::{SOON, wait_for};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -19,14 +19,22 @@ pub struct Product {
 
 impl Product {
     pub fn start() -> Self {
-        Self::with(json!({ "enabled": true }))
+        Self::with("app", json!({ "enabled": true }))
+    }
+
+    /// With a service of another name than `app`.
+    pub fn named(service: &str) -> Self {
+        Self::with(service, json!({ "enabled": true }))
     }
 
     /// With the configuration's `faults`.
-    pub fn with(faults: Value) -> Self {
+    pub fn with(service: &str, faults: Value) -> Self {
         let origin = Origin::named("a");
-        let mut config = proxy::to(&[origin.address]);
-        config["faults"] = faults;
+        let config = json!({
+            "services": { service: { "instances": [origin.address.to_string()] } },
+            "routes": [{ "service": service }],
+            "faults": faults,
+        });
         let folder = tempfile::tempdir().expect("a folder");
         Self { proxy: Proxy::start(&config), folder, _origin: origin }
     }

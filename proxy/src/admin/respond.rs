@@ -31,7 +31,7 @@ Outrigger admin
 /metrics                 Prometheus
 /api/v1/services         every pool: endpoints, load, health, what was learned, age of the registry's data
 /api/v1/services/NAME    one of them
-/api/v1/availability     what became of requests, before and after resilience: ?window=1m, 5m, 1h or 24h
+/api/v1/availability     what became of requests, before and after resilience: ?window=1m, 5m, 1h, 24h or all
 /api/v1/explain          requests that can be explained, the newest first
 /api/v1/explain/ID       the life of one of them, by its X-Request-Id
 /api/v1/faults           what is injected; POST adds one, DELETE ends all (?controller=NAME: that one's)

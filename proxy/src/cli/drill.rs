@@ -152,7 +152,7 @@ fn drill(path: &Path, how: How, written: &Written) -> ExitCode {
         Err(message) => return fail_as(REFUSED, message),
     };
     let rows = plan.rows.iter().filter(|row| how.only.is_empty() || how.only.contains(&row.dependency)).count();
-    let mut screen = Screen::new(rows);
+    let mut screen = Screen::new(rows, plan.probes.iter().map(|probe| probe.name.clone()).collect());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = runtime.and_then(|runtime| runtime.block_on(until_stopped(&plan, &how.only, &mut screen)));
     screen.clear();

@@ -62,9 +62,9 @@ impl Account {
         }
     }
 
-    /// How many requests were saved.
+    /// How many requests were answered whose first attempt was not good. One that a hedge overtook would have been.
     pub fn saved(&self) -> u64 {
-        self.rescued.values().sum()
+        self.answered.saturating_sub(self.first_good)
     }
 }
 
@@ -100,7 +100,7 @@ mod tests {
         let (before, after) = (account(100, 100, 100, 0), account(200, 171, 200, 23));
         let row = after.since(&before);
         assert_eq!(row.to_string(), "raw 71 % -> seen 100 %, by retry 23");
-        assert_eq!(row.saved(), 23);
+        assert_eq!(row.saved(), 29);
         assert_eq!(before.since(&after).requests, 100, "a service that is followed anew begins at nothing");
         assert_eq!(Account::default().to_string(), "no requests");
         let mut both = row.clone();

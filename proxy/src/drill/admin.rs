@@ -96,9 +96,10 @@ impl Admin {
         format!("http://{}", self.url.authority)
     }
 
-    /// Whether faults are allowed there.
-    pub async fn is_unlocked(&self) -> Result<bool, Trouble> {
-        Ok(self.get::<Faults>("/api/v1/faults").await?.enabled)
+    /// Whether faults are allowed there, and how many there are.
+    pub async fn faults(&self) -> Result<(bool, usize), Trouble> {
+        let Faults { enabled, faults } = self.get("/api/v1/faults").await?;
+        Ok((enabled, faults.len()))
     }
 
     /// Whether a fault would be added.

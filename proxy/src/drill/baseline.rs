@@ -152,6 +152,7 @@ pub fn details(row: &Row, probe: &str, indent: &str) -> String {
         line("absorbed", account.to_string());
     }
     match evidence.recovery_ms {
+        Some(0) => line("recovered", "at once".into()),
         Some(ms) => line("recovered", format!("{ms} ms after the fault's end")),
         None => line("recovered", "not in time".into()),
     }

@@ -30,8 +30,11 @@ pub fn page(matrix: &Matrix, comparison: Option<&Comparison>) -> String {
     for fault in matrix.faults() {
         // None of the writing can fail: it is to a string.
         let _ = writeln!(page, "<figure>\n<figcaption>{}</figcaption>", title(fault));
-        let _ =
-            writeln!(page, "<div class=\"wide\">\n{}</div>\n</figure>", picture::picture(matrix, fault, comparison));
+        let _ = writeln!(
+            page,
+            "<div class=\"wide\" tabindex=\"0\">\n{}</div>\n</figure>",
+            picture::picture(matrix, fault, comparison)
+        );
     }
     page.push_str("</div>\n");
     page.push_str(LEGEND);
@@ -48,7 +51,7 @@ const LEGEND: &str = "<ul class=\"legend\">\n\
     <li><span class=\"tag degraded\">degraded</span> it does less, and says so</li>\n\
     <li><span class=\"tag unavailable\">unavailable</span> neither</li>\n\
     <li><span class=\"soft\">upstream: between the proxy and the instances, below resilience &middot; edge: between the application and \
-    the proxy, above it &middot; dashed: nothing met the fault</span></li>\n</ul>\n";
+    the proxy, above it &middot; dashed: nothing met the fault &middot; outlined: not as in the baseline</span></li>\n</ul>\n";
 
 fn head(page: &mut String, matrix: &Matrix, name: &str) {
     let [available, degraded, unavailable] = matrix.count();
@@ -85,7 +88,7 @@ fn compared(page: &mut String, matrix: &Matrix, comparison: &Comparison) {
 fn table(page: &mut String, matrix: &Matrix, fault: FaultName) {
     let _ = write!(
         page,
-        "<h2>{}</h2>\n<div class=\"wide\"><table>\n<thead><tr><th scope=\"col\">dependency</th>",
+        "<h2>{}</h2>\n<div class=\"wide\" tabindex=\"0\"><table>\n<thead><tr><th scope=\"col\">dependency</th>",
         title(fault)
     );
     page.push_str("<th scope=\"col\">where</th><th scope=\"col\">what befell it</th>");
@@ -125,7 +128,7 @@ fn measured(matrix: &Matrix, row: &Row) -> String {
 fn maturity(page: &mut String, matrix: &Matrix) {
     page.push_str(
         "<h2>Maturity</h2>\n<p class=\"soft\">The highest level with no gap below it; a level is shown by what was seen in this drill.</p>\n\
-         <div class=\"wide\"><table>\n<thead><tr><th scope=\"col\">dependency</th><th scope=\"col\">level</th>\
+         <div class=\"wide\" tabindex=\"0\"><table>\n<thead><tr><th scope=\"col\">dependency</th><th scope=\"col\">level</th>\
          <th scope=\"col\">also shown</th><th scope=\"col\">next</th></tr></thead>\n<tbody>\n",
     );
     for standing in &matrix.maturity {

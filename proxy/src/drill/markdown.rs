@@ -118,7 +118,7 @@ mod tests {
             "| pay\\|ments | upstream | 🟡 degraded | 🔴 unavailable | raw 30 % -> seen 100 %, by retry 22, hedge 6 |\n"
         ));
         assert!(page.contains("### When it is slow\n\n| dependency | where | checkout | admin |\n"));
-        assert!(page.contains("| search | 2, in the matrix |  | 3, patterns hold"));
+        assert!(page.contains("| search | 2, in the matrix |  | 3, patterns hold |\n"));
     }
 
     #[test]

@@ -111,7 +111,9 @@ fn judge(probe: &Probe, answer: &Answer) -> (State, String) {
         (None, None) => return (State::Available, String::new()),
         // It cannot be what it should be, or nobody would have said so. But a failure that is marked is still one.
         (missed, Some(mark)) if answer.status.is_success() || missed.is_none() => {
-            return (State::Degraded, format!("{}: {mark}", Degraded::FIELD.to_lowercase()));
+            // How old a copy is, is another number each time.
+            let mark: Vec<&str> = mark.split(';').filter(|part| !part.trim_start().starts_with("age=")).collect();
+            return (State::Degraded, format!("{}: {}", Degraded::FIELD.to_lowercase(), mark.join(";")));
         }
         (missed, _) => missed.unwrap_or_default(),
     };
@@ -228,9 +230,9 @@ mod tests {
 
     #[test]
     fn what_is_marked_as_degraded_is_degraded_however_good_it_looks() {
-        let stale = (State::Degraded, "outrigger-degraded: stale".to_owned());
-        assert_eq!(judged(200, "it is paid", Some("stale")), stale);
-        assert_eq!(judged(200, "it is free", Some("stale")), stale);
+        let stale = (State::Degraded, "outrigger-degraded: stale;reason=timeout".to_owned());
+        assert_eq!(judged(200, "it is paid", Some("stale;reason=timeout;age=12")), stale);
+        assert_eq!(judged(200, "it is free", Some("stale;reason=timeout;age=1")), stale);
         assert_eq!(judged(503, "", Some("static")).0, State::Unavailable);
     }
 

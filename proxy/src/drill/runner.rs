@@ -3,7 +3,7 @@
 //! ```text
 //!   begin       the lease of each proxy: no other drill meanwhile. The guards. Would every fault be taken?
 //!   steady      every probe is available, three times in a row; else nothing is injected
-//!   row         account, inject, watch, end, account
+//!   row         account, inject, watch, account, end
 //!     recover   steady again, within the plan's time, before the next one
 //!   finish      the lease goes back, and with it whatever is left
 //! ```
@@ -27,6 +27,7 @@ use super::heart::Heart;
 use super::matrix::{Evidence, Matrix, Row};
 use super::plan::{Injection, Plan, Probe};
 use super::probe::{Tally, try_once, watch};
+use super::words::plural;
 use crate::config::text::Interval;
 use crate::fault::{Place, Spec};
 use crate::telemetry::access_log::rfc3339;
@@ -104,6 +105,8 @@ pub enum Event<'a> {
     Recovering,
     /// A row was made: its number, from 1.
     Made(usize, &'a Row),
+    /// Something that whoever reads the matrix should know.
+    Note(String),
 }
 
 /// Runs a plan's rows, all of them or those of the dependencies that are named, until they are made or `interrupted` returns.
@@ -127,7 +130,7 @@ pub async fn run(
     let unknown = only.iter().find(|name| plan.rows.iter().all(|row| row.dependency != **name));
     let refused = match unknown {
         Some(name) => Some(Stop::Refused(format!("the plan has no dependency `{name}`"))),
-        None => drill.begin().await.err(),
+        None => drill.begin(told).await.err(),
     };
     let mut untold = Vec::new();
     let stopped = match refused {
@@ -164,9 +167,9 @@ struct Drill<'p> {
 
 impl Drill<'_> {
     /// Takes the leases. Where one is refused, those that were given go back.
-    async fn begin(&self) -> Result<(), Stop> {
+    async fn begin(&self, told: &mut dyn FnMut(Event<'_>)) -> Result<(), Stop> {
         for (at, admin) in self.admins.iter().enumerate() {
-            if let Err(stop) = self.begin_at(admin).await {
+            if let Err(stop) = self.begin_at(admin, told).await {
                 for given in &self.admins[..=at] {
                     // It may not have been given; and if it cannot be given back, it runs out.
                     let _ = given.finish(&self.controller).await;
@@ -177,14 +180,22 @@ impl Drill<'_> {
         Ok(())
     }
 
-    async fn begin_at(&self, admin: &Admin) -> Result<(), Stop> {
+    async fn begin_at(&self, admin: &Admin, told: &mut dyn FnMut(Event<'_>)) -> Result<(), Stop> {
         let refused = |trouble: Trouble| match trouble {
             Trouble::Refused { said, .. } => Stop::Refused(format!("{}: {said}", admin.address())),
             trouble => Stop::Refused(trouble.to_string()),
         };
-        if !admin.is_unlocked().await.map_err(refused)? {
+        let (unlocked, others) = admin.faults().await.map_err(refused)?;
+        if !unlocked {
             let message = "faults are locked there: start it with `faults: { enabled: true }` where drills are wanted";
             return Err(Stop::Refused(format!("{}: {message}", admin.address())));
+        }
+        if others > 0 {
+            let others = plural(others, "fault");
+            told(Event::Note(format!(
+                "{others} of somebody else's at {}: what that does is in the matrix, too",
+                admin.address()
+            )));
         }
         admin.begin(&self.controller, &self.plan.name, HEARTBEAT).await.map_err(refused)
     }
@@ -286,13 +297,16 @@ impl Drill<'_> {
         }
         heart.expect(faults.clone());
         let tallies = self.watch(told).await;
-        heart.expect(Vec::new());
+        // Before the fault's end, or what comes after it would be accounted for, too.
+        let after = self.account(injection, at).await.map_err(trouble)?;
         let mut injected = 0;
+        for (place, id) in &faults {
+            injected += self.admins[*place].injected(*id).await.map_err(trouble)?.unwrap_or(0);
+        }
+        heart.expect(Vec::new());
         for (place, id) in faults {
-            injected += self.admins[place].injected(id).await.map_err(trouble)?.unwrap_or(0);
             self.admins[place].end(id).await.map_err(trouble)?;
         }
-        let after = self.account(injection, at).await.map_err(trouble)?;
         let absorbed = before.zip(after).map(|(before, after)| after.since(&before));
         let cells = self.probes.iter().map(|probe| {
             let state = tallies.get(&probe.name).map_or(State::Unavailable, |tally| tally.state(probe.hold));

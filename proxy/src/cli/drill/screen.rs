@@ -7,20 +7,23 @@ use outrigger::drill::runner::Event;
 
 /// Of the bar, in characters.
 const WIDTH: usize = 24;
+/// Of the line it stands in: one that is broken by the terminal cannot be taken away again.
+const LINE: usize = 79;
 
 /// Standard error.
 #[derive(Debug)]
 pub struct Screen {
     rows: usize,
+    columns: Vec<String>,
     bar: bool,
     /// The row that is being made, from 1, and what it is.
     row: (usize, String),
 }
 
 impl Screen {
-    /// For so many rows.
-    pub fn new(rows: usize) -> Self {
-        Self { rows, bar: io::stderr().is_terminal(), row: (0, String::new()) }
+    /// For so many rows, and these columns.
+    pub fn new(rows: usize, columns: Vec<String>) -> Self {
+        Self { rows, columns, bar: io::stderr().is_terminal(), row: (0, String::new()) }
     }
 
     /// Shows what is going on.
@@ -34,7 +37,13 @@ impl Screen {
             }
             Event::Done(part) => self.draw(*part, ""),
             Event::Recovering => self.draw(1.0, ", recovering"),
-            Event::Made(number, row) => self.say(&format!("{number}/{} {}", self.rows, told(row))),
+            // On a terminal the table says it in a moment.
+            Event::Made(..) if self.bar => {}
+            Event::Made(number, row) => self.say(&format!("{number}/{} {}", self.rows, self.told(row))),
+            Event::Note(note) => {
+                self.clear();
+                write(&format!("{note}\n"));
+            }
         }
     }
 
@@ -61,15 +70,16 @@ impl Screen {
         let done = (*number as f64 - 1.0 + part).max(0.0) / self.rows.max(1) as f64;
         let full = ((done * WIDTH as f64) as usize).min(WIDTH);
         let bar = format!("{}{}", "=".repeat(full), " ".repeat(WIDTH - full));
-        write(&format!("\r\x1b[K[{bar}] {number}/{} {title}{more}", self.rows));
+        let line: String = format!("[{bar}] {number}/{} {title}{more}", self.rows).chars().take(LINE).collect();
+        write(&format!("\r\x1b[K{line}"));
     }
-}
 
-fn told(row: &Row) -> String {
-    let cells: Vec<_> = row.cells.iter().map(|(probe, state)| format!("{probe} {}", state.name())).collect();
-    let note = row.note();
-    let note = if note.is_empty() { note } else { format!("; {note}") };
-    format!("{}: {}{note}", row.title(), cells.join(", "))
+    fn told(&self, row: &Row) -> String {
+        let cells: Vec<_> = self.columns.iter().map(|probe| format!("{probe} {}", row.cell(probe).name())).collect();
+        let note = row.note();
+        let note = if note.is_empty() { note } else { format!("; {note}") };
+        format!("{}: {}{note}", row.title(), cells.join(", "))
+    }
 }
 
 fn write(text: &str) {

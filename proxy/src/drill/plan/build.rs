@@ -11,7 +11,7 @@ use crate::config::ConfigError;
 use crate::config::text::{Interval, Share, Url};
 use crate::config::tree::Tree;
 use crate::fault::Place;
-use crate::fault::guard::{GuardSpec, Level};
+use crate::fault::guard::GuardSpec;
 
 /// The longest a row may take: a fault lives no longer than that either.
 const MAX_DURATION: Duration = Duration::from_secs(3600);
@@ -290,17 +290,9 @@ impl Build<'_> {
     }
 
     fn guards(&mut self) -> Vec<GuardSpec> {
-        let mut guards = self.written.guards.clone();
+        let guards = self.written.guards.clone();
         let places = self.tree.live_items(&["guards"], guards.len());
-        for (index, guard) in places.iter().zip(&mut guards) {
-            for level in [&mut guard.above, &mut guard.below].into_iter().flatten() {
-                // A file is text all over; what a level is, its metric says.
-                if let Level::Text(text) = level
-                    && let Ok(number) = text.parse()
-                {
-                    *level = Level::Number(number);
-                }
-            }
+        for (index, guard) in places.iter().zip(&guards) {
             if let Err(invalid) = guard.understand() {
                 self.blame(&["guards", index, &invalid.key], invalid.message);
             }

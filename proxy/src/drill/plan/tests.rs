@@ -1,4 +1,5 @@
 use super::*;
+use crate::fault::guard::Level;
 
 const SHOP: &str = "
 name: shop
@@ -20,7 +21,9 @@ dependencies:
   - { service: catalogue, faults: [errors], places: [upstream], errors: { status: 503, share: 30% } }
   - { service: catalogue, faults: [errors], places: [edge], errors: { every: 3 } }
 slow: 1s
-guards: [{ metric: success, service: billing, below: 99%, over: 5s }]
+guards:
+  - { metric: success, service: billing, below: 99%, over: 5s }
+  - { metric: outrigger_requests_total, above: 1000 }
 ";
 
 fn parse(text: &str) -> Result<Plan, String> {
@@ -56,7 +59,8 @@ fn a_plan_is_rows_of_faults_and_columns_of_probes() {
     let probe = &plan.probes[1];
     assert_eq!((probe.method.as_str(), probe.hold, probe.timeout), ("POST", 0.9, Duration::from_millis(700)));
     assert_eq!((plan.probes[0].hold, plan.probes[0].available.status.len()), (0.95, 0));
-    assert_eq!(plan.guards[0].below, Some(crate::fault::guard::Level::Text("99%".into())));
+    assert_eq!(plan.guards[0].below, Some(Level::Text("99%".into())));
+    assert_eq!(plan.guards[1].above, Some(Level::Number(1000.0)));
     assert_eq!(plan.admins[0].to_string(), "http://127.0.0.1:9901/");
 }
 
@@ -114,4 +118,15 @@ fn environment_variables_are_put_in_and_a_row_is_not_made_twice() {
     assert_eq!(plan.admins[0].port, 1);
     let twice = text.replace("${ADMIN}", "http://127.0.0.1:1").replace("{service: a}", "{service: a}, {service: a}");
     assert!(parse(&twice).unwrap_err().contains("`a` is down at upstream a second time"));
+}
+
+#[test]
+fn the_documentation_has_a_plan_that_works_and_the_rules_of_maturity() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/drills.md")).unwrap();
+    let (_, rest) = page.split_once("```yaml\n").unwrap();
+    let (text, _) = rest.split_once("```").unwrap();
+    assert_eq!(parse(text).unwrap().rows.len(), 12);
+    for (level, name, rule) in crate::drill::maturity::RULES {
+        assert!(page.contains(&format!("| {level} | {name} | {rule} |")), "level {level}");
+    }
 }

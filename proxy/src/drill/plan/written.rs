@@ -134,10 +134,10 @@ impl<'de> Deserialize<'de> for Statuses {
                 f.write_str("a status from 100 to 599, or a list of them")
             }
 
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Statuses, E> {
-                let wrong = || E::custom(format!("found `{text}`, expected a status from 100 to 599"));
-                let status = text.parse().ok().filter(|status| (100..=599).contains(status)).ok_or_else(wrong)?;
-                Ok(Statuses(vec![status]))
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Statuses, E> {
+                let wrong = || E::custom(format!("found `{number}`, expected a status from 100 to 599"));
+                let status = u16::try_from(number).ok().filter(|status| (100..=599).contains(status));
+                status.map(|status| Statuses(vec![status])).ok_or_else(wrong)
             }
 
             fn visit_seq<A: de::SeqAccess<'de>>(self, mut items: A) -> Result<Statuses, A::Error> {
