@@ -291,6 +291,54 @@ fn removing_a_toxic_waits_for_nobody() {
 }
 
 #[test]
+fn many_hands_at_once_leave_nothing_half_done() {
+    let (server, echo) = (Toxiproxy::outrigger(), Echo::start());
+    let places = [free_address(), free_address(), free_address()];
+    let known = [200, 201, 204, 400, 404, 409, 500];
+    std::thread::scope(|scope| {
+        for hand in 0..8 {
+            let (server, echo) = (&server, &echo);
+            scope.spawn(move || {
+                let mut random = fastrand::Rng::with_seed(hand);
+                for _ in 0..60 {
+                    let name = ["a", "b", "c"][random.usize(..3)];
+                    // Two names may want the same place.
+                    let listen = places[random.usize(..3)];
+                    let made = json!({ "name": name, "listen": listen, "upstream": echo.address });
+                    let toxic = json!({ "type": "latency", "name": "t", "attributes": { "latency": 1 } });
+                    let (method, path, body) = match random.usize(..9) {
+                        0 | 1 => ("POST", "/proxies".to_owned(), made),
+                        2 => ("POST", "/populate".to_owned(), json!([made])),
+                        3 => ("PATCH", format!("/proxies/{name}"), json!({ "enabled": random.bool() })),
+                        4 => ("PATCH", format!("/proxies/{name}"), json!({ "listen": listen })),
+                        5 => ("POST", format!("/proxies/{name}/toxics"), toxic),
+                        6 => ("DELETE", format!("/proxies/{name}/toxics/t"), json!(null)),
+                        7 => ("DELETE", format!("/proxies/{name}"), json!(null)),
+                        _ => ("POST", "/reset".to_owned(), json!(null)),
+                    };
+                    let answer = server.call(method, &path, &body.to_string());
+                    assert!(known.contains(&answer.status()), "{method} {path} {body}: {}", answer.text());
+                    // What is said to be enabled can be talked through.
+                    if random.u8(..10) == 0
+                        && let Ok(mut connection) = Connection::try_open(listen)
+                    {
+                        connection.try_send("ping").ok();
+                    }
+                }
+            });
+        }
+    });
+    for (name, proxy) in parsed(&server.call("GET", "/proxies", "")).as_object().unwrap() {
+        let listen = proxy["listen"].as_str().unwrap().parse().unwrap();
+        assert_eq!(proxy["enabled"] == true, Connection::try_open(listen).is_ok(), "{name}: {proxy}");
+        assert_eq!(server.call("DELETE", &format!("/proxies/{name}"), "").status(), 204);
+    }
+    assert!(places.iter().all(|place| Connection::try_open(*place).is_err()), "nobody listens any more");
+    let faults = parsed(&server.proxy.as_ref().unwrap().admin("/api/v1/faults").unwrap());
+    assert_eq!(faults["faults"], json!([]));
+}
+
+#[test]
 fn proxies_and_toxics_of_the_configuration_are_there_from_the_start() {
     let echo = Echo::start();
     let listen = free_address();
