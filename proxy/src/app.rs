@@ -151,6 +151,10 @@ impl App {
             crew,
             explainer,
         };
+        // Before the first byte is read.
+        for spec in &settings.faults.start {
+            keeper.add(spec.clone(), "configuration", Instant::now()).map_err(StartError::Fault)?;
+        }
         let mut workers = Vec::with_capacity(settings.workers);
         for (index, ((sockets, desk), tcp)) in sockets.into_iter().zip(desks).zip(tcp_desks).enumerate() {
             workers.push(worker::spawn(index, plan.clone(), sockets, desk, tcp)?);
@@ -190,9 +194,6 @@ impl App {
         if let Some(address) = admin.as_ref().and_then(AdminHandle::address) {
             tracing::info!(%address, "admin API");
         }
-        for spec in &settings.faults.start {
-            keeper.add(spec.clone(), "configuration", Instant::now()).map_err(StartError::Fault)?;
-        }
         Ok(Self { settings, drain, control, admin, access_log, keeper, reader, metrics, _tcp: tcp, workers })
     }
 
@@ -206,7 +207,10 @@ impl App {
         }
         let shutdown = &self.settings.shutdown;
         tracing::info!(lame_duck = ?shutdown.lame_duck, deadline = ?shutdown.deadline, "draining");
-        let clean = self.drain.run(shutdown, signals.ends.next()).await;
+        let clean = tokio::select! {
+            clean = self.drain.run(shutdown, signals.ends.next()) => clean,
+            never = self.tend() => match never {},
+        };
         if !clean {
             tracing::warn!("the deadline has passed or a second signal has come: requests in flight were cut");
         }

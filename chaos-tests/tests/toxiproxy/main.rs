@@ -5,5 +5,6 @@ mod api;
 mod clients;
 mod data_path;
 mod echo;
+mod ours;
 mod script;
 mod transcript;
