@@ -120,8 +120,10 @@ impl App {
         let metrics = metrics::install();
         let (publisher, reader, demands) = snapshot::joint(control::first_snapshot(&settings));
         let admin = settings.admin.map(|address| admin::bind("admin", address)).transpose()?;
-        let toxiproxy =
-            settings.faults.toxiproxy.map(|address| admin::bind("faults.toxiproxy", address)).transpose()?;
+        let toxiproxy = match &settings.faults.toxiproxy {
+            Some(toxiproxy) => Some((admin::bind("faults.toxiproxy", toxiproxy.address)?, toxiproxy)),
+            None => None,
+        };
         let keeper = Keeper::new(settings.faults.clone(), reader.clone());
         let (sockets, addresses) = listen(&settings)?;
         let (tcp, tcp_desks) = TcpProxies::new(Arc::clone(&keeper), settings.workers);
@@ -159,14 +161,12 @@ impl App {
         for (index, ((sockets, desk), tcp)) in sockets.into_iter().zip(desks).zip(tcp_desks).enumerate() {
             workers.push(worker::spawn(index, plan.clone(), sockets, desk, tcp)?);
         }
-        if let Some(toxiproxy) = &toxiproxy {
-            tracing::info!(address = %toxiproxy.address(), "Toxiproxy's API");
-        }
-        let toxiproxy = toxiproxy.map(|bound| {
+        let toxiproxy = toxiproxy.map(|(bound, written)| {
+            tracing::info!(address = %bound.address(), "Toxiproxy's API");
             let services = settings.listeners.iter().map(|listener| listener.service.clone());
             let listeners = addresses.iter().copied().zip(services).collect();
-            let (keeper, reader) = (Arc::clone(&keeper), reader.clone());
-            (bound, ToxiproxyInputs { tcp: tcp.clone(), keeper, reader, listeners })
+            let (keeper, reader, settings) = (Arc::clone(&keeper), reader.clone(), written.clone());
+            (bound, ToxiproxyInputs { tcp: tcp.clone(), keeper, reader, listeners, settings })
         });
         let admin = match (admin, toxiproxy) {
             (None, None) => None,

@@ -13,6 +13,7 @@ mod output;
 mod run;
 mod schema;
 mod services;
+mod toxiproxy;
 
 use std::process::ExitCode;
 
@@ -24,6 +25,7 @@ Examples:
   outrigger run --consul http://127.0.0.1:8500     every registered service, by its name
   outrigger run --config outrigger.yaml            what the file says
   outrigger lb 127.0.0.1:3001 127.0.0.1:3002       a load balancer with no file
+  outrigger toxiproxy                              a Toxiproxy server, for tests that use one
   outrigger check outrigger.yaml                   every error of the file at once
   outrigger availability                           what a running proxy did for each dependency
   outrigger drill run drill.yaml                   break each dependency on purpose, and see what still works
@@ -60,6 +62,7 @@ enum Command {
     Explain(explain::Args),
     Drill(drill::Args),
     Fault(fault::Args),
+    Toxiproxy(toxiproxy::Args),
     Completions(completions::Args),
     #[command(hide = true)]
     SampleInstance(demo::instance::Args),
@@ -90,6 +93,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(args),
         Command::Drill(args) => drill::run(args),
         Command::Fault(args) => fault::run(args),
+        Command::Toxiproxy(args) => toxiproxy::run(args),
         Command::Completions(args) => completions::run(args),
         Command::SampleInstance(args) => demo::instance::run(args),
     }

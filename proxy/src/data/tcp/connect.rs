@@ -98,12 +98,10 @@ async fn to_service(worker: &Rc<Worker>, name: &Arc<str>, timeout: Option<Durati
         // From here on it waits for an answer, until the tale is dropped.
         let tale = Tale { upstream, index: pick.index, started: now, why, number, hedged: false, timed: false };
         let in_flight = tale.upstream.begin();
-        let mut tally = side.counts.tally.borrow_mut();
-        tally.connected();
+        side.counts.tally.borrow_mut().connected();
         if attempt > 0 {
-            tally.retried();
+            side.counts.tally.borrow_mut().retried();
         }
-        drop(tally);
         let dialled = tale.upstream.dial(&policy).await;
         let now = timer::now();
         match dialled {

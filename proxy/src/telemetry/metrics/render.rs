@@ -163,10 +163,13 @@ fn policies(page: &mut Page, counted: &[(String, &Counts)], gauges: &[(&String, 
     }
 }
 
+/// A line of a TCP proxy's metric: its further labels, and its value.
+type TcpLine = (&'static str, fn(&tcp::Counts) -> i64);
+
 /// What went through plain TCP proxies.
 pub fn tcp(proxies: &[TcpProxy]) -> String {
     let mut page = Page(String::new());
-    let mut each = |name: &str, lines: &[(&str, fn(&tcp::Counts) -> i64)]| {
+    let mut each = |name: &str, lines: &[TcpLine]| {
         page.family(name);
         for (proxy, (labels, count)) in proxies.iter().flat_map(|proxy| lines.iter().map(move |line| (proxy, line))) {
             let (proxy, count) = (escape(&proxy.name), count(&proxy.counts));
