@@ -188,7 +188,7 @@ impl Drill<'_> {
         };
         let (unlocked, others) = admin.faults().await.map_err(refused)?;
         if !unlocked {
-            let message = "faults are locked there: start it with `faults: { enabled: true }` where drills are wanted";
+            let message = "faults are locked there: start it with `faults: { enabled: true }` or `--faults` where drills are wanted";
             return Err(Stop::Refused(format!("{}: {message}", admin.address())));
         }
         if others > 0 {
