@@ -25,7 +25,7 @@ fn a_guard_that_trips_ends_the_drill_with_4() {
 
 #[test]
 fn a_drill_that_is_interrupted_puts_everything_back_at_once() {
-    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         let product = Product::start();
         let mut drill = product.begin(&product.plan("60s"));
         kill(drill.pid(), signal).unwrap();
@@ -43,6 +43,10 @@ fn a_drill_that_is_killed_leaves_nothing_behind_when_its_heartbeat_is_missed() {
     drill.end(SOON);
     // Five seconds, and not the minute that the fault would live.
     wait_for("the end of its faults", Duration::from_secs(30), || product.faults() == 0);
+    let last = product.audit().pop().unwrap();
+    assert_eq!((&last["what"], &last["why"]), (&json!("ended"), &json!("its controller was not heard of")));
+    let first = product.audit().remove(0);
+    assert!(first["by"].as_str().unwrap().starts_with("drill product "), "{first}");
     wait_for("another drill", SOON, || {
         let lease = json!({ "controller": "test", "name": "test", "heartbeat": "5s" });
         product.proxy.change("POST", "/api/v1/drills", Some(&lease)).status() == 201

@@ -80,8 +80,11 @@ impl Product {
 
     /// How many faults were ever added.
     pub fn added(&self) -> usize {
-        let audit = read(&self.proxy, "/api/v1/audit");
-        audit["entries"].as_array().expect("a list").iter().filter(|entry| entry["what"] == "added").count()
+        self.audit().iter().filter(|entry| entry["what"] == "added").count()
+    }
+
+    pub fn audit(&self) -> Vec<Value> {
+        read(&self.proxy, "/api/v1/audit")["entries"].as_array().expect("a list").clone()
     }
 
     /// Nothing is injected, and another drill may begin.

@@ -182,10 +182,13 @@ fn drill(path: &Path, how: How, written: &Written) -> ExitCode {
 
 async fn until_stopped(plan: &Plan, only: &[String], screen: &mut Screen) -> std::io::Result<Outcome> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    // A terminal that is closed.
+    let mut hangup = signal(SignalKind::hangup())?;
     let interrupted = async {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
         }
     };
     Ok(runner::run(plan, only, interrupted, &mut |event| screen.show(&event)).await)

@@ -51,13 +51,18 @@ impl Account {
 
     /// Of several proxies together.
     pub fn add(&mut self, other: &Self) {
-        self.requests += other.requests;
-        self.first_good += other.first_good;
-        self.answered += other.answered;
-        self.degraded += other.degraded;
+        for (from, to) in [
+            (other.requests, &mut self.requests),
+            (other.first_good, &mut self.first_good),
+            (other.answered, &mut self.answered),
+            (other.degraded, &mut self.degraded),
+        ] {
+            *to = to.saturating_add(from);
+        }
         for (from, to) in [(&other.rescued, &mut self.rescued), (&other.lost, &mut self.lost)] {
             for (name, n) in from {
-                *to.entry(name.clone()).or_default() += n;
+                let sum = to.entry(name.clone()).or_default();
+                *sum = sum.saturating_add(*n);
             }
         }
     }

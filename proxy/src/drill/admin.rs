@@ -193,7 +193,8 @@ impl Admin {
 
 impl Service {
     fn account(self) -> Account {
-        let good = self.first.iter().filter(|(name, _)| *name != "failed").map(|(_, n)| n).sum();
+        let good =
+            self.first.iter().filter(|(name, _)| *name != "failed").fold(0, |sum: u64, (_, n)| sum.saturating_add(*n));
         let some = |counts: BTreeMap<String, u64>| counts.into_iter().filter(|(_, n)| *n > 0).collect();
         Account {
             requests: self.requests,

@@ -29,13 +29,13 @@ impl State {
 
     /// The best that held: such a share of the tries was so, or better. Unavailable where there were none.
     pub fn that_held(available: u64, degraded: u64, unavailable: u64, hold: f64) -> Self {
-        let tries = available + degraded + unavailable;
+        let tries = available.saturating_add(degraded).saturating_add(unavailable);
         // In whole tries: a share of 95 % of 20 is 19, whatever the last bit of a quotient says.
         let needed = (hold * tries as f64 - 1e-9).ceil() as u64;
         match () {
             () if tries == 0 => Self::Unavailable,
             () if available >= needed => Self::Available,
-            () if available + degraded >= needed => Self::Degraded,
+            () if available.saturating_add(degraded) >= needed => Self::Degraded,
             () => Self::Unavailable,
         }
     }

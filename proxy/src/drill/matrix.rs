@@ -252,4 +252,15 @@ pub(super) mod tests {
         let gap = matrix().json().replacen("\"admin\": \"unavailable\",", "", 1);
         assert!(told(&gap).contains("has no cell `admin` in the row `payments down (upstream)`"));
     }
+
+    #[test]
+    fn a_report_with_numbers_beyond_all_measure_is_shown_all_the_same() {
+        let mut matrix = matrix();
+        let evidence = matrix.rows[0].evidence.as_mut().unwrap();
+        let tally = evidence.tries.get_mut("admin").unwrap();
+        (tally.available, tally.unavailable) = (u64::MAX, u64::MAX);
+        evidence.absorbed.as_mut().unwrap().requests = u64::MAX;
+        let page = crate::drill::html::page(&matrix, Some(&crate::drill::baseline::Comparison::default()));
+        assert!(page.contains("18446744073709551615 tries"));
+    }
 }

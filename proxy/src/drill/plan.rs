@@ -1,7 +1,7 @@
 //! What a drill does, as its author writes it: the probes, the dependencies, and what befalls them.
 //!
 //! A plan is checked as a configuration is: every error at once, each with its key and its line. What it says is made into
-//! [`Spec`](crate::fault::Spec)s before anything is started, so that a plan that can be run is known to make sense.
+//! [`Spec`]s before anything is started, so that a plan that can be run is known to make sense.
 
 mod build;
 mod faults;

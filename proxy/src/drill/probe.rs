@@ -42,7 +42,7 @@ pub struct Tally {
 impl Tally {
     /// All of them.
     pub fn tries(&self) -> u64 {
-        self.available + self.degraded + self.unavailable
+        self.available.saturating_add(self.degraded).saturating_add(self.unavailable)
     }
 
     /// What the cell is.

@@ -12,6 +12,8 @@
 //! and nothing else. Whichever ends first, the last step is the same, and where even that cannot be done, because this
 //! process is killed or the proxies cannot be reached, the heartbeat's absence does it.
 
+mod steady;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -26,7 +28,7 @@ use super::cell::State;
 use super::heart::Heart;
 use super::matrix::{Evidence, Matrix, Row};
 use super::plan::{Injection, Plan, Probe};
-use super::probe::{Tally, try_once, watch};
+use super::probe::{Tally, watch};
 use super::words::plural;
 use crate::config::text::Interval;
 use crate::fault::{Place, Spec};
@@ -36,8 +38,6 @@ use crate::telemetry::access_log::rfc3339;
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// A fault outlives its row by no more than this.
 const MARGIN: Duration = Duration::from_secs(10);
-/// Good tries in a row that make a probe steady.
-const STEADY: u32 = 3;
 /// How long the product may take to show that it is well before anything was injected.
 const FIRST: Duration = Duration::from_secs(3);
 /// Workers hand over what they have counted within this.
@@ -123,7 +123,8 @@ pub async fn run(
         plan,
         admins: plan.admins.iter().map(Admin::at).collect(),
         probes: plan.probes.iter().cloned().map(Arc::new).collect(),
-        controller: format!("drill {} {}", plan.name, std::process::id()),
+        // Two machines may have the same process ids, and a container's is always 1.
+        controller: format!("drill {} {}-{:08x}", plan.name, std::process::id(), fastrand::u32(..)),
     };
     let wanted: Vec<&Injection> =
         plan.rows.iter().filter(|row| only.is_empty() || only.contains(&row.dependency)).collect();
@@ -187,7 +188,7 @@ impl Drill<'_> {
         };
         let (unlocked, others) = admin.faults().await.map_err(refused)?;
         if !unlocked {
-            let message = "faults are locked there: start it with `faults: { enabled: true }` where drills are wanted";
+            let message = "faults are locked there: start it with `faults: { enabled: true }` or `--faults` where drills are wanted";
             return Err(Stop::Refused(format!("{}: {message}", admin.address())));
         }
         if others > 0 {
@@ -228,7 +229,7 @@ impl Drill<'_> {
             }
         }
         told(Event::Steady);
-        if let Err(seen) = self.steady(FIRST).await {
+        if let Err(seen) = steady::all(&self.probes, FIRST).await {
             let message = format!("the product is not well, and nothing was injected: {seen}");
             return Err(Stop::Refused(message));
         }
@@ -236,7 +237,7 @@ impl Drill<'_> {
             told(Event::Begun(number + 1, injection));
             let mut row = self.row(injection, at, heart, told).await?;
             told(Event::Recovering);
-            let recovered = self.steady(self.plan.recovery).await;
+            let recovered = steady::all(&self.probes, self.plan.recovery).await;
             if let Some(evidence) = &mut row.evidence {
                 evidence.recovery_ms = recovered.as_ref().ok().map(|took| ms(*took));
             }
@@ -348,24 +349,6 @@ impl Drill<'_> {
         }
     }
 
-    /// Waits until every probe is available, some times in a row. How long that took, or what was wrong at the end.
-    async fn steady(&self, within: Duration) -> Result<Duration, String> {
-        let mut looking = JoinSet::new();
-        for (at, probe) in self.probes.iter().enumerate() {
-            let probe = Arc::clone(probe);
-            looking.spawn(async move { (at, steady(&probe, within).await) });
-        }
-        let (mut took, mut wrong) = (Duration::ZERO, BTreeMap::new());
-        while let Some(looked) = looking.join_next().await {
-            match looked {
-                Ok((_, Ok(one))) => took = took.max(one),
-                Ok((at, Err(why))) => drop(wrong.insert(at, format!("{}: {why}", self.probes[at].name))),
-                Err(_) => drop(wrong.insert(usize::MAX, "a probe broke".to_owned())),
-            }
-        }
-        if wrong.is_empty() { Ok(took) } else { Err(wrong.into_values().collect::<Vec<_>>().join("; ")) }
-    }
-
     /// The proxies' account of a row's service, once all has been counted; none where they keep none of it.
     async fn account(&self, injection: &Injection, at: &[usize]) -> Result<Option<Account>, Trouble> {
         let Some(service) = injection.spec.service.as_ref().filter(|_| injection.place == Place::Upstream) else {
@@ -389,29 +372,6 @@ impl Drill<'_> {
             heartbeat: Some(Interval(HEARTBEAT)),
             ..injection.spec.clone()
         }
-    }
-}
-
-/// Tries until it was available some times in a row. When that began, or why it was not.
-async fn steady(probe: &Probe, within: Duration) -> Result<Duration, String> {
-    let began = Instant::now();
-    let (mut row, mut since) = (0, Duration::ZERO);
-    loop {
-        let before = began.elapsed();
-        let tried = try_once(probe).await;
-        if tried.state == State::Available {
-            since = if row == 0 { before } else { since };
-            row += 1;
-            if row >= STEADY {
-                return Ok(since);
-            }
-        } else {
-            row = 0;
-            if began.elapsed() >= within {
-                return Err(format!("{} ({})", tried.state.name(), tried.why));
-            }
-        }
-        sleep(probe.every).await;
     }
 }
 

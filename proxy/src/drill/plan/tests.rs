@@ -130,3 +130,12 @@ fn the_documentation_has_a_plan_that_works_and_the_rules_of_maturity() {
         assert!(page.contains(&format!("| {level} | {name} | {rule} |")), "level {level}");
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_text_breaks_the_reader(text in ".{0,200}", at in 0..SHOP.len(), cut in 0..40_usize, put in "[a-z0-9:{}\\[\\]%, -]{0,8}") {
+        let _ = parse(&text);
+        // A plan with something else in some place is more likely to be nearly right.
+        let _ = parse(&format!("{}{put}{}", &SHOP[..at], &SHOP[(at + cut).min(SHOP.len())..]));
+    }
+}
