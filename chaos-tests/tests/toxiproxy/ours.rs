@@ -389,8 +389,20 @@ fn a_web_page_is_turned_away_whatever_it_says_of_itself() {
 }
 
 #[test]
-fn a_body_without_end_is_refused() {
+fn nothing_grows_without_bound() {
     let server = Toxiproxy::outrigger();
-    let refused = server.call("POST", "/proxies", &" ".repeat(5 << 20));
-    assert_eq!(refused.status(), 413);
+    assert_eq!(server.call("POST", "/proxies", &" ".repeat(65 << 10)).status(), 413);
+    assert_eq!(server.call("POST", "/populate", &" ".repeat(65 << 10)).status(), 400);
+    assert_eq!(server.call("POST", "/populate", &" ".repeat(5 << 20)).status(), 413);
+    let long = json!({ "name": "n".repeat(1025), "listen": "127.0.0.1:0", "upstream": "x:1" }).to_string();
+    let refused = server.call("POST", "/proxies", &long);
+    assert_eq!((refused.status(), refused.text().contains("expected at most 1024")), (400, true));
+    server.proxy("p", free_address());
+    for n in 0..1000 {
+        server.toxic("p", &json!({ "type": "latency", "name": n.to_string(), "toxicity": 0 }));
+    }
+    let refused = server.call("POST", "/proxies/p/toxics", r#"{"type":"latency"}"#);
+    assert_eq!(refused.status(), 409, "{}", refused.text());
+    assert_eq!(server.call("DELETE", "/proxies/p/toxics/500", "").status(), 204);
+    server.toxic("p", &json!({ "type": "latency" }));
 }

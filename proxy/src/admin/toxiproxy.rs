@@ -47,8 +47,10 @@ use proxies::{Populated, Proxies};
 
 /// The version of Toxiproxy that this is, to its clients.
 pub const VERSION: &str = "2.12.0";
-/// Bytes of a request's body. A list of ten thousand proxies is smaller.
-const MAX_BODY: usize = 4 << 20;
+/// Bytes of a request's body.
+const MAX_BODY: usize = 64 << 10;
+/// Bytes of a list of proxies: more than four thousand of them are.
+const MAX_LIST: usize = 4 << 20;
 /// For an answer.
 const ANSWER: Duration = Duration::from_secs(25);
 
@@ -153,11 +155,12 @@ impl Toxiproxy {
     where
         B: Body<Error: std::error::Error + Send + Sync + 'static>,
     {
-        let body = match Limited::new(body, MAX_BODY).collect().await {
+        let limit = if page == Page::Populate { MAX_LIST } else { MAX_BODY };
+        let body = match Limited::new(body, limit).collect().await {
             Ok(body) => body.to_bytes(),
             Err(_) => {
-                let status = StatusCode::PAYLOAD_TOO_LARGE;
-                return problem(&Problem { status, message: "the body is larger than 4 MiB, or broke off".into() });
+                let message = format!("the body is larger than {} KiB, or broke off", limit >> 10);
+                return problem(&Problem { status: StatusCode::PAYLOAD_TOO_LARGE, message });
             }
         };
         let (proxies, by) = (&*self.proxies, format!("toxiproxy {peer}"));

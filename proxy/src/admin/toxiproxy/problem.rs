@@ -17,6 +17,18 @@ pub struct Problem {
     pub message: String,
 }
 
+/// Bytes of a name. Names are kept, in the audit log as well.
+const MAX_NAME: usize = 1024;
+
+/// Refuses a name that is too long to be kept.
+pub(super) fn short(field: &str, value: &str) -> Done<()> {
+    if value.len() <= MAX_NAME {
+        return Ok(());
+    }
+    let length = value.len();
+    Err(Problem::bad(&format!("`{field}`: found {length} bytes, expected at most {MAX_NAME}")))
+}
+
 /// What was asked for, or why not.
 pub type Done<T> = Result<T, Problem>;
 
@@ -40,6 +52,13 @@ impl Problem {
 
     pub(super) fn forbidden(message: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, message)
+    }
+}
+
+impl Problem {
+    /// A proxy has as many toxics as it may have.
+    pub(super) fn too_many(most: usize) -> Self {
+        Self::new(StatusCode::CONFLICT, format!("this proxy has {most} toxics already; remove some"))
     }
 }
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::json::{Raw, parse, quote};
-use super::problem::{Done, Problem, no_proxy, no_toxic};
+use super::problem::{Done, Problem, no_proxy, no_toxic, short};
 use super::read;
 use super::toxic;
 use crate::fault::{Active, Keeper, Subject};
@@ -53,6 +53,8 @@ pub enum One {
 
 /// More endpoints than this are not spelled out.
 const SPELLED_OUT: usize = 16;
+/// Toxics on one of them. The caps of `faults` do not hold for plain ones, and nothing may grow without bound.
+const MOST_TOXICS: usize = 1000;
 /// What an upstream begins with that is a service.
 const SERVICE: &str = "service ";
 
@@ -111,6 +113,10 @@ impl Proxies {
         let faults = one.subject().faults();
         let taken = |name: &str| faults.iter().any(|active| &*active.name == name && !active.is_over(now));
         let spec = toxic::spec(&body, one.subject(), taken)?;
+        short("name", spec.name.as_deref().unwrap_or_default())?;
+        if faults.len() >= MOST_TOXICS {
+            return Err(Problem::too_many(MOST_TOXICS));
+        }
         Ok(self.keeper.add(spec, by, now)?)
     }
 

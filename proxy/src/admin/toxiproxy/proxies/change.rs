@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::Map;
 
 use super::super::address::{self, resolve};
-use super::super::problem::{Done, Problem, listen_tcp, no_proxy, not_yours, refused, taken};
+use super::super::problem::{Done, Problem, listen_tcp, no_proxy, not_yours, refused, short, taken};
 use super::super::read::{self, ProxyBody};
 use super::super::toxic::{self, DISABLED};
 use super::{One, Proxies, SERVICE, disabling, now, upstream_of};
@@ -50,6 +50,7 @@ impl Proxies {
 
     async fn make(&self, name: &str, upstream: &str, body: &ProxyBody<'_>, by: &str) -> Done<String> {
         let listen = body.listen.clone().unwrap_or_default();
+        short("listen", &listen)?;
         let enabled = body.enabled.unwrap_or(true);
         let at = if enabled { Some(resolve(&listen).await.map_err(listen_tcp)?) } else { None };
         let shown = at.as_ref().map_or_else(String::new, |at| at.shown.clone());
@@ -188,6 +189,8 @@ impl Proxies {
         let current = self.listen_of(&One::Tcp(old.clone()));
         let listen = body.listen.unwrap_or_else(|| current.clone());
         let at = resolve(&listen).await.map_err(Problem::server)?;
+        short("upstream", body.upstream.as_deref().unwrap_or_default())?;
+        short("listen", &listen)?;
         let upstream = body.upstream.map_or_else(|| old.upstream.clone(), |upstream| leads_to(&upstream));
         let enabled = body.enabled.unwrap_or(old.enabled);
         let differs = current != at.shown || upstream != old.upstream;
@@ -290,6 +293,9 @@ fn named(body: &ProxyBody<'_>, place: &str) -> Done<(String, String)> {
     let present = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
     let name = present(&body.name).ok_or_else(|| Problem::missing(&format!("name{place}")))?;
     let upstream = present(&body.upstream).ok_or_else(|| Problem::missing(&format!("upstream{place}")))?;
+    for (field, value) in [("name", &name), ("upstream", &upstream)] {
+        short(field, value)?;
+    }
     Ok((name, upstream))
 }
 
