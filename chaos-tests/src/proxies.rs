@@ -32,6 +32,8 @@ pub enum Proxy {
     Envoy,
     /// The least that a proxy can do: `examples/floor.rs`.
     Floor,
+    /// Toxiproxy's server, for plain TCP alone.
+    Toxiproxy,
 }
 
 /// How a proxy is to be started.
@@ -43,6 +45,8 @@ pub struct Setting {
     pub directory: PathBuf,
     /// What it forwards to.
     pub endpoints: Vec<SocketAddr>,
+    /// Where plain TCP goes; none where there is no need for it.
+    pub plain: Option<SocketAddr>,
     /// The one core that it may use; none for any.
     pub core: Option<usize>,
     /// Whether its listener waits for a connection's first bytes before it accepts; the floor cannot.
@@ -58,15 +62,17 @@ pub struct Running {
     pub proxy: Proxy,
     /// Its process.
     pub process: Process,
-    /// Where it takes HTTP/1.1.
+    /// Where it takes HTTP/1.1, if it is no matter of plain TCP alone.
     pub h1: SocketAddr,
+    /// Where it takes plain TCP; none if it does not.
+    pub tcp: Option<SocketAddr>,
     /// Where it takes HTTP/2 with prior knowledge; none if it does not.
     pub h2: Option<SocketAddr>,
 }
 
 impl Proxy {
     /// All, in the order of the tables.
-    pub const ALL: [Self; 5] = [Self::Outrigger, Self::Haproxy, Self::Nginx, Self::Envoy, Self::Floor];
+    pub const ALL: [Self; 6] = [Self::Outrigger, Self::Haproxy, Self::Nginx, Self::Envoy, Self::Floor, Self::Toxiproxy];
 
     /// As on the command line and in the tables.
     #[must_use]
@@ -77,6 +83,7 @@ impl Proxy {
             Self::Nginx => "nginx",
             Self::Envoy => "envoy",
             Self::Floor => "floor",
+            Self::Toxiproxy => "toxiproxy",
         }
     }
 
@@ -98,6 +105,7 @@ impl Proxy {
             (None, Self::Floor) => ours("release/examples/floor"),
             (None, Self::Envoy) => [ours("peers/envoy"), usual()].concat(),
             (None, Self::Haproxy | Self::Nginx) => usual(),
+            (None, Self::Toxiproxy) => crate::toxiproxy::SERVER.path_or_skip().ok().flatten().into_iter().collect(),
         };
         places.into_iter().find(|p| p.is_file())
     }
@@ -118,6 +126,10 @@ impl Proxy {
             Self::Envoy => {
                 let arguments = "--concurrency 1 --disable-hot-restart --log-level error --config-path";
                 (envoy(setting, ports), arguments.split(' ').map(Into::into).chain([path]).collect())
+            }
+            Self::Toxiproxy => {
+                let arguments = format!("-host 127.0.0.1 -port {} -config {path}", ports.admin.port());
+                (toxiproxy(setting, ports), arguments.split(' ').map(Into::into).collect())
             }
             Self::Floor => {
                 (String::new(), [ports.h1].iter().chain(&setting.endpoints).map(ToString::to_string).collect())
@@ -150,7 +162,7 @@ impl Proxy {
         let until = Instant::now() + setting.patience;
         let mut process = Process::start(command, setting.core)?;
         loop {
-            let trouble = match (process.ended()?, forwards(ports.h1)) {
+            let trouble = match (process.ended()?, self.forwards(&ports)) {
                 (Some(status), _) => format!("ended: {status}"),
                 (None, Ok(())) => break,
                 (None, Err(error)) if Instant::now() > until => format!("does not answer: {error}"),
@@ -164,11 +176,21 @@ impl Proxy {
             return Err(io::Error::other(format!("{trouble}; its last lines: {last}")));
         }
         let h2 = match self {
-            Self::Floor => None,
+            Self::Floor | Self::Toxiproxy => None,
             Self::Nginx => Some(ports.h2),
             Self::Outrigger | Self::Haproxy | Self::Envoy => Some(ports.h1),
         };
-        Ok(Running { proxy: self, process, h1: ports.h1, h2 })
+        let carries = setting.plain.is_some() && self.is_plain();
+        Ok(Running { proxy: self, process, h1: ports.h1, h2, tcp: carries.then_some(ports.tcp) })
+    }
+
+    /// Whether it carries plain TCP here.
+    fn is_plain(self) -> bool {
+        matches!(self, Self::Outrigger | Self::Haproxy | Self::Toxiproxy)
+    }
+
+    fn forwards(self, ports: &Ports) -> io::Result<()> {
+        if self == Self::Toxiproxy { echoes(ports.tcp) } else { forwards(ports.h1) }
     }
 }
 
@@ -183,15 +205,16 @@ struct Ports {
     h1: SocketAddr,
     /// For HTTP/2, where the proxy cannot tell the two apart.
     h2: SocketAddr,
+    tcp: SocketAddr,
     admin: SocketAddr,
 }
 
 impl Ports {
     fn free() -> io::Result<Self> {
         // Held together, so that they differ.
-        let held = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0"));
-        let [h1, h2, admin] = held.map(|l| l?.local_addr());
-        Ok(Self { h1: h1?, h2: h2?, admin: admin? })
+        let held = [(); 4].map(|()| TcpListener::bind("127.0.0.1:0"));
+        let [h1, h2, tcp, admin] = held.map(|l| l?.local_addr());
+        Ok(Self { h1: h1?, h2: h2?, tcp: tcp?, admin: admin? })
     }
 }
 
@@ -208,7 +231,20 @@ fn forwards(address: SocketAddr) -> io::Result<()> {
     if as_it_should { Ok(()) } else { Err(io::Error::other(format!("it said: {answer:.200}"))) }
 }
 
+/// As [`forwards`], for plain TCP.
+fn echoes(address: SocketAddr) -> io::Result<()> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let sent = [origin::ONCE; 1024];
+    stream.write_all(&sent)?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    if answer == sent { Ok(()) } else { Err(io::Error::other(format!("it gave {} bytes back", answer.len()))) }
+}
+
 fn outrigger(setting: &Setting, ports: &Ports) -> String {
+    let plain = |to| format!("tcp: [{{ name: plain, listen: \"{}\", upstream: \"{to}\" }}]\n", ports.tcp);
+    let plain = setting.plain.map(plain).unwrap_or_default();
     let instances = setting.endpoints.iter().map(|e| format!("\"{e}\"")).collect::<Vec<_>>().join(", ");
     format!(
         "workers: 1\n\
@@ -217,7 +253,7 @@ fn outrigger(setting: &Setting, ports: &Ports) -> String {
          routes: [{{ service: origin }}]\n\
          http: {{ max_connections: 12000 }}\n\
          shutdown: {{ lame_duck: 0s }}\n\
-         admin: {{ address: \"{}\" }}\n",
+         {plain}admin: {{ address: \"{}\" }}\n",
         ports.h1, setting.defer_accept, ports.admin
     )
 }
@@ -228,15 +264,27 @@ fn haproxy(setting: &Setting, ports: &Ports) -> String {
     for (i, endpoint) in setting.endpoints.iter().enumerate() {
         let _ = writeln!(servers, "  server s{i} {endpoint} pool-purge-delay 60s");
     }
+    let plain = |to| {
+        format!(
+            "listen plain\n  mode tcp\n  timeout client 1h\n  timeout server 1h\n  bind {}\n  server s {to}\n",
+            ports.tcp
+        )
+    };
+    let plain = setting.plain.map(plain).unwrap_or_default();
     format!(
         "global\n  nbthread 1\n  maxconn 12000\n  no strict-limits\n\
          defaults\n  mode http\n  option forwardfor\n  http-reuse always\n  retries 1\n\
          \x20 timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n\
          \x20 timeout http-request 10s\n  timeout http-keep-alive 60s\n\
          frontend f\n  bind {} {defer}\n  default_backend b\n\
-         backend b\n  balance roundrobin\n{servers}",
+         backend b\n  balance roundrobin\n{servers}{plain}",
         ports.h1
     )
+}
+
+fn toxiproxy(setting: &Setting, ports: &Ports) -> String {
+    let to = setting.plain.map(|to| to.to_string()).unwrap_or_default();
+    format!("[{{ \"name\": \"plain\", \"listen\": \"{}\", \"upstream\": \"{to}\", \"enabled\": true }}]", ports.tcp)
 }
 
 fn nginx(setting: &Setting, ports: &Ports) -> String {

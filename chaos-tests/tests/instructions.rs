@@ -68,6 +68,7 @@ fn instructions_per_get(proxy: Proxy) -> f64 {
     const MANY: u32 = 5_000;
     let directory = tempfile::tempdir().unwrap();
     let setting = Setting {
+        plain: None,
         target: target_directory().unwrap(),
         directory: directory.path().to_owned(),
         endpoints: Origin::in_background(3).unwrap(),

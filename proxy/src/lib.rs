@@ -35,6 +35,10 @@
 //! shared state hangs on its [`snapshot::Cluster`], a worker's own on its [`data::side::Side`]. What becomes of a request is
 //! written down by [`data::story`] and told by [`telemetry::explain`]; how long each kind takes is learned in [`data::kinds`].
 //!
+//! Plain TCP goes another way: [`tcp`] is where proxies for it are made, [`data::tcp`] carries their connections, and
+//! [`relay`] the bytes. The relay is also what byte-stream faults act in, whatever the bytes are: a connection to an endpoint
+//! that such a fault meets is moved behind one ([`relay::Tap`]).
+//!
 //! Cancellation is `Drop`: whoever goes away drops the future, and what it held ends with it.
 //! [`http`] is the HTTP/1.1 codec, pure and without sockets; [`net`] is the only file that names sockets.
 //! An answer that the proxy makes itself is [`data::answer`]'s.

@@ -101,7 +101,7 @@ impl Io {
         if let Some(Beside::Tap(tap)) = self.beside.as_deref_mut()
             && tap.is_stale()
         {
-            tap.look(crate::data::timer::now());
+            tap.look();
             self.obey();
         }
     }
@@ -380,6 +380,7 @@ impl Listener {
     /// The next connection.
     pub async fn accept(&self) -> io::Result<(Io, SocketAddr)> {
         let (stream, peer) = self.inner.accept().await?;
+        #[cfg(sim)]
         stream.set_nodelay(true)?;
         Ok((Io::tcp(stream), peer))
     }
@@ -390,10 +391,7 @@ impl Listener {
         {
             let mut cx = Context::from_waker(Waker::noop());
             match self.inner.poll_accept(&mut cx) {
-                Poll::Ready(Ok((stream, peer))) => {
-                    let _ = stream.set_nodelay(true);
-                    Some((Io::tcp(stream), peer))
-                }
+                Poll::Ready(Ok((stream, peer))) => Some((Io::tcp(stream), peer)),
                 _ => None,
             }
         }
@@ -418,6 +416,8 @@ pub fn bind_group(address: SocketAddr, workers: usize, defer_accept: bool) -> io
             socket.set_only_v6(!address.ip().is_unspecified())?;
         }
         socket.set_nonblocking(true)?;
+        // What it accepts inherits this, and a system call for each connection is saved.
+        socket.set_tcp_nodelay(true)?;
         socket.bind(&address.into())?;
         Ok(socket)
     };

@@ -199,3 +199,6 @@ impl Relay {
 
 /// Where a timer stands that nobody waits for.
 const FAR: Duration = Duration::from_secs(86_400 * 365);
+
+#[cfg(test)]
+mod tests;

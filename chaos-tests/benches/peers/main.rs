@@ -21,6 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 mod args;
 mod load;
 mod load_h2;
+mod load_tcp;
 mod memory;
 mod numbers;
 mod report;

@@ -28,7 +28,7 @@ pub async fn run(args: &Args, target: &Path, present: &[Proxy], descriptors: u64
     let directory = tempfile::tempdir()?;
     let setting = rounds::setting(args, target, directory.path(), origin.addresses());
     let mut outcomes = Vec::new();
-    for proxy in present {
+    for proxy in present.iter().filter(|proxy| **proxy != Proxy::Toxiproxy) {
         report::progress(&format!("idle connections: {proxy}"))?;
         let running = rounds::start(*proxy, &setting).await?;
         let mut idle = Vec::new();

@@ -11,7 +11,7 @@ use crate::args::Args;
 use crate::load::{self, Shared};
 use crate::numbers::percentile;
 use crate::workload::Workload;
-use crate::{PROXIES, Result, load_h2, report};
+use crate::{PROXIES, Result, load_h2, load_tcp, report};
 
 /// What one turn gave.
 #[derive(Debug, Clone, Copy)]
@@ -57,9 +57,11 @@ pub async fn run(
 ) -> Result<Vec<Outcome>> {
     let origin = Origin::listen(endpoints).await?;
     let directory = tempfile::tempdir()?;
-    let setting = setting(args, target, directory.path(), origin.addresses());
+    let mut setting = setting(args, target, directory.path(), origin.addresses());
+    setting.plain = Some(Origin::listen_plainly().await?);
     let mut fleet = Vec::new();
-    for proxy in present {
+    let wanted = |proxy: &&Proxy| **proxy != Proxy::Toxiproxy || workloads.iter().any(|w| w.is_plain());
+    for proxy in present.iter().filter(wanted) {
         fleet.push(start(*proxy, &setting).await?);
     }
     let mut outcomes = Vec::new();
@@ -104,6 +106,7 @@ pub fn setting(args: &Args, target: &Path, directory: &Path, endpoints: &[Socket
         target: target.to_owned(),
         directory: directory.to_owned(),
         endpoints: endpoints.to_owned(),
+        plain: None,
         core: Some(PROXIES),
         defer_accept: args.defer_accept,
         patience: Duration::from_secs(10),
@@ -118,7 +121,12 @@ pub async fn start(proxy: Proxy, setting: &Setting) -> Result<Running> {
 }
 
 fn address(running: &Running, workload: Workload) -> Option<SocketAddr> {
-    if workload == Workload::H2c { running.h2 } else { Some(running.h1) }
+    match workload {
+        Workload::TcpBulk | Workload::TcpConn => running.tcp,
+        _ if running.proxy == Proxy::Toxiproxy => None,
+        Workload::H2c => running.h2,
+        _ => Some(running.h1),
+    }
 }
 
 async fn turn(args: &Args, workload: Workload, running: &Running, round: usize, origin: &Origin) -> Result<Turn> {
@@ -156,6 +164,7 @@ async fn turn(args: &Args, workload: Workload, running: &Running, round: usize, 
     let load = async {
         match workload {
             Workload::H2c => load_h2::run(to, &shared).await,
+            Workload::TcpBulk | Workload::TcpConn => load_tcp::run(workload, to, &shared).await,
             _ => load::run(workload, to, &shared).await,
         }
     };

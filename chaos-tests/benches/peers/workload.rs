@@ -12,11 +12,22 @@ pub enum Workload {
     H2c,
     Eps1000,
     Rate,
+    TcpBulk,
+    TcpConn,
 }
 
 impl Workload {
-    pub const ALL: [Self; 7] =
-        [Self::Get1k, Self::Get64k, Self::Post16k, Self::NewConn, Self::H2c, Self::Eps1000, Self::Rate];
+    pub const ALL: [Self; 9] = [
+        Self::Get1k,
+        Self::Get64k,
+        Self::Post16k,
+        Self::NewConn,
+        Self::H2c,
+        Self::Eps1000,
+        Self::Rate,
+        Self::TcpBulk,
+        Self::TcpConn,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -27,6 +38,8 @@ impl Workload {
             Self::H2c => "h2c",
             Self::Eps1000 => "eps1000",
             Self::Rate => "rate",
+            Self::TcpBulk => "tcpbulk",
+            Self::TcpConn => "tcpconn",
         }
     }
 
@@ -39,7 +52,15 @@ impl Workload {
             Self::H2c => "GET of 1 KiB, HTTP/2 from the client: 4 connections of 8 streams; HTTP/1.1 to the origin",
             Self::Eps1000 => "GET of 1 KiB, 32 keep-alive connections, 1,000 endpoints",
             Self::Rate => "GET of 1 KiB, 2,000 a second, due at fixed times",
+            Self::TcpBulk => "plain TCP, 4 connections that are sent to without an end; a request is a MiB",
+            Self::TcpConn => {
+                "plain TCP, a connection for each exchange of 1 KiB, 32 at a time; a request is a connection"
+            }
         }
+    }
+
+    pub fn is_plain(self) -> bool {
+        matches!(self, Self::TcpBulk | Self::TcpConn)
     }
 
     pub fn endpoints(self) -> usize {
@@ -54,6 +75,7 @@ impl Workload {
             Self::Post16k => &[(Proxy::Haproxy, 0.5), (Proxy::Floor, 1.25)],
             Self::NewConn => &[(Proxy::Haproxy, 1.0)],
             Self::H2c => &[(Proxy::Haproxy, 1.3)],
+            Self::TcpBulk | Self::TcpConn => &[(Proxy::Haproxy, 1.0), (Proxy::Toxiproxy, 0.5)],
             Self::Eps1000 | Self::Rate => &[],
         }
     }

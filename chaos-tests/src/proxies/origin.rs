@@ -45,6 +45,23 @@ impl Origin {
         Ok(Self { addresses, connections })
     }
 
+    /// Listens for plain TCP on a port of loopback, and serves as [`Origin::listen`] does: a first byte of [`ENDLESS`] is
+    /// answered for as long as somebody reads; 1 KiB that begins otherwise is given back, and that was all.
+    ///
+    /// # Errors
+    /// No ports or no file descriptors are left.
+    pub async fn listen_plainly() -> io::Result<SocketAddr> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let block: Rc<[u8]> = vec![b'x'; 128 * 1024].into();
+        tokio::task::spawn_local(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::task::spawn_local(serve_plainly(stream, Rc::clone(&block)));
+            }
+        });
+        Ok(address)
+    }
+
     /// Listens and serves on a thread of its own, which stays until the process ends.
     ///
     /// # Errors
@@ -137,6 +154,27 @@ async fn serve(mut stream: TcpStream, answers: Rc<Answers>) -> io::Result<()> {
         buffer.copy_within(expected..held, 0);
         held -= expected;
     }
+}
+
+/// Asks for bytes without an end.
+pub const ENDLESS: u8 = b'e';
+/// Asks for the same 1 KiB back, and the end.
+pub const ONCE: u8 = b'1';
+
+async fn serve_plainly(mut stream: TcpStream, block: Rc<[u8]>) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut buffer = [0; 1024];
+    let mut held = stream.read(&mut buffer).await?;
+    while held > 0 && buffer[0] == ENDLESS {
+        stream.write_all(&block).await?;
+    }
+    while held < buffer.len() {
+        match stream.read(&mut buffer[held..]).await? {
+            0 => return Ok(()),
+            read => held += read,
+        }
+    }
+    stream.write_all(&buffer).await
 }
 
 /// The length that a head gives its body.

@@ -82,6 +82,59 @@ fn http_faults_are_toxics_of_services_and_of_nothing_else() {
 }
 
 #[test]
+fn a_toxic_of_a_service_acts_on_the_connections_to_its_instances() {
+    let origin = Origin::start("a", Speaks::Http1);
+    let server = before(&origin);
+    // One that is open already, and idle.
+    assert_eq!(status(&server), 200);
+    server.toxic("app", &json!({ "type": "latency", "attributes": { "latency": 400 } }));
+    let began = Instant::now();
+    assert_eq!(status(&server), 200);
+    assert!(began.elapsed() >= Duration::from_millis(400), "{:?}", began.elapsed());
+    assert_eq!(server.call("POST", "/reset", "").status(), 204);
+    let fastest = (0..5)
+        .map(|_| {
+            let began = Instant::now();
+            status(&server);
+            began.elapsed()
+        })
+        .min()
+        .unwrap();
+    assert!(fastest < Duration::from_millis(200), "{fastest:?}");
+}
+
+#[test]
+fn a_service_that_is_disabled_is_down_until_it_is_enabled() {
+    let origin = Origin::start("a", Speaks::Http1);
+    let server = before(&origin);
+    let app = parsed(&server.call("GET", "/proxies/app", ""));
+    assert_eq!(status(&server), 200);
+    // As clients do it: the whole proxy, with one field changed.
+    let with = |enabled: bool| {
+        let mut body = app.clone();
+        body["enabled"] = enabled.into();
+        let changed = server.call("POST", "/proxies/app", &body.to_string());
+        assert_eq!(changed.status(), 200, "{}", changed.text());
+        assert_eq!(parsed(&changed)["enabled"], enabled);
+        assert_eq!(parsed(&changed)["toxics"], json!([]), "it is not listed as a toxic");
+    };
+    with(false);
+    assert!(status(&server) >= 500, "nobody is there");
+    let faults = parsed(&server.proxy.as_ref().unwrap().admin("/api/v1/faults").unwrap());
+    assert_eq!(
+        (&faults["faults"][0]["fault"]["type"], &faults["faults"][0]["fault"]["ttl"]),
+        (&json!("down"), &json!("5m"))
+    );
+    with(false);
+    with(true);
+    wait_for("it is back", SOON, || status(&server) == 200);
+    with(false);
+    assert_eq!(server.call("POST", "/reset", "").status(), 204);
+    wait_for("it is back", SOON, || status(&server) == 200);
+    assert_eq!(parsed(&server.call("GET", "/proxies/app", ""))["enabled"], true);
+}
+
+#[test]
 fn a_toxic_of_a_service_ends_by_itself_and_is_held_to_the_limits() {
     let origin = Origin::start("a", Speaks::Http1);
     let mut config = chaos_tests::proxy::to(&[origin.address]);
@@ -235,6 +288,54 @@ fn removing_a_toxic_waits_for_nobody() {
     }
     assert_eq!(server.call("DELETE", "/proxies/p", "").status(), 204);
     drop(stuck);
+}
+
+#[test]
+fn many_hands_at_once_leave_nothing_half_done() {
+    let (server, echo) = (Toxiproxy::outrigger(), Echo::start());
+    let places = [free_address(), free_address(), free_address()];
+    let known = [200, 201, 204, 400, 404, 409, 500];
+    std::thread::scope(|scope| {
+        for hand in 0..8 {
+            let (server, echo) = (&server, &echo);
+            scope.spawn(move || {
+                let mut random = fastrand::Rng::with_seed(hand);
+                for _ in 0..60 {
+                    let name = ["a", "b", "c"][random.usize(..3)];
+                    // Two names may want the same place.
+                    let listen = places[random.usize(..3)];
+                    let made = json!({ "name": name, "listen": listen, "upstream": echo.address });
+                    let toxic = json!({ "type": "latency", "name": "t", "attributes": { "latency": 1 } });
+                    let (method, path, body) = match random.usize(..9) {
+                        0 | 1 => ("POST", "/proxies".to_owned(), made),
+                        2 => ("POST", "/populate".to_owned(), json!([made])),
+                        3 => ("PATCH", format!("/proxies/{name}"), json!({ "enabled": random.bool() })),
+                        4 => ("PATCH", format!("/proxies/{name}"), json!({ "listen": listen })),
+                        5 => ("POST", format!("/proxies/{name}/toxics"), toxic),
+                        6 => ("DELETE", format!("/proxies/{name}/toxics/t"), json!(null)),
+                        7 => ("DELETE", format!("/proxies/{name}"), json!(null)),
+                        _ => ("POST", "/reset".to_owned(), json!(null)),
+                    };
+                    let answer = server.call(method, &path, &body.to_string());
+                    assert!(known.contains(&answer.status()), "{method} {path} {body}: {}", answer.text());
+                    // What is said to be enabled can be talked through.
+                    if random.u8(..10) == 0
+                        && let Ok(mut connection) = Connection::try_open(listen)
+                    {
+                        connection.try_send("ping").ok();
+                    }
+                }
+            });
+        }
+    });
+    for (name, proxy) in parsed(&server.call("GET", "/proxies", "")).as_object().unwrap() {
+        let listen = proxy["listen"].as_str().unwrap().parse().unwrap();
+        assert_eq!(proxy["enabled"] == true, Connection::try_open(listen).is_ok(), "{name}: {proxy}");
+        assert_eq!(server.call("DELETE", &format!("/proxies/{name}"), "").status(), 204);
+    }
+    assert!(places.iter().all(|place| Connection::try_open(*place).is_err()), "nobody listens any more");
+    let faults = parsed(&server.proxy.as_ref().unwrap().admin("/api/v1/faults").unwrap());
+    assert_eq!(faults["faults"], json!([]));
 }
 
 #[test]

@@ -15,6 +15,7 @@
 mod address;
 mod json;
 mod metrics;
+mod problem;
 mod proxies;
 mod read;
 mod toxic;
@@ -41,7 +42,8 @@ use crate::snapshot::Reader;
 use crate::tcp::TcpProxies;
 
 use json::quote;
-use proxies::{Populated, Problem, Proxies};
+use problem::Problem;
+use proxies::{Populated, Proxies};
 
 /// The version of Toxiproxy that this is, to its clients.
 pub const VERSION: &str = "2.12.0";

@@ -207,7 +207,8 @@ pub struct Listener {
     pub defer_accept: bool,
 }
 
-/// A plain TCP proxy: an address that leads to another one or to a service, for what does not speak HTTP.
+/// A plain TCP proxy: an address that leads to another one or to a service, for what does not speak HTTP. Its clients'
+/// connections are among those that `http.max_connections` counts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tcp {

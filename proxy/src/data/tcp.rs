@@ -167,13 +167,13 @@ async fn carry(worker: &Rc<Worker>, line: &Rc<Line>, mut client: Io) {
     match end {
         End::Done | End::Idle => {}
         // What has come and was not read would turn the end into a reset, and take what was sent along.
-        End::Closed => client.read_away(pool),
+        End::Closed => {
+            client.read_away(pool);
+            server.io.read_away(pool);
+        }
         End::Broken | End::Reset => {
             client.abort();
             server.io.abort();
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

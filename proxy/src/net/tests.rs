@@ -20,3 +20,14 @@ async fn a_connection_with_something_unasked_for_on_it_is_not_surely_idle() {
     std::io::Write::write_all(&mut peer, b"HTTP/1.1 408 Request Timeout\r\n\r\n").unwrap();
     assert!(!io.is_surely_idle());
 }
+
+#[tokio::test]
+async fn what_is_accepted_sends_small_pieces_at_once() {
+    for bound in bind_group("127.0.0.1:0".parse().unwrap(), 1, false).unwrap() {
+        let listener = Listener::register(bound).unwrap();
+        let address = listener.inner.local_addr().unwrap();
+        let (accepted, _client) = tokio::join!(listener.accept(), TcpStream::connect(address));
+        let Stream::Tcp(stream) = accepted.unwrap().0.stream else { panic!("a TCP connection") };
+        assert!(stream.nodelay().unwrap());
+    }
+}

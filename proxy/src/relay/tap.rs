@@ -15,7 +15,6 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use futures_util::task::AtomicWaker;
 
@@ -62,7 +61,7 @@ impl Taps {
         let watch = Watch::new(Arc::clone(&self.subject), Some(endpoint));
         let mut tap = Tap { watch, met: Vec::new(), post };
         if tap.is_stale() {
-            tap.look(timer::now());
+            tap.look();
         }
         tap
     }
@@ -87,9 +86,9 @@ impl Tap {
     }
 
     /// Looks at what there is.
-    pub fn look(&mut self, now: Instant) {
+    pub fn look(&mut self) {
         let met = &mut self.met;
-        self.watch.refresh(now, |stream, change| met.push((stream, change)));
+        self.watch.refresh(timer::now(), |stream, change| met.push((stream, change)));
     }
 
     /// Whether a fault ends the connection.

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::stage::{Left, Next, PIECE, Piece};
 
-/// Delays every piece of data by `latency`, more or less by up to `jitter`.
+/// Delays every piece of data by `latency`, more or less by up to `jitter`. Up to 16 MiB are held for a direction of a
+/// connection; beyond that its sender has to wait.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Latency {

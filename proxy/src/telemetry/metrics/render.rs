@@ -163,13 +163,10 @@ fn policies(page: &mut Page, counted: &[(String, &Counts)], gauges: &[(&String, 
     }
 }
 
-/// A line of a TCP proxy's metric: its further labels, and its value.
-type TcpLine = (&'static str, fn(&tcp::Counts) -> i64);
-
 /// What went through plain TCP proxies.
 pub fn tcp(proxies: &[TcpProxy]) -> String {
     let mut page = Page(String::new());
-    let mut each = |name: &str, lines: &[TcpLine]| {
+    let mut each = |name: &str, lines: &[(&str, Reading)]| {
         page.family(name);
         for (proxy, (labels, count)) in proxies.iter().flat_map(|proxy| lines.iter().map(move |line| (proxy, line))) {
             let (proxy, count) = (escape(&proxy.name), count(&proxy.counts));
@@ -187,6 +184,8 @@ pub fn tcp(proxies: &[TcpProxy]) -> String {
     each(name::TCP_SENT, &[(up, |counts| whole(&counts.sent_up)), (down, |counts| whole(&counts.sent_down))]);
     page.0
 }
+
+type Reading = fn(&tcp::Counts) -> i64;
 
 /// No process lives long enough for more.
 fn whole(count: &AtomicU64) -> i64 {
