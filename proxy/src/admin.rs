@@ -2,7 +2,7 @@
 //!
 //! A thread and a runtime of its own, so that a scrape of a thousand services delays no request and a process
 //! whose workers are all busy still answers its probes. It reads what the two halves publish and changes nothing but
-//! [faults](faults), which are there to be changed.
+//! [`faults`], which are there to be changed.
 //!
 //! Bound to loopback by default. There is one way in from outside even so: a web page whose host name resolves to
 //! 127.0.0.1 (DNS rebinding) may read what a browser on this machine can. So while it is bound to loopback, a

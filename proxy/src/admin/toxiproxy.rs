@@ -5,8 +5,8 @@
 //! here, and a test holds each against the real server. What is meant to differ is in `docs/toxiproxy.md`, and held by the
 //! same test.
 //!
-//! A proxy is one of `proxies`; a toxic is a fault (`toxic`). Bodies are read and refused as Go would (`json`, `read`), and
-//! addresses understood as Go does (`address`).
+//! A proxy is one of `proxies`; a toxic is a fault (`toxic`). Bodies are read and refused as Go would (`json`,
+//! `read`), addresses understood as Go does (`address`).
 //!
 //! It has an address of its own, since Toxiproxy's paths are not below anything, and clients expect them there. Browsers are
 //! turned away, by what they say of themselves as Toxiproxy does, and by the `Origin` that a page cannot hide: the API has no
