@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::proxy::{Proxy, free_address};
+use crate::proxy::{Proxy, binary, free_address};
 use crate::tools::Tool;
 use crate::{SOON, raw, wait_for};
 
@@ -43,18 +43,35 @@ impl Toxiproxy {
     /// The real one. None where it is not to be had, which is said loudly and fails with `CI=true`.
     #[track_caller]
     pub fn real() -> Option<Self> {
+        Self::real_with(&[])
+    }
+
+    /// The real one with further arguments.
+    #[track_caller]
+    pub fn real_with(arguments: &[&str]) -> Option<Self> {
         let program = SERVER.path_or_skip().unwrap_or_else(|why| panic!("{why}"))?;
+        Some(Self::spawn("toxiproxy", Command::new(program).args(arguments)))
+    }
+
+    /// `outrigger toxiproxy`, with the arguments of the real one.
+    #[track_caller]
+    pub fn drop_in(arguments: &[&str]) -> Self {
+        Self::spawn("outrigger", Command::new(binary()).arg("toxiproxy").args(arguments))
+    }
+
+    #[track_caller]
+    fn spawn(name: &'static str, command: &mut Command) -> Self {
         let api = free_address();
-        let child = Command::new(program)
-            .args(["-host", "127.0.0.1", "-port", &api.port().to_string()])
+        let child = command
+            .args(["--host", "127.0.0.1", "--port", &api.port().to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .expect("toxiproxy-server starts");
-        let started = Self { api, name: "toxiproxy", proxy: None, child: Some(child) };
-        wait_for("toxiproxy-server", SOON, || raw::Connection::try_open(api).is_ok());
-        Some(started)
+            .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        let started = Self { api, name, proxy: None, child: Some(child) };
+        wait_for(name, SOON, || raw::Connection::try_open(api).is_ok());
+        started
     }
 
     /// Outrigger without a service.

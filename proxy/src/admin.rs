@@ -2,7 +2,7 @@
 //!
 //! A thread and a runtime of its own, so that a scrape of a thousand services delays no request and a process
 //! whose workers are all busy still answers its probes. It reads what the two halves publish and changes nothing but
-//! [faults](faults), which are there to be changed.
+//! [`faults`], which are there to be changed.
 //!
 //! Bound to loopback by default. There is one way in from outside even so: a web page whose host name resolves to
 //! 127.0.0.1 (DNS rebinding) may read what a browser on this machine can. So while it is bound to loopback, a
@@ -90,6 +90,9 @@ pub enum AdminError {
     /// No thread or no runtime.
     #[error("admin: cannot start the thread: {0}")]
     Start(#[from] io::Error),
+    /// The proxies that should be there from the start.
+    #[error("faults.toxiproxy.populate: {0}")]
+    Populate(String),
 }
 
 /// What the answers are made of.
@@ -170,7 +173,7 @@ impl Bound {
 ///
 /// # Errors
 ///
-/// When no thread can be made.
+/// When no thread can be made, or the proxies that should be there from the start cannot.
 pub fn serve(
     admin: Option<Bound>,
     toxiproxy: Option<(Bound, ToxiproxyInputs)>,
@@ -185,17 +188,25 @@ pub fn serve(
         (admin, toxiproxy.transpose()?)
     };
     let (stop, stopped) = oneshot::channel();
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
     let thread = std::thread::Builder::new().name("admin".into()).spawn(move || {
         LocalSet::new().block_on(&runtime, async {
+            let mut populated = Ok(());
             if let Some((door, inputs)) = toxiproxy {
-                tokio::task::spawn_local(accept_toxiproxy(door, inputs.into()));
+                let toxiproxy = Toxiproxy::from(inputs);
+                populated = toxiproxy.populate().await;
+                tokio::task::spawn_local(accept_toxiproxy(door, toxiproxy));
             }
+            // Whoever started this waits for it.
+            let _ = tell.send(populated);
             tokio::select! {
                 () = accept(admin, inputs) => {}
                 _ = stopped => {}
             }
         });
     })?;
+    let populated = told.recv().unwrap_or_else(|_| Err("the admin thread has ended".into()));
+    populated.map_err(AdminError::Populate)?;
     Ok(AdminHandle { address, stop, thread })
 }
 

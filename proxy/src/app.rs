@@ -120,8 +120,10 @@ impl App {
         let metrics = metrics::install();
         let (publisher, reader, demands) = snapshot::joint(control::first_snapshot(&settings));
         let admin = settings.admin.map(|address| admin::bind("admin", address)).transpose()?;
-        let toxiproxy =
-            settings.faults.toxiproxy.map(|address| admin::bind("faults.toxiproxy", address)).transpose()?;
+        let toxiproxy = match &settings.faults.toxiproxy {
+            Some(toxiproxy) => Some((admin::bind("faults.toxiproxy", toxiproxy.address)?, toxiproxy)),
+            None => None,
+        };
         let keeper = Keeper::new(settings.faults.clone(), reader.clone());
         let (sockets, addresses) = listen(&settings)?;
         let (tcp, tcp_desks) = TcpProxies::new(Arc::clone(&keeper), settings.workers);
@@ -151,18 +153,20 @@ impl App {
             crew,
             explainer,
         };
+        // Before the first byte is read.
+        for spec in &settings.faults.start {
+            keeper.add(spec.clone(), "configuration", Instant::now()).map_err(StartError::Fault)?;
+        }
         let mut workers = Vec::with_capacity(settings.workers);
         for (index, ((sockets, desk), tcp)) in sockets.into_iter().zip(desks).zip(tcp_desks).enumerate() {
             workers.push(worker::spawn(index, plan.clone(), sockets, desk, tcp)?);
         }
-        if let Some(toxiproxy) = &toxiproxy {
-            tracing::info!(address = %toxiproxy.address(), "Toxiproxy's API");
-        }
-        let toxiproxy = toxiproxy.map(|bound| {
+        let toxiproxy = toxiproxy.map(|(bound, written)| {
+            tracing::info!(address = %bound.address(), "Toxiproxy's API");
             let services = settings.listeners.iter().map(|listener| listener.service.clone());
             let listeners = addresses.iter().copied().zip(services).collect();
-            let (keeper, reader) = (Arc::clone(&keeper), reader.clone());
-            (bound, ToxiproxyInputs { tcp: tcp.clone(), keeper, reader, listeners })
+            let (keeper, reader, settings) = (Arc::clone(&keeper), reader.clone(), written.clone());
+            (bound, ToxiproxyInputs { tcp: tcp.clone(), keeper, reader, listeners, settings })
         });
         let admin = match (admin, toxiproxy) {
             (None, None) => None,
@@ -190,9 +194,6 @@ impl App {
         if let Some(address) = admin.as_ref().and_then(AdminHandle::address) {
             tracing::info!(%address, "admin API");
         }
-        for spec in &settings.faults.start {
-            keeper.add(spec.clone(), "configuration", Instant::now()).map_err(StartError::Fault)?;
-        }
         Ok(Self { settings, drain, control, admin, access_log, keeper, reader, metrics, _tcp: tcp, workers })
     }
 
@@ -206,7 +207,10 @@ impl App {
         }
         let shutdown = &self.settings.shutdown;
         tracing::info!(lame_duck = ?shutdown.lame_duck, deadline = ?shutdown.deadline, "draining");
-        let clean = self.drain.run(shutdown, signals.ends.next()).await;
+        let clean = tokio::select! {
+            clean = self.drain.run(shutdown, signals.ends.next()) => clean,
+            never = self.tend() => match never {},
+        };
         if !clean {
             tracing::warn!("the deadline has passed or a second signal has come: requests in flight were cut");
         }

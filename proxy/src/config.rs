@@ -11,10 +11,10 @@ mod defaults;
 pub mod docs;
 mod error;
 mod explain;
-mod read;
+pub(crate) mod read;
 pub mod settings;
 pub mod text;
-mod tree;
+pub(crate) mod tree;
 pub mod written;
 
 use std::io::Read;

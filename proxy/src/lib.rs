@@ -66,7 +66,8 @@
 //!
 //! [`drain`] is how the process ends; [`telemetry`] what it tells about itself, and [`admin`] the thread that answers
 //! for it: [`telemetry::metrics`], [`telemetry::availability`] (before resilience and after it), [`telemetry::explain`], the
-//! logs. [`config`] is what the operator writes and [`config::settings`] what it means. The commands are `cli`, in the program.
+//! logs. [`config`] is what the operator writes and [`config::settings`] what it means. [`drill`] is a client, in a process of its own,
+//! that breaks what the others hold together, and writes down what the product made of it. The commands are `cli`, in the program.
 //!
 //! To read the code: [`data::forward`], [`control::reconcile`], [`snapshot`], in this order. In prose:
 //! `docs/architecture.md`, `docs/life-of-a-request.md`, and for what surprises `docs/adr/`.
@@ -78,6 +79,7 @@ pub mod config;
 pub mod control;
 pub mod data;
 pub mod drain;
+pub mod drill;
 pub mod error;
 pub mod fault;
 pub mod http;

@@ -1,7 +1,7 @@
 //! Bytes between two connections, in both directions, and what byte-stream faults do to them on the way.
 //!
 //! Where there are no faults nothing stands between a read and the write that follows it: one pooled buffer for a direction,
-//! held only while there is something in it, and one task for both. A fault puts a [`Chain`] between the two; it holds
+//! held only while there is something in it, and one task for both. A fault puts a [`Chain`](crate::fault::stream::Chain) between the two; it holds
 //! what it was given in pieces of its own, within bounds, and a full one is not read for. Nothing is locked: faults are
 //! looked up when their subject's generation has moved, and then each is drawn once for the connection.
 //!

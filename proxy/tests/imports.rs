@@ -91,6 +91,7 @@ const EXCEPTIONS: &[Exception] = &[
     Exception { module: "crate::net", path: "*::TcpListener", why: "it is the file that names them" },
     Exception { module: "crate::admin", path: "*::TcpStream", why: "a server of its own thread, off the data plane" },
     Exception { module: "crate::admin", path: "*::TcpListener", why: "a server of its own thread, off the data plane" },
+    Exception { module: "crate::drill", path: "*::TcpStream", why: "a client in a process of its own" },
     Exception { module: "crate::cli", path: "*::TcpStream", why: "clients and servers of the demo" },
     Exception { module: "crate::cli", path: "*::TcpListener", why: "clients and servers of the demo" },
     Exception { module: "registry::embedded", path: "*::TcpStream", why: "a server for tests and the demo" },

@@ -165,8 +165,10 @@ async fn serve_plainly(mut stream: TcpStream, block: Rc<[u8]>) -> io::Result<()>
     stream.set_nodelay(true)?;
     let mut buffer = [0; 1024];
     let mut held = stream.read(&mut buffer).await?;
-    while held > 0 && buffer[0] == ENDLESS {
-        stream.write_all(&block).await?;
+    if held > 0 && buffer[0] == ENDLESS {
+        loop {
+            stream.write_all(&block).await?;
+        }
     }
     while held < buffer.len() {
         match stream.read(&mut buffer[held..]).await? {

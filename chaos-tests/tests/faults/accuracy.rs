@@ -1,7 +1,7 @@
 //! What was asked for is what is done, within stated bounds.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use chaos_tests::fleet::Scripted;
 use chaos_tests::proxy::Proxy;
@@ -67,24 +67,22 @@ fn a_delay_is_within_two_milliseconds_and_two_percent_of_what_was_asked() {
     let origin = Scripted::answering(OK);
     let proxy = Proxy::start(&open(&[origin.address]));
     let mut client = Connection::open(proxy.address);
-    let mut median = |times: usize| {
-        let mut took: Vec<Duration> = (0..times)
-            .map(|_| {
-                let start = Instant::now();
-                client.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n");
-                assert_eq!(client.answer().status(), 200);
-                start.elapsed()
-            })
-            .collect();
-        took.sort();
-        took[times / 2]
+    // The quickest of many: what is asked for is in every one of them, and a busy machine is not.
+    let mut least = |times: usize| {
+        let one = |_| {
+            let start = Instant::now();
+            client.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n");
+            assert_eq!(client.answer().status(), 200);
+            start.elapsed()
+        };
+        (0..times).map(one).min().unwrap()
     };
-    let plain = median(51);
+    let plain = least(51);
     for (place, endpoints) in [("edge", json!(null)), ("upstream", json!("all"))] {
         for asked in [20, 200] {
             let scope = json!({ "place": place, "endpoints": endpoints });
             let id = add(&proxy, &fault("delay", json!({ "fixed": format!("{asked}ms") }), scope));
-            let added = (median(15).saturating_sub(plain)).as_secs_f64() * 1e3;
+            let added = least(20).saturating_sub(plain).as_secs_f64() * 1e3;
             let asked = f64::from(asked);
             assert!((added - asked).abs() <= 2.0 + asked * 0.02, "{place}: {added} ms for {asked} ms");
             end(&proxy, id);

@@ -123,6 +123,7 @@ fn no_connection_is_left_behind() {
         exchange(&mut connect(address), b"hello");
     }
     let of = |name: &str| proxy.metric(name, &["proxy=\"db\""]);
+    // Workers hand over what they have counted at their ticks, opened and closed together.
     wait_for("all to be counted", SOON, || of("outrigger_tcp_connections_accepted_total") == [300.0]);
     wait_for("no open connection", SOON, || of("outrigger_tcp_connections") == [0.0]);
 }

@@ -3,8 +3,7 @@
 //! How exact Outrigger is on its own is measured elsewhere. Here both are asked the same, and what they are asked is coarse:
 //! did it take so long at least, what arrived, how did it end.
 
-use std::io::Read;
-use std::net::{Shutdown, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use chaos_tests::raw::{Connection, Fault};
@@ -12,7 +11,7 @@ use chaos_tests::toxiproxy::Toxiproxy;
 use chaos_tests::{SOON, pattern, wait_for};
 use serde_json::{Value, json};
 
-use crate::echo::Echo;
+use crate::echo::{Echo, source};
 
 /// What a client saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,31 +29,18 @@ fn on_both(test: impl Fn(&Toxiproxy, &Echo)) {
     }
 }
 
-/// Sends bytes, says that there are no more, and reads until the end.
-fn exchange(address: SocketAddr, bytes: &[u8]) -> (Seen, Duration) {
+/// Asks a [`source`] for so many bytes, and reads until the end.
+fn fetch(address: SocketAddr, bytes: usize) -> (Seen, Duration) {
     let began = Instant::now();
     let mut connection = Connection::open(address);
-    let mut reader = connection.stream();
-    let sent = bytes.to_vec();
-    let writing = std::thread::spawn(move || {
-        // However far it gets.
-        connection.try_send(&sent).ok();
-        connection.stream().shutdown(Shutdown::Write).ok();
-        connection
-    });
-    let mut got = Vec::new();
-    let mut buffer = vec![0; 64 << 10];
-    let end = loop {
-        match reader.read(&mut buffer) {
-            Ok(0) => break Fault::Closed,
-            Ok(n) => got.extend_from_slice(&buffer[..n]),
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => break Fault::Reset,
-            Err(_) => break Fault::Late,
-        }
-    };
-    let took = began.elapsed();
-    drop(writing.join().unwrap());
-    (Seen { bytes: got.len(), intact: bytes.starts_with(&got), end }, took)
+    connection.send(u32::try_from(bytes).unwrap().to_be_bytes());
+    let (got, end) = connection.rest();
+    (Seen { bytes: got.len(), intact: pattern(bytes).starts_with(&got), end }, began.elapsed())
+}
+
+/// All of it, and a clean end.
+fn whole(bytes: usize) -> Seen {
+    Seen { bytes, intact: true, end: Fault::Cut }
 }
 
 fn toxic(kind: &str, stream: &str, attributes: Value) -> Value {
@@ -63,11 +49,9 @@ fn toxic(kind: &str, stream: &str, attributes: Value) -> Value {
 
 #[test]
 fn without_a_toxic_everything_comes_through_and_ends_as_it_ended() {
-    on_both(|server, echo| {
-        let listen = server.proxy("p", echo.address);
-        let bytes = pattern(3_000_000);
-        let (seen, _) = exchange(listen, &bytes);
-        assert_eq!(seen, Seen { bytes: bytes.len(), intact: true, end: Fault::Closed }, "{}", server.name);
+    on_both(|server, _| {
+        let listen = server.proxy("p", source());
+        assert_eq!(fetch(listen, 3_000_000).0, whole(3_000_000), "{}", server.name);
     });
 }
 
@@ -91,23 +75,22 @@ fn latency_delays_in_the_direction_that_it_was_given() {
 
 #[test]
 fn bandwidth_lets_through_as_much_as_it_says() {
-    on_both(|server, echo| {
-        let listen = server.proxy("p", echo.address);
+    on_both(|server, _| {
+        let listen = server.proxy("p", source());
         server.toxic("p", &toxic("bandwidth", "downstream", json!({ "rate": 200 })));
-        let bytes = pattern(200_000);
-        let (seen, took) = exchange(listen, &bytes);
-        assert_eq!(seen, Seen { bytes: bytes.len(), intact: true, end: Fault::Closed }, "{}", server.name);
+        let (seen, took) = fetch(listen, 200_000);
+        assert_eq!(seen, whole(200_000), "{}", server.name);
         assert!(took >= Duration::from_millis(800) && took < Duration::from_secs(10), "{}: {took:?}", server.name);
     });
 }
 
 #[test]
 fn slow_close_delays_the_end_and_nothing_else() {
-    on_both(|server, echo| {
-        let listen = server.proxy("p", echo.address);
+    on_both(|server, _| {
+        let listen = server.proxy("p", source());
         server.toxic("p", &toxic("slow_close", "downstream", json!({ "delay": 500 })));
-        let (seen, took) = exchange(listen, b"ping");
-        assert_eq!(seen, Seen { bytes: 4, intact: true, end: Fault::Closed }, "{}", server.name);
+        let (seen, took) = fetch(listen, 4);
+        assert_eq!(seen, whole(4), "{}", server.name);
         assert!(took >= Duration::from_millis(500), "{}: {took:?}", server.name);
     });
 }
@@ -159,13 +142,12 @@ fn reset_peer_resets() {
 
 #[test]
 fn slicer_changes_nothing_but_the_pieces() {
-    on_both(|server, echo| {
-        let listen = server.proxy("p", echo.address);
+    on_both(|server, _| {
+        let listen = server.proxy("p", source());
         let attributes = json!({ "average_size": 100, "size_variation": 50, "delay": 2000 });
         server.toxic("p", &toxic("slicer", "downstream", attributes));
-        let bytes = pattern(20_000);
-        let (seen, took) = exchange(listen, &bytes);
-        assert_eq!(seen, Seen { bytes: bytes.len(), intact: true, end: Fault::Closed }, "{}", server.name);
+        let (seen, took) = fetch(listen, 20_000);
+        assert_eq!(seen, whole(20_000), "{}", server.name);
         // About two hundred pieces, two milliseconds between them.
         assert!(took >= Duration::from_millis(200), "{}: {took:?}", server.name);
     });
@@ -197,7 +179,9 @@ fn a_disabled_proxy_refuses_and_drops_what_was_open() {
         assert!(connection.ended(), "{}: what was open ends", server.name);
         assert!(Connection::try_open(listen).is_err(), "{}: nothing new", server.name);
         assert_eq!(server.call("PATCH", "/proxies/p", r#"{"enabled":true}"#).status(), 200);
-        assert_eq!(exchange(listen, b"ping").0, Seen { bytes: 4, intact: true, end: Fault::Closed }, "{}", server.name);
+        let mut again = Connection::open(listen);
+        again.send("ping");
+        assert_eq!(again.bytes(4).unwrap(), b"ping", "{}", server.name);
     });
 }
 
@@ -212,7 +196,9 @@ fn another_upstream_drops_what_was_open_and_serves_what_comes() {
         let change = json!({ "upstream": other.address }).to_string();
         assert_eq!(server.call("PATCH", "/proxies/p", &change).status(), 200);
         assert!(connection.ended(), "{}", server.name);
-        exchange(listen, b"ping");
+        let mut again = Connection::open(listen);
+        again.send("ping");
+        assert_eq!(again.bytes(4).unwrap(), b"ping", "{}", server.name);
         assert_eq!((echo.received(), other.received()), (4, 4), "{}", server.name);
     });
 }
@@ -248,4 +234,15 @@ fn a_toxic_reaches_connections_that_are_open_already_and_lets_them_go_again() {
         let fastest = (0..5).map(|_| ping()).min().unwrap();
         assert!(fastest < Duration::from_millis(200), "{}: {fastest:?}", server.name);
     });
+}
+
+#[test]
+fn a_client_that_has_no_more_to_say_is_still_answered() {
+    // Toxiproxy closes both directions when one ends.
+    let (server, echo) = (Toxiproxy::outrigger(), Echo::start());
+    let listen = server.proxy("p", echo.address);
+    let mut connection = Connection::open(listen);
+    connection.send(pattern(100_000));
+    connection.finish();
+    assert_eq!(connection.rest(), (pattern(100_000), Fault::Cut));
 }

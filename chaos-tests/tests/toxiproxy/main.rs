@@ -4,6 +4,8 @@
 mod api;
 mod clients;
 mod data_path;
+mod drop_in;
 mod echo;
+mod ours;
 mod script;
 mod transcript;

@@ -13,7 +13,7 @@ use crate::telemetry::availability::{First, Ledger, Rescue, Totals, Window};
 /// What became of requests in a window. Shares are from 0 to 1.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// `5m`.
+    /// `5m`; or `all`, since each service is followed.
     pub window: &'static str,
     /// Each dependency, by name.
     pub services: Vec<Dependency>,
@@ -65,20 +65,27 @@ pub struct Product {
     pub after: Option<f64>,
 }
 
-/// What the ledger has of a window.
-pub fn report(ledger: &Ledger, board: &Statuses, window: Window) -> Report {
+/// The window that begins when a service is first followed. Two of its reports subtracted say what became of the requests
+/// between them, to the last one.
+pub const ALL: &str = "all";
+
+/// What the ledger has of a window; of all time where there is none.
+pub fn report(ledger: &Ledger, board: &Statuses, window: Option<Window>) -> Report {
     let declared = |name: &str| board.get(name).is_some_and(|status| status.declared);
     let mut services: Vec<Dependency> = ledger
         .services()
         .filter_map(|name| {
-            let (totals, covered) = ledger.window(name, window)?;
+            let (totals, covered) = match window {
+                Some(window) => ledger.window(name, window)?,
+                None => ledger.all(name)?,
+            };
             Some(dependency(Arc::clone(name), declared(name), &totals, covered))
         })
         .collect();
     services.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     let any_declared = services.iter().any(|service| service.declared);
     let product = product(&services, any_declared);
-    Report { window: window.name(), services, product }
+    Report { window: window.map_or(ALL, Window::name), services, product }
 }
 
 fn dependency(name: Arc<str>, declared: bool, totals: &Totals, covered: Duration) -> Dependency {

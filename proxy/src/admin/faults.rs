@@ -140,6 +140,10 @@ pub async fn respond<B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync
         }
         (Page::Audit, _) if get => json(StatusCode::OK, &AuditLog { entries: keeper.audit() }),
         (Page::Faults, &Method::POST) => match read::<Spec, _>(parts, body).await {
+            Ok(spec) if query(parts, "dry_run").as_deref() == Some("true") => match keeper.check(&spec, now()) {
+                Ok(()) => answer(StatusCode::OK, super::respond::JSON, "{}\n"),
+                Err(why) => refused(&why),
+            },
             Ok(spec) => added(keeper, spec, &by, now()),
             Err(refusal) => refusal,
         },
@@ -192,7 +196,9 @@ pub async fn respond<B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync
 }
 
 fn added(keeper: &Keeper, spec: Spec, by: &str, now: Instant) -> Response<Full<Bytes>> {
-    match keeper.add(spec, by, now) {
+    // An address says little of who it was.
+    let by = spec.controller.as_ref().map_or(Cow::Borrowed(by), |name| Cow::Owned(format!("{name}, {by}")));
+    match keeper.add(spec, &by, now) {
         Ok(active) => json(StatusCode::CREATED, &FaultView::of(&active, now)),
         Err(why) => refused(&why),
     }

@@ -31,7 +31,7 @@ Outrigger admin
 /metrics                 Prometheus
 /api/v1/services         every pool: endpoints, load, health, what was learned, age of the registry's data
 /api/v1/services/NAME    one of them
-/api/v1/availability     what became of requests, before and after resilience: ?window=1m, 5m, 1h or 24h
+/api/v1/availability     what became of requests, before and after resilience: ?window=1m, 5m, 1h, 24h or all
 /api/v1/explain          requests that can be explained, the newest first
 /api/v1/explain/ID       the life of one of them, by its X-Request-Id
 /api/v1/faults           what is injected; POST adds one, DELETE ends all (?controller=NAME: that one's)
@@ -126,11 +126,15 @@ fn look_up(request: &Parts, desk: &Desk) -> Response<Full<Bytes>> {
 
 fn window(query: Option<&str>, desk: &Desk) -> Response<Full<Bytes>> {
     let asked = query.unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("window="));
-    let Some(window) = asked.map_or(Some(Window::FiveMinutes), Window::named) else {
-        return json(StatusCode::BAD_REQUEST, &Failure { error: "window is one of 1m, 5m, 1h, 24h" });
-    };
     desk.look();
-    json(StatusCode::OK, &availability::report(&desk.ledger.borrow(), &desk.inputs.board.read(), window))
+    let (ledger, board) = (desk.ledger.borrow(), desk.inputs.board.read());
+    if asked == Some(availability::ALL) {
+        return json(StatusCode::OK, &availability::report(&ledger, &board, None));
+    }
+    let Some(window) = asked.map_or(Some(Window::FiveMinutes), Window::named) else {
+        return json(StatusCode::BAD_REQUEST, &Failure { error: "window is one of 1m, 5m, 1h, 24h, all" });
+    };
+    json(StatusCode::OK, &availability::report(&ledger, &board, Some(window)))
 }
 
 fn explain(id: &str, desk: &Desk) -> Response<Full<Bytes>> {

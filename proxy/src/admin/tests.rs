@@ -204,6 +204,8 @@ fn the_shape_of_availability_is_exact() {
     snapshot.clusters["orders"].shared.metrics.absorb(&mut ten());
     let answer = get(&running, "/api/v1/availability?x=y&window=24h").json();
     assert_eq!((&answer["window"], &answer["services"][1]["requests"]), (&json!("24h"), &json!(20)));
+    let all = get(&running, "/api/v1/availability?window=all").json();
+    assert_eq!((&all["window"], &all["services"][1]["requests"]), (&json!("all"), &json!(20)));
     let refused = get(&running, "/api/v1/availability?window=2h");
     assert_eq!((refused.status.as_u16(), refused.json()["error"].as_str().unwrap().contains("5m")), (400, true));
     let metrics = get(&running, "/metrics").body;

@@ -5,8 +5,8 @@
 //! here, and a test holds each against the real server. What is meant to differ is in `docs/toxiproxy.md`, and held by the
 //! same test.
 //!
-//! A proxy is one of [`proxies`]; a toxic is a fault ([`toxic`]). Bodies are read and refused as Go would ([`json`],
-//! [`read`]), addresses understood as Go does ([`address`]).
+//! A proxy is one of `proxies`; a toxic is a fault (`toxic`). Bodies are read and refused as Go would (`json`,
+//! `read`), addresses understood as Go does (`address`).
 //!
 //! It has an address of its own, since Toxiproxy's paths are not below anything, and clients expect them there. Browsers are
 //! turned away, by what they say of themselves as Toxiproxy does, and by the `Origin` that a page cannot hide: the API has no
@@ -14,6 +14,8 @@
 
 mod address;
 mod json;
+mod metrics;
+mod problem;
 mod proxies;
 mod read;
 mod toxic;
@@ -34,12 +36,14 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::respond::decode;
+use crate::config::settings::ToxiproxySettings;
 use crate::fault::Keeper;
 use crate::snapshot::Reader;
 use crate::tcp::TcpProxies;
 
 use json::quote;
-use proxies::{Populated, Problem, Proxies};
+use problem::Problem;
+use proxies::{Populated, Proxies};
 
 /// The version of Toxiproxy that this is, to its clients.
 pub const VERSION: &str = "2.12.0";
@@ -64,12 +68,15 @@ pub struct ToxiproxyInputs {
     pub reader: Reader,
     /// Where requests are taken, and for which service, where it is for one only.
     pub listeners: Vec<(SocketAddr, Option<Arc<str>>)>,
+    /// What the operator wants.
+    pub settings: ToxiproxySettings,
 }
 
 /// Toxiproxy's API, ready to answer. One thread's.
 #[derive(Debug, Clone)]
 pub struct Toxiproxy {
     proxies: Rc<Proxies>,
+    settings: Rc<ToxiproxySettings>,
 }
 
 /// What is asked, by its path.
@@ -82,17 +89,39 @@ enum Page {
     Toxics(String),
     Toxic(String, String),
     Version,
+    Metrics,
 }
 
 impl From<ToxiproxyInputs> for Toxiproxy {
     fn from(inputs: ToxiproxyInputs) -> Self {
-        let ToxiproxyInputs { tcp, keeper, reader, listeners } = inputs;
+        let ToxiproxyInputs { tcp, keeper, reader, listeners, settings } = inputs;
         let (written, turn) = (RefCell::default(), Mutex::default());
-        Self { proxies: Rc::new(Proxies { tcp, keeper, reader, listeners, written, turn }) }
+        let proxies = Rc::new(Proxies { tcp, keeper, reader, listeners, written, turn });
+        Self { proxies, settings: Rc::new(settings) }
     }
 }
 
 impl Toxiproxy {
+    /// Makes the proxies that should be there from the start.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read, or one of them cannot be made: which, and why.
+    pub async fn populate(&self) -> Result<(), String> {
+        let Some(path) = &self.settings.populate else { return Ok(()) };
+        let file = path.display();
+        let text = std::fs::read(path).map_err(|error| format!("{file}: {error}"))?;
+        let done = self.proxies.populate(&text, "configuration").await;
+        let Populated { shown, problem } = done.map_err(|why| format!("{file}: {}", why.message))?;
+        match problem {
+            Some(why) => Err(format!("{file}: proxy {}: {}", shown.len() + 1, why.message)),
+            None => {
+                tracing::info!(%file, proxies = shown.len(), "proxies of Toxiproxy's API");
+                Ok(())
+            }
+        }
+    }
+
     /// The answer to a request.
     pub async fn respond<B>(&self, request: Request<B>, peer: SocketAddr) -> Response<Full<Bytes>>
     where
@@ -104,7 +133,9 @@ impl Toxiproxy {
         if cleaned != path {
             return moved(&cleaned, parts.uri.query());
         }
-        let Some(page) = page(&path) else { return text(StatusCode::NOT_FOUND, "404 page not found") };
+        let Some(page) = page(&path).filter(|page| *page != Page::Metrics || self.settings.metrics) else {
+            return text(StatusCode::NOT_FOUND, "404 page not found");
+        };
         if !allows(&page, &parts.method) {
             return empty(StatusCode::METHOD_NOT_ALLOWED);
         }
@@ -135,6 +166,7 @@ impl Toxiproxy {
                 let version = format!("{{\"version\": \"{VERSION}\"}}\n");
                 return full(StatusCode::OK, "application/json;charset=utf-8", version);
             }
+            (Page::Metrics, _) => return full(StatusCode::OK, metrics::TYPE, metrics::render(&proxies.tcp.list())),
             (Page::Reset, _) => proxies.reset(&by).await.map(|()| empty(StatusCode::NO_CONTENT)),
             (Page::Populate, _) => return populated(proxies.populate(&body, &by).await),
             (Page::Proxies, &Method::POST) => {
@@ -166,6 +198,7 @@ fn page(path: &str) -> Option<Page> {
         ["proxies"] => Page::Proxies,
         ["populate"] => Page::Populate,
         ["version"] => Page::Version,
+        ["metrics"] => Page::Metrics,
         ["proxies", proxy] => Page::Proxy(proxy.to_owned()),
         ["proxies", proxy, "toxics"] => Page::Toxics(proxy.to_owned()),
         ["proxies", proxy, "toxics", toxic] => Page::Toxic(proxy.to_owned(), toxic.to_owned()),
@@ -177,6 +210,7 @@ fn allows(page: &Page, method: &Method) -> bool {
     match page {
         Page::Reset | Page::Populate => method == Method::POST,
         Page::Version => method == Method::GET,
+        Page::Metrics => true,
         Page::Proxies | Page::Toxics(_) => matches!(*method, Method::GET | Method::POST),
         Page::Proxy(_) | Page::Toxic(..) => {
             matches!(*method, Method::GET | Method::POST | Method::PATCH | Method::DELETE)

@@ -24,8 +24,8 @@ pub struct Args {
     /// Where the proxy's admin API listens.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9901")]
     admin: String,
-    /// How far back.
-    #[arg(long, value_name = "WINDOW", default_value = "5m", value_parser = ["1m", "5m", "1h", "24h"])]
+    /// How far back; `all` is since each service is followed.
+    #[arg(long, value_name = "WINDOW", default_value = "5m", value_parser = ["1m", "5m", "1h", "24h", "all"])]
     window: String,
     /// Print what the proxy answered, as JSON.
     #[arg(long)]
@@ -131,7 +131,11 @@ fn page(answer: &Answer, paint: Paint) -> String {
     let covered = answer.services.iter().map(|service| service.seconds).max().unwrap_or(0);
     let text = table(&rows);
     let (services, product) = text.trim_end().rsplit_once('\n').unwrap_or_default();
-    format!("The last {} ({covered} s of it so far)\n\n{services}\n{}\n", answer.window, paint.bold(product))
+    let window = match answer.window.as_str() {
+        "all" => format!("Since each service is followed ({covered} s at most)"),
+        window => format!("The last {window} ({covered} s of it so far)"),
+    };
+    format!("{window}\n\n{services}\n{}\n", paint.bold(product))
 }
 
 fn row(service: &Service) -> Vec<String> {

@@ -31,6 +31,12 @@ pub fn fail(message: impl Display) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// Says on standard error what went wrong, and ends with a code of its own.
+pub fn fail_as(code: u8, message: impl Display) -> ExitCode {
+    complain("", message);
+    ExitCode::from(code)
+}
+
 /// Says on standard error what is wrong with a configuration, and ends with 3. With the file's text, each error is
 /// followed by its line.
 pub fn invalid(errors: &ConfigErrors, text: Option<&str>) -> ExitCode {
@@ -73,6 +79,10 @@ impl Paint {
 
     pub fn green(self, text: &str) -> String {
         self.paint("32", text)
+    }
+
+    pub fn yellow(self, text: &str) -> String {
+        self.paint("33", text)
     }
 
     pub fn bold(self, text: &str) -> String {

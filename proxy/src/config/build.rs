@@ -89,7 +89,8 @@ impl Build<'_> {
                 all.push((path, settings::Listener { address, service, defer_accept: false }));
             }
         }
-        if all.is_empty() && config.tcp.is_empty() && self.nothing_in(&["listeners"]) {
+        let others = !config.tcp.is_empty() || config.faults.toxiproxy.enabled;
+        if all.is_empty() && !others && self.nothing_in(&["listeners"]) {
             self.blame(&["listeners"], "found none, expected at least one address to listen on".into());
         }
         let mut taken: Vec<(Vec<String>, SocketAddr)> = all.iter().map(|(p, l)| (p.clone(), l.address)).collect();

@@ -242,10 +242,21 @@ pub struct FaultLimits {
     pub max_ttl: Duration,
     /// Where the audit log is appended to.
     pub audit_log: Option<PathBuf>,
-    /// Where Toxiproxy's API is answered; none where it is not.
-    pub toxiproxy: Option<SocketAddr>,
+    /// Toxiproxy's API; none where it is not answered.
+    pub toxiproxy: Option<ToxiproxySettings>,
     /// Those that are there from the start.
     pub start: Vec<crate::fault::Spec>,
+}
+
+/// Toxiproxy's API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToxiproxySettings {
+    /// Where it is answered.
+    pub address: SocketAddr,
+    /// A file with proxies that are there from the start.
+    pub populate: Option<PathBuf>,
+    /// Whether `/metrics` is there.
+    pub metrics: bool,
 }
 
 impl Default for FaultLimits {

@@ -1,6 +1,8 @@
 //! Values that are written as text and mean something narrower: parsed where they stand, so that an error names
 //! the key and the line, and nobody later meets a bad one.
 
+mod url;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
@@ -14,6 +16,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use super::settings::{self, StaticInstance};
 use crate::http::head::Name;
 use crate::route;
+
+pub use url::Url;
 
 /// A duration: `250ms`, `2s`, `1m30s`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -416,6 +420,7 @@ as_text! {
     Path, "a path", "/cart";
     Method, "a method", "GET";
     FieldName, "a header's name", "x-request-deadline";
+    Url, "a URL", "http://127.0.0.1:8080/checkout";
 }
 
 struct TextVisitor<T>(&'static str, PhantomData<T>);

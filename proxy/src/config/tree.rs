@@ -152,6 +152,25 @@ impl Tree {
         }
     }
 
+    /// The places in a list of the items that could be read: those that could not are not among the `len` that were.
+    pub fn live_items(&self, list: &[&str], len: usize) -> Vec<String> {
+        let live: Vec<_> = match self.at(list).map(|n| &n.kind) {
+            Some(Kind::List(items)) => {
+                let live = items.iter().enumerate().filter(|(_, item)| !self.dead.contains(&item.id));
+                live.map(|(i, _)| i.to_string()).collect()
+            }
+            _ => Vec::new(),
+        };
+        // The command line may have put a list of its own in the place of the file's.
+        if live.len() == len { live } else { (0..len).map(|i| i.to_string()).collect() }
+    }
+
+    /// An error about what stands under a path, or about the innermost of what it should stand in.
+    pub fn error_at(&self, path: &[&str], message: String) -> ConfigError {
+        let mark = (1..=path.len()).rev().find_map(|n| self.at(&path[..n])).map(|node| node.mark);
+        ConfigError { path: join_keys(path), mark, message }
+    }
+
     fn locate(&self, id: u32) -> (String, Option<Mark>) {
         fn walk(node: &Node, id: u32, path: &mut Vec<Step>) -> Option<Mark> {
             if node.id == id {

@@ -174,6 +174,11 @@ pub struct Toxiproxy {
     pub enabled: bool,
     /// Where. Whoever reaches it can open ports and cut connections: keep it on loopback.
     pub address: Address,
+    /// A JSON file with proxies that are there from the start, as Toxiproxy's own `-config` has them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub populate: Option<std::path::PathBuf>,
+    /// Whether `/metrics` is there, with the bytes that went through each proxy (Toxiproxy's `-proxy-metrics`).
+    pub metrics: bool,
 }
 
 /// How the process ends on SIGTERM.

@@ -5,7 +5,7 @@
 //! process exposes. Several times a second it is held against what was counted within the last seconds, and when it does not
 //! hold any more, every fault ends at once.
 //!
-//! A share of a handful of requests says nothing, so shares and percentiles wait for [`Terms::min_requests`].
+//! A share of a handful of requests says nothing, so shares and percentiles wait for [`GuardSpec::min_requests`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

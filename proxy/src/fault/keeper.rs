@@ -57,6 +57,14 @@ struct Proxy {
     exempt: bool,
 }
 
+/// A fault that may be added.
+struct Judged {
+    fault: Fault,
+    subject: Arc<Subject>,
+    exempt: bool,
+    name: Arc<str>,
+}
+
 /// Why a fault is not added.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
@@ -169,33 +177,21 @@ impl Keeper {
         added
     }
 
+    /// Whether a fault would be added: all that [`add`](Self::add) asks, and nothing done.
+    ///
+    /// # Errors
+    ///
+    /// As for `add`.
+    pub fn check(&self, spec: &Spec, now: Instant) -> Result<(), Refused> {
+        self.judge(&self.state(), spec, now).map(drop)
+    }
+
     fn try_add(&self, state: &mut State, mut spec: Spec, by: &str, now: Instant) -> Result<Arc<Active>, Refused> {
-        let mut fault = spec.understand()?;
-        let (subject, exempt) = self.subject(state, &spec)?;
-        if !exempt && !self.limits.enabled {
-            return Err(Refused::Locked);
-        }
+        let Judged { fault, subject, exempt, name } = self.judge(state, &spec, now)?;
         if let Some(controller) = &spec.controller {
-            if let Some(saw) = state.controllers.aborted(controller) {
-                let message =
-                    format!("`{controller}` has been stopped by a guard ({saw}); it may not add faults any more");
-                return Err(Refused::Cap(message));
-            }
             state.controllers.heard(controller, now);
         }
         let id = state.next;
-        let name: Arc<str> = match &spec.name {
-            Some(name) => Arc::from(name.as_str()),
-            None => Arc::from(format!("{}-{id}", spec.kind)),
-        };
-        if subject.faults().iter().any(|active| active.name == name && !active.is_over(now)) {
-            return Err(Refused::Taken(Arc::clone(&subject.name), name));
-        }
-        if !exempt {
-            self.route_exists(&fault, &subject)?;
-            let living = state.faults.iter().filter(|active| !active.origin.exempt && !active.is_over(now));
-            caps::check(&self.limits, &self.reader, living, &subject, &mut fault, &spec)?;
-        }
         let ttl = match spec.ttl {
             _ if exempt && spec.ttl.is_none() => None,
             Some(ttl) => Some(ttl.0),
@@ -213,6 +209,33 @@ impl Keeper {
         subject.set(list);
         state.audit.added(&active);
         Ok(active)
+    }
+
+    fn judge(&self, state: &State, spec: &Spec, now: Instant) -> Result<Judged, Refused> {
+        let mut fault = spec.understand()?;
+        let (subject, exempt) = self.subject(state, spec)?;
+        if !exempt && !self.limits.enabled {
+            return Err(Refused::Locked);
+        }
+        if let Some(controller) = &spec.controller
+            && let Some(saw) = state.controllers.aborted(controller)
+        {
+            let message = format!("`{controller}` has been stopped by a guard ({saw}); it may not add faults any more");
+            return Err(Refused::Cap(message));
+        }
+        let name: Arc<str> = match &spec.name {
+            Some(name) => Arc::from(name.as_str()),
+            None => Arc::from(format!("{}-{}", spec.kind, state.next)),
+        };
+        if subject.faults().iter().any(|active| active.name == name && !active.is_over(now)) {
+            return Err(Refused::Taken(Arc::clone(&subject.name), name));
+        }
+        if !exempt {
+            self.route_exists(&fault, &subject)?;
+            let living = state.faults.iter().filter(|active| !active.origin.exempt && !active.is_over(now));
+            caps::check(&self.limits, &self.reader, living, &subject, &mut fault, spec)?;
+        }
+        Ok(Judged { fault, subject, exempt, name })
     }
 
     fn subject(&self, state: &State, spec: &Spec) -> Result<(Arc<Subject>, bool), Refused> {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Build;
-use crate::config::error::{ConfigError, did_you_mean};
+use crate::config::error::did_you_mean;
 use crate::config::text::Interval;
-use crate::config::tree::{Kind, join_keys};
+use crate::config::tree::Kind;
 
 impl Build<'_> {
     pub(super) fn within(&mut self, path: &[&str], found: u32, range: RangeInclusive<u32>) {
@@ -79,17 +79,9 @@ impl Build<'_> {
         known
     }
 
-    /// The places in the file of a list's items: those that could not be read are not among the `len` that were.
+    /// The places in the file of a list's items.
     pub(super) fn places(&self, list: &[&str], len: usize) -> Vec<String> {
-        let live: Vec<_> = match self.tree.at(list).map(|n| &n.kind) {
-            Some(Kind::List(items)) => {
-                let live = items.iter().enumerate().filter(|(_, item)| !self.tree.dead.contains(&item.id));
-                live.map(|(i, _)| i.to_string()).collect()
-            }
-            _ => Vec::new(),
-        };
-        // The command line may have put a list of its own in the place of the file's.
-        if live.len() == len { live } else { (0..len).map(|i| i.to_string()).collect() }
+        self.tree.live_items(list, len)
     }
 
     /// Whether nothing at all is written in a list, not even something wrong.
@@ -99,7 +91,6 @@ impl Build<'_> {
     }
 
     pub(super) fn blame(&mut self, path: &[&str], message: String) {
-        let mark = (1..=path.len()).rev().find_map(|n| self.tree.at(&path[..n])).map(|node| node.mark);
-        self.errors.push(ConfigError { path: join_keys(path), mark, message });
+        self.errors.push(self.tree.error_at(path, message));
     }
 }

@@ -44,7 +44,11 @@ impl Build<'_> {
             max_endpoints: faults.max_endpoints.0,
             max_ttl: faults.max_ttl.0,
             audit_log: faults.audit_log.clone(),
-            toxiproxy: faults.toxiproxy.enabled.then_some(faults.toxiproxy.address.0),
+            toxiproxy: faults.toxiproxy.enabled.then(|| settings::ToxiproxySettings {
+                address: faults.toxiproxy.address.0,
+                populate: faults.toxiproxy.populate.clone(),
+                metrics: faults.toxiproxy.metrics,
+            }),
             start,
         }
     }

@@ -301,3 +301,15 @@ fn what_is_done_is_written_to_the_audit_file_as_json_lines() {
     let unwritable = self::world(|limits| limits.audit_log = Some("/nowhere/audit.log".into()));
     unwritable.add(delay("orders", json!({ "place": "edge" }))).unwrap();
 }
+
+#[test]
+fn a_check_says_what_adding_would_say_and_changes_nothing() {
+    let world = world(|_| ());
+    let check = |spec: &Spec| world.keeper.check(spec, world.now);
+    assert_eq!(check(&delay("orders", json!({ "endpoints": 1 }))), Ok(()));
+    for refused in [delay("nobody", json!({})), delay("orders", json!({})), delay("orders", json!({ "ttl": "24h" }))] {
+        let said = check(&refused).unwrap_err();
+        assert_eq!(Err(said), world.add(refused).map(drop));
+    }
+    assert!(world.keeper.list(world.now).is_empty() && world.subject("orders").is_quiet());
+}

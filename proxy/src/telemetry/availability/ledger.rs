@@ -57,6 +57,11 @@ impl Ledger {
         self.services.get(service).map(|followed| followed.ring.window(window.length()))
     }
 
+    /// What became of a service's requests since it is followed, and for how long that is.
+    pub fn all(&self, service: &str) -> Option<(Totals, Duration)> {
+        self.services.get(service).map(|followed| followed.ring.all())
+    }
+
     /// The names of the services, in no order.
     pub fn services(&self) -> impl Iterator<Item = &Arc<str>> {
         self.services.keys()
@@ -104,6 +109,11 @@ impl Ring {
         }
         self.latest = totals;
         self.second = second;
+    }
+
+    /// All of it, and how long that is, to the second.
+    pub fn all(&self) -> (Totals, Duration) {
+        (self.latest.clone(), Duration::from_secs(self.second.into()))
     }
 
     /// What was added in the last `length`, a day at most; and how much of that there was, to the second.

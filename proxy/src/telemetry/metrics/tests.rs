@@ -204,6 +204,9 @@ fn every_family_is_declared_once_and_is_in_the_table() {
     clients.malformed(Steering::RetryAfter);
     clients.held(1_000);
     clients.flush();
+    let (active, injected) = super::faults("a", "edge", "delay");
+    active.increment(1);
+    injected.increment(1);
     let mut text = installed.render(&snapshot(ServiceMetrics::new("a"), "a"), 1000, &facts);
     text.push_str(&installed.render_tcp(&[]));
     for metric in TABLE {
