@@ -238,6 +238,24 @@ impl Io {
         self.waits(cx, polled)
     }
 
+    /// Writes some of `bytes`, the last before the end: the kernel may keep them for the moment until the end is said or the
+    /// connection closed, so that both leave in one segment.
+    pub fn poll_write_last(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        #[cfg(not(sim))]
+        if let (Stream::Tcp(stream), None) = (&self.stream, &self.beside) {
+            loop {
+                ready!(stream.poll_write_ready(cx))?;
+                let send = || socket2::SockRef::from(stream).send_with_flags(bytes, nix::libc::MSG_MORE);
+                match stream.try_io(tokio::io::Interest::WRITABLE, send) {
+                    // That it is not ready is known now, and waited for.
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    written => return Poll::Ready(written),
+                }
+            }
+        }
+        self.poll_write_from(cx, bytes)
+    }
+
     /// Writes some of `lead`, then of `bytes`.
     pub fn poll_write_both(&mut self, cx: &mut Context<'_>, lead: &[u8], bytes: &[u8]) -> Poll<io::Result<usize>> {
         if lead.is_empty() {

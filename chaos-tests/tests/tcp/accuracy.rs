@@ -1,8 +1,10 @@
 //! How exact byte-stream faults are. What the machine adds is measured beside and taken off, and a median is not moved by a
-//! few exchanges during which another program had the core.
+//! few exchanges during which another program had the core. A machine that is busy all the time makes everything slower, and
+//! nothing makes it faster: so what is too slow is measured again, and what is too fast is an error at once.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -26,19 +28,30 @@ fn round_trip(client: &mut TcpStream, times: usize) -> f64 {
 
 #[test]
 fn a_latency_is_within_2_ms_and_2_percent_of_what_was_asked_for() {
+    let _alone = ALONE.lock();
     let server = Server::echo();
     let (proxy, address) = to(&server);
     let mut client = connect(address);
-    let without = round_trip(&mut client, 51);
     for (asked, times) in [(1, 51), (10, 51), (50, 31), (200, 11), (1_000, 3)] {
-        let id = add(&proxy, "latency", json!({ "latency": asked }), json!({}));
-        let added = round_trip(&mut client, times) - without;
-        end(&proxy, id);
-        let asked = f64::from(asked);
-        eprintln!("latency {asked} ms: {added:.2} ms");
-        assert!((added - asked).abs() <= 2.0 + asked * 0.02, "{asked} ms: {added} ms");
+        let mut measured = (0..TRIES).map(|_| {
+            let without = round_trip(&mut client, 51);
+            let id = add(&proxy, "latency", json!({ "latency": asked }), json!({}));
+            let with = round_trip(&mut client, times);
+            end(&proxy, id);
+            let asked = f64::from(asked);
+            eprintln!("latency {asked} ms: {:.2} ms", with - without);
+            assert!(with >= asked, "{asked} ms: {with} ms is too early");
+            (with - without - asked, 2.0 + asked * 0.02)
+        });
+        assert!(measured.any(|(off, allowed)| off.abs() <= allowed), "{asked} ms, {TRIES} times");
     }
 }
+
+/// How often what is too slow is measured.
+const TRIES: usize = 8;
+
+/// Two of these at once would measure each other.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// Bytes a second that arrive, from the first to the last.
 fn rate(address: SocketAddr) -> f64 {
@@ -59,21 +72,27 @@ fn rate(address: SocketAddr) -> f64 {
 
 #[test]
 fn a_bandwidth_is_within_3_percent_of_what_was_asked_for() {
+    let _alone = ALONE.lock();
     for asked in [20, 500, 10_000, 100_000] {
         let server = Server::sending(asked * 1_000);
         let (proxy, address) = to(&server);
         add(&proxy, "bandwidth", json!({ "rate": asked }), json!({}));
-        // The best of some: a machine that is busy makes it slower, and nothing makes it faster.
-        let rates: Vec<f64> = (0..3).map(|_| rate(address) / 1e3).collect();
-        let off = |rate: f64| (rate - asked as f64) / asked as f64;
-        eprintln!("bandwidth {asked} KB/s: {rates:.1?}");
-        assert!(rates.iter().any(|rate| off(*rate).abs() <= 0.03), "{asked} KB/s: {rates:?}");
-        assert!(rates.iter().all(|rate| off(*rate) <= 0.03), "{asked} KB/s: {rates:?}");
+        let mut rates = (0..TRIES).map(|_| {
+            let rate = rate(address) / 1e3;
+            eprintln!("bandwidth {asked} KB/s: {rate:.1}");
+            (rate - asked as f64) / asked as f64
+        });
+        let exact = |off: f64| {
+            assert!(off <= 0.03, "{asked} KB/s: {:.1} % too fast", off * 100.0);
+            off >= -0.03
+        };
+        assert!(rates.any(exact), "{asked} KB/s, {TRIES} times");
     }
 }
 
 #[test]
 fn a_limit_is_kept_to_the_byte() {
+    let _alone = ALONE.lock();
     let server = Server::sending(2 << 20);
     let (proxy, address) = to(&server);
     for limit in [0_usize, 1, 1_000, 65_535, 65_536, 65_537, 1_000_000] {
@@ -97,6 +116,7 @@ fn a_limit_is_kept_to_the_byte() {
 
 #[test]
 fn a_share_strikes_as_many_connections_as_it_says_within_binomial_error() {
+    let _alone = ALONE.lock();
     let server = Server::echo();
     let (proxy, address) = to(&server);
     let (connections, share) = (4_000_u32, 0.3);

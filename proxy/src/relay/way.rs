@@ -18,6 +18,8 @@ use crate::net::Io;
 pub(super) struct Way {
     buffer: Option<Buffer>,
     chain: Option<Box<Chain>>,
+    /// What ended the reading, and comes up once what was read before is written.
+    trouble: Option<io::Error>,
     /// Nothing more is read.
     ended: bool,
     /// Nothing more is written.
@@ -130,7 +132,11 @@ impl Way {
                 }
                 break;
             }
-            match to.poll_write_from(cx, buffer.bytes())? {
+            let written = match self.ended {
+                true => to.poll_write_last(cx, buffer.bytes()),
+                false => to.poll_write_from(cx, buffer.bytes()),
+            };
+            match written? {
                 Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(n) => {
                     buffer.consume(n);
@@ -148,22 +154,41 @@ impl Way {
         Ok(Step::Waits)
     }
 
-    /// Reads once, if there is room. True when something came, be it the end.
+    /// Reads what there is, as far as there is room. True when something came, be it the end.
     fn fill(&mut self, cx: &mut Context<'_>, from: &mut Io, pool: &BufferPool) -> io::Result<bool> {
+        if self.trouble.is_some() {
+            return match self.trouble.take_if(|_| self.buffer.is_none()) {
+                Some(error) => Err(error),
+                None => Ok(false),
+            };
+        }
         let room = self.buffer.as_ref().is_none_or(Buffer::has_room);
         if self.ended || !room || self.buffer.is_none() && from.poll_readable(cx).is_pending() {
             return Ok(false);
         }
         let buffer = self.buffer.get_or_insert_with(|| pool.take());
-        match from.poll_read_into(cx, buffer.spare())? {
-            Poll::Ready(0) => self.ended = true,
-            Poll::Ready(n) => {
-                buffer.filled(n);
-                self.received += n as u64;
+        let mut came = false;
+        // Behind a short read there is nothing more, which costs no system call to learn, or the end, which can go on with it.
+        while buffer.has_room() {
+            match from.poll_read_into(cx, buffer.spare()) {
+                Poll::Ready(Ok(0)) => {
+                    self.ended = true;
+                    return Ok(true);
+                }
+                Poll::Ready(Err(error)) if came => {
+                    self.trouble = Some(error);
+                    break;
+                }
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Ready(Ok(n)) => {
+                    buffer.filled(n);
+                    self.received += n as u64;
+                    came = true;
+                }
+                Poll::Pending => break,
             }
-            Poll::Pending => return Ok(false),
         }
-        Ok(true)
+        Ok(came)
     }
 
     /// The end is passed on.
