@@ -23,6 +23,11 @@ fn an_abort_at_the_edge_is_what_the_application_gets_and_no_instance_is_asked() 
     assert_eq!((answer.status(), answer.text().as_str()), (503, "gone"));
     assert_eq!(answer.field("outrigger-fault"), Some("x_y; place=edge"));
     assert_eq!(origins.iter().map(Origin::requests).sum::<usize>(), 0);
+    // It can be explained, although nobody asked for that.
+    let path = format!("/api/v1/explain/{}", answer.field("x-request-id").unwrap());
+    wait_for("its record", SOON, || {
+        proxy.admin(&path).is_some_and(|record| record.text().contains("\"place\":\"edge\""))
+    });
     end(&proxy, id);
     assert_eq!(get(proxy.address, "app", "/").status(), 200);
 }

@@ -169,7 +169,11 @@ fn edge(asking: &Asking<'_>, side: &Side, trail: &mut Trail, now: Instant) -> Op
     let route = trail.route.clone();
     let names = worker.http.control_names();
     let target = inject::Target { request, names, route: route.as_deref(), endpoint: None };
-    inject::draw(worker, &side.cluster.shared.faults, Place::Edge, target, trail, now)
+    let injection = inject::draw(worker, &side.cluster.shared.faults, Place::Edge, target, trail, now);
+    if injection.is_some() {
+        trail.struck_at_the_edge(worker, request, asking.controls.explain, asking.started);
+    }
+    injection
 }
 
 /// A request that is being asked of somebody.

@@ -87,7 +87,7 @@ impl<'r> Life<'r> {
         };
         drop(kinds);
         if controls.explain {
-            trail.story.begin(x, true, started);
+            trail.story.begin(x.worker, x.request, true, started);
         }
         Self {
             race: Race::default(),
@@ -127,7 +127,6 @@ impl<'r> Life<'r> {
         if self.trail.story.record.is_some() {
             let held = self.held();
             self.trail.held(&held);
-            self.trail.struck_before(now);
         }
         if self.start(Why::First, now) {
             return Ok(());
@@ -141,7 +140,7 @@ impl<'r> Life<'r> {
         if self.trail.story.record.is_some() {
             return;
         }
-        self.trail.story.begin(self.x, false, self.started);
+        self.trail.story.begin(self.x.worker, self.x.request, false, self.started);
         if self.trail.story.record.is_some() {
             let held = self.held();
             self.trail.held(&held);

@@ -6,10 +6,12 @@
 
 use std::time::{Instant, SystemTime};
 
-use super::attempt::{Exchange, Tale, Why};
+use super::attempt::{Tale, Why};
 use super::forward::{GaveUp, Trail};
 use super::inject;
+use super::request::Request;
 use super::side::{Side, Tried};
+use super::worker::Worker;
 use crate::resilience::outlier::{Members, Standing};
 use crate::telemetry::explain::{DeadlineBy, DeadlineFacts, LeftOut, NoMore, Pick, Policies, Record, Start, What};
 
@@ -33,11 +35,10 @@ pub struct Held {
 
 impl Story {
     /// Begins a record, where one is admitted and there is none.
-    pub fn begin(&mut self, x: Exchange<'_>, asked: bool, started: Instant) {
-        if std::mem::replace(&mut self.decided, true) || !x.worker.recorder.admits(asked) {
+    pub fn begin(&mut self, worker: &Worker, request: &Request, asked: bool, started: Instant) {
+        if std::mem::replace(&mut self.decided, true) || !worker.recorder.admits(asked) {
             return;
         }
-        let request = x.request;
         let target = request.target();
         let mut record = Record::new(request.id.as_bytes(), asked, started, SystemTime::now());
         record.request(request.head.method(), target.host, &target.origin, Some(request.client.peer));
@@ -70,15 +71,29 @@ impl Trail {
 
     /// What held for the request, and where it went.
     pub fn held(&mut self, held: &Held) {
-        let (service, route) = (self.side.as_ref().map(|s| s.cluster.name.clone()), self.route.as_ref());
-        let route = route.map(|route| route.name.clone());
+        self.goes_there();
         if let Some(record) = &mut self.story.record {
-            (record.service, record.route) = (service, route);
             (record.policy, record.deadline) = (Some(held.policies), held.deadline);
         }
     }
 
-    /// Faults that had struck before there was a record, at the edge or the first attempt.
+    /// Where the request goes.
+    fn goes_there(&mut self) {
+        let (service, route) = (self.side.as_ref().map(|s| s.cluster.name.clone()), self.route.as_ref());
+        let route = route.map(|route| route.name.clone());
+        if let Some(record) = &mut self.story.record {
+            (record.service, record.route) = (service, route);
+        }
+    }
+
+    /// Edge faults have struck: that is written down, whatever becomes of the request.
+    pub fn struck_at_the_edge(&mut self, worker: &Worker, request: &Request, asked: bool, started: Instant) {
+        self.story.begin(worker, request, asked, started);
+        self.goes_there();
+        self.struck_before(started);
+    }
+
+    /// Faults that had struck before there was a record.
     pub fn struck_before(&mut self, at: Instant) {
         let Self { struck, story, .. } = self;
         if let (Some(struck), Some(record)) = (struck, &mut story.record) {
