@@ -141,19 +141,3 @@ fn append(path: &PathBuf, entry: &Entry) -> std::io::Result<()> {
 fn now() -> String {
     crate::telemetry::access_log::rfc3339(SystemTime::now())
 }
-
-impl std::fmt::Display for End {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Ttl => "its time to live was over",
-            Self::UsedUp => "it was for its first requests only",
-            Self::Heartbeat => "its controller was not heard of",
-            Self::Asked => "asked to end",
-            Self::Cleared => "all were cleared",
-            Self::Changed => "changed",
-            Self::Guard(saw) => return write!(f, "guard: {saw}"),
-            Self::LastHealthy => "the endpoints that it does not meet are no longer healthy",
-            Self::SubjectGone => "what it hung on is gone",
-        })
-    }
-}
