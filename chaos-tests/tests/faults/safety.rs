@@ -88,11 +88,9 @@ fn the_last_healthy_endpoint_is_left_alone_unless_it_is_asked_for_by_name() {
         assert_eq!(answer.status(), 409, "{refused}");
         assert!(answer.text().contains("say `all`"), "{}", answer.text());
     }
-    add(&proxy, &down(json!(1)));
-    assert_eq!(
-        proxy.change("POST", "/api/v1/faults", Some(&down(json!(origins[1].address.to_string())))).status(),
-        409
-    );
+    let [first, second] = origins.each_ref().map(|origin| down(json!(origin.address.to_string())));
+    add(&proxy, &first);
+    assert_eq!(proxy.change("POST", "/api/v1/faults", Some(&second)).status(), 409);
     assert_eq!(get(proxy.address, "app", "/").status(), 200);
     add(&proxy, &down(json!("all")));
 }
