@@ -101,6 +101,7 @@ fn name_fixed(current: &Settings, next: &Settings) {
     let fixed = [
         ("listeners", current.listeners != next.listeners),
         ("tcp", current.tcp != next.tcp),
+        ("faults", current.faults != next.faults),
         ("workers", current.workers != next.workers),
         ("http", current.http != next.http),
         ("admin", current.admin != next.admin),
