@@ -57,21 +57,9 @@ pub struct Target<'a> {
 #[derive(Debug, Default)]
 pub struct Struck(pub Vec<Arc<Active>>);
 
-/// Which faults strike. None where there are none, which is nearly always.
-#[inline]
-pub fn draw(
-    worker: &Worker,
-    subject: &Subject,
-    place: Place,
-    target: Target<'_>,
-    trail: &mut Trail,
-    now: Instant,
-) -> Option<Box<Injection>> {
-    if subject.is_quiet() { None } else { draw_from(worker, subject, place, target, trail, now) }
-}
-
+/// Which faults strike; for a subject that has some.
 #[cold]
-fn draw_from(
+pub fn draw(
     worker: &Worker,
     subject: &Subject,
     place: Place,
