@@ -189,8 +189,13 @@ impl Io {
 
     /// Ready when a read may give something; it may still turn out not to. A buffer is taken only after this.
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let polled = self.look(cx);
+        self.waits(cx, polled)
+    }
+
+    fn look(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.heed();
-        let polled = match &mut self.stream {
+        match &mut self.stream {
             _ if matches!(self.beside.as_deref(), Some(Beside::Ahead(_))) => Poll::Ready(()),
             #[cfg(not(sim))]
             // An error comes up again at the read.
@@ -199,15 +204,15 @@ impl Io {
                 let _ = cx;
                 Poll::Ready(())
             }
-        };
-        self.waits(cx, polled)
+        }
     }
 
     /// Whether an idle connection is still one: open, and nothing has come on it. Costs no system call while that
     /// is so.
     pub fn is_idle(&mut self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
-        if self.poll_readable(&mut cx).is_pending() {
+        // Nobody waits here, so nobody takes the place of whoever does.
+        if self.look(&mut cx).is_pending() {
             return true;
         }
         let mut byte = [0; 1];
