@@ -267,7 +267,6 @@ impl Keeper {
             Which::All => !active.origin.exempt,
             Which::Controller(name) => active.spec.controller.as_deref() == Some(name),
             Which::Subject(subject) => std::ptr::eq(&*active.subject, subject),
-            Which::Everything => true,
         };
         self.state().end_where(meant, why, by)
     }
@@ -386,8 +385,12 @@ impl Keeper {
             state.guards.retain(|guard| guard.id != id);
             state.controllers.abort(&saw);
         }
-        let State { controllers, faults, .. } = &mut *state;
-        controllers.sweep(|name| faults.iter().any(|active| active.spec.controller.as_deref() == Some(name)), now);
+        let State { controllers, faults, guards, .. } = &mut *state;
+        let has_any = |name: &str| {
+            let faults = faults.iter().any(|active| active.spec.controller.as_deref() == Some(name));
+            faults || guards.iter().any(|guard| guard.spec.controller.as_deref() == Some(name))
+        };
+        controllers.sweep(has_any, now);
     }
 }
 

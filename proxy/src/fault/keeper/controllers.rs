@@ -80,7 +80,7 @@ impl Controllers {
     }
 
     /// Forgets whoever has gone.
-    pub(super) fn sweep(&mut self, has_faults: impl Fn(&str) -> bool, now: Instant) {
+    pub(super) fn sweep(&mut self, has_any: impl Fn(&str) -> bool, now: Instant) {
         let silent = |drill: &mut Drill| {
             self.known
                 .get(&drill.controller)
@@ -89,6 +89,9 @@ impl Controllers {
         if let Some(drill) = self.drill.take_if(silent) {
             tracing::warn!(drill = %drill.name, controller = %drill.controller, "a drill's controller was not heard of; the drill is over");
         }
-        self.known.retain(|name, known| now.saturating_duration_since(known.heard) < REMEMBERED || has_faults(name));
+        let runs = |name: &str| self.drill.as_ref().is_some_and(|drill| &*drill.controller == name);
+        self.known.retain(|name, known| {
+            now.saturating_duration_since(known.heard) < REMEMBERED || runs(name) || has_any(name)
+        });
     }
 }

@@ -279,6 +279,25 @@ fn one_drill_at_a_time_and_it_ends_with_its_heart() {
 }
 
 #[test]
+fn a_long_heartbeat_is_as_long_as_it_says() {
+    let mut world = world(|_| {});
+    let heartbeat = Duration::from_secs(300);
+    world.keeper.begin_drill(Drill { controller: "a".into(), name: "shop".into(), heartbeat }, world.now).unwrap();
+    let guard = json!({
+        "controller": "a", "heartbeat": "5m", "metric": "success", "service": "orders", "below": "99%",
+    });
+    let guard = world.keeper.guard(serde_json::from_value(guard).unwrap(), world.now).unwrap();
+    for _ in 0..4 {
+        world.tend(Duration::from_secs(70));
+    }
+    let other = Drill { controller: "b".into(), name: "shop".into(), heartbeat };
+    assert!(world.keeper.begin_drill(other.clone(), world.now).is_err(), "it lives");
+    world.tend(Duration::from_secs(21));
+    world.keeper.begin_drill(other, world.now).unwrap();
+    assert!(!world.keeper.unguard(guard), "and the guard has gone with it");
+}
+
+#[test]
 fn what_is_done_is_written_to_the_audit_file_as_json_lines() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.log");

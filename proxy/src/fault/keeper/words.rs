@@ -59,8 +59,6 @@ pub enum Which<'a> {
     Controller(&'a str),
     /// Those that hang on this.
     Subject(&'a Subject),
-    /// Really all.
-    Everything,
 }
 
 impl std::fmt::Display for End {
