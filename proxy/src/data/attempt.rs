@@ -143,14 +143,13 @@ impl<'r> Attempt<'r> {
         pick: Pick<'r>,
         why: Why,
         onward: Onward<'r>,
-        injection: Option<Box<Injection>>,
+        injection: Option<Rc<Injection>>,
         now: Instant,
     ) -> Self {
         let Pick { upstream: endpoint, index, probe } = pick;
         let number = onward.attempt.saturating_sub(1) as usize;
         endpoint.wait(now);
         let home = Home { in_flight: endpoint.begin(), keep: x.side.keep };
-        let injection = injection.map(|injection| Rc::new(*injection));
         let state = match &injection {
             Some(injection) if injection.is_before() => {
                 let injection = Rc::clone(injection);
@@ -259,11 +258,7 @@ impl<'r> Attempt<'r> {
     fn heard(&mut self, x: Exchange<'r>, heard: Instant, head: Rc<Head>, download: Download) -> Option<Landed> {
         let (head, download) = match &self.injection {
             None => (head, download),
-            Some(injection) => match injection.falsified(Answer::Response(head, download)) {
-                Answer::Response(head, download) => (head, download),
-                // What went in as an answer comes out as one.
-                Answer::Tunnel(..) => return None,
-            },
+            Some(injection) => injection.falsified(head, download),
         };
         let bodiless = x.request.asked().head || download.is_whole();
         match if bodiless { None } else { Self::wait(x, &head, &download, heard) } {

@@ -157,14 +157,17 @@ pub async fn forward(
         None => result,
         Some(fallback) => Box::pin(degrade::answer(&asking, &side, fallback, result, trail)).await,
     };
-    match injection {
-        None => result,
-        Some(injection) => result.map(|answer| injection.falsified(answer)),
+    match (injection, result) {
+        (Some(injection), Ok(Answer::Response(head, download))) => {
+            let (head, download) = injection.falsified(head, download);
+            Ok(Answer::Response(head, download))
+        }
+        (_, result) => result,
     }
 }
 
 /// The edge faults that strike a request.
-fn edge(asking: &Asking<'_>, side: &Side, trail: &mut Trail, now: Instant) -> Option<Box<Injection>> {
+fn edge(asking: &Asking<'_>, side: &Side, trail: &mut Trail, now: Instant) -> Option<Rc<Injection>> {
     let Asking { worker, request, .. } = *asking;
     let subject = &side.cluster.shared.faults;
     // Nearly always, and all that it costs then.

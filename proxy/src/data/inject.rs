@@ -36,8 +36,6 @@ pub struct Injection {
     holds: Vec<(Duration, Arc<Active>)>,
     abort: Option<Arc<Active>>,
     falsify: Vec<Arc<Active>>,
-    /// How long it was held up.
-    pub held: Duration,
 }
 
 /// What may be struck.
@@ -66,8 +64,8 @@ pub fn draw(
     target: Target<'_>,
     trail: &mut Trail,
     now: Instant,
-) -> Option<Box<Injection>> {
-    let mut injection: Option<Box<Injection>> = None;
+) -> Option<Rc<Injection>> {
+    let mut injection: Option<Injection> = None;
     for active in subject.faults().iter() {
         let fault = &active.fault;
         let Kind::Http(kind) = &fault.kind else { continue };
@@ -91,7 +89,7 @@ pub fn draw(
             break;
         }
     }
-    injection
+    injection.map(Rc::new)
 }
 
 /// That a fault has struck, for the record of a request.
@@ -146,9 +144,8 @@ impl Injection {
         Some(Ok(Answer::Response(head, download)))
     }
 
-    /// The answer, falsified.
-    pub fn falsified(&self, answer: Answer) -> Answer {
-        let Answer::Response(mut head, mut download) = answer else { return answer };
+    /// An answer, falsified.
+    pub fn falsified(&self, mut head: Rc<Head>, mut download: Download) -> (Rc<Head>, Download) {
         let now = timer::now();
         let living: Vec<&Arc<Active>> = self.falsify.iter().filter(|active| !active.is_over(now)).collect();
         for active in &living {
@@ -162,7 +159,7 @@ impl Injection {
         if let Some(faulted) = Faulted::new(&living) {
             download = faulted.around(download);
         }
-        Answer::Response(head, download)
+        (head, download)
     }
 }
 

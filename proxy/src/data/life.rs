@@ -7,6 +7,7 @@
 mod endings;
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::attempt::{Attempt, Exchange, Tale, Why};
@@ -280,7 +281,7 @@ impl<'r> Life<'r> {
     }
 
     /// The upstream faults that strike an attempt.
-    fn injection(&mut self, endpoint: SocketAddr, now: Instant) -> Option<Box<Injection>> {
+    fn injection(&mut self, endpoint: SocketAddr, now: Instant) -> Option<Rc<Injection>> {
         let x = self.x;
         let subject = &x.side.cluster.shared.faults;
         if subject.is_quiet() {

@@ -33,6 +33,14 @@ fn add(keeper: &Keeper, kind: &str, attributes: Value, more: Value) -> Arc<Activ
     keeper.add(serde_json::from_value(spec).unwrap(), "test", timer::now()).unwrap()
 }
 
+/// Asks for something, and waits until an endpoint is asked: which.
+async fn ask(stage: &Stage, ends: &mut [DuplexStream]) -> (DuplexStream, usize) {
+    let mut client = stage.client(LOOPBACK);
+    client.write_all(GET).await.unwrap();
+    let (index, _) = asked(ends).await;
+    (client, index)
+}
+
 async fn status(client: &mut DuplexStream) -> String {
     head(client).await.lines().next().unwrap_or_default().to_owned()
 }
@@ -43,10 +51,8 @@ fn an_edge_delay_takes_what_it_was_asked_to_and_no_instance_sees_the_request_bef
         let (stage, keeper) = orders("");
         let mut ends = stage.side("orders").endpoints();
         add(&keeper, "delay", json!({ "fixed": "20s" }), json!({ "place": "edge" }));
-        let mut client = stage.client(LOOPBACK);
         let start = timer::now();
-        client.write_all(GET).await.unwrap();
-        let (index, _) = asked(&mut ends).await;
+        let (mut client, index) = ask(&stage, &mut ends).await;
         // Longer than the service's own 15 s: they begin now.
         assert_eq!(timer::now() - start, 20_000 * MS);
         tokio::time::sleep(10_000 * MS).await;
@@ -97,9 +103,7 @@ fn a_throttled_answer_that_is_held_takes_its_time_before_its_head_is_passed_on()
         let (stage, keeper) = orders("per_try_timeout: off, hedge: off");
         let mut ends = stage.side("orders").endpoints();
         add(&keeper, "throttle", json!({ "rate": "2B" }), json!({ "endpoints": "all" }));
-        let mut client = stage.client(LOOPBACK);
-        client.write_all(GET).await.unwrap();
-        let (index, _) = asked(&mut ends).await;
+        let (mut client, index) = ask(&stage, &mut ends).await;
         let start = timer::now();
         ends[index].write_all(LONG).await.unwrap();
         assert_eq!(status(&mut client).await, "HTTP/1.1 200 OK");
@@ -113,9 +117,7 @@ fn a_throttled_answer_at_the_edge_comes_byte_by_byte_until_the_fault_ends() {
         let (stage, keeper) = orders("");
         let mut ends = stage.side("orders").endpoints();
         let throttle = add(&keeper, "throttle", json!({ "rate": "1B" }), json!({ "place": "edge" }));
-        let mut client = stage.client(LOOPBACK);
-        client.write_all(GET).await.unwrap();
-        let (index, _) = asked(&mut ends).await;
+        let (mut client, index) = ask(&stage, &mut ends).await;
         let start = timer::now();
         ends[index].write_all(LONG).await.unwrap();
         assert_eq!(status(&mut client).await, "HTTP/1.1 200 OK");
@@ -141,10 +143,8 @@ fn the_narrowest_of_several_wins_and_they_add_up_where_they_can() {
         edge("truncate", json!({ "after": "7B" }));
         edge("truncate", json!({ "after": "4B" }));
         edge("rewrite_status", json!({ "status": 203 }));
-        let mut client = stage.client(LOOPBACK);
         let start = timer::now();
-        client.write_all(GET).await.unwrap();
-        let (index, _) = asked(&mut ends).await;
+        let (mut client, index) = ask(&stage, &mut ends).await;
         assert_eq!(timer::now() - start, 3_000 * MS);
         ends[index].write_all(LONG).await.unwrap();
         assert!(status(&mut client).await.starts_with("HTTP/1.1 203"));
@@ -160,9 +160,7 @@ fn a_corrupted_body_has_its_length_and_other_bytes() {
         let (stage, keeper) = orders("");
         let mut ends = stage.side("orders").endpoints();
         add(&keeper, "corrupt", json!({ "bytes": "100%" }), json!({ "place": "edge" }));
-        let mut client = stage.client(LOOPBACK);
-        client.write_all(GET).await.unwrap();
-        let (index, _) = asked(&mut ends).await;
+        let (mut client, index) = ask(&stage, &mut ends).await;
         ends[index].write_all(LONG).await.unwrap();
         assert!(head(&mut client).await.contains("Content-Length: 10\r\n"));
         let mut body = [0; 10];
