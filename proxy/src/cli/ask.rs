@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{Method, Request, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
+pub use outrigger::drill::client::escaped;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -43,18 +44,6 @@ pub async fn send_within(
 /// An answer as what it should be.
 pub fn understand<T: DeserializeOwned>(admin: &str, body: &str) -> Result<T, String> {
     serde_json::from_str(body).map_err(|e| format!("{admin} answered something else than an Outrigger does: {e}"))
-}
-
-/// A part of a path, so that nothing in it ends the part.
-pub fn escaped(part: &str) -> String {
-    let mut escaped = String::with_capacity(part.len());
-    for byte in part.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => escaped.push(char::from(byte)),
-            _ => escaped.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    escaped
 }
 
 async fn converse(admin: &str, method: Method, path: &str, body: Option<&Value>) -> Result<String, String> {

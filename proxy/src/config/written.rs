@@ -3,20 +3,24 @@
 //! The comment of a key here is its description in the JSON Schema and in `docs/configuration.md`, and the defaults
 //! here are the ones they show: there is no second place to forget. Meaning is given to it in `build`.
 
+mod faults;
 mod from_policy;
 mod policies;
+mod tcp;
 
 use std::collections::BTreeMap;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+pub use faults::{Faults, Toxiproxy};
 use policies::merged;
 pub use policies::{
     Breaker, Bulkhead, Fallback, HealthCheck, Hedge, Hold, LearnedTry, Limit, Outlier, PerTry, Retries, Switch,
 };
+pub use tcp::Tcp;
 
-use super::text::{Address, Cidr, FieldName, HostPattern, Interval, Method, Path, Share, Size, Target};
+use super::text::{Address, Cidr, FieldName, HostPattern, Interval, Method, Path, Size, Target};
 
 /// Bounds on what a peer may send, and on how long it may take.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -141,46 +145,6 @@ pub struct Admin {
     pub address: Address,
 }
 
-/// Faults, injected on purpose.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Faults {
-    /// Whether there may be any. Decided at the start of the process: nothing can switch it on later.
-    pub enabled: bool,
-    /// Faults at one time.
-    pub max_active: u32,
-    /// The largest share of requests that a fault may strike.
-    pub max_requests: Share,
-    /// The largest share of a service's healthy instances that its faults together may meet. One healthy instance is always
-    /// left alone. Neither holds for a fault that says `endpoints: all`.
-    pub max_endpoints: Share,
-    /// The longest life of a fault. Where a fault does not say how long it lives, it is five minutes.
-    pub max_ttl: Interval,
-    /// A file to which what is done with faults is appended, a JSON line each. It is in the log in any case.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub audit_log: Option<std::path::PathBuf>,
-    /// Toxiproxy's API, for its clients.
-    pub toxiproxy: Toxiproxy,
-    /// Faults that are there from the start, and end like any other.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub start: Vec<crate::fault::Spec>,
-}
-
-/// Toxiproxy's API.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Toxiproxy {
-    /// Whether it is answered. Only where `faults.enabled` is true.
-    pub enabled: bool,
-    /// Where. Whoever reaches it can open ports and cut connections: keep it on loopback.
-    pub address: Address,
-    /// A JSON file with proxies that are there from the start, as Toxiproxy's own `-config` has them.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub populate: Option<std::path::PathBuf>,
-    /// Whether `/metrics` is there, with the bytes that went through each proxy (Toxiproxy's `-proxy-metrics`).
-    pub metrics: bool,
-}
-
 /// How the process ends on SIGTERM.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -205,33 +169,6 @@ pub struct Listener {
     /// each new connection, at the price of connections that are open and silent being unseen.
     #[serde(default)]
     pub defer_accept: bool,
-}
-
-/// A plain TCP proxy: an address that leads to another one or to a service, for what does not speak HTTP. Its clients'
-/// connections are among those that `http.max_connections` counts.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Tcp {
-    /// What it is called, by faults and in metrics.
-    pub name: String,
-    /// An IP address and a port. Port 0 asks the system for one.
-    pub listen: Address,
-    /// The service whose instances its connections go to. This or `upstream`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service: Option<String>,
-    /// A host name or an IP address, and a port. A name is looked up at each connection.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub upstream: Option<Target>,
-    /// A connection on which nothing moves in either direction for so long is closed.
-    #[serde(default = "an_hour")]
-    pub idle_timeout: Interval,
-    /// For one attempt to connect. Left out: what the service says; 5s for an `upstream`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub connect_timeout: Option<Interval>,
-}
-
-fn an_hour() -> Interval {
-    Interval(crate::tcp::IDLE)
 }
 
 /// Where services and their instances are found.

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::absorbed::Account;
-use super::client::{self, Answer};
+use super::client::{self, Answer, escaped};
 use crate::config::text::{Interval, Url};
 use crate::fault::Spec;
 use crate::fault::guard::GuardSpec;
@@ -227,16 +227,4 @@ fn said(answer: &Answer) -> String {
             )
         }
     }
-}
-
-/// A part of a path or of a query, so that nothing in it ends the part.
-fn escaped(part: &str) -> String {
-    let mut escaped = String::with_capacity(part.len());
-    for byte in part.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => escaped.push(char::from(byte)),
-            _ => escaped.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    escaped
 }

@@ -90,6 +90,18 @@ async fn exchange(url: &Url, method: Method, headers: &HeaderMap, body: Bytes) -
     }
 }
 
+/// A part of a path or of a query, so that nothing in it ends the part.
+pub fn escaped(part: &str) -> String {
+    let mut escaped = String::with_capacity(part.len());
+    for byte in part.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => escaped.push(char::from(byte)),
+            _ => escaped.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    escaped
+}
+
 /// What a chain of errors comes from: `connection reset by peer`, and not `connection error`.
 fn innermost(error: &dyn std::error::Error) -> String {
     let mut error = error;

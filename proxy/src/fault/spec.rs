@@ -49,7 +49,7 @@ pub struct Spec {
     /// untouched or goes beyond `faults.max_endpoints`; `all` says that this is meant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoints: Option<Endpoints>,
-    /// Only requests of this route, as `routes[0]` or by its position.
+    /// Only requests of this route: `routes[0]` is the first of the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route: Option<String>,
     /// Only requests with one of these methods.
@@ -262,21 +262,6 @@ impl Spec {
             controller: None,
             heartbeat: None,
         }
-    }
-
-    /// The same, where it was read from a file in which every scalar is text: attributes that are wanted as numbers or as
-    /// true and false become such.
-    #[must_use]
-    pub fn from_text(self) -> Self {
-        if self.understand().is_ok() {
-            return self;
-        }
-        let value = |value: &Value| {
-            let read = value.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
-            read.filter(|read| read.is_number() || read.is_boolean()).unwrap_or_else(|| value.clone())
-        };
-        let attributes = self.attributes.iter().map(|(key, text)| (key.clone(), value(text))).collect();
-        Self { attributes, ..self }
     }
 
     /// The same, understood.

@@ -3,7 +3,6 @@
 use super::Build;
 use crate::config::settings;
 use crate::config::text::Share;
-use crate::fault::Spec;
 
 /// As many as a request may be held against without anybody noticing.
 const MAX_ACTIVE: u32 = 100_000;
@@ -23,8 +22,7 @@ impl Build<'_> {
             self.blame(&["faults", "toxiproxy", "enabled"], message.into());
         }
         let indexes = self.places(&["faults", "start"], faults.start.len());
-        let start: Vec<_> = faults.start.iter().cloned().map(Spec::from_text).collect();
-        for (index, spec) in indexes.iter().zip(&start) {
+        for (index, spec) in indexes.iter().zip(&faults.start) {
             let path = ["faults", "start", index];
             if !faults.enabled {
                 self.blame(&path, "stands beside `faults.enabled: false`, so it would never be there".into());
@@ -49,7 +47,7 @@ impl Build<'_> {
                 populate: faults.toxiproxy.populate.clone(),
                 metrics: faults.toxiproxy.metrics,
             }),
-            start,
+            start: faults.start.clone(),
         }
     }
 }

@@ -50,6 +50,7 @@ impl Chain {
     }
 
     /// The faults that are at work, in order.
+    #[cfg(test)]
     pub fn ids(&self) -> impl Iterator<Item = u64> + '_ {
         self.links.iter().map(|link| link.id)
     }

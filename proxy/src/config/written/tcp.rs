@@ -1,0 +1,33 @@
+//! Plain TCP proxies, as the operator writes them.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::text::{Address, Interval, Target};
+
+/// A plain TCP proxy: an address that leads to another one or to a service, for what does not speak HTTP. Its clients'
+/// connections are among those that `http.max_connections` counts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tcp {
+    /// What it is called, by faults and in metrics.
+    pub name: String,
+    /// An IP address and a port. Port 0 asks the system for one.
+    pub listen: Address,
+    /// The service whose instances its connections go to. This or `upstream`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// A host name or an IP address, and a port. A name is looked up at each connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<Target>,
+    /// A connection on which nothing moves in either direction for so long is closed.
+    #[serde(default = "an_hour")]
+    pub idle_timeout: Interval,
+    /// For one attempt to connect. Left out: what the service says; 5s for an `upstream`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connect_timeout: Option<Interval>,
+}
+
+fn an_hour() -> Interval {
+    Interval(crate::tcp::IDLE)
+}
