@@ -37,18 +37,20 @@ fn bytes_go_to_an_address_and_back_and_so_does_each_side_s_end() {
 
 #[test]
 fn a_server_that_has_said_all_is_still_heard_by() {
-    let server = Server::start(|mut stream| {
+    let (tell, told) = std::sync::mpsc::channel();
+    let server = Server::start(move |mut stream| {
         stream.write_all(b"hello").unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
         let mut all = Vec::new();
-        stream.read_to_end(&mut all).unwrap();
-        assert_eq!(all, b"late");
+        let ended = stream.read_to_end(&mut all).map_err(|error| error.kind());
+        tell.send((all, ended)).unwrap();
     });
     let (_proxy, address) = to(&server);
     let mut client = connect(address);
     assert_eq!(rest(&mut client), (b"hello".to_vec(), None));
-    std::thread::sleep(Duration::from_millis(50));
     client.write_all(b"late").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(told.recv_timeout(SOON).unwrap(), (b"late".to_vec(), Ok(4)));
 }
 
 #[test]
