@@ -193,6 +193,7 @@ impl Io {
         self.waits(cx, polled)
     }
 
+    #[inline]
     fn look(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.heed();
         match &mut self.stream {

@@ -157,12 +157,16 @@ pub async fn forward(
         None => result,
         Some(fallback) => Box::pin(degrade::answer(&asking, &side, fallback, result, trail)).await,
     };
-    match (injection, result) {
-        (Some(injection), Ok(Answer::Response(head, download))) => {
-            let (head, download) = injection.falsified(head, download);
-            Ok(Answer::Response(head, download))
-        }
-        (_, result) => result,
+    match injection {
+        // An answer is large: it is not moved where nothing is done to it.
+        None => result,
+        Some(injection) => result.map(|answer| match answer {
+            Answer::Response(head, download) => {
+                let (head, download) = injection.falsified(head, download);
+                Answer::Response(head, download)
+            }
+            tunnel @ Answer::Tunnel(..) => tunnel,
+        }),
     }
 }
 
