@@ -438,6 +438,13 @@ impl Download {
         }
     }
 
+    /// Lets go of it where its answer's head leaves no room for it.
+    pub fn keep_within(&mut self, room: Length) {
+        if room == Length::NONE && self.length() != Length::NONE {
+            *self = Self::Empty;
+        }
+    }
+
     /// Whether nothing more comes: neither a byte nor trailers.
     pub fn is_over(&self) -> bool {
         match self {
