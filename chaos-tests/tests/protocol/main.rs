@@ -13,3 +13,4 @@ mod fields;
 mod interim;
 mod messages;
 mod pace;
+mod pressure;
