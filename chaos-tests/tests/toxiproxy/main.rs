@@ -6,6 +6,7 @@ mod clients;
 mod data_path;
 mod drop_in;
 mod echo;
+mod ends;
 mod ours;
 mod script;
 mod transcript;
