@@ -7,6 +7,7 @@ mod data_path;
 mod drop_in;
 mod echo;
 mod ends;
+mod order;
 mod ours;
 mod script;
 mod transcript;

@@ -177,6 +177,10 @@ async fn carry(worker: &Rc<Worker>, line: &Rc<Line>, mut client: Io) {
             return;
         }
     };
+    if relay.begin(timer::now()) {
+        client.reset_at_close();
+        server.io.reset_at_close();
+    }
     let pool = &worker.pools.buffers;
     let mut told = relay.moved();
     let end = poll_fn(|cx| {
