@@ -311,7 +311,7 @@ async fn send(
                 Poll::Ready(_) => return Poll::Ready(false),
                 Poll::Pending => {
                     download.poll_upload(cx);
-                    return wait_until(conn, cx, &mut deadline, request, idle);
+                        return wait_until(conn, cx, &mut deadline, request, idle);
                 }
             }
         }
@@ -360,7 +360,7 @@ async fn run_tunnel(
     let from_client = conn.input.borrow_mut().take();
     // Nobody else looks at the connection any more: its task is this one.
     let mut io = conn.io.replace(Io::nowhere());
-    let idle = worker.http.stream_idle_timeout;
+    let idle = worker.http.tunnel_idle_timeout;
     let (_, down) = tunnel::join(&mut io, from_client, &mut link.io, input, &worker.pools.buffers, idle).await;
     finished.sent(usize::try_from(down).unwrap_or(usize::MAX));
     conn.gone.set(true);
