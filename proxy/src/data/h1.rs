@@ -101,7 +101,8 @@ pub async fn exchange(conn: Rc<Conn>) -> bool {
             respond(&conn, &request, &head, download, None, &mut finished).await && reason != Reason::BadRequest
         }
     };
-    conn.last.set(trail.heard.unwrap_or_else(timer::now));
+    // The time that a client has for its next request begins when it has got the whole answer.
+    conn.last.set(trail.heard.filter(|_| !finished.has_waited()).unwrap_or_else(timer::now));
     worker.finished(&finished, &request, &mut trail);
     let Request { head, body, .. } = request;
     worker.pools.heads.give(head);
@@ -209,6 +210,7 @@ async fn respond(
     }
     if !request.body.finish() {
         // The answer was early. What is left of the request is in the way of the next one.
+        finished.waited();
         let deadline = timer::now() + LINGER;
         return poll_fn(|cx| match request.body.poll_discard(cx) {
             Poll::Pending => conn.timer.poll(cx, deadline).map(|()| false),
@@ -295,6 +297,7 @@ async fn send(
                 if request.body.ended().is_some() && !conn.gone.get() && conn.poll_gone(cx).is_ready() {
                     return Poll::Ready(false);
                 }
+                finished.waited();
                 return wait_until(conn, cx, &mut deadline, request, idle);
             }
             // Not inside the match: what is left of the upload is read from the same socket.
@@ -311,7 +314,8 @@ async fn send(
                 Poll::Ready(_) => return Poll::Ready(false),
                 Poll::Pending => {
                     download.poll_upload(cx);
-                        return wait_until(conn, cx, &mut deadline, request, idle);
+                    finished.waited();
+                    return wait_until(conn, cx, &mut deadline, request, idle);
                 }
             }
         }

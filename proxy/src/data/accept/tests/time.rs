@@ -85,6 +85,28 @@ fn a_connection_without_a_request_ends_after_the_idle_timeout() {
 }
 
 #[test]
+fn the_time_for_the_next_request_begins_at_the_end_of_the_answer() {
+    paused(async {
+        let stage = Stage::new(ORDERS, 1);
+        let mut client = connect(&stage);
+        let mut endpoint = stage.endpoint("orders");
+        client.write_all(GET).await.unwrap();
+        read_until(&mut endpoint, "\r\n\r\n").await;
+        // More than is held back until it is whole.
+        endpoint.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n").await.unwrap();
+        let mut most = [0; 90_000];
+        let (sent, _) = tokio::join!(endpoint.write_all(&[b'x'; 99_999]), client.read_exact(&mut most));
+        sent.unwrap();
+        tokio::time::sleep(Duration::from_secs(200)).await;
+        endpoint.write_all(b"!").await.unwrap();
+        read_until(&mut client, "!").await;
+        let (answer, taken) = read_all(&mut client, timer::now()).await;
+        assert_eq!(answer, "");
+        assert_about(taken, 120);
+    });
+}
+
+#[test]
 fn a_body_that_stops_arriving_gets_408_after_the_stream_idle_timeout() {
     paused(async {
         let stage = Stage::new(ORDERS, 1);
