@@ -19,6 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 
 use super::answer::Refusal;
 use super::body::{Download, Upload};
+use super::controls::is_grpc;
 use super::forward::{Answer, Trail, forward};
 use super::headers::{self, Client, Reply, RequestId};
 use super::request::{self, Request};
@@ -29,7 +30,7 @@ use crate::error::Reason;
 use crate::http::head::{Version, trim_blanks};
 use crate::http::{Bad, Head, HeadPool, Length, framing};
 use crate::net::Io;
-use ends::{Due, Ends, Streams};
+use ends::{Due, Ends, Keeps, Streams};
 pub use ends::{PIECE, Pulse, Watch};
 use wire::Wire;
 
@@ -144,17 +145,18 @@ async fn call(
     let reply = Reply {
         version: Version::Http2,
         close: false,
-        head_request: request.head.method() == b"HEAD",
+        to: request.to(),
         length: download.length(),
         identity: super::h1::came_via(&download, trail.degraded.as_deref()).then_some(&worker.identity),
         id: &request.id,
         degraded: trail.degraded.as_deref(),
     };
     let fields = reply.fields_h2(&head);
-    let download = if reply.head_request { Download::Empty } else { download };
+    // hyper would say of a body that ends without a byte that its length is 0, which is not so, or must not be said.
+    let ended = framing::ends_at_head(head.status(), reply.to);
     let idle = worker.http.stream_idle_timeout;
     let status = head.status();
-    let outbound = Outbound { download, request, trail, finished, worker, pulse, idle, deadline: None, ended: false };
+    let outbound = Outbound { download, request, trail, finished, worker, pulse, idle, deadline: None, ended };
     let mut response = http::Response::new(outbound);
     *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::BAD_GATEWAY);
     *response.headers_mut() = fields;
@@ -258,7 +260,13 @@ impl Body for Outbound {
                 // that an answer's task ends when all of it may go, and not with what the client never takes.
                 let data = this.download.take(if len > TAIL { len - 1 } else { len });
                 this.finished.sent(data.len());
-                this.pulse.handed();
+                this.pulse.handed_of(this.download.occupies().map(|upstream| Keeps {
+                    upstream: Rc::clone(upstream),
+                    who: this.request.origin(),
+                    // A stream in both directions is quiet by its nature.
+                    exempt: this.request.body.ended().is_none() || is_grpc(&this.request.head),
+                    sent: this.finished.bytes(),
+                }));
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
             Err(reason) => {
@@ -283,8 +291,8 @@ impl Body for Outbound {
 
 impl Drop for Outbound {
     fn drop(&mut self) {
-        if self.pulse.has_stalled() {
-            self.finished.broken(Reason::Timeout);
+        if let Some(reason) = self.pulse.ended() {
+            self.finished.broken(reason);
         } else if !self.is_end_stream() {
             let left = matches!(self.download.length(), Length::Exact(n) if n > self.finished.bytes())
                 || !matches!(self.download.length(), Length::Exact(_));

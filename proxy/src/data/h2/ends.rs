@@ -10,6 +10,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -17,6 +18,9 @@ use std::time::{Duration, Instant};
 
 use super::wire::Seen;
 use crate::data::timer::{self, Timer};
+use crate::error::Reason;
+use crate::upstream::Upstream;
+use crate::upstream::slow::Held;
 
 /// The streams of a connection, counted.
 #[derive(Debug)]
@@ -35,6 +39,19 @@ impl Streams {
     }
 }
 
+/// A connection to an endpoint that a stream keeps for itself.
+#[derive(Debug)]
+pub struct Keeps {
+    /// The endpoint.
+    pub upstream: Rc<Upstream>,
+    /// Who holds it by this.
+    pub who: IpAddr,
+    /// Long and quiet by its nature.
+    pub exempt: bool,
+    /// Bytes that the client has been sent.
+    pub sent: u64,
+}
+
 /// One stream's sending half, as far as its end goes.
 #[derive(Debug)]
 pub struct Pulse {
@@ -43,7 +60,11 @@ pub struct Pulse {
     idle: Duration,
     /// Since when a piece is with hyper, which has not asked for another.
     handed: Cell<Option<Instant>>,
-    stalled: Cell<bool>,
+    /// Why it was ended, where it was.
+    ended: Cell<Option<Reason>>,
+    /// The endpoint whose connection it keeps for itself meanwhile.
+    keeps: RefCell<Option<Keeps>>,
+    held: RefCell<Option<Held>>,
     streams: Option<Rc<Streams>>,
 }
 
@@ -58,7 +79,9 @@ impl Pulse {
             timer: Timer::new(timer::now() + idle.min(FIRST_LOOK)),
             idle,
             handed: Cell::new(None),
-            stalled: Cell::new(false),
+            ended: Cell::new(None),
+            keeps: RefCell::default(),
+            held: RefCell::default(),
             streams: streams.map(Rc::clone),
         })
     }
@@ -68,9 +91,21 @@ impl Pulse {
         self.handed.set(Some(timer::now()));
     }
 
+    /// The same, and while it waits a connection is kept that others may need.
+    pub fn handed_of(&self, keeps: Option<Keeps>) {
+        self.handed();
+        if keeps.is_none() {
+            self.held.take();
+        }
+        self.keeps.replace(keeps);
+    }
+
     /// Another is asked for: the one before is on its way. How large it may be: a peer that takes its time gets small ones,
     /// so that little is enough to be seen to go on.
     pub fn asked(&self) -> usize {
+        if let (Some(keeps), Some(held)) = (&*self.keeps.borrow(), &*self.held.borrow()) {
+            held.progress(keeps.sent, false);
+        }
         match self.handed.take() {
             Some(since) if timer::now().saturating_duration_since(since) >= SLOW => SMALL_PIECE,
             _ => PIECE,
@@ -82,14 +117,25 @@ impl Pulse {
         self.handed.get()
     }
 
-    /// Whether it was ended because its peer took nothing.
-    pub fn has_stalled(&self) -> bool {
-        self.stalled.get()
+    /// Why it was ended, where it was because its peer took nothing.
+    pub fn ended(&self) -> Option<Reason> {
+        self.ended.get()
     }
 
     fn poll_stalled(&self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(since) = self.handed.get() else { return Poll::Pending };
-        self.timer.poll(cx, since + self.idle).map(|()| self.stalled.set(true))
+        if let Some(keeps) = &*self.keeps.borrow() {
+            let mut held = self.held.borrow_mut();
+            let held = held.get_or_insert_with(|| {
+                Held::reading(&keeps.upstream, keeps.sent, keeps.who, keeps.exempt, timer::now())
+            });
+            held.progress(keeps.sent, true);
+            if held.has_to_go(cx) {
+                self.ended.set(Some(Reason::TooSlow));
+                return Poll::Ready(());
+            }
+        }
+        self.timer.poll(cx, since + self.idle).map(|()| self.ended.set(Some(Reason::Timeout)))
     }
 }
 

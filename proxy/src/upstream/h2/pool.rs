@@ -16,6 +16,7 @@ use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::super::slow::Terms;
 use super::super::{Link, Open, Upstream};
 use super::Outbound;
 use crate::config::settings::Policy;
@@ -134,7 +135,13 @@ impl Drop for Connection {
 
 impl Upstream {
     /// A place on a connection that has one, or on a new one. `dialled` is called where one is opened for this.
-    pub async fn h2(self: &Rc<Self>, policy: &Policy, uploads: bool, dialled: impl FnOnce()) -> Result<Stream, Reason> {
+    pub async fn h2(
+        self: &Rc<Self>,
+        policy: &Policy,
+        terms: Terms,
+        uploads: bool,
+        dialled: impl FnOnce(),
+    ) -> Result<Stream, Reason> {
         let mut dialled = Some(dialled);
         loop {
             if let Some(place) = self.h2_place(uploads) {
@@ -142,7 +149,7 @@ impl Upstream {
             }
             let under_way = self.h2_dial.borrow().clone();
             let own = under_way.is_none();
-            let dial = under_way.unwrap_or_else(|| self.begin_dial(policy));
+            let dial = under_way.unwrap_or_else(|| self.begin_dial(policy, terms));
             match dial.outcome().await {
                 Ok(()) => {}
                 // More streams than are allowed wait on a connection for their turn.
@@ -155,13 +162,13 @@ impl Upstream {
         }
     }
 
-    fn begin_dial(self: &Rc<Self>, policy: &Policy) -> Rc<Dial> {
+    fn begin_dial(self: &Rc<Self>, policy: &Policy, terms: Terms) -> Rc<Dial> {
         let dial = Rc::new(Dial::default());
         self.h2_dial.replace(Some(Rc::clone(&dial)));
         let (upstream, policy, told) = (Rc::clone(self), policy.clone(), Rc::clone(&dial));
         // Whoever asked first may be gone before it is done; the others wait for it still.
         tokio::task::spawn_local(async move {
-            let connected = upstream.connect_h2(&policy).await;
+            let connected = upstream.connect_h2(&policy, terms).await;
             upstream.h2_dial.take();
             told.outcome.set(Some(connected));
             told.done.notify_waiters();
@@ -169,8 +176,8 @@ impl Upstream {
         dial
     }
 
-    async fn connect_h2(&self, policy: &Policy) -> Result<(), Reason> {
-        let link = self.dial(policy).await?;
+    async fn connect_h2(&self, policy: &Policy, terms: Terms) -> Result<(), Reason> {
+        let link = self.dial(policy, terms).await?;
         let connection = tokio::time::timeout(policy.connect_timeout, handshake(link))
             .await
             .map_err(|_| Reason::ConnectTimeout)?
