@@ -36,6 +36,7 @@ use crate::telemetry::{logs, metrics};
 use crate::{net, snapshot};
 
 mod reload;
+mod watch;
 
 /// Why the process could not start.
 #[derive(Debug, thiserror::Error)]
