@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Broken, Home, Link};
+use super::{Broken, Home, Link, Upstream};
 use crate::data::body::{Piece, Upload};
 use crate::data::worker::Holding;
 use crate::data::{headers, timer};
@@ -235,6 +235,11 @@ impl Answer {
             }
             self.advance().map_err(upstream_reason)?;
         }
+    }
+
+    /// The endpoint, until its connection goes home.
+    pub fn occupies(&self) -> Option<&Rc<Upstream>> {
+        self.wire.home.as_ref().map(|home| home.in_flight.upstream())
     }
 
     /// Whether the whole body is here.
