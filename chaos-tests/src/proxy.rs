@@ -54,7 +54,9 @@ impl Proxy {
     /// The same with further arguments, and without waiting.
     #[track_caller]
     pub fn start_unready(config: &Value, arguments: &[&str]) -> Self {
-        Self::start_with(config, |command| drop(command.args(arguments)))
+        Self::start_with(config, |command| {
+            command.args(arguments);
+        })
     }
 
     /// The same, the command changed before it is run. A stream that was given elsewhere is not in [`Proxy::log`].
