@@ -230,7 +230,9 @@ pub fn binary() -> &'static Path {
         }
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned();
         let test = std::env::current_exe().expect("this test's path");
-        let folder = test.ancestors().find(|p| p.ends_with("deps")).and_then(Path::parent).expect("target/<profile>");
+        // A test is in `deps`, and a program of ours beside it.
+        let program = test.ancestors().find(|p| p.ends_with("deps")).unwrap_or(&test);
+        let folder = program.parent().expect("target/<profile>");
         let path = folder.join("outrigger");
         if !newer_than_sources(&path, &root) {
             build(&root, folder);
