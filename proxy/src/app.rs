@@ -36,6 +36,7 @@ use crate::telemetry::{logs, metrics};
 use crate::{net, snapshot};
 
 mod reload;
+mod watch;
 
 /// Why the process could not start.
 #[derive(Debug, thiserror::Error)]
@@ -74,15 +75,20 @@ fn advice(error: &std::io::Error) -> &'static str {
 /// cut requests.
 pub fn run(settings: Settings, reload: Option<Reload>) -> ExitCode {
     logs::init(None, None);
-    match start_and_serve(settings, reload) {
+    let code = match start_and_serve(settings, reload) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             tracing::error!("{error}");
             ExitCode::FAILURE
         }
-    }
+    };
+    logs::flush(LAST_LINES);
+    code
 }
+
+/// How long the last lines of a log may take to be written.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 fn start_and_serve(settings: Settings, reload: Option<Reload>) -> Result<bool, StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -106,7 +112,7 @@ pub struct App {
     reader: Reader,
     metrics: Metrics,
     /// Whoever drops the last one takes the listeners along.
-    _tcp: TcpProxies,
+    tcp: TcpProxies,
     workers: Vec<JoinHandle<()>>,
 }
 
@@ -194,7 +200,7 @@ impl App {
         if let Some(address) = admin.as_ref().and_then(AdminHandle::address) {
             tracing::info!(%address, "admin API");
         }
-        Ok(Self { settings, drain, control, admin, access_log, keeper, reader, metrics, _tcp: tcp, workers })
+        Ok(Self { settings, drain, control, admin, access_log, keeper, reader, metrics, tcp, workers })
     }
 
     /// Serves until SIGTERM or SIGINT, then drains; a second one cuts. SIGHUP and a changed file have the
@@ -230,7 +236,11 @@ impl App {
                 let board = board.read();
                 let facts =
                     |service: &str| board.get(service).map_or_else(PoolFacts::default, |status| PoolFacts::of(status));
-                self.metrics.render(&snapshot, self.reader.clock(now), &facts)
+                let mut page = self.metrics.render(&snapshot, self.reader.clock(now), &facts);
+                let proxies = self.tcp.list();
+                page.push_str(&self.metrics.render_tcp(&proxies));
+                page.push_str(&self.metrics.render_faults(&snapshot, &proxies));
+                page
             };
             self.keeper.tend(&Facts { snapshot: &snapshot, metrics: &metrics }, now);
         }
@@ -246,7 +256,8 @@ impl App {
         if let Some(admin) = self.admin {
             admin.shutdown();
         }
-        self.access_log.flush(Duration::from_secs(1));
+        self.keeper.flush_audit(LAST_LINES);
+        self.access_log.flush(LAST_LINES);
     }
 }
 
