@@ -68,7 +68,8 @@ fn pass_on(bytes: &[u8], head: &mut Head, out: &mut Vec<u8>) {
     let upgrade = request::asks_upgrade(head, length);
     let (client, identity, id) = (&client, &identity, &id);
     out.clear();
-    Outgoing { head, target: &target.origin, host: target.host, length, client, identity, id, upgrade, onward }.write_h1(out);
+    Outgoing { head, target: &target.origin, host: target.host, length, client, identity, id, upgrade, onward }
+        .write_h1(out);
 }
 
 #[test]
@@ -85,7 +86,9 @@ fn a_heads_cost_grows_with_its_bytes() {
         ("protocols in Upgrade", &|n| request(&format!("Connection: upgrade\r\nUpgrade: {}\r\n", "a,".repeat(n / 2)))),
         ("addresses in X-Forwarded-For", &|n| request(&format!("X-Forwarded-For: {}\r\n", "1,".repeat(n / 2)))),
         ("blanks around a value", &|n| request(&format!("x:{}a{}\r\n", " ".repeat(n / 2), " ".repeat(n / 2)))),
-        ("segments of a path", &|n| format!("GET {}/a HTTP/1.1\r\nHost: a\r\n\r\n", "/%2e.".repeat(n / 5)).into_bytes()),
+        ("segments of a path", &|n| {
+            format!("GET {}/a HTTP/1.1\r\nHost: a\r\n\r\n", "/%2e.".repeat(n / 5)).into_bytes()
+        }),
     ];
     for (what, make) in heads {
         in_proportion(what, MOST, |n| {
@@ -159,7 +162,9 @@ fn a_configurations_cost_grows_with_its_bytes() {
         ("instances that are no such", MOST, &|n| {
             format!("services: {{a: {{instances: [{}]}}}}\n", list(n / 12, &|i| format!("x{i}")))
         }),
-        ("services", MOST, &|n| format!("services: {{{}}}\n", list(n / 30, &|i| format!("s{i}: {{instances: ['h:1']}}")))),
+        ("services", MOST, &|n| {
+            format!("services: {{{}}}\n", list(n / 30, &|i| format!("s{i}: {{instances: ['h:1']}}")))
+        }),
         ("routes", MOST, &|n| {
             let routes = list(n / 30, &|i| format!("{{service: a, path: /{i}}}"));
             format!("services: {{a: {{instances: ['h:1']}}}}\nroutes: [{routes}]\n")

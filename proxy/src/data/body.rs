@@ -289,7 +289,7 @@ impl Upload {
             self.ended.set(Some(timer::now()));
             // Whoever waits for the answer may now listen for the client's end, and runs against the deadline.
             if let Source::H1 { conn, .. } = &self.source {
-                conn.wake_from(cx);
+                conn.presence.wake_from(cx);
             }
         }
     }

@@ -10,12 +10,13 @@ use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::headers::{self, Client};
+use super::presence::{Does, Presence};
 use super::timer::{self, Timer};
 use super::worker::Worker;
 use crate::drain::Phase;
@@ -37,8 +38,8 @@ pub struct Conn {
     pub(super) client: Rc<Client>,
     pub(super) service: Option<Arc<str>>,
     pub(super) worker: Rc<Worker>,
-    /// The connection's task, for whoever has to wake it from another one.
-    pub(super) waker: RefCell<Option<Waker>>,
+    /// What it does, and its task, for whoever has to wake it from another one.
+    pub(super) presence: Rc<Presence>,
     pub(super) gone: Cell<bool>,
 }
 
@@ -55,6 +56,7 @@ impl Conn {
         timer: Timer,
         client: Rc<Client>,
         service: Option<Arc<str>>,
+        presence: Rc<Presence>,
         worker: Rc<Worker>,
     ) -> Self {
         Self {
@@ -67,7 +69,7 @@ impl Conn {
             client,
             service,
             worker,
-            waker: RefCell::default(),
+            presence,
             gone: Cell::new(false),
         }
     }
@@ -85,41 +87,20 @@ impl Conn {
         let deadline = self.last.get() + self.worker.http.idle_timeout;
         poll_fn(|cx| {
             match self.poll_fill(cx) {
-                Poll::Ready(Ok(n)) if n > 0 => return Poll::Ready(true),
+                Poll::Ready(Ok(n)) if n > 0 => {
+                    self.presence.does(Does::Work);
+                    return Poll::Ready(true);
+                }
                 Poll::Ready(_) => return Poll::Ready(false),
-                Poll::Pending => {}
+                Poll::Pending => self.presence.does(Does::Rest(self.last.get())),
             }
-            self.remember(cx);
-            if self.worker.phase() >= Phase::Closing {
+            self.presence.remember(cx);
+            if self.worker.phase() >= Phase::Closing || self.presence.is_told() {
                 return Poll::Ready(false);
             }
             self.timer.poll(cx, deadline).map(|()| false)
         })
         .await
-    }
-
-    /// Wakes the connection's task, to look at the process's phase.
-    pub fn wake(&self) {
-        if let Some(waker) = &*self.waker.borrow() {
-            waker.wake_by_ref();
-        }
-    }
-
-    /// The same, unless it is the connection's own task that calls.
-    pub fn wake_from(&self, cx: &Context<'_>) {
-        if let Some(waker) = &*self.waker.borrow()
-            && !waker.will_wake(cx.waker())
-        {
-            waker.wake_by_ref();
-        }
-    }
-
-    pub(super) fn remember(&self, cx: &Context<'_>) {
-        let mut waker = self.waker.borrow_mut();
-        match &mut *waker {
-            Some(known) => known.clone_from(cx.waker()),
-            None => *waker = Some(cx.waker().clone()),
-        }
     }
 
     /// Ends our side, and reads on for a moment so that what was written last is not lost in a reset.
@@ -246,7 +227,7 @@ impl Conn {
             return;
         }
         headers::write_interim(head, &mut self.interim.borrow_mut());
-        self.wake();
+        self.presence.wake();
     }
 
     /// Tells a client that waits for it to send its body.
@@ -256,7 +237,7 @@ impl Conn {
             write::status_line(&mut out, 100, b"Continue");
             write::end(&mut out);
             drop(out);
-            self.wake();
+            self.presence.wake();
         }
     }
 

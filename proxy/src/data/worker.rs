@@ -13,9 +13,9 @@ use std::time::{Duration, Instant, SystemTime};
 use super::accept::{self, Crew, Handed, Place};
 use super::attempt::Why;
 use super::body::EmptyPool;
-use super::conn::Conn;
 use super::forward::Trail;
 use super::headers::Identity;
+use super::presence::{self, Among, Presence};
 use super::request::Request;
 use super::route_tally::RouteTallies;
 use super::stale::Stale;
@@ -84,7 +84,7 @@ pub struct Worker {
     pub copies: Stale,
     /// Bytes of answers that are held back at the moment.
     held: Rc<Cell<usize>>,
-    conns: RefCell<HashMap<u64, Weak<Conn>>>,
+    conns: RefCell<HashMap<u64, Rc<Presence>>>,
     /// TCP proxies that it carries connections for.
     lines: RefCell<Vec<Weak<Line>>>,
     next_conn: Cell<u64>,
@@ -189,23 +189,27 @@ impl Worker {
         &self.crew
     }
 
-    /// Remembers a connection for as long as it lives, so that it can be told of a new phase.
-    pub fn register(self: &Rc<Self>, conn: &Rc<Conn>) -> Registered {
+    /// Counts a client's connection and remembers it for as long as the guard lives, so that it can be told of a new phase or
+    /// to make room.
+    pub fn register(self: &Rc<Self>) -> Registered {
+        self.clients.borrow_mut().opened();
         let id = self.next_conn.get();
         self.next_conn.set(id + 1);
-        self.conns.borrow_mut().insert(id, Rc::downgrade(conn));
+        self.conns.borrow_mut().insert(id, Rc::new(Presence::new(timer::now())));
         Registered { worker: Rc::clone(self), id }
+    }
+
+    /// Has up to `most` clients' connections end that do nothing, or are slow to begin. Says how many.
+    pub fn make_room(&self, among: Among, most: usize, now: Instant) -> usize {
+        let conns = self.conns.borrow();
+        let (resting, beginning) = presence::make_room(conns.values().map(Rc::as_ref), among, most, now);
+        self.clients.borrow_mut().made_room(resting, beginning);
+        resting + beginning
     }
 
     /// Remembers a TCP proxy for as long as it is carried, so that what it counts is handed over.
     pub fn carries(&self, line: &Rc<Line>) {
         self.lines.borrow_mut().push(Rc::downgrade(line));
-    }
-
-    /// Counts a client's connection for as long as the guard lives.
-    pub fn count_client(self: &Rc<Self>) -> Client {
-        self.clients.borrow_mut().opened();
-        Client(Rc::clone(self))
     }
 
     /// Counts and logs a request that is over.
@@ -244,6 +248,8 @@ impl Worker {
         let view = self.view();
         view.report(self.reader.clock(now), now, self.random());
         view.relieve(|policy| self.terms(policy), now);
+        // Some places are kept for whoever comes next.
+        self.make_room(Among::All, self.crew.excess().div_ceil(self.workers), now);
         self.unrouted_metrics.absorb(&mut self.unrouted.borrow_mut());
         self.routes.borrow_mut().flush();
         let mut clients = self.clients.borrow_mut();
@@ -259,25 +265,12 @@ impl Worker {
         if phase >= Phase::Closing {
             self.view().close_idle();
         }
-        let conns: Vec<Rc<Conn>> = self.conns.borrow().values().filter_map(Weak::upgrade).collect();
-        for conn in conns {
-            conn.wake();
-        }
+        self.conns.borrow().values().for_each(|presence| presence.wake());
     }
 }
 
 /// The service label of requests that found none.
 const UNROUTED: &str = "";
-
-/// A client's connection, counted.
-#[derive(Debug)]
-pub struct Client(Rc<Worker>);
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        self.0.clients.borrow_mut().closed();
-    }
-}
 
 /// A place for bytes that are held back, until it is dropped.
 #[derive(Debug)]
@@ -292,16 +285,25 @@ impl Drop for Holding {
     }
 }
 
-/// Forgets a connection when it is over.
+/// A client's connection, counted and remembered until it is over.
 #[derive(Debug)]
 pub struct Registered {
     worker: Rc<Worker>,
     id: u64,
 }
 
+impl Registered {
+    /// What others see of it.
+    pub fn presence(&self) -> Rc<Presence> {
+        let known = self.worker.conns.borrow().get(&self.id).map(Rc::clone);
+        known.unwrap_or_else(|| Rc::new(Presence::new(timer::now())))
+    }
+}
+
 impl Drop for Registered {
     fn drop(&mut self) {
         self.worker.conns.borrow_mut().remove(&self.id);
+        self.worker.clients.borrow_mut().closed();
     }
 }
 
