@@ -116,7 +116,7 @@ fn a_head_that_comes_by_the_byte_is_looked_through_once() {
 
 /// Reads a body that comes so many bytes at a time, and is kept or let go of as it is read.
 fn read(pool: &BufferPool, body: &[u8], at_a_time: usize, keeps: bool) {
-    let (heads, mut buffer): (_, Buffer) = (HeadPool::new(1), pool.take());
+    let (heads, mut buffer): (_, Buffer) = (HeadPool::new(1), pool.take().unwrap());
     let mut content = Content::new(Length::Chunked);
     for piece in body.chunks(at_a_time) {
         buffer.spare()[..piece.len()].copy_from_slice(piece);

@@ -167,3 +167,32 @@ fn heads_that_do_not_end_make_room() {
         proxy.metric("outrigger_client_connections_made_room_total", &["slow_head"]).iter().sum::<f64>() > 0.0
     });
 }
+
+#[test]
+fn partial_heads_take_no_more_memory_than_they_may_and_give_it_back() {
+    const BUDGET: usize = 8 << 20;
+    let instance = instance();
+    let mut config = config(&instance);
+    config["http"] = json!({ "max_buffered": "8MiB" });
+    let proxy = Proxy::start(&config);
+    assert!(good(&proxy));
+    let before = proxy.memory();
+    for round in 0..2 {
+        let clients: Vec<_> = (0..600)
+            .filter_map(|_| {
+                let mut client = Connection::try_open(proxy.address).ok()?;
+                // Whoever is refused does not take all of it.
+                client.try_send(format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(30_000))).ok()?;
+                Some(client)
+            })
+            .collect();
+        let grown = proxy.memory().saturating_sub(before);
+        assert!(grown < 2 * BUDGET, "round {round}: {grown} bytes for the heads of {} clients", clients.len());
+        wait_for("room for those who come now", SOON, || good(&proxy));
+        drop(clients);
+        wait_for("the memory back", SOON, || proxy.memory().saturating_sub(before) < BUDGET / 2);
+    }
+    let refused = proxy.metric("outrigger_client_connections_refused_total", &["memory"]).iter().sum::<f64>();
+    let ended = proxy.metric("outrigger_refused_total", &["memory_short"]).iter().sum::<f64>();
+    assert!(refused + ended > 0.0, "600 clients had all that they wanted");
+}

@@ -171,6 +171,7 @@ where
             () = drained.reached(Phase::Closing) => break,
         };
         match accepted {
+            Ok((io, _)) if worker.pools.buffers.budget().is_spent() => worker.turn_away(io),
             Ok((io, peer)) => {
                 let seat = loop {
                     match worker.crew().place(worker.index) {
@@ -309,7 +310,13 @@ async fn first_bytes(mut io: Io, timer: &Timer, presence: &Presence, worker: &Wo
     let spoke = poll_fn(|cx| {
         loop {
             if first.is_some() || io.poll_readable(cx).is_ready() {
-                let buffer = first.get_or_insert_with(|| pool.take());
+                let buffer = match &mut first {
+                    Some(buffer) => buffer,
+                    none => match pool.take_small() {
+                        Ok(buffer) => none.insert(buffer),
+                        Err(_) => return Poll::Ready(false),
+                    },
+                };
                 match io.poll_read_into(cx, buffer.spare()) {
                     Poll::Ready(Ok(n)) if n > 0 => {
                         if buffer.is_empty() {

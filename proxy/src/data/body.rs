@@ -231,7 +231,7 @@ impl Upload {
             match ready!(conn.poll_fill(cx)) {
                 Ok(0) => return Poll::Ready(Err(Reason::ClientGone)),
                 Ok(_) => self.moved.set(timer::now()),
-                Err(_) => return Poll::Ready(Err(Reason::ClientGone)),
+                Err(error) => return Poll::Ready(Err(super::conn::gone(&error))),
             }
             conn.advance(content)?;
             if content.is_complete() {

@@ -32,6 +32,8 @@ pub struct Conn {
     /// Interim answers on their way out, before anything else.
     pub(super) interim: RefCell<Vec<u8>>,
     pub(super) continued: Cell<bool>,
+    /// Whether it has once had more to say than a small buffer holds: then it begins with a large one, in one read.
+    large: Cell<bool>,
     pub(super) timer: Timer,
     /// About when something last happened: spares an idle connection a look at the clock.
     pub(super) last: Cell<Instant>,
@@ -64,6 +66,7 @@ impl Conn {
             input: RefCell::new(Some(first)),
             interim: RefCell::default(),
             continued: Cell::new(false),
+            large: Cell::new(false),
             timer,
             last: Cell::new(timer::now()),
             client,
@@ -152,9 +155,16 @@ impl Conn {
         if slot.is_none() {
             ready!(io.poll_readable(cx));
         }
-        let input = slot.get_or_insert_with(|| self.worker.pools.buffers.take());
+        let pool = &self.worker.pools.buffers;
+        let input = match &mut *slot {
+            Some(input) => input,
+            none => none.insert(if self.large.get() { pool.take()? } else { pool.take_small()? }),
+        };
         if !input.has_room() {
-            return Poll::Pending;
+            if !pool.grow(input)? {
+                return Poll::Pending;
+            }
+            self.large.set(true);
         }
         let polled = io.poll_read_into(cx, input.spare());
         match &polled {
@@ -172,7 +182,7 @@ impl Conn {
 
     /// Whether more can be read without letting go of anything.
     pub fn has_room(&self) -> bool {
-        self.input.borrow().as_ref().is_none_or(Buffer::has_room)
+        self.input.borrow().as_ref().is_none_or(|input| input.has_room() || input.is_small())
     }
 
     /// Decodes what was read.
@@ -261,9 +271,19 @@ impl Conn {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
+            // It stays where it is until there is room for it.
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::OutOfMemory => Poll::Pending,
             Poll::Ready(_) => Poll::Ready(()),
             Poll::Pending => Poll::Pending,
         }
+    }
+}
+
+/// Whose fault it is that nothing more can be read from a client.
+pub(super) fn gone(error: &io::Error) -> Reason {
+    match error.kind() {
+        io::ErrorKind::OutOfMemory => Reason::MemoryShort,
+        _ => Reason::ClientGone,
     }
 }
 

@@ -154,6 +154,9 @@ async fn read_head(conn: &Conn, head: &mut Rc<Head>) -> Result<Length, Option<Re
             }
             match conn.poll_fill(cx) {
                 Poll::Ready(Ok(n)) if n > 0 => {}
+                Poll::Ready(Err(error)) if error.kind() == std::io::ErrorKind::OutOfMemory => {
+                    return Poll::Ready(Err(Some(Reason::MemoryShort)));
+                }
                 // A part of a head is no request; nobody is there to be told.
                 Poll::Ready(_) => return Poll::Ready(Err(None)),
                 Poll::Pending => {

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::io;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::accept::{self, Crew, Handed, Place};
@@ -25,7 +26,8 @@ use super::view::View;
 use crate::config::settings::{HttpLimits, Policy};
 use crate::drain::{Drained, Phase};
 use crate::error::Reason;
-use crate::http::{Limits, Pools};
+use crate::http::{Budget, Buffer, Limits, Pools};
+use crate::net::Io;
 use crate::snapshot::Reader;
 use crate::tcp::TcpDesk;
 use crate::telemetry::access_log::{AccessLog, Entry};
@@ -53,6 +55,8 @@ pub struct Plan {
     pub crew: Arc<Crew>,
     /// Where records of requests go.
     pub explainer: Explainer,
+    /// How much memory the buffers of all workers may take.
+    pub budget: Arc<Budget>,
 }
 
 /// A thread's whole state.
@@ -92,10 +96,16 @@ pub struct Worker {
     routes: RefCell<RouteTallies>,
     unrouted: RefCell<ServiceTally>,
     unrouted_metrics: ServiceMetrics,
+    told_of_memory: Cell<Option<Instant>>,
 }
 
 /// How often counts are handed over and a new snapshot is looked for even without traffic.
 const TICK: Duration = Duration::from_millis(250);
+/// What is said to a connection for which there is no memory.
+const NO_MEMORY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nConnection: close\r\n\
+    Content-Length: 71\r\n\r\noutrigger: 503 memory_short: buffers take all the memory that they may\n";
+/// How often a lack of memory is told of.
+const TELL: Duration = Duration::from_secs(10);
 /// How often idle connections are looked at.
 const REAP: Duration = Duration::from_secs(1);
 
@@ -108,7 +118,7 @@ impl Worker {
         Self {
             index,
             http: Arc::clone(&plan.http),
-            pools: Rc::new(Pools::new(limits)),
+            pools: Rc::new(Pools::new(limits, &plan.budget)),
             empties: EmptyPool::default(),
             reader: plan.reader.clone(),
             identity: Arc::clone(&plan.identity),
@@ -129,6 +139,7 @@ impl Worker {
             routes: RefCell::default(),
             unrouted: RefCell::default(),
             unrouted_metrics: ServiceMetrics::provisional(UNROUTED),
+            told_of_memory: Cell::new(None),
         }
     }
 
@@ -151,7 +162,8 @@ impl Worker {
 
     /// What holds against those who keep an endpoint's connections waiting.
     pub fn terms(&self, policy: &Policy) -> Terms {
-        Terms { cap: policy.max_connections, min_rate: self.http.min_rate, workers: self.workers }
+        let short = self.pools.buffers.budget().excess() > 0;
+        Terms { cap: policy.max_connections, min_rate: self.http.min_rate, workers: self.workers, short }
     }
 
     /// A number in `0.0..1.0`.
@@ -212,6 +224,23 @@ impl Worker {
         self.lines.borrow_mut().push(Rc::downgrade(line));
     }
 
+    /// Answers a connection for which there is no memory, whatever it may ask.
+    pub fn turn_away(&self, mut io: Io) {
+        let mut nobody = Context::from_waker(Waker::noop());
+        // What a new socket does not take at once is not waited for.
+        let _ = io.poll_write_from(&mut nobody, NO_MEMORY);
+        self.clients.borrow_mut().turned_away();
+        let now = timer::now();
+        if self.told_of_memory.get().is_none_or(|told| now.saturating_duration_since(told) >= TELL) {
+            self.told_of_memory.set(Some(now));
+            let bytes = self.pools.buffers.budget().used();
+            tracing::warn!(
+                bytes,
+                "buffers take all the memory they may (`http.max_buffered`): new connections are refused"
+            );
+        }
+    }
+
     /// Counts and logs a request that is over.
     pub fn finished(&self, finished: &Finished, request: &Request, trail: &mut Trail) {
         let tell = |tally: &mut ServiceTally| {
@@ -249,6 +278,8 @@ impl Worker {
         view.report(self.reader.clock(now), now, self.random());
         view.relieve(|policy| self.terms(policy), now);
         // Some places are kept for whoever comes next.
+        let short = self.pools.buffers.budget().excess().div_ceil(Buffer::SMALL).div_ceil(self.workers);
+        self.make_room(Among::Beginning, short, now);
         self.make_room(Among::All, self.crew.excess().div_ceil(self.workers), now);
         self.unrouted_metrics.absorb(&mut self.unrouted.borrow_mut());
         self.routes.borrow_mut().flush();
@@ -414,6 +445,7 @@ pub async fn serve(worker: Rc<Worker>, places: Vec<Place>, handed: tokio::sync::
             if now.saturating_duration_since(reaped) >= REAP {
                 reaped = now;
                 ticking.view().reap(now);
+                ticking.pools.buffers.trim();
             }
         }
     });

@@ -286,6 +286,7 @@ pub struct ClientMetrics {
     held_bytes: usize,
     malformed: [u64; Steering::ALL.len()],
     made_room: [u64; 2],
+    turned_away: u64,
 }
 
 impl ClientMetrics {
@@ -300,6 +301,7 @@ impl ClientMetrics {
             held_bytes: 0,
             malformed: [0; Steering::ALL.len()],
             made_room: [0; 2],
+            turned_away: 0,
         }
     }
 
@@ -325,6 +327,11 @@ impl ClientMetrics {
         self.made_room[1] += beginning as u64;
     }
 
+    /// A connection was refused: there is no memory for it.
+    pub fn turned_away(&mut self) {
+        self.turned_away += 1;
+    }
+
     /// Bytes of answers that are held until they are whole, as of now.
     pub fn held(&mut self, bytes: usize) {
         self.held_bytes = bytes;
@@ -343,6 +350,10 @@ impl ClientMetrics {
             if count > 0 {
                 metrics::counter!(name::MADE_ROOM, "reason" => why).increment(count);
             }
+        }
+        let refused = std::mem::take(&mut self.turned_away);
+        if refused > 0 {
+            metrics::counter!(name::TURNED_AWAY, "reason" => "memory").increment(refused);
         }
         let (open, accepted) = std::mem::take(&mut self.unreported);
         if open != 0 {

@@ -51,6 +51,7 @@ pub(super) mod name {
     pub const CLIENT_CONNECTIONS: &str = "outrigger_client_connections";
     pub const CLIENT_CONNECTIONS_ACCEPTED: &str = "outrigger_client_connections_accepted_total";
     pub const MADE_ROOM: &str = "outrigger_client_connections_made_room_total";
+    pub const TURNED_AWAY: &str = "outrigger_client_connections_refused_total";
     pub const TCP_CONNECTIONS: &str = "outrigger_tcp_connections";
     pub const TCP_ACCEPTED: &str = "outrigger_tcp_connections_accepted_total";
     pub const TCP_FAILED: &str = "outrigger_tcp_connections_failed_total";
@@ -259,6 +260,12 @@ pub const TABLE: &[Metric] = &[
     ),
     facade(name::CLIENT_CONNECTIONS, Gauge, &["worker"], "Open connections from clients."),
     facade(name::CLIENT_CONNECTIONS_ACCEPTED, Counter, &["worker"], "Connections accepted from clients."),
+    facade(
+        name::TURNED_AWAY,
+        Counter,
+        &["reason"],
+        "Connections from clients that were refused as they came: memory, where buffers take all that http.max_buffered allows.",
+    ),
     facade(
         name::MADE_ROOM,
         Counter,
