@@ -166,7 +166,10 @@ impl Way {
         if self.ended || !room || self.buffer.is_none() && from.poll_readable(cx).is_pending() {
             return Ok(false);
         }
-        let buffer = self.buffer.get_or_insert_with(|| pool.take());
+        let buffer = match &mut self.buffer {
+            Some(buffer) => buffer,
+            none => none.insert(pool.take()?),
+        };
         let mut came = false;
         // Behind a short read there is nothing more, which costs no system call to learn, or the end, which can go on with it.
         while buffer.has_room() {

@@ -60,6 +60,7 @@ pub const fn calls(reason: Reason) -> bool {
         | Reason::HeadTimeout
         | Reason::BodyTimeout
         | Reason::TooSlow
+        | Reason::MemoryShort
         | Reason::ConnectMethod
         | Reason::Loop
         | Reason::MaxForwards
