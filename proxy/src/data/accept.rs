@@ -267,16 +267,15 @@ where
         // Held until the connection is over.
         let _ = (&seat, &alive);
         let registered = worker.register();
-        let presence = registered.presence();
         let client = Rc::new(request::client(peer, &worker.http.trusted));
         let timer = Timer::new(timer::now() + worker.http.idle_timeout);
-        let Some((io, first)) = Box::pin(first_bytes(io, &timer, &presence, &worker)).await else { return };
-        presence.does(Does::Work);
+        let Some((io, first)) = Box::pin(first_bytes(io, &timer, registered.presence(), &worker)).await else { return };
+        registered.presence().does(Does::Work);
         if first.bytes().starts_with(PREFACE) {
             Box::pin(h2::serve(io.with_ahead(first), client, service, worker)).await;
             return;
         }
-        let conn = Rc::new(Conn::new(io, first, timer, client, service, presence, worker));
+        let conn = Rc::new(Conn::new(io, first, timer, client, service, registered.presence(), worker));
         while conn.next().await {
             let mut slot = slots.take();
             slot.as_mut().set(Some((slots.make)(Rc::clone(&conn))));
@@ -300,7 +299,7 @@ where
 }
 
 /// Reads until it is clear whether a connection opens with HTTP/2's preface. None when nobody spoke in time.
-async fn first_bytes(mut io: Io, timer: &Timer, presence: &Presence, worker: &Worker) -> Option<(Io, Buffer)> {
+async fn first_bytes(mut io: Io, timer: &Timer, presence: Rc<Presence>, worker: &Worker) -> Option<(Io, Buffer)> {
     let pool: &BufferPool = &worker.pools.buffers;
     let mut deadline = timer::now() + worker.http.idle_timeout;
     let mut drained = worker.drained.clone();

@@ -203,6 +203,8 @@ fn every_family_is_declared_once_and_is_in_the_table() {
     clients.opened();
     clients.malformed(Steering::RetryAfter);
     clients.held(1_000);
+    clients.made_room(1, 1);
+    clients.turned_away();
     clients.flush();
     let (active, injected) = super::faults("a", "edge", "delay");
     active.increment(1);
