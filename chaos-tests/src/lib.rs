@@ -20,11 +20,13 @@ pub mod availability;
 pub mod consul;
 pub mod fleet;
 pub mod foreign;
+pub mod frames;
 pub mod h2;
 pub mod load;
 pub mod proxies;
 pub mod proxy;
 pub mod raw;
+pub mod soak;
 pub mod tools;
 pub mod toxiproxy;
 

@@ -38,6 +38,7 @@ use crate::{net, snapshot};
 
 mod memory;
 mod reload;
+mod watch;
 
 /// Why the process could not start.
 #[derive(Debug, thiserror::Error)]
@@ -75,16 +76,21 @@ fn advice(error: &std::io::Error) -> &'static str {
 /// Runs the proxy until it is told to end. Exit code 0 when nothing was cut, 1 when it could not start or the deadline
 /// cut requests.
 pub fn run(settings: Settings, reload: Option<Reload>) -> ExitCode {
-    logs::init(None);
-    match start_and_serve(settings, reload) {
+    logs::init(None, None);
+    let code = match start_and_serve(settings, reload) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             tracing::error!("{error}");
             ExitCode::FAILURE
         }
-    }
+    };
+    logs::flush(LAST_LINES);
+    code
 }
+
+/// How long the last lines of a log may take to be written.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 fn start_and_serve(settings: Settings, reload: Option<Reload>) -> Result<bool, StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -249,7 +255,8 @@ impl App {
         if let Some(admin) = self.admin {
             admin.shutdown();
         }
-        self.access_log.flush(Duration::from_secs(1));
+        self.keeper.flush_audit(LAST_LINES);
+        self.access_log.flush(LAST_LINES);
     }
 }
 

@@ -11,6 +11,7 @@ use super::target::Target;
 use super::worker::Worker;
 use crate::config::settings::{Bulkhead, Cidr};
 use crate::error::Reason;
+use crate::http::framing::To;
 use crate::http::head::{Name, Version};
 use crate::http::{Head, Length};
 use crate::route::Route;
@@ -65,9 +66,14 @@ impl Request {
         OutgoingRequest { request: self, target: self.target(), worker, onward }
     }
 
+    /// What its answer is the answer to.
+    pub fn to(&self) -> To {
+        To::of(self.head.method())
+    }
+
     /// What the answer's reading depends on.
     pub fn asked(&self) -> Asked {
-        Asked { head: self.head.method() == b"HEAD", upgrade: self.upgrade }
+        Asked { to: self.to(), upgrade: self.upgrade }
     }
 
     /// Whose part of a service it takes.

@@ -170,6 +170,15 @@ pub fn install() -> Metrics {
                     Kind::Histogram => {}
                 }
             }
+            // A counter that is not there cannot be told from one that is misspelt, and `rate` misses its first event.
+            for counter in [access_log_dropped(), log_dropped(), audit_log_dropped()] {
+                counter.increment(0);
+            }
+            count_dropped_records(0);
+            metrics::counter!(name::CHECKS_NOT_MADE).increment(0);
+            for result in ["applied", "refused"] {
+                metrics::counter!(name::RELOADS, "result" => result).increment(0);
+            }
             metrics::gauge!(name::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
             Metrics { rest, started: SystemTime::now() }
         })
@@ -191,6 +200,18 @@ impl Metrics {
         render::tcp(proxies)
     }
 
+    /// What faults there are and were on what is there, in the same format.
+    pub fn render_faults(&self, snapshot: &Snapshot, proxies: &[TcpProxy]) -> String {
+        render::faults(snapshot, proxies)
+    }
+
+    /// What the process itself takes, in the same format.
+    pub fn render_process(&self) -> String {
+        let mut text = String::new();
+        render::process(&mut text, self.started);
+        text
+    }
+
     /// Folds what came through the `metrics` crate. To be called every few seconds.
     pub fn upkeep(&self) {
         self.rest.run_upkeep();
@@ -208,16 +229,19 @@ pub fn count_reload(applied: bool) {
     }
 }
 
-/// Faults of a subject, a place and a type: how many there are, and how often they strike.
-pub fn faults(subject: &str, place: &'static str, kind: &'static str) -> (metrics::Gauge, metrics::Counter) {
-    let subject = subject.to_owned();
-    let active = metrics::gauge!(name::FAULTS, "subject" => subject.clone(), "place" => place, "type" => kind);
-    (active, metrics::counter!(name::INJECTED, "subject" => subject, "place" => place, "type" => kind))
+/// Counts lines of the access log that were lost.
+pub fn access_log_dropped() -> Counter {
+    metrics::counter!(name::ACCESS_LOG_DROPPED)
 }
 
-/// Counts lines of the access log that were dropped because the reader of stdout was too slow.
-pub fn count_dropped_log_lines(lines: u64) {
-    metrics::counter!(name::LOG_DROPPED).increment(lines);
+/// Counts lines of the log that were lost.
+pub fn log_dropped() -> Counter {
+    metrics::counter!(name::LOG_DROPPED)
+}
+
+/// Counts lines of the audit log's file that were lost.
+pub fn audit_log_dropped() -> Counter {
+    metrics::counter!(name::AUDIT_LOG_DROPPED)
 }
 
 /// Counts requests of which no record was kept although one was due, because the reader was too slow or there were too
