@@ -198,7 +198,14 @@ impl Way {
         }
         let buffer = match &mut self.buffer {
             Some(buffer) => buffer,
-            none => none.insert(pool.take()?),
+            none => match pool.take() {
+                Ok(buffer) => none.insert(buffer),
+                // Without memory for what came the stream cannot go on, nor look whole.
+                Err(_) => {
+                    (self.ended, self.broken) = (true, true);
+                    return true;
+                }
+            },
         };
         let mut came = false;
         // Behind a short read there is nothing more, which costs no system call to learn, or the end, which can go on with it.
