@@ -18,11 +18,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::conn::Conn;
-<<<<<<< HEAD
-use super::presence::{Among, Does, Presence};
-=======
 use super::h2::PREFACE;
->>>>>>> main
+use super::presence::{Among, Does, Presence};
 use super::timer::{self, Timer};
 use super::worker::Worker;
 use super::{h2, request};

@@ -14,7 +14,15 @@ fn connection(stage: &Stage, bytes: &[u8]) -> Rc<Conn> {
     let peer = SocketAddr::from(([192, 0, 2, 7], 4000));
     let client = Rc::new(Client { peer, text: "192.0.2.7".into(), trusted: false });
     let timer = Timer::new(timer::now());
-    Rc::new(Conn::new(Io::nowhere(), first, timer, client, None, stage.worker.register().presence(), Rc::clone(&stage.worker)))
+    Rc::new(Conn::new(
+        Io::nowhere(),
+        first,
+        timer,
+        client,
+        None,
+        stage.worker.register().presence(),
+        Rc::clone(&stage.worker),
+    ))
 }
 
 #[test]
