@@ -183,7 +183,7 @@ impl<'r> Attempt<'r> {
                         return Poll::Ready(Err(Broken::unwritten(Reason::Internal)));
                     };
                     let now = timer::now();
-                    match self.injection.as_ref().and_then(|injection| injection.instead()) {
+                    match self.injection.as_ref().and_then(|injection| injection.instead(&x.request.head)) {
                         None => self.state = State::begin(x, &self.tale.upstream, home, onward, now),
                         Some(Ok(answer)) => return Poll::Ready(Ok(Landed { answer, heard: now })),
                         // As if it had been written: whether it was processed nobody knows.
