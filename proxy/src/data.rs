@@ -34,6 +34,7 @@ pub mod tcp;
 #[cfg(test)]
 pub mod testing;
 pub mod timer;
+pub mod trailers;
 pub mod tunnel;
 pub mod view;
 pub mod worker;

@@ -17,9 +17,10 @@ use super::answer::Refusal;
 use super::body::{Download, Upload};
 use super::conn::{Conn, LINGER};
 use super::forward::{Answer, Trail, forward};
-use super::headers::{self, Reply, RequestId};
+use super::headers::{Reply, RequestId};
 use super::request::{self, Request};
 use super::timer;
+use super::trailers::{self, Trailers};
 use super::tunnel;
 use super::worker::Finished;
 use crate::drain::Phase;
@@ -198,7 +199,7 @@ async fn respond(
     if reply.head_request && matches!(download, Download::Held(_)) {
         download = Download::Empty;
     }
-    let whole = send(conn, request, &mut download, &mut out, chunked, finished).await;
+    let whole = send(conn, request, head, &mut download, &mut out, chunked, finished).await;
     worker.pools.scratch.give(out);
     if !whole && reply.ends_by_close(head) {
         // Only a reset tells this client that something is missing.
@@ -239,10 +240,11 @@ fn wants_to_stay(head: &Head) -> bool {
     }
 }
 
-/// Sends what is in `out`, then the body. False when the client did not get all of it, or must not believe so.
+/// Sends what is in `out`, then the body of the answer that has that head. False when the client did not get all of it, or must not believe so.
 async fn send(
     conn: &Conn,
     request: &Request,
+    head: &Head,
     download: &mut Download,
     out: &mut Vec<u8>,
     chunked: bool,
@@ -266,7 +268,10 @@ async fn send(
                         ended = true;
                         if chunked {
                             out.drain(..std::mem::take(&mut sent));
-                            headers::write_last_chunk(out, first_chunk, download.trailers().as_deref());
+                            let came = download.trailers();
+                            let names = conn.worker.http.control_names();
+                            let these = came.as_deref().map(|fields| Trailers { fields, of: head, names });
+                            trailers::write_last_chunk(out, first_chunk, these);
                         }
                     }
                     Poll::Ready(Ok(len)) => {
@@ -351,7 +356,7 @@ async fn run_tunnel(
     };
     let mut out = worker.pools.scratch.take();
     reply.write_h1(head, &mut out);
-    let sent = send(conn, request, &mut Download::Empty, &mut out, false, finished).await;
+    let sent = send(conn, request, head, &mut Download::Empty, &mut out, false, finished).await;
     worker.pools.scratch.give(out);
     if !sent {
         return;
@@ -400,7 +405,7 @@ async fn refuse(conn: &Rc<Conn>, reason: Reason, head: Option<&Rc<Head>>) {
     if reply.head_request {
         download = Download::Empty;
     }
-    send(conn, &request, &mut download, &mut out, false, &mut finished).await;
+    send(conn, &request, &answer, &mut download, &mut out, false, &mut finished).await;
     worker.finished(&finished, &request, &mut Trail::default());
 }
 

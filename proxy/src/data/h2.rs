@@ -17,10 +17,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use super::answer::Refusal;
 use super::body::{Download, Upload};
 use super::forward::{Answer, Trail, forward};
-use super::headers::{self, Client, Reply, RequestId};
+use super::headers::{Client, Reply, RequestId};
 use super::request::{self, Request};
 use super::timer::{self, Timer};
 use super::worker::{Finished, Worker};
+use super::trailers::Trailers;
 use crate::drain::Phase;
 use crate::error::Reason;
 use crate::http::head::{Version, trim_blanks};
@@ -137,7 +138,8 @@ async fn call(
     let download = if reply.head_request { Download::Empty } else { download };
     let idle = worker.http.stream_idle_timeout;
     let status = head.status();
-    let outbound = Outbound { download, request, trail, finished, worker, timer, idle, deadline: None, ended: false };
+    let outbound =
+        Outbound { head, download, request, trail, finished, worker, timer, idle, deadline: None, ended: false };
     let mut response = http::Response::new(outbound);
     *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::BAD_GATEWAY);
     *response.headers_mut() = fields;
@@ -204,6 +206,7 @@ struct Outbound {
     timer: Timer,
     idle: Duration,
     deadline: Option<Instant>,
+    head: Rc<Head>,
     ended: bool,
 }
 
@@ -231,13 +234,17 @@ impl Body for Outbound {
             Ok(0) => {
                 this.ended = true;
                 Poll::Ready(
-                    this.download.trailers().map(|trailers| Ok(Frame::trailers(headers::trailers_h2(&trailers)))),
+                    came.map(|fields| {
+                        Ok(Frame::trailers(Trailers { fields: &fields, of: &this.head, names }.fields_h2()))
+                    }),
                 )
             }
             Ok(len) => {
                 let data = this.download.take(len.min(FRAME));
                 this.finished.sent(data.len());
                 Poll::Ready(Some(Ok(Frame::data(data))))
+                let names = this.worker.http.control_names();
+                let came = this.download.trailers();
             }
             Err(reason) => {
                 this.ended = true;

@@ -24,7 +24,8 @@ use crate::data::h2::{LocalExecutor, head_from, trailers_from};
 use crate::data::headers::Onward;
 use crate::data::request::Request;
 use crate::data::worker::{Holding, Worker};
-use crate::data::{headers, timer};
+use crate::data::timer;
+use crate::data::trailers::Passing;
 use crate::error::Reason;
 use crate::http::{Head, HeadPool, Length};
 use crate::net::Io;
@@ -211,15 +212,12 @@ impl Stream {
 }
 
 fn outbound(worker: &Rc<Worker>, request: &Request, onward: Onward<'_>) -> Result<http::Request<Outbound>, Reason> {
-    let outgoing = request.outgoing(worker, onward);
+    let outgoing = request.outgoing(worker, onward, true);
     let target = &outgoing.target;
-    let uri = if &*target.origin == b"*" {
-        http::Uri::builder().scheme("http").authority(target.host).path_and_query("*").build()
-    } else {
-        http::Uri::builder().scheme("http").authority(target.host).path_and_query(&*target.origin).build()
-    };
-    let mut message =
-        http::Request::new(Outbound { body: Rc::clone(&request.body), cursor: 0, ended: request.body.is_empty() });
+    let build = |path: &[u8]| http::Uri::builder().scheme("http").authority(target.host).path_and_query(path).build();
+    let uri = build(&target.origin).or_else(|_| build(&spelled_out(&target.origin)));
+    let (body, ended) = (Rc::clone(&request.body), request.body.is_empty());
+    let mut message = http::Request::new(Outbound { body, passing: request.passing(worker), cursor: 0, ended });
     *message.uri_mut() = uri.map_err(|_| Reason::BadRequest)?;
     *message.method_mut() = http::Method::from_bytes(request.head.method()).map_err(|_| Reason::BadRequest)?;
     *message.version_mut() = http::Version::HTTP_2;
@@ -253,10 +251,28 @@ impl Body for Outbound {
                 let data = self.body.copy(self.cursor, len.min(FRAME));
                 self.cursor += data.len() as u64;
                 Poll::Ready(Some(Ok(Frame::data(data))))
+/// A target in which what `http::Uri` does not take is percent-encoded: characters that no target should have (RFC 3986
+/// section 2), that are understood all the same, and that HTTP/1.1 carries as they are.
+fn spelled_out(target: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(target.len() + 16);
+    for byte in target {
+        match byte {
+            b'"' => out.extend_from_slice(b"%22"),
+            b'<' => out.extend_from_slice(b"%3C"),
+            b'>' => out.extend_from_slice(b"%3E"),
+            b'`' => out.extend_from_slice(b"%60"),
+            other => out.push(*other),
+        }
+    }
+    out
+}
+
             }
             Ok(Piece::End) => {
                 self.ended = true;
-                Poll::Ready(self.body.trailers().map(|trailers| Ok(Frame::trailers(headers::trailers_h2(&trailers)))))
+                let came = self.body.trailers();
+                Poll::Ready(came.map(|came| Ok(Frame::trailers(self.passing.these(&came).fields_h2()))))
+    passing: Passing,
             }
             Err(reason) => {
                 self.ended = true;
