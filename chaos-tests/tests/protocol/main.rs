@@ -12,3 +12,4 @@ mod fields;
 mod interim;
 mod messages;
 mod pace;
+mod rules;

@@ -363,6 +363,6 @@ fn ask(x: Exchange<'_>, link: Link, home: Home, onward: Onward<'_>) -> upstream:
 
 async fn over_h2(x: Exchange<'_>, endpoint: Rc<Upstream>, home: Home, onward: Onward<'_>) -> Sent {
     let connected = || x.side.counts.tally.borrow_mut().connected();
-    let stream = endpoint.h2(x.policy, connected).await.map_err(Broken::unwritten)?;
+    let stream = endpoint.h2(x.policy, x.worker.pools.limits, connected).await.map_err(Broken::unwritten)?;
     stream.send(x.worker, x.request, home, onward).await
 }

@@ -409,7 +409,7 @@ async fn refuse(conn: &Rc<Conn>, reason: Reason, head: Option<&Rc<Head>>) {
     worker.finished(&finished, &request, &mut Trail::default());
 }
 
-fn client_reason(bad: Bad) -> Reason {
+pub(super) fn client_reason(bad: Bad) -> Reason {
     match bad {
         Bad::Grammar => Reason::BadRequest,
         Bad::Coding => Reason::UnsupportedCoding,

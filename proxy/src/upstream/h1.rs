@@ -171,8 +171,8 @@ impl Attempt {
             };
         let content = Content::new(length);
         let mut answer = Answer { wire: self.wire, content, length, persistent, heard_at: Some(now), held: None };
-        if answer.advance().is_err() {
-            return Err(Broken { reason: Reason::UpstreamProtocol, written: true, stale: false });
+        if let Err(bad) = answer.advance() {
+            return Err(Broken { reason: upstream_reason(bad), written: true, stale: false });
         }
         Ok(answer)
     }

@@ -20,14 +20,15 @@ use super::h1::upstream_reason;
 use super::{Broken, Home, Link, Upstream};
 use crate::config::settings::Policy;
 use crate::data::body::{Piece, Upload};
+use crate::data::h2::blocks::Blocks;
 use crate::data::h2::{LocalExecutor, head_from, trailers_from};
 use crate::data::headers::Onward;
 use crate::data::request::Request;
-use crate::data::worker::{Holding, Worker};
 use crate::data::timer;
 use crate::data::trailers::Passing;
+use crate::data::worker::{Holding, Worker};
 use crate::error::Reason;
-use crate::http::{Head, HeadPool, Length};
+use crate::http::{Head, Length, Limits, Pools};
 use crate::net::Io;
 
 /// A connection to an endpoint that many requests share.
@@ -44,6 +45,8 @@ struct Shared {
     /// Streams that the endpoint allows.
     limit: Cell<usize>,
     over: Cell<bool>,
+    /// Whether it has ended because a block of fields was far too large.
+    too_large: Rc<Cell<bool>>,
     used: Cell<Instant>,
 }
 
@@ -82,7 +85,7 @@ impl Connection {
 
 impl Upstream {
     /// A place on a connection that has one, or on a new one. `dialled` is called where one is opened.
-    pub async fn h2(&self, policy: &Policy, dialled: impl FnOnce()) -> Result<Stream, Reason> {
+    pub async fn h2(&self, policy: &Policy, limits: Limits, dialled: impl FnOnce()) -> Result<Stream, Reason> {
         if let Some(place) = self.h2_place() {
             return Ok(place);
         }
@@ -97,7 +100,7 @@ impl Upstream {
             Err(reason) => return Err(reason),
         };
         dialled();
-        let connection = tokio::time::timeout(policy.connect_timeout, handshake(link))
+        let connection = tokio::time::timeout(policy.connect_timeout, handshake(link, limits))
             .await
             .map_err(|_| Reason::ConnectTimeout)?
             .map_err(|_| Reason::ConnectFailed)?;
@@ -117,10 +120,13 @@ impl Upstream {
     }
 }
 
-async fn handshake(link: Link) -> Result<Connection, hyper::Error> {
+async fn handshake(link: Link, limits: Limits) -> Result<Connection, hyper::Error> {
     let Link { io, open, .. } = link;
+    let io = Blocks::of_endpoint(io, limits);
+    let too_large = io.over();
     let (sender, driver) = hyper::client::conn::http2::Builder::new(LocalExecutor)
         .timer(TokioTimer::new())
+        .max_header_list_size(Blocks::list(limits))
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .keep_alive_interval(KEEP_ALIVE)
@@ -131,6 +137,7 @@ async fn handshake(link: Link) -> Result<Connection, hyper::Error> {
         streams: Cell::new(0),
         limit: Cell::new(FIRST_STREAMS),
         over: Cell::new(false),
+        too_large,
         used: Cell::new(timer::now()),
     });
     let told = Rc::clone(&shared);
@@ -167,7 +174,8 @@ impl Stream {
         let understood = match Rc::get_mut(&mut head) {
             Some(empty) => empty
                 .set_status(parts.status.as_u16(), b"", crate::http::Version::Http2)
-                .and_then(|()| head_from(&parts.headers, empty)),
+                .and_then(|()| head_from(&parts.headers, empty))
+                .and_then(|()| worker.pools.limits.admit(empty)),
             None => Ok(()),
         };
         understood.map_err(|bad| Broken { reason: upstream_reason(bad), written: true, stale: false })?;
@@ -178,7 +186,7 @@ impl Stream {
         let ended = incoming.is_end_stream();
         let answer = Answer {
             incoming,
-            heads: worker.pools.heads.clone(),
+            pools: Rc::clone(&worker.pools),
             ready: Bytes::new(),
             length,
             trailers: None,
@@ -207,7 +215,25 @@ impl Stream {
             }
             source = cause.source();
         }
-        Broken { reason: Reason::UpstreamClosed, written: !unprocessed, stale: !self.fresh && unprocessed }
+        Broken { reason: self.reason(error), written: !unprocessed, stale: !self.fresh && unprocessed }
+    }
+
+    /// What has broken a stream: what came, or that nothing more does.
+    fn reason(&self, error: &hyper::Error) -> Reason {
+        if self.connection.shared.too_large.get() {
+            return Reason::UpstreamHeadTooLarge;
+        }
+        let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+        while let Some(cause) = source {
+            // It was the library that broke it off, for a rule that the endpoint broke.
+            if cause.downcast_ref::<h2::Error>().is_some_and(|cause| {
+                cause.is_library() && !matches!(cause.reason(), None | Some(h2::Reason::NO_ERROR | h2::Reason::CANCEL))
+            }) {
+                return Reason::UpstreamProtocol;
+            }
+            source = cause.source();
+        }
+        Reason::UpstreamClosed
     }
 }
 
@@ -225,10 +251,27 @@ fn outbound(worker: &Rc<Worker>, request: &Request, onward: Onward<'_>) -> Resul
     Ok(message)
 }
 
+/// A target in which what `http::Uri` does not take is percent-encoded: characters that no target should have (RFC 3986
+/// section 2), that are understood all the same, and that HTTP/1.1 carries as they are.
+fn spelled_out(target: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(target.len() + 16);
+    for byte in target {
+        match byte {
+            b'"' => out.extend_from_slice(b"%22"),
+            b'<' => out.extend_from_slice(b"%3C"),
+            b'>' => out.extend_from_slice(b"%3E"),
+            b'`' => out.extend_from_slice(b"%60"),
+            other => out.push(*other),
+        }
+    }
+    out
+}
+
 /// A request's body on its way out.
 #[derive(Debug)]
 struct Outbound {
     body: Rc<Upload>,
+    passing: Passing,
     cursor: u64,
     ended: bool,
 }
@@ -251,28 +294,11 @@ impl Body for Outbound {
                 let data = self.body.copy(self.cursor, len.min(FRAME));
                 self.cursor += data.len() as u64;
                 Poll::Ready(Some(Ok(Frame::data(data))))
-/// A target in which what `http::Uri` does not take is percent-encoded: characters that no target should have (RFC 3986
-/// section 2), that are understood all the same, and that HTTP/1.1 carries as they are.
-fn spelled_out(target: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(target.len() + 16);
-    for byte in target {
-        match byte {
-            b'"' => out.extend_from_slice(b"%22"),
-            b'<' => out.extend_from_slice(b"%3C"),
-            b'>' => out.extend_from_slice(b"%3E"),
-            b'`' => out.extend_from_slice(b"%60"),
-            other => out.push(*other),
-        }
-    }
-    out
-}
-
             }
             Ok(Piece::End) => {
                 self.ended = true;
                 let came = self.body.trailers();
                 Poll::Ready(came.map(|came| Ok(Frame::trailers(self.passing.these(&came).fields_h2()))))
-    passing: Passing,
             }
             Err(reason) => {
                 self.ended = true;
@@ -298,7 +324,7 @@ fn spelled_out(target: &[u8]) -> Vec<u8> {
 #[derive(Debug)]
 pub struct Answer {
     incoming: Incoming,
-    heads: HeadPool,
+    pools: Rc<Pools>,
     ready: Bytes,
     length: Length,
     trailers: Option<Rc<Head>>,
@@ -326,13 +352,13 @@ impl Answer {
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Reason>> {
         match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
             None => self.ended = true,
-            Some(Err(_)) => return Poll::Ready(Err(Reason::UpstreamClosed)),
+            Some(Err(error)) => return Poll::Ready(Err(self._stream.reason(&error))),
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) if self.ready.is_empty() => self.ready = data,
                 Ok(data) => self.ready = [&self.ready[..], &data[..]].concat().into(),
                 Err(frame) => {
                     if let Ok(map) = frame.into_trailers() {
-                        self.trailers = trailers_from(&map, &self.heads);
+                        self.trailers = Some(trailers_from(&map, &self.pools).map_err(upstream_reason)?);
                     }
                 }
             },
