@@ -12,4 +12,5 @@ mod fields;
 mod interim;
 mod messages;
 mod pace;
+mod pressure;
 mod rules;

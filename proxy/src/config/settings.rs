@@ -104,6 +104,8 @@ pub struct HttpLimits {
     pub max_held_bytes: usize,
     /// Bytes of answers that are kept for `fallback: { stale: … }`, for the process.
     pub max_stale_bytes: usize,
+    /// Bytes in a second below which a client is too slow while what it holds is short. 0 for none.
+    pub min_rate: usize,
 }
 
 /// A block of addresses.

@@ -307,7 +307,8 @@ impl<'r> State<'r> {
             None => {
                 x.side.counts.tally.borrow_mut().connected();
                 let endpoint = Rc::clone(endpoint);
-                Self::Dialling(Box::pin(async move { endpoint.dial(x.policy).await }), Some((home, onward)))
+                let terms = x.worker.terms(x.policy);
+                Self::Dialling(Box::pin(async move { endpoint.dial(x.policy, terms).await }), Some((home, onward)))
             }
         }
     }
@@ -363,6 +364,7 @@ fn ask(x: Exchange<'_>, link: Link, home: Home, onward: Onward<'_>) -> upstream:
 
 async fn over_h2(x: Exchange<'_>, endpoint: Rc<Upstream>, home: Home, onward: Onward<'_>) -> Sent {
     let connected = || x.side.counts.tally.borrow_mut().connected();
-    let stream = endpoint.h2(x.policy, x.worker.pools.limits, connected).await.map_err(Broken::unwritten)?;
+    let (terms, limits) = (x.worker.terms(x.policy), x.worker.pools.limits);
+    let stream = endpoint.h2(x.policy, terms, limits, connected).await.map_err(Broken::unwritten)?;
     stream.send(x.worker, x.request, home, onward).await
 }

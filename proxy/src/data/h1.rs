@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use super::answer::Refusal;
 use super::body::{Download, Upload};
 use super::conn::{Conn, LINGER};
+use super::controls::is_grpc;
 use super::forward::{Answer, Trail, forward};
 use super::headers::{Reply, RequestId};
 use super::request::{self, Request};
@@ -29,6 +30,7 @@ use crate::http::head::{Name, Version};
 use crate::http::{Bad, Head, Length, Scan, framing, parse, write};
 use crate::net::Io;
 use crate::resilience::fallback::Degraded;
+use crate::upstream::slow::Held;
 
 /// One request and its answer. True when the connection can carry another.
 pub async fn exchange(conn: Rc<Conn>) -> bool {
@@ -256,6 +258,7 @@ async fn send(
     let mut first_chunk = true;
     let mut ended = matches!(download, Download::Empty);
     let mut deadline = None;
+    let mut held = None;
     poll_fn(|cx| {
         loop {
             if !conn.interim.borrow().is_empty() && ready!(conn.poll_interim(cx)).is_err() {
@@ -312,16 +315,40 @@ async fn send(
                     download.consume(n - of_lead);
                     finished.sent(n - of_lead);
                     deadline = None;
+                    if let Some(held) = &held {
+                        Held::progress(held, finished.bytes(), false);
+                    }
                 }
                 Poll::Ready(_) => return Poll::Ready(false),
                 Poll::Pending => {
                     download.poll_upload(cx);
+                    if is_too_slow(&mut held, cx, request, download, finished.bytes()) {
+                        finished.broken(Reason::TooSlow);
+                        // What it has not read is in nobody's way any more.
+                        conn.abort();
+                        return Poll::Ready(false);
+                    }
                     return wait_until(conn, cx, &mut deadline, request, idle);
                 }
             }
         }
     })
     .await
+}
+
+/// Whether a client that takes no more of its answer for now has to make room for others. It has been sent `moved` bytes.
+fn is_too_slow(held: &mut Option<Held>, cx: &Context<'_>, request: &Request, download: &Download, moved: u64) -> bool {
+    let Some(upstream) = download.occupies() else {
+        *held = None;
+        return false;
+    };
+    let held = held.get_or_insert_with(|| {
+        // A stream in both directions is quiet by its nature.
+        let exempt = request.body.ended().is_none() || is_grpc(&request.head);
+        Held::reading(upstream, moved, request.origin(), exempt, timer::now())
+    });
+    held.progress(moved, true);
+    held.has_to_go(cx)
 }
 
 /// Not ready until nothing has moved for the idle time, in either direction.

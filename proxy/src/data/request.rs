@@ -84,6 +84,14 @@ impl Request {
         }
     }
 
+    /// Whose request it is, as far as it can be told: the client, or whom a trusted one forwards for.
+    pub fn origin(&self) -> IpAddr {
+        let said = if self.client.trusted { self.head.all(Name::XForwardedFor).last() } else { None };
+        let last =
+            said.and_then(|chain| std::str::from_utf8(chain.rsplit(|b| *b == b',').next()?).ok()?.trim().parse().ok());
+        last.unwrap_or(self.client.peer.ip())
+    }
+
     /// Who a trusted client says that it is.
     pub fn caller(&self, names: &ControlNames<'_>) -> Option<&[u8]> {
         self.client.trusted.then(|| self.head.named(names.caller)).flatten()

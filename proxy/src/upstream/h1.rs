@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Broken, Home, Link};
+use super::{Broken, Home, Link, Upstream};
 use crate::data::body::{Piece, Upload};
 use crate::data::timer;
 use crate::data::trailers::{self, Passing};
@@ -247,6 +247,11 @@ impl Answer {
             }
             self.advance().map_err(upstream_reason)?;
         }
+    }
+
+    /// The endpoint, until its connection goes home.
+    pub fn occupies(&self) -> Option<&Rc<Upstream>> {
+        self.wire.home.as_ref().map(|home| home.in_flight.upstream())
     }
 
     /// Whether the whole body is here.

@@ -17,6 +17,7 @@ use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
 use super::h1::upstream_reason;
+use super::slow::Terms;
 use super::{Broken, Home, Link, Upstream};
 use crate::config::settings::Policy;
 use crate::data::body::{Piece, Upload};
@@ -85,7 +86,13 @@ impl Connection {
 
 impl Upstream {
     /// A place on a connection that has one, or on a new one. `dialled` is called where one is opened.
-    pub async fn h2(&self, policy: &Policy, limits: Limits, dialled: impl FnOnce()) -> Result<Stream, Reason> {
+    pub async fn h2(
+        &self,
+        policy: &Policy,
+        terms: Terms,
+        limits: Limits,
+        dialled: impl FnOnce(),
+    ) -> Result<Stream, Reason> {
         if let Some(place) = self.h2_place() {
             return Ok(place);
         }
@@ -93,7 +100,7 @@ impl Upstream {
         if let Some(place) = self.h2_place() {
             return Ok(place);
         }
-        let link = match self.dial(policy).await {
+        let link = match self.dial(policy, terms).await {
             Ok(link) => link,
             // More streams than are allowed wait on a connection for their turn.
             Err(Reason::ConnectionLimit) => return self.h2_any().ok_or(Reason::ConnectionLimit),
