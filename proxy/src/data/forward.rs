@@ -349,7 +349,7 @@ impl Clock<'_> {
         // Over HTTP/2 a body holds a stream, and no connection.
         let Some(tale) = race.tales().next().filter(|_| x.policy.protocol != Protocol::Http2) else { return false };
         if self.held.as_ref().is_none_or(|held| !held.is_of(&tale.upstream)) {
-            let (who, exempt) = (x.request.origin(), is_grpc(&x.request.head));
+            let (who, exempt) = (x.request.origin(), Dialect::of(&x.request.head) == Dialect::Grpc);
             self.held = Some(Held::sending(&tale.upstream, self.body, who, exempt, timer::now()));
         }
         self.held.as_ref().is_some_and(|held| held.has_to_go(cx))

@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 use super::answer::Refusal;
 use super::body::{Download, Upload};
 use super::conn::{Conn, LINGER};
-use super::controls::is_grpc;
 use super::forward::{Answer, Trail, forward};
 use super::headers::{Reply, RequestId};
 use super::request::{self, Request};
@@ -343,8 +342,8 @@ fn is_too_slow(held: &mut Option<Held>, cx: &Context<'_>, request: &Request, dow
         return false;
     };
     let held = held.get_or_insert_with(|| {
-        // A stream in both directions is quiet by its nature.
-        let exempt = request.body.ended().is_none() || is_grpc(&request.head);
+        // A stream in both directions is quiet by its nature. (gRPC, which may be, is HTTP/2.)
+        let exempt = request.body.ended().is_none();
         Held::reading(upstream, moved, request.origin(), exempt, timer::now())
     });
     held.progress(moved, true);
