@@ -8,6 +8,7 @@
 )]
 
 mod bodies;
+mod ends;
 mod fields;
 mod interim;
 mod messages;

@@ -9,6 +9,7 @@ use outrigger::data::headers::{self, Client, ControlNames, Identity, Onward, Out
 use outrigger::data::request::{asks_upgrade, screen};
 use outrigger::data::target::Target;
 use outrigger::data::trailers::{self, Trailers};
+use outrigger::http::framing::To;
 use outrigger::http::{Head, Length, Version, write};
 
 use crate::ours::{Kind, Message};
@@ -87,7 +88,7 @@ impl How {
         let mut reply = Reply {
             version: if self.old && !switches { Version::Http10 } else { Version::Http11 },
             close: self.close && !switches,
-            head_request: kind == Kind::HeadResponses,
+            to: if kind == Kind::HeadResponses { To::Head } else { To::Other },
             length: message.length,
             identity: (!self.own).then_some(&*IDENTITY),
             id,
@@ -138,8 +139,8 @@ pub fn answer(out: &mut Vec<u8>, message: &Message, kind: Kind, how: How) -> boo
     }
     let id = RequestId::of(&Head::default(), &how.client(), || RANDOM);
     let reply = how.reply(message, kind, &id);
-    let chunked = reply.write_h1(head, out);
-    body(out, message, how, chunked);
+    reply.write_h1(head, out);
+    body(out, message, how, reply.body(head) == Length::Chunked);
     !reply.close && head.status() != 101
 }
 

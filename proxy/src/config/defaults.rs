@@ -128,7 +128,7 @@ impl Default for Faults {
 
 impl Default for Toxiproxy {
     fn default() -> Self {
-        Self { enabled: false, address: loopback(8474), populate: None, metrics: false }
+        Self { enabled: false, address: loopback(8474), populate: None, metrics: false, runtime_metrics: false }
     }
 }
 

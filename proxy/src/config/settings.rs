@@ -257,8 +257,10 @@ pub struct ToxiproxySettings {
     pub address: SocketAddr,
     /// A file with proxies that are there from the start.
     pub populate: Option<PathBuf>,
-    /// Whether `/metrics` is there.
+    /// Whether `/metrics` is there, with the bytes of each proxy.
     pub metrics: bool,
+    /// Whether `/metrics` is there, with what the process itself takes.
+    pub runtime_metrics: bool,
 }
 
 impl Default for FaultLimits {

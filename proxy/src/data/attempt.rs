@@ -20,6 +20,7 @@ use super::timer;
 use super::worker::{Holding, Worker};
 use crate::config::settings::{Policy, Protocol};
 use crate::error::Reason;
+use crate::http::framing::To;
 use crate::http::{Head, Length};
 use crate::resilience::hold::{Held, held};
 use crate::upstream::h1::Heard;
@@ -260,7 +261,7 @@ impl<'r> Attempt<'r> {
             None => (head, download),
             Some(injection) => injection.falsified(head, download),
         };
-        let bodiless = x.request.asked().head || download.is_whole();
+        let bodiless = x.request.to() == To::Head || download.is_whole();
         match if bodiless { None } else { Self::wait(x, &head, &download, heard) } {
             Some(wait) => {
                 self.state = State::Holding(head, download, wait);

@@ -446,6 +446,13 @@ impl Download {
         }
     }
 
+    /// Lets go of it where its answer's head leaves no room for it.
+    pub fn keep_within(&mut self, room: Length) {
+        if room == Length::NONE && self.length() != Length::NONE {
+            *self = Self::Empty;
+        }
+    }
+
     /// The endpoint whose connection it keeps for itself alone, while it does.
     pub fn occupies(&self) -> Option<&Rc<Upstream>> {
         match self {

@@ -16,7 +16,7 @@ use super::stale::{Asked, Found, Stale};
 use crate::config::settings::FallbackAnswer;
 use crate::error::Reason;
 use crate::http::head::{Name, Version};
-use crate::http::{Head, write};
+use crate::http::{Head, framing, write};
 use crate::resilience::fallback::{By, Degraded};
 
 /// An answer instead of the service's.
@@ -84,7 +84,7 @@ pub fn fixed(answer: &FallbackAnswer, request: &Head, reason: Reason, wall: Syst
     if !has("date") {
         head.push(b"Date", httpdate::fmt_http_date(wall).as_bytes()).ok()?;
     }
-    let bodiless = matches!(answer.status, 204 | 205 | 304) || content.is_empty();
+    let bodiless = !framing::may_have_content(answer.status) || content.is_empty();
     if !bodiless {
         head.push(b"Content-Length", content.len().to_string().as_bytes()).ok()?;
     }

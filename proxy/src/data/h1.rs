@@ -25,6 +25,7 @@ use super::tunnel;
 use super::worker::Finished;
 use crate::drain::Phase;
 use crate::error::Reason;
+use crate::http::framing::To;
 use crate::http::head::{Name, Version};
 use crate::http::{Bad, Head, Length, Scan, framing, parse, write};
 use crate::net::Io;
@@ -188,7 +189,7 @@ async fn respond(
     let mut reply = Reply {
         version,
         close: !wants_to_stay(&request.head) || worker.phase() != Phase::Serving || early && head.status() >= 400,
-        head_request: request.head.method() == b"HEAD",
+        to: request.to(),
         length: download.length(),
         identity: came_via(&download, degraded).then_some(&worker.identity),
         id: &request.id,
@@ -196,11 +197,10 @@ async fn respond(
     };
     reply.close |= reply.ends_by_close(head) || expects_in_vain(conn, early);
     let mut out = worker.pools.scratch.take();
-    let chunked = reply.write_h1(head, &mut out);
-    if reply.head_request && matches!(download, Download::Held(_)) {
-        download = Download::Empty;
-    }
-    let whole = send(conn, request, head, &mut download, &mut out, chunked, finished).await;
+    reply.write_h1(head, &mut out);
+    let body = reply.body(head);
+    download.keep_within(body);
+    let whole = send(conn, request, head, &mut download, &mut out, body == Length::Chunked, finished).await;
     worker.pools.scratch.give(out);
     if !whole && reply.ends_by_close(head) {
         // Only a reset tells this client that something is missing.
@@ -374,7 +374,7 @@ async fn run_tunnel(
     let reply = Reply {
         version: Version::Http11,
         close: false,
-        head_request: false,
+        to: To::Other,
         length: Length::NONE,
         identity: Some(&worker.identity),
         id: &request.id,
@@ -420,7 +420,7 @@ async fn refuse(conn: &Rc<Conn>, reason: Reason, head: Option<&Rc<Head>>) {
     let reply = Reply {
         version: Version::Http11,
         close: true,
-        head_request: request_head.method() == b"HEAD",
+        to: request.to(),
         length: download.length(),
         identity: None,
         id: &request.id,
@@ -428,9 +428,7 @@ async fn refuse(conn: &Rc<Conn>, reason: Reason, head: Option<&Rc<Head>>) {
     };
     let mut out = Vec::with_capacity(512);
     reply.write_h1(&answer, &mut out);
-    if reply.head_request {
-        download = Download::Empty;
-    }
+    download.keep_within(reply.body(&answer));
     send(conn, &request, &answer, &mut download, &mut out, false, &mut finished).await;
     worker.finished(&finished, &request, &mut Trail::default());
 }

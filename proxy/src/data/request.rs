@@ -12,6 +12,7 @@ use super::trailers::Passing;
 use super::worker::Worker;
 use crate::config::settings::{Bulkhead, Cidr};
 use crate::error::Reason;
+use crate::http::framing::To;
 use crate::http::head::{Name, Version};
 use crate::http::{Head, Length};
 use crate::route::Route;
@@ -71,9 +72,14 @@ impl Request {
         Passing { of: Rc::clone(&self.head), http: Arc::clone(&worker.http) }
     }
 
+    /// What its answer is the answer to.
+    pub fn to(&self) -> To {
+        To::of(self.head.method())
+    }
+
     /// What the answer's reading depends on.
     pub fn asked(&self) -> Asked {
-        Asked { head: self.head.method() == b"HEAD", upgrade: self.upgrade }
+        Asked { to: self.to(), upgrade: self.upgrade }
     }
 
     /// Whose part of a service it takes.

@@ -416,8 +416,9 @@ pub async fn serve(worker: Rc<Worker>, places: Vec<Place>, handed: tokio::sync::
         }
     });
     let telling = Rc::clone(&worker);
+    // Listened to before anything can be missed: the task begins later.
+    let mut bell = crate::fault::active::bell();
     let tells = tokio::task::spawn_local(async move {
-        let mut bell = crate::fault::active::bell();
         // It cannot fail: it rings as long as the process lives.
         while bell.changed().await.is_ok() {
             telling.view().tell_of_faults();

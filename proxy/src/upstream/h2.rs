@@ -29,7 +29,7 @@ use crate::data::timer;
 use crate::data::trailers::Passing;
 use crate::data::worker::{Holding, Worker};
 use crate::error::Reason;
-use crate::http::{Head, Length, Limits, Pools};
+use crate::http::{Head, Length, Limits, Pools, framing};
 use crate::net::Io;
 
 /// A connection to an endpoint that many requests share.
@@ -186,11 +186,14 @@ impl Stream {
             None => Ok(()),
         };
         understood.map_err(|bad| Broken { reason: upstream_reason(bad), written: true, stale: false })?;
-        let length = match incoming.size_hint().exact() {
-            Some(n) => Length::Exact(n),
-            None => Length::Chunked,
-        };
-        let ended = incoming.is_end_stream();
+        let length = framing::of_response(&head, request.to()).map_err(|bad| Broken {
+            reason: upstream_reason(bad),
+            written: true,
+            stale: false,
+        })?;
+        // DATA after a head that ends the answer is nobody's. Letting go of the stream resets it, if it has not ended.
+        let incoming = (!framing::ends_at_head(head.status(), request.to())).then_some(incoming);
+        let ended = incoming.as_ref().is_none_or(Incoming::is_end_stream);
         let answer = Answer {
             incoming,
             pools: Rc::clone(&worker.pools),
@@ -330,7 +333,8 @@ impl Body for Outbound {
 /// An answer's body on its way in.
 #[derive(Debug)]
 pub struct Answer {
-    incoming: Incoming,
+    /// None where the answer ended at its head.
+    incoming: Option<Incoming>,
     pools: Rc<Pools>,
     ready: Bytes,
     length: Length,
@@ -357,7 +361,11 @@ impl Answer {
 
     /// Takes in one frame, or learns that there is none.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Reason>> {
-        match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
+        let frame = match &mut self.incoming {
+            Some(incoming) => ready!(Pin::new(incoming).poll_frame(cx)),
+            None => None,
+        };
+        match frame {
             None => self.ended = true,
             Some(Err(error)) => return Poll::Ready(Err(self._stream.reason(&error))),
             Some(Ok(frame)) => match frame.into_data() {
