@@ -151,7 +151,12 @@ impl Worker {
 
     /// What holds against those who keep an endpoint's connections waiting.
     pub fn terms(&self, policy: &Policy) -> Terms {
-        Terms { cap: policy.max_connections, min_rate: self.http.min_rate, workers: self.workers }
+        Terms {
+            cap: policy.max_connections,
+            min_rate: self.http.min_rate,
+            workers: self.workers,
+            limits: self.pools.limits,
+        }
     }
 
     /// A number in `0.0..1.0`.
@@ -313,12 +318,13 @@ pub struct Finished {
     refused: Option<Reason>,
     broken: Option<Reason>,
     sent: u64,
+    waited: bool,
 }
 
 impl Finished {
     /// A request whose head had come at `started`.
     pub fn new(started: Instant) -> Self {
-        Self { started, status: 0, refused: None, broken: None, sent: 0 }
+        Self { started, status: 0, refused: None, broken: None, sent: 0, waited: false }
     }
 
     /// An endpoint answered.
@@ -340,6 +346,16 @@ impl Finished {
     /// Bytes of body went to the client.
     pub fn sent(&mut self, n: usize) {
         self.sent += n as u64;
+    }
+
+    /// Its answer could not go out at once.
+    pub fn waited(&mut self) {
+        self.waited = true;
+    }
+
+    /// Whether its answer took longer than its head: only then another look at the clock is due for when it ended.
+    pub fn has_waited(&self) -> bool {
+        self.waited
     }
 
     /// Bytes of body that went to the client.

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use super::Upstream;
 use crate::data::body::Upload;
+use crate::http::Limits;
 
 /// An endpoint's connections that a client keeps waiting, or kept at some time.
 #[derive(Debug, Default)]
@@ -63,7 +64,7 @@ pub struct Held {
     id: u64,
 }
 
-/// What a minimum rate is held against.
+/// What holds for a connection that is dialled, and for whoever has it.
 #[derive(Debug, Clone, Copy)]
 pub struct Terms {
     /// Connections that the endpoint may have, of all workers.
@@ -72,6 +73,8 @@ pub struct Terms {
     pub min_rate: usize,
     /// How many workers share in the work.
     pub workers: usize,
+    /// How large an answer's head may be.
+    pub limits: Limits,
 }
 
 /// A rate says nothing before this.

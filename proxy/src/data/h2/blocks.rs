@@ -22,12 +22,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::http::Limits;
 use crate::http::parse::MAX_LINES;
-use crate::net::Io;
 
 /// A connection whose blocks of fields are measured as they come in.
 #[derive(Debug)]
-pub struct Blocks {
-    io: Io,
+pub struct Blocks<T> {
+    io: T,
     frames: Frames,
     over: Rc<Cell<bool>>,
 }
@@ -46,23 +45,22 @@ struct Frames {
 
 /// A frame's head: RFC 9113 section 4.1.
 const HEAD: usize = 9;
-const PREFACE: usize = 24;
 const HEADERS: u8 = 1;
 const PUSH_PROMISE: u8 = 5;
 const CONTINUATION: u8 = 9;
 
-impl Blocks {
+impl<T> Blocks<T> {
     /// A client's connection, whose preface is still to be read.
-    pub fn of_client(io: Io, limits: Limits) -> Self {
-        Self::new(io, limits, PREFACE)
+    pub fn of_client(io: T, limits: Limits) -> Self {
+        Self::new(io, limits, super::PREFACE.len())
     }
 
     /// A connection to an endpoint.
-    pub fn of_endpoint(io: Io, limits: Limits) -> Self {
+    pub fn of_endpoint(io: T, limits: Limits) -> Self {
         Self::new(io, limits, 0)
     }
 
-    fn new(io: Io, limits: Limits, skip: usize) -> Self {
+    fn new(io: T, limits: Limits, skip: usize) -> Self {
         let frames = Frames { skip, head: [0; HEAD], have: 0, block: 0, most: most(limits) };
         Self { io, frames, over: Rc::default() }
     }
@@ -113,7 +111,7 @@ impl Frames {
     }
 }
 
-impl AsyncRead for Blocks {
+impl<T: AsyncRead + Unpin> AsyncRead for Blocks<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
@@ -126,7 +124,7 @@ impl AsyncRead for Blocks {
     }
 }
 
-impl AsyncWrite for Blocks {
+impl<T: AsyncWrite + Unpin> AsyncWrite for Blocks<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().io).poll_write(cx, buf)
     }
@@ -171,9 +169,9 @@ mod tests {
     fn a_block_is_its_headers_and_all_that_continues_them_however_it_arrives() {
         let fits = [frame(0, 5000), frame(HEADERS, 600), frame(CONTINUATION, 400), frame(6, 8), frame(HEADERS, 1000)];
         let [large, larger] = [[frame(HEADERS, 600), frame(CONTINUATION, 401)].concat(), frame(HEADERS, 1001)];
-        let wire = [vec![b'P'; PREFACE], fits.concat()].concat();
+        let wire = [super::super::PREFACE.to_vec(), fits.concat()].concat();
         for piece in [1, 2, 8, 9, 10, 25, 1000, wire.len()] {
-            let mut seen = frames(PREFACE);
+            let mut seen = frames(super::super::PREFACE.len());
             assert!(wire.chunks(piece).all(|bytes| seen.read(bytes)), "in pieces of {piece}");
             for over in [&large, &larger] {
                 let mut seen = frames(0);
@@ -188,7 +186,7 @@ mod tests {
             let limits = Limits { bytes, lines: MAX_LINES };
             let longest = most(limits) * 8 / 5;
             // A line has 32 bytes of overhead there and 4 here.
-            let kept = Blocks::list(limits) as usize - longest - 32;
+            let kept = Blocks::<()>::list(limits) as usize - longest - 32;
             assert!(kept - 32 * MAX_LINES > bytes && most(limits) > 2 * bytes, "{bytes}");
         }
     }
