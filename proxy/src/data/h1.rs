@@ -18,6 +18,7 @@ use super::body::{Download, Upload};
 use super::conn::{Conn, LINGER};
 use super::controls::is_grpc;
 use super::forward::{Answer, Trail, forward};
+use super::framed::Framed;
 use super::headers::{self, Reply, RequestId};
 use super::request::{self, Request};
 use super::timer;
@@ -27,7 +28,7 @@ use crate::drain::Phase;
 use crate::error::Reason;
 use crate::http::framing::To;
 use crate::http::head::{Name, Version};
-use crate::http::{Bad, Head, Length, Scan, framing, parse, write};
+use crate::http::{Bad, Head, Length, Scan, framing, parse};
 use crate::net::Io;
 use crate::resilience::fallback::Degraded;
 use crate::upstream::slow::Held;
@@ -201,8 +202,11 @@ async fn respond(
     reply.write_h1(head, &mut out);
     let body = reply.body(head);
     download.keep_within(body);
-    let whole = send(conn, request, &mut download, &mut out, body == Length::Chunked, finished).await;
-    worker.pools.scratch.give(out);
+    // From here on nothing else may be written before the answer's end, not even that the client may send its body.
+    conn.continued.set(true);
+    let mut framed = Framed::new(out, body);
+    let whole = send(conn, request, &mut download, &mut framed, finished).await;
+    worker.pools.scratch.give(framed.take_lead());
     if !whole && reply.ends_by_close(head) {
         // Only a reset tells this client that something is missing.
         conn.abort();
@@ -242,57 +246,49 @@ fn wants_to_stay(head: &Head) -> bool {
     }
 }
 
-/// Sends what is in `out`, then the body. False when the client did not get all of it, or must not believe so.
+/// Sends a head, then the body. False when the client did not get all of it, or must not believe so.
 async fn send(
     conn: &Conn,
     request: &Request,
     download: &mut Download,
-    out: &mut Vec<u8>,
-    chunked: bool,
+    framed: &mut Framed,
     finished: &mut Finished,
 ) -> bool {
     let idle = conn.worker.http.stream_idle_timeout;
-    let mut sent = 0;
-    let mut piece = 0;
-    let mut first_chunk = true;
-    let mut ended = matches!(download, Download::Empty);
     let mut deadline = None;
     let mut held = None;
     poll_fn(|cx| {
         loop {
-            if !conn.interim.borrow().is_empty() && ready!(conn.poll_interim(cx)).is_err() {
+            if !framed.has_begun() && !conn.interim.borrow().is_empty() && ready!(conn.poll_interim(cx)).is_err() {
                 return Poll::Ready(false);
             }
             let mut starved = false;
-            if piece == 0 && !ended {
-                match download.poll_piece(cx) {
+            if framed.wants() {
+                let fits = match download.poll_piece(cx) {
                     Poll::Ready(Ok(0)) => {
-                        ended = true;
-                        if chunked {
-                            out.drain(..std::mem::take(&mut sent));
-                            headers::write_last_chunk(out, first_chunk, download.trailers().as_deref());
-                        }
+                        let trailers = download.trailers();
+                        framed.end(|out, first| headers::write_last_chunk(out, first, trailers.as_deref()))
                     }
-                    Poll::Ready(Ok(len)) => {
-                        piece = len;
-                        if chunked {
-                            out.drain(..std::mem::take(&mut sent));
-                            write::chunk_line(out, len, first_chunk);
-                            first_chunk = false;
-                        }
-                    }
+                    Poll::Ready(Ok(len)) => framed.offer(len),
                     // An answer that breaks off has to look like one: the connection closes without its end.
                     Poll::Ready(Err(reason)) => {
                         finished.broken(reason);
                         return Poll::Ready(false);
                     }
-                    Poll::Pending => starved = true,
+                    Poll::Pending => {
+                        starved = true;
+                        Ok(())
+                    }
+                };
+                if fits.is_err() {
+                    finished.broken(Reason::UpstreamProtocol);
+                    return Poll::Ready(false);
                 }
             }
-            if sent == out.len() && piece == 0 {
-                if ended {
-                    return Poll::Ready(true);
-                }
+            if framed.is_over() {
+                return Poll::Ready(true);
+            }
+            if framed.is_written() {
                 if !starved {
                     continue;
                 }
@@ -302,20 +298,17 @@ async fn send(
                 return wait_until(conn, cx, &mut deadline, request, idle);
             }
             // Not inside the match: what is left of the upload is read from the same socket.
-            let polled = download.poll_send(cx, &mut conn.io.borrow_mut(), &out[sent..], piece);
+            let polled = framed.poll_write(|room| download.poll_send(cx, &mut conn.io.borrow_mut(), room));
             match polled {
-                Poll::Ready(Ok(n)) if n > 0 => {
-                    let of_lead = n.min(out.len() - sent);
-                    sent += of_lead;
-                    piece -= n - of_lead;
-                    download.consume(n - of_lead);
-                    finished.sent(n - of_lead);
+                Poll::Ready(Ok(n)) => {
+                    download.consume(n);
+                    finished.sent(n);
                     deadline = None;
                     if let Some(held) = &held {
                         Held::progress(held, finished.bytes(), false);
                     }
                 }
-                Poll::Ready(_) => return Poll::Ready(false),
+                Poll::Ready(Err(_)) => return Poll::Ready(false),
                 Poll::Pending => {
                     download.poll_upload(cx);
                     if is_too_slow(&mut held, cx, request, download, finished.bytes()) {
@@ -379,8 +372,9 @@ async fn run_tunnel(
     };
     let mut out = worker.pools.scratch.take();
     reply.write_h1(head, &mut out);
-    let sent = send(conn, request, &mut Download::Empty, &mut out, false, finished).await;
-    worker.pools.scratch.give(out);
+    let mut framed = Framed::new(out, Length::NONE);
+    let sent = send(conn, request, &mut Download::Empty, &mut framed, finished).await;
+    worker.pools.scratch.give(framed.take_lead());
     if !sent {
         return;
     }
@@ -425,8 +419,9 @@ async fn refuse(conn: &Rc<Conn>, reason: Reason, head: Option<&Rc<Head>>) {
     };
     let mut out = Vec::with_capacity(512);
     reply.write_h1(&answer, &mut out);
-    download.keep_within(reply.body(&answer));
-    send(conn, &request, &mut download, &mut out, false, &mut finished).await;
+    let body = reply.body(&answer);
+    download.keep_within(body);
+    send(conn, &request, &mut download, &mut Framed::new(out, body), &mut finished).await;
     worker.finished(&finished, &request, &mut Trail::default());
 }
 

@@ -23,6 +23,7 @@ use super::timer::{self, Timer};
 use super::worker::{Finished, Worker};
 use crate::drain::Phase;
 use crate::error::Reason;
+use crate::http::framing::Rest;
 use crate::http::head::{Version, trim_blanks};
 use crate::http::{Bad, Head, HeadPool, Length, framing};
 use crate::net::Io;
@@ -138,7 +139,8 @@ async fn call(
     let ended = framing::ends_at_head(head.status(), reply.to);
     let idle = worker.http.stream_idle_timeout;
     let status = head.status();
-    let outbound = Outbound { download, request, trail, finished, worker, timer, idle, deadline: None, ended };
+    let rest = Rest::of(reply.body(&head));
+    let outbound = Outbound { download, request, trail, finished, worker, timer, idle, deadline: None, rest, ended };
     let mut response = http::Response::new(outbound);
     *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::BAD_GATEWAY);
     *response.headers_mut() = fields;
@@ -205,7 +207,17 @@ struct Outbound {
     timer: Timer,
     idle: Duration,
     deadline: Option<Instant>,
+    rest: Rest,
     ended: bool,
+}
+
+impl Outbound {
+    /// How much there is to send, 0 at the end; an error where the body is not as long as its head says.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Reason>> {
+        let len = ready!(self.download.poll_piece(cx))?;
+        let fits = if len == 0 { self.rest.end() } else { self.rest.take(len.min(FRAME)) };
+        Poll::Ready(fits.map(|()| len).map_err(|_| Reason::UpstreamProtocol))
+    }
 }
 
 impl Body for Outbound {
@@ -217,7 +229,7 @@ impl Body for Outbound {
         if this.ended {
             return Poll::Ready(None);
         }
-        let polled = this.download.poll_piece(cx);
+        let polled = this.poll_piece(cx);
         if polled.is_pending() {
             let own = *this.deadline.get_or_insert_with(|| timer::now() + this.idle);
             let upload = &this.request.body;

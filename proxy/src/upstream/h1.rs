@@ -12,12 +12,13 @@ use bytes::Bytes;
 
 use super::{Broken, Home, Link, Upstream};
 use crate::data::body::{Piece, Upload};
+use crate::data::framed::{Framed, Room};
 use crate::data::worker::Holding;
 use crate::data::{headers, timer};
 use crate::error::Reason;
 use crate::http::framing::{self, To};
 use crate::http::head::{Name, Version};
-use crate::http::{Bad, Buffer, Content, Head, Length, Pools, Scan, parse, write};
+use crate::http::{Bad, Buffer, Content, Head, Length, Pools, Scan, parse};
 use crate::net::Io;
 
 /// A request on its way, until the head of its answer is there.
@@ -47,11 +48,7 @@ struct Wire {
 struct Sending {
     body: Rc<Upload>,
     cursor: u64,
-    piece: usize,
-    lead: Vec<u8>,
-    lead_sent: usize,
-    chunked: bool,
-    first_chunk: bool,
+    framed: Framed,
     state: SendState,
     written: bool,
 }
@@ -59,7 +56,6 @@ struct Sending {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SendState {
     Going,
-    Ending,
     Done,
     /// The endpoint takes no more; it may have answered.
     Refused,
@@ -79,18 +75,8 @@ pub enum Heard {
 impl Attempt {
     /// Begins to send: `head` is the outgoing head, whole, in a vector from the scratch pool.
     pub fn new(link: Link, home: Home, head: Vec<u8>, body: Rc<Upload>, asked: Asked, pools: Rc<Pools>) -> Self {
-        let chunked = body.length() == Length::Chunked;
-        let sending = Sending {
-            body,
-            cursor: 0,
-            piece: 0,
-            lead: head,
-            lead_sent: 0,
-            chunked,
-            first_chunk: true,
-            state: SendState::Going,
-            written: false,
-        };
+        let framed = Framed::new(head, body.length());
+        let sending = Sending { body, cursor: 0, framed, state: SendState::Going, written: false };
         Self {
             wire: Wire { link: Some(link), home: Some(home), input: None, sending, pools },
             scan: Scan::default(),
@@ -308,17 +294,11 @@ impl Answer {
         let _ = self.wire.poll_upload(cx);
     }
 
-    /// Sends some of `lead`, then of the first `len` bytes.
-    pub fn poll_send(
-        &mut self,
-        cx: &mut Context<'_>,
-        io: &mut Io,
-        lead: &[u8],
-        len: usize,
-    ) -> Poll<std::io::Result<usize>> {
+    /// Sends what goes before and some of what is there, as far as there is room.
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, io: &mut Io, room: Room<'_>) -> Poll<std::io::Result<usize>> {
         match &mut self.wire.input {
-            Some(input) => io.poll_write_fronted(cx, lead, input, len),
-            None => io.poll_write_from(cx, lead),
+            Some(input) => io.poll_write_fronted(cx, room.lead(), input, room.len()),
+            None => io.poll_write_from(cx, room.lead()),
         }
     }
 
@@ -400,7 +380,7 @@ impl Wire {
         let Some(link) = &mut self.link else { return Poll::Ready(SendState::Done) };
         let state = ready!(self.sending.poll(cx, &mut link.io));
         self.sending.state = state;
-        self.pools.scratch.give(std::mem::take(&mut self.sending.lead));
+        self.pools.scratch.give(self.sending.framed.take_lead());
         Poll::Ready(state)
     }
 }
@@ -408,57 +388,38 @@ impl Wire {
 impl Sending {
     fn poll(&mut self, cx: &mut Context<'_>, io: &mut Io) -> Poll<SendState> {
         loop {
-            let lead_left = self.lead.len() - self.lead_sent;
-            if self.piece == 0 && self.state == SendState::Going {
-                match self.body.poll_piece(cx, self.cursor) {
-                    Poll::Ready(Ok(Piece::Data(len))) => {
-                        if self.chunked {
-                            self.drop_sent_lead();
-                            write::chunk_line(&mut self.lead, len, self.first_chunk);
-                            self.first_chunk = false;
-                        }
-                        self.piece = len;
-                    }
+            if self.framed.wants() {
+                let fits = match self.body.poll_piece(cx, self.cursor) {
+                    Poll::Ready(Ok(Piece::Data(len))) => self.framed.offer(len),
                     Poll::Ready(Ok(Piece::End)) => {
-                        self.state = SendState::Ending;
-                        if self.chunked {
-                            self.drop_sent_lead();
-                            headers::write_last_chunk(
-                                &mut self.lead,
-                                self.first_chunk,
-                                self.body.trailers().as_deref(),
-                            );
-                        }
+                        let trailers = self.body.trailers();
+                        let last =
+                            |out: &mut Vec<u8>, first| headers::write_last_chunk(out, first, trailers.as_deref());
+                        self.framed.end(last)
                     }
                     Poll::Ready(Err(reason)) => return Poll::Ready(SendState::Failed(reason)),
-                    Poll::Pending if lead_left == 0 => return Poll::Pending,
+                    Poll::Pending if self.framed.is_written() => return Poll::Pending,
                     // What there is goes out: the client may wait for the answer to its head (RFC 9110 section 10.1.1).
-                    Poll::Pending => {}
+                    Poll::Pending => Ok(()),
+                };
+                if fits.is_err() {
+                    return Poll::Ready(SendState::Failed(Reason::BadRequest));
                 }
             }
-            let lead = &self.lead[self.lead_sent..];
-            if lead.is_empty() && self.piece == 0 {
-                if self.state == SendState::Ending {
-                    return Poll::Ready(SendState::Done);
-                }
+            if self.framed.is_over() {
+                return Poll::Ready(SendState::Done);
+            }
+            if self.framed.is_written() {
                 continue;
             }
-            match ready!(self.body.poll_send(cx, io, lead, self.cursor, self.piece)) {
-                Ok(n) if n > 0 => {
+            match ready!(self.framed.poll_write(|room| self.body.poll_send(cx, io, self.cursor, room))) {
+                Ok(n) => {
                     self.written = true;
-                    let of_lead = n.min(lead.len());
-                    self.lead_sent += of_lead;
-                    self.cursor += (n - of_lead) as u64;
-                    self.piece -= n - of_lead;
+                    self.cursor += n as u64;
                 }
-                _ => return Poll::Ready(SendState::Refused),
+                Err(_) => return Poll::Ready(SendState::Refused),
             }
         }
-    }
-
-    fn drop_sent_lead(&mut self) {
-        self.lead.drain(..self.lead_sent);
-        self.lead_sent = 0;
     }
 }
 

@@ -21,13 +21,15 @@ use super::slow::Terms;
 use super::{Broken, Home, Link, Upstream};
 use crate::config::settings::Policy;
 use crate::data::body::{Piece, Upload};
+use crate::data::framed::Room;
 use crate::data::h2::{LocalExecutor, head_from, trailers_from};
 use crate::data::headers::Onward;
 use crate::data::request::Request;
 use crate::data::worker::{Holding, Worker};
 use crate::data::{headers, timer};
 use crate::error::Reason;
-use crate::http::{Head, HeadPool, Length, framing};
+use crate::http::framing::{self, Rest};
+use crate::http::{Head, HeadPool, Length};
 use crate::net::Io;
 
 /// A connection to an endpoint that many requests share.
@@ -222,8 +224,7 @@ fn outbound(worker: &Rc<Worker>, request: &Request, onward: Onward<'_>) -> Resul
     } else {
         http::Uri::builder().scheme("http").authority(target.host).path_and_query(&*target.origin).build()
     };
-    let mut message =
-        http::Request::new(Outbound { body: Rc::clone(&request.body), cursor: 0, ended: request.body.is_empty() });
+    let mut message = http::Request::new(Outbound::of(&request.body));
     *message.uri_mut() = uri.map_err(|_| Reason::BadRequest)?;
     *message.method_mut() = http::Method::from_bytes(request.head.method()).map_err(|_| Reason::BadRequest)?;
     *message.version_mut() = http::Version::HTTP_2;
@@ -236,7 +237,23 @@ fn outbound(worker: &Rc<Worker>, request: &Request, onward: Onward<'_>) -> Resul
 struct Outbound {
     body: Rc<Upload>,
     cursor: u64,
+    rest: Rest,
     ended: bool,
+}
+
+impl Outbound {
+    fn of(body: &Rc<Upload>) -> Self {
+        Self { body: Rc::clone(body), cursor: 0, rest: Rest::of(body.length()), ended: body.is_empty() }
+    }
+
+    /// Takes what there is out; none at the end. An error where the body is not as long as its head says.
+    fn take(&mut self, piece: Piece) -> Result<Option<Bytes>, Reason> {
+        let Piece::Data(len) = piece else { return self.rest.end().map(|()| None).map_err(|_| Reason::BadRequest) };
+        let data = self.body.copy(self.cursor, len.min(FRAME));
+        self.rest.take(data.len()).map_err(|_| Reason::BadRequest)?;
+        self.cursor += data.len() as u64;
+        Ok(Some(data))
+    }
 }
 
 impl Body for Outbound {
@@ -253,13 +270,9 @@ impl Body for Outbound {
             self.body.continue_now();
             self.body.remember(cx);
         }
-        match ready!(polled) {
-            Ok(Piece::Data(len)) => {
-                let data = self.body.copy(self.cursor, len.min(FRAME));
-                self.cursor += data.len() as u64;
-                Poll::Ready(Some(Ok(Frame::data(data))))
-            }
-            Ok(Piece::End) => {
+        match ready!(polled).and_then(|piece| self.take(piece)) {
+            Ok(Some(data)) => Poll::Ready(Some(Ok(Frame::data(data)))),
+            Ok(None) => {
                 self.ended = true;
                 Poll::Ready(self.body.trailers().map(|trailers| Ok(Frame::trailers(headers::trailers_h2(&trailers)))))
             }
@@ -360,15 +373,9 @@ impl Answer {
         self.held = Some(held);
     }
 
-    /// Sends some of `lead`, then of the first `len` bytes.
-    pub fn poll_send(
-        &mut self,
-        cx: &mut Context<'_>,
-        io: &mut Io,
-        lead: &[u8],
-        len: usize,
-    ) -> Poll<std::io::Result<usize>> {
-        io.poll_write_both(cx, lead, &self.ready[..len.min(self.ready.len())])
+    /// Sends what goes before and some of what is there, as far as there is room.
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, io: &mut Io, room: Room<'_>) -> Poll<std::io::Result<usize>> {
+        io.poll_write_both(cx, room.lead(), room.of(&self.ready))
     }
 
     /// Takes up to `len` bytes out.
