@@ -20,6 +20,7 @@ use super::controls::is_grpc;
 use super::forward::{Answer, Trail, forward};
 use super::framed::Framed;
 use super::headers::{self, Reply, RequestId};
+use super::presence::Does;
 use super::request::{self, Request};
 use super::timer;
 use super::tunnel;
@@ -105,7 +106,8 @@ pub async fn exchange(conn: Rc<Conn>) -> bool {
             respond(&conn, &request, &head, download, None, &mut finished).await && reason != Reason::BadRequest
         }
     };
-    conn.last.set(trail.heard.unwrap_or_else(timer::now));
+    // The time that a client has for its next request begins when it has got the whole answer.
+    conn.last.set(trail.heard.filter(|_| !finished.has_waited()).unwrap_or_else(timer::now));
     worker.finished(&finished, &request, &mut trail);
     let Request { head, body, .. } = request;
     body.close();
@@ -127,7 +129,7 @@ async fn wait(conn: &Rc<Conn>, request: &Request, trail: &mut Trail, started: In
         // A body that is still being read is read by whoever sends it on, and that may be another task: only one may
         // wait for the socket. It wakes this one at the body's end.
         if request.body.ended().is_none() {
-            conn.remember(cx);
+            conn.presence.remember(cx);
             return Poll::Pending;
         }
         conn.poll_gone(cx).map(|()| Err(Reason::ClientGone))
@@ -147,12 +149,18 @@ async fn read_head(conn: &Conn, head: &mut Rc<Head>) -> Result<Length, Option<Re
                 && let Some(end) = scan.end(input.bytes(), limits).map_err(|bad| Some(client_reason(bad)))?
             {
                 let Some(empty) = Rc::get_mut(head) else { return Poll::Ready(Err(Some(Reason::Internal))) };
+                if deadline.is_some() {
+                    conn.presence.does(Does::Work);
+                }
                 let parsed = parse::request(&input.bytes()[..end], empty).and_then(|()| framing::of_request(empty));
                 input.consume(end);
                 return Poll::Ready(parsed.map_err(|bad| Some(client_reason(bad))));
             }
             match conn.poll_fill(cx) {
                 Poll::Ready(Ok(n)) if n > 0 => {}
+                Poll::Ready(Err(error)) if error.kind() == std::io::ErrorKind::OutOfMemory => {
+                    return Poll::Ready(Err(Some(Reason::MemoryShort)));
+                }
                 // A part of a head is no request; nobody is there to be told.
                 Poll::Ready(_) => return Poll::Ready(Err(None)),
                 Poll::Pending => {
@@ -166,7 +174,16 @@ async fn read_head(conn: &Conn, head: &mut Rc<Head>) -> Result<Length, Option<Re
                         }
                         continue;
                     }
-                    let deadline = *deadline.get_or_insert_with(|| timer::now() + conn.worker.http.header_timeout);
+                    let presence = &conn.presence;
+                    let deadline = *deadline.get_or_insert_with(|| {
+                        let now = timer::now();
+                        presence.does(Does::Begin(now));
+                        now + conn.worker.http.header_timeout
+                    });
+                    presence.remember(cx);
+                    if presence.is_told() {
+                        return Poll::Ready(Err(Some(Reason::TooSlow)));
+                    }
                     ready!(conn.timer.poll(cx, deadline));
                     return Poll::Ready(Err(Some(Reason::HeadTimeout)));
                 }
@@ -216,6 +233,7 @@ async fn respond(
     }
     if !request.body.finish() {
         // The answer was early. What is left of the request is in the way of the next one.
+        finished.waited();
         let deadline = timer::now() + LINGER;
         return poll_fn(|cx| match request.body.poll_discard(cx) {
             Poll::Pending => conn.timer.poll(cx, deadline).map(|()| false),
@@ -295,6 +313,7 @@ async fn send(
                 if request.body.ended().is_some() && !conn.gone.get() && conn.poll_gone(cx).is_ready() {
                     return Poll::Ready(false);
                 }
+                finished.waited();
                 return wait_until(conn, cx, &mut deadline, request, idle);
             }
             // Not inside the match: what is left of the upload is read from the same socket.
@@ -311,6 +330,7 @@ async fn send(
                 Poll::Ready(Err(_)) => return Poll::Ready(false),
                 Poll::Pending => {
                     download.poll_upload(cx);
+                    finished.waited();
                     if is_too_slow(&mut held, cx, request, download, finished.bytes()) {
                         finished.broken(Reason::TooSlow);
                         // What it has not read is in nobody's way any more.
@@ -382,7 +402,7 @@ async fn run_tunnel(
     let from_client = conn.input.borrow_mut().take();
     // Nobody else looks at the connection any more: its task is this one.
     let mut io = conn.io.replace(Io::nowhere());
-    let idle = worker.http.stream_idle_timeout;
+    let idle = worker.http.tunnel_idle_timeout;
     let (_, down) = tunnel::join(&mut io, from_client, &mut link.io, input, &worker.pools.buffers, idle).await;
     finished.sent(usize::try_from(down).unwrap_or(usize::MAX));
     conn.gone.set(true);
