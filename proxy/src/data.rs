@@ -18,6 +18,7 @@ pub mod find;
 pub mod forward;
 pub mod framed;
 pub mod gather;
+pub mod grpc;
 pub mod h1;
 pub mod h2;
 pub mod headers;
@@ -36,6 +37,7 @@ pub mod tcp;
 #[cfg(test)]
 pub mod testing;
 pub mod timer;
+pub mod trailers;
 pub mod tunnel;
 pub mod view;
 pub mod worker;

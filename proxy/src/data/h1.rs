@@ -16,13 +16,13 @@ use std::time::{Duration, Instant};
 use super::answer::Refusal;
 use super::body::{Download, Upload};
 use super::conn::{Conn, LINGER};
-use super::controls::is_grpc;
 use super::forward::{Answer, Trail, forward};
 use super::framed::Framed;
-use super::headers::{self, Reply, RequestId};
+use super::headers::{Reply, RequestId};
 use super::presence::Does;
 use super::request::{self, Request};
 use super::timer;
+use super::trailers::{self, Trailers};
 use super::tunnel;
 use super::worker::Finished;
 use crate::drain::Phase;
@@ -222,7 +222,7 @@ async fn respond(
     // From here on nothing else may be written before the answer's end, not even that the client may send its body.
     conn.continued.set(true);
     let mut framed = Framed::new(out, body);
-    let whole = send(conn, request, &mut download, &mut framed, finished).await;
+    let whole = send(conn, request, head, &mut download, &mut framed, finished).await;
     worker.pools.scratch.give(framed.take_lead());
     if !whole && reply.ends_by_close(head) {
         // Only a reset tells this client that something is missing.
@@ -264,10 +264,11 @@ fn wants_to_stay(head: &Head) -> bool {
     }
 }
 
-/// Sends a head, then the body. False when the client did not get all of it, or must not believe so.
+/// Sends a head, which goes out for this one, and the body. False when the client did not get all of it, or must not believe so.
 async fn send(
     conn: &Conn,
     request: &Request,
+    head: &Head,
     download: &mut Download,
     framed: &mut Framed,
     finished: &mut Finished,
@@ -284,8 +285,10 @@ async fn send(
             if framed.wants() {
                 let fits = match download.poll_piece(cx) {
                     Poll::Ready(Ok(0)) => {
-                        let trailers = download.trailers();
-                        framed.end(|out, first| headers::write_last_chunk(out, first, trailers.as_deref()))
+                        let came = download.trailers();
+                        let names = conn.worker.http.control_names();
+                        let these = came.as_deref().map(|fields| Trailers { fields, of: head, names });
+                        framed.end(|out, first| trailers::write_last_chunk(out, first, these))
                     }
                     Poll::Ready(Ok(len)) => framed.offer(len),
                     // An answer that breaks off has to look like one: the connection closes without its end.
@@ -352,8 +355,8 @@ fn is_too_slow(held: &mut Option<Held>, cx: &Context<'_>, request: &Request, dow
         return false;
     };
     let held = held.get_or_insert_with(|| {
-        // A stream in both directions is quiet by its nature.
-        let exempt = request.body.ended().is_none() || is_grpc(&request.head);
+        // A stream in both directions is quiet by its nature. (gRPC, which may be, is HTTP/2.)
+        let exempt = request.body.ended().is_none();
         Held::reading(upstream, moved, request.origin(), exempt, timer::now())
     });
     held.progress(moved, true);
@@ -393,7 +396,7 @@ async fn run_tunnel(
     let mut out = worker.pools.scratch.take();
     reply.write_h1(head, &mut out);
     let mut framed = Framed::new(out, Length::NONE);
-    let sent = send(conn, request, &mut Download::Empty, &mut framed, finished).await;
+    let sent = send(conn, request, head, &mut Download::Empty, &mut framed, finished).await;
     worker.pools.scratch.give(framed.take_lead());
     if !sent {
         return;
@@ -441,11 +444,11 @@ async fn refuse(conn: &Rc<Conn>, reason: Reason, head: Option<&Rc<Head>>) {
     reply.write_h1(&answer, &mut out);
     let body = reply.body(&answer);
     download.keep_within(body);
-    send(conn, &request, &mut download, &mut Framed::new(out, body), &mut finished).await;
+    send(conn, &request, &answer, &mut download, &mut Framed::new(out, body), &mut finished).await;
     worker.finished(&finished, &request, &mut Trail::default());
 }
 
-fn client_reason(bad: Bad) -> Reason {
+pub(super) fn client_reason(bad: Bad) -> Reason {
     match bad {
         Bad::Grammar => Reason::BadRequest,
         Bad::Coding => Reason::UnsupportedCoding,

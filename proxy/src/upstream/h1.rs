@@ -13,8 +13,9 @@ use bytes::Bytes;
 use super::{Broken, Home, Link, Upstream};
 use crate::data::body::{Piece, Upload};
 use crate::data::framed::{Framed, Room};
+use crate::data::timer;
+use crate::data::trailers::{self, Passing};
 use crate::data::worker::Holding;
-use crate::data::{headers, timer};
 use crate::error::Reason;
 use crate::http::framing::{self, To};
 use crate::http::head::{Name, Version};
@@ -47,6 +48,7 @@ struct Wire {
 #[derive(Debug)]
 struct Sending {
     body: Rc<Upload>,
+    trailers: Option<Passing>,
     cursor: u64,
     framed: Framed,
     state: SendState,
@@ -73,10 +75,19 @@ pub enum Heard {
 }
 
 impl Attempt {
-    /// Begins to send: `head` is the outgoing head, whole, in a vector from the scratch pool.
-    pub fn new(link: Link, home: Home, head: Vec<u8>, body: Rc<Upload>, asked: Asked, pools: Rc<Pools>) -> Self {
+    /// Begins to send: `head` is the outgoing head, whole, in a vector from the scratch pool. Without `trailers` none are
+    /// sent, whatever follows the body.
+    pub fn new(
+        link: Link,
+        home: Home,
+        head: Vec<u8>,
+        body: Rc<Upload>,
+        trailers: Option<Passing>,
+        asked: Asked,
+        pools: Rc<Pools>,
+    ) -> Self {
         let framed = Framed::new(head, body.length());
-        let sending = Sending { body, cursor: 0, framed, state: SendState::Going, written: false };
+        let sending = Sending { body, trailers, cursor: 0, framed, state: SendState::Going, written: false };
         Self {
             wire: Wire { link: Some(link), home: Some(home), input: None, sending, pools },
             scan: Scan::default(),
@@ -154,8 +165,8 @@ impl Attempt {
             };
         let content = Content::new(length);
         let mut answer = Answer { wire: self.wire, content, length, persistent, heard_at: Some(now), held: None };
-        if answer.advance().is_err() {
-            return Err(Broken { reason: Reason::UpstreamProtocol, written: true, stale: false });
+        if let Err(bad) = answer.advance() {
+            return Err(Broken { reason: upstream_reason(bad), written: true, stale: false });
         }
         Ok(answer)
     }
@@ -401,10 +412,9 @@ impl Sending {
                 let fits = match self.body.poll_piece(cx, self.cursor) {
                     Poll::Ready(Ok(Piece::Data(len))) => self.framed.offer(len),
                     Poll::Ready(Ok(Piece::End)) => {
-                        let trailers = self.body.trailers();
-                        let last =
-                            |out: &mut Vec<u8>, first| headers::write_last_chunk(out, first, trailers.as_deref());
-                        self.framed.end(last)
+                        let came = self.body.trailers();
+                        let these = self.trailers.as_ref().zip(came.as_deref()).map(|(rules, head)| rules.these(head));
+                        self.framed.end(|out, first| trailers::write_last_chunk(out, first, these))
                     }
                     Poll::Ready(Err(reason)) => return Poll::Ready(SendState::Failed(reason)),
                     Poll::Pending if self.framed.is_written() => return Poll::Pending,
