@@ -13,6 +13,7 @@ use crate::config::settings::{Bulkhead, Cidr};
 use crate::error::Reason;
 use crate::http::head::{Name, Version};
 use crate::http::{Head, Length};
+use crate::resilience::shape::Shape;
 use crate::route::Route;
 use crate::upstream::h1::Asked;
 
@@ -63,6 +64,11 @@ impl Request {
     /// What goes to an endpoint. The borrowed parts are the request's own.
     pub fn outgoing<'a>(&'a self, worker: &'a Worker, onward: Onward<'a>) -> OutgoingRequest<'a> {
         OutgoingRequest { request: self, target: self.target(), worker, onward }
+    }
+
+    /// What it has in common with others of its kind.
+    pub fn shape(&self) -> Shape {
+        Shape::of(self.head.method(), self.target().path())
     }
 
     /// What the answer's reading depends on.
