@@ -20,6 +20,7 @@ pub mod availability;
 pub mod consul;
 pub mod fleet;
 pub mod foreign;
+pub mod frames;
 pub mod h2;
 pub mod load;
 pub mod proxies;

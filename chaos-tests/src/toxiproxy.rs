@@ -63,7 +63,7 @@ impl Toxiproxy {
     fn spawn(name: &'static str, command: &mut Command) -> Self {
         let api = free_address();
         let child = command
-            .args(["--host", "127.0.0.1", "--port", &api.port().to_string()])
+            .args(["-host=127.0.0.1", "-port", &api.port().to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -73,7 +73,7 @@ fn advice(error: &std::io::Error) -> &'static str {
 /// Runs the proxy until it is told to end. Exit code 0 when nothing was cut, 1 when it could not start or the deadline
 /// cut requests.
 pub fn run(settings: Settings, reload: Option<Reload>) -> ExitCode {
-    logs::init(None);
+    logs::init(None, None);
     match start_and_serve(settings, reload) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

@@ -78,7 +78,7 @@ const GUARDED: u8 = 4;
 const WORSE: u8 = 5;
 
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::parse_from(toxiproxy::as_typed(std::env::args_os().collect()));
     if arguments.end_with_stdin {
         demo::end_with_stdin();
     }

@@ -17,6 +17,8 @@ pub enum Reason {
     HeadTimeout,
     /// The body stopped arriving.
     BodyTimeout,
+    /// The client kept a connection waiting that others needed.
+    TooSlow,
     /// CONNECT.
     ConnectMethod,
     /// The request has been here too often.
@@ -82,6 +84,7 @@ impl Reason {
         Reason::HeadTooLarge,
         Reason::HeadTimeout,
         Reason::BodyTimeout,
+        Reason::TooSlow,
         Reason::ConnectMethod,
         Reason::Loop,
         Reason::MaxForwards,
@@ -184,6 +187,15 @@ impl Reason {
                 Client,
                 Never,
                 "the body stopped arriving for `http.stream_idle_timeout`",
+            ),
+            Self::TooSlow => row(
+                408,
+                "http_request_error",
+                "SLO",
+                14,
+                Client,
+                Never,
+                "connections to the instance are short, and the body came, or the answer was read, more slowly than `http.min_rate`",
             ),
             Self::ConnectMethod => row(
                 405,

@@ -72,6 +72,11 @@ impl Io {
 
     /// Closes with a reset: what was not sent is lost, and the peer knows it.
     pub fn abort(self) {
+        self.reset_at_close();
+    }
+
+    /// Whenever it is closed, and by whomever, that will be a reset.
+    pub fn reset_at_close(&self) {
         #[cfg(not(sim))]
         if let Stream::Tcp(stream) = &self.stream {
             // Where it fails the connection is closed all the same.

@@ -6,7 +6,8 @@
 //! looked up when their subject's generation has moved, and then each is drawn once for the connection.
 //!
 //! One side may have said all it has to say while the other still talks, so the end of one direction is passed on as such
-//! and the other goes on.
+//! and the other goes on. An end is an event in its stream's order, a reset no less than a clean one: it reaches the other
+//! side behind the bytes that came before it, and what holds those holds it.
 
 mod tap;
 mod watch;
@@ -35,6 +36,8 @@ pub struct Relay {
     idle: Option<Duration>,
     last: (u64, Instant),
     aside: bool,
+    /// Both connections are there. What strikes from now on meets them open.
+    begun: bool,
 }
 
 /// How it ended.
@@ -77,6 +80,7 @@ impl Relay {
             idle,
             last: (0, now),
             aside: false,
+            begun: false,
         }
     }
 
@@ -99,11 +103,19 @@ impl Relay {
         let now = now();
         for (stream, change) in met {
             match stream {
-                Stream::Upstream => self.up.apply(&change, now),
-                Stream::Downstream => self.down.apply(&change, now),
+                Stream::Upstream => self.up.apply(&change, now, false),
+                Stream::Downstream => self.down.apply(&change, now, false),
             }
         }
         self
+    }
+
+    /// Both connections are there. Whether closing them shall be a reset, whatever the reason: a fault of that kind strikes
+    /// them from the start.
+    pub fn begin(&mut self, now: Instant) -> bool {
+        self.refresh(now);
+        self.begun = true;
+        self.watch.as_ref().is_some_and(Watch::resets)
     }
 
     /// Whether a fault ends the connection before it has begun.
@@ -136,15 +148,18 @@ impl Relay {
                 }
             }
             let up = self.up.poll(cx, client, server, pool, self.down.is_over());
-            let steps = (up, self.down.poll(cx, server, client, pool, self.up.is_over()));
-            let (up, down) = match steps {
-                (Ok(Step::Reset), _) | (_, Ok(Step::Reset)) => return Poll::Ready(End::Reset),
-                (Err(error), _) | (_, Err(error)) => {
-                    tracing::debug!(%error, "a connection broke");
-                    return Poll::Ready(End::Broken);
-                }
-                (Ok(up), Ok(down)) => (up, down),
-            };
+            let down = self.down.poll(cx, server, client, pool, self.up.is_over());
+            match (up, down) {
+                (Step::Reset, _) | (_, Step::Reset) => return Poll::Ready(End::Reset),
+                (Step::Broken, _) | (_, Step::Broken) => return Poll::Ready(End::Broken),
+                _ => {}
+            }
+            if up == Step::Lost {
+                self.down.bereave();
+            }
+            if down == Step::Lost {
+                self.up.bereave();
+            }
             // What closes one direction takes the connection away from under the other.
             if up == Step::Closed {
                 self.down.cut(now());
@@ -162,7 +177,8 @@ impl Relay {
                 }
             }
             let total = self.up.received + self.up.sent + self.down.received + self.down.sent;
-            if total == self.last.0 && up != Step::Closed && down != Step::Closed {
+            let turned = [up, down].iter().any(|step| matches!(step, Step::Closed | Step::Lost));
+            if total == self.last.0 && !turned {
                 return self.wait(cx, due);
             }
             self.last = (total, now());
@@ -189,10 +205,10 @@ impl Relay {
     }
 
     fn refresh(&mut self, now: Instant) -> Option<Instant> {
-        let Self { up, down, watch, .. } = self;
+        let Self { up, down, watch, begun, .. } = self;
         watch.as_mut()?.refresh(now, |stream, change| match stream {
-            Stream::Upstream => up.apply(&change, now),
-            Stream::Downstream => down.apply(&change, now),
+            Stream::Upstream => up.apply(&change, now, *begun),
+            Stream::Downstream => down.apply(&change, now, *begun),
         })
     }
 }

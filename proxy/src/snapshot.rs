@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::config::settings::Policy;
 use crate::fault::active::{Sort, Subject};
@@ -193,6 +193,8 @@ pub struct EndpointShared {
     pub joined: AtomicU64,
     /// Open connections, of all workers; what the cap is held against.
     pub connections: AtomicU32,
+    /// Told whenever a connection is closed, for who waits for its place.
+    pub freed: Notify,
     /// Requests in flight.
     pub in_flight: AtomicI64,
     /// Attempts since the start.

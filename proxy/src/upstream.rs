@@ -7,6 +7,7 @@
 
 pub mod h1;
 pub mod h2;
+pub mod slow;
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use crate::balance::ewma::PeakEwma;
 use crate::config::settings::Policy;
+use crate::data::timer;
 use crate::error::Reason;
 use crate::net::{Io, is_own_lack};
 use crate::relay::Taps;
@@ -35,6 +37,8 @@ pub struct Upstream {
     taps: Rc<Taps>,
     /// Free connections, the one used last at the end: the others can grow old and go.
     idle: RefCell<Vec<Idle>>,
+    /// Connections that a client keeps waiting.
+    slow: slow::Slow,
     h2: RefCell<Vec<Rc<h2::Connection>>>,
     /// One dial at a time over HTTP/2.
     h2_turn: tokio::sync::Semaphore,
@@ -86,12 +90,15 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.connections.fetch_sub(1, Ordering::AcqRel);
+        self.0.freed.notify_one();
     }
 }
 
 /// A connection idle for longer than this may be closing at this moment; a request that cannot be sent twice does
 /// not take it.
 const FRESH: Duration = Duration::from_secs(1);
+/// How long a connection is waited for that somebody has been told to let go of.
+const SOON: Duration = Duration::from_millis(500);
 
 impl Upstream {
     /// A side without connections. `typical` is what the pool's other endpoints take for an answer.
@@ -102,6 +109,7 @@ impl Upstream {
             shared: Arc::clone(&endpoint.shared),
             taps: Rc::clone(taps),
             idle: RefCell::default(),
+            slow: slow::Slow::default(),
             h2: RefCell::default(),
             h2_turn: tokio::sync::Semaphore::new(1),
             load: PeakEwma::new(typical, now),
@@ -224,8 +232,11 @@ impl Upstream {
     }
 
     /// Dials, within the cap and the connect timeout.
-    pub async fn dial(&self, policy: &Policy) -> Result<Link, Reason> {
-        let open = Open::new(&self.shared, policy.max_connections).ok_or(Reason::ConnectionLimit)?;
+    pub async fn dial(&self, policy: &Policy, terms: slow::Terms) -> Result<Link, Reason> {
+        let open = match Open::new(&self.shared, terms.cap) {
+            Some(open) => open,
+            None => self.room(terms).await.ok_or(Reason::ConnectionLimit)?,
+        };
         let tap = self.taps.tap(self.address);
         if tap.is_down() {
             return Err(Reason::ConnectFailed);
@@ -238,6 +249,33 @@ impl Upstream {
             }
             Err(_) => Err(Reason::ConnectTimeout),
         }
+    }
+
+    /// A place for a connection where there is none: that of a free one which this request may not have, or of who is too
+    /// slow. Where nobody is, another endpoint or an answer is had at once.
+    async fn room(&self, terms: slow::Terms) -> Option<Open> {
+        let oldest = {
+            let mut idle = self.idle.borrow_mut();
+            (!idle.is_empty()).then(|| idle.remove(0))
+        };
+        if oldest.is_none() && !self.slow.make_room(terms, timer::now()) {
+            return None;
+        }
+        drop(oldest);
+        let freed = async {
+            loop {
+                if let Some(open) = Open::new(&self.shared, terms.cap) {
+                    return open;
+                }
+                self.shared.freed.notified().await;
+            }
+        };
+        tokio::time::timeout(SOON, freed).await.ok()
+    }
+
+    /// Ends those that keep connections waiting, as far as connections are short. Called at the worker's ticks.
+    pub fn relieve(&self, terms: slow::Terms, now: Instant) {
+        self.slow.relieve(self.shared.connections.load(Ordering::Relaxed), terms, now);
     }
 
     /// Takes a connection back that can carry another request. `keep` is this worker's share of the idle cap.

@@ -8,7 +8,9 @@
 )]
 
 mod bodies;
+mod ends;
 mod fields;
 mod interim;
 mod messages;
 mod pace;
+mod pressure;

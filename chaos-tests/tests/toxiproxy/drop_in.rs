@@ -2,7 +2,7 @@
 
 use chaos_tests::proxy::{free_address, outrigger};
 use chaos_tests::raw::Connection;
-use chaos_tests::toxiproxy::Toxiproxy;
+use chaos_tests::toxiproxy::{SERVER, Toxiproxy};
 use chaos_tests::{SOON, wait_for};
 use serde_json::json;
 
@@ -20,7 +20,7 @@ fn both(test: impl Fn(&Toxiproxy, &Echo) -> String) {
             { "name": "two", "listen": "localhost:0", "upstream": echo.address, "enabled": false },
         ]);
         std::fs::write(&file, proxies.to_string()).unwrap();
-        let server = start(&["--config", file.to_str().unwrap(), "--proxy-metrics"])?;
+        let server = start(&["-config", file.to_str().unwrap(), "-proxy-metrics"])?;
         Some(chosen(&test(&server, &echo), "127.0.0.1:"))
     };
     let ours = said(&|arguments| Some(Toxiproxy::drop_in(arguments))).unwrap();
@@ -66,6 +66,38 @@ fn the_metrics_are_the_same() {
         wait_for("all four of them", SOON, || samples().matches("} 4").count() == 4);
         samples()
     });
+}
+
+#[test]
+fn options_are_read_as_go_reads_them() {
+    for arguments in [
+        &["-config=", "-runtime-metrics", "-seed", "-7"][..],
+        &["--config=", "--proxy-metrics=true", "--runtime-metrics=false", "--seed=7"],
+        &["-proxy-metrics", "-proxy-metrics=false", "-seed", "1", "-seed", "2"],
+    ] {
+        let servers = [Some(Toxiproxy::drop_in(arguments)), Toxiproxy::real_with(arguments)];
+        let answers = servers.iter().flatten().map(|server| {
+            let page = server.call("GET", "/metrics", "");
+            let process = page.text().contains("process_open_fds ");
+            (server.call("GET", "/version", "").text(), page.status(), process)
+        });
+        let answers: Vec<_> = answers.collect();
+        assert!(answers.iter().all(|answer| *answer == answers[0]), "{arguments:?}: {answers:?}");
+    }
+}
+
+#[test]
+fn a_wrong_option_is_wrong_usage_and_a_version_needs_no_port() {
+    let ours = |option| outrigger(&["toxiproxy", option]);
+    for (option, code) in [("-version", 0), ("--version", 0), ("-h", 0), ("-help", 0), ("-nope", 2), ("-port", 2)] {
+        assert_eq!(ours(option).status.code(), Some(code), "{option}");
+        if let Some(program) = SERVER.path_or_skip().unwrap() {
+            let real = std::process::Command::new(program).arg(option).output().unwrap();
+            assert_eq!(real.status.code(), Some(code), "the real one: {option}");
+        }
+    }
+    let said = String::from_utf8(ours("-version").stdout).unwrap();
+    assert!(said.starts_with("toxiproxy-server version 2.12.0\noutrigger "), "{said}");
 }
 
 #[test]

@@ -6,6 +6,8 @@ mod clients;
 mod data_path;
 mod drop_in;
 mod echo;
+mod ends;
+mod order;
 mod ours;
 mod script;
 mod transcript;

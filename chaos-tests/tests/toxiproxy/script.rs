@@ -26,6 +26,7 @@ pub fn script() -> Vec<Section> {
         ("removing toxics", toxics::remove_toxics()),
         ("populate", proxies::populate()),
         ("reset", proxies::reset()),
+        ("names that no path holds", proxies::names()),
     ]
 }
 

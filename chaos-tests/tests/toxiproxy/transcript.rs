@@ -40,14 +40,24 @@ pub enum Why {
     Toxics,
     /// A stream's name is shown in lower case.
     Case,
-    /// `noop` is no toxic.
-    Noop,
+    /// A name with a slash is found again.
+    Slash,
+    /// A name that no path can hold.
+    Unspeakable,
 }
 
 impl Why {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Senseless, Self::UnknownAttribute, Self::Atomic, Self::Down, Self::Toxics, Self::Case, Self::Noop];
+    pub const ALL: [Self; 8] = [
+        Self::Senseless,
+        Self::UnknownAttribute,
+        Self::Atomic,
+        Self::Down,
+        Self::Toxics,
+        Self::Case,
+        Self::Slash,
+        Self::Unspeakable,
+    ];
 
     /// The words by which the page of the documentation says it.
     pub fn words(self) -> &'static str {
@@ -58,7 +68,8 @@ impl Why {
             Self::Down => "`down` and the `http_` types are toxics, too",
             Self::Toxics => "Toxics can be given with a proxy",
             Self::Case => "`stream` is shown in lower case",
-            Self::Noop => "`noop` is no toxic",
+            Self::Slash => "A name with a slash in it is found again",
+            Self::Unspeakable => "The names `.` and `..` are refused",
         }
     }
 }

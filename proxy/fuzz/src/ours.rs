@@ -1,6 +1,6 @@
 //! The codec, walked over a stream of messages the way a connection walks it.
 
-use outrigger::http::framing::{self, Chunks, Step};
+use outrigger::http::framing::{self, Chunks, Step, To};
 use outrigger::http::{Bad, Head, Length, Limits, Name, Scan, Version, parse};
 
 /// A whole message.
@@ -84,8 +84,8 @@ pub fn head(bytes: &[u8], start: usize, kind: Kind, limits: Limits) -> Result<Op
 pub fn length(head: &Head, kind: Kind) -> Result<Length, Bad> {
     match kind {
         Kind::Requests => framing::of_request(head),
-        Kind::Responses => framing::of_response(head, false),
-        Kind::HeadResponses => framing::of_response(head, true),
+        Kind::Responses => framing::of_response(head, To::Other),
+        Kind::HeadResponses => framing::of_response(head, To::Head),
     }
 }
 

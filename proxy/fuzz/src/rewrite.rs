@@ -8,6 +8,7 @@ use std::time::Duration;
 use outrigger::data::headers::{self, Client, ControlNames, Identity, Onward, Outgoing, Reply, RequestId};
 use outrigger::data::request::{asks_upgrade, screen};
 use outrigger::data::target::Target;
+use outrigger::http::framing::To;
 use outrigger::http::{Head, Length, Version, write};
 
 use crate::ours::{Kind, Message};
@@ -86,7 +87,7 @@ impl How {
         let mut reply = Reply {
             version: if self.old && !switches { Version::Http10 } else { Version::Http11 },
             close: self.close && !switches,
-            head_request: kind == Kind::HeadResponses,
+            to: if kind == Kind::HeadResponses { To::Head } else { To::Other },
             length: message.length,
             identity: (!self.own).then_some(&*IDENTITY),
             id,
@@ -136,8 +137,8 @@ pub fn answer(out: &mut Vec<u8>, message: &Message, kind: Kind, how: How) -> boo
     }
     let id = RequestId::of(&Head::default(), &how.client(), || RANDOM);
     let reply = how.reply(message, kind, &id);
-    let chunked = reply.write_h1(head, out);
-    body(out, message, how, chunked);
+    reply.write_h1(head, out);
+    body(out, message, how, reply.body(head) == Length::Chunked);
     !reply.close && head.status() != 101
 }
 

@@ -131,11 +131,14 @@ impl Toxiproxy {
     {
         let (parts, body) = request.into_parts();
         let path = decode(parts.uri.path()).into_owned();
+        let spelled = self.spelled(parts.uri.path());
         let cleaned = clean(&path);
-        if cleaned != path {
+        if spelled.is_none() && cleaned != path {
             return moved(&cleaned, parts.uri.query());
         }
-        let Some(page) = page(&path).filter(|page| *page != Page::Metrics || self.settings.metrics) else {
+        let metrics = self.settings.metrics || self.settings.runtime_metrics;
+        let page = spelled.or_else(|| page(&path.split('/').collect::<Vec<_>>()));
+        let Some(page) = page.filter(|page| *page != Page::Metrics || metrics) else {
             return text(StatusCode::NOT_FOUND, "404 page not found");
         };
         if !allows(&page, &parts.method) {
@@ -151,6 +154,36 @@ impl Toxiproxy {
         answer
     }
 
+    /// What a path asks for that has a slash inside of a name, as `%2F`. Toxiproxy takes such names and does not find them again,
+    /// as it looks for slashes in what was decoded; so only what is there is found like that, and everything else answered as
+    /// there.
+    fn spelled(&self, path: &str) -> Option<Page> {
+        let parts: Vec<_> = path.split('/').map(decode).collect();
+        if !parts.iter().any(|part| part.contains('/')) {
+            return None;
+        }
+        let page = page(&parts.iter().map(AsRef::as_ref).collect::<Vec<_>>())?;
+        let there = match &page {
+            Page::Proxy(proxy) | Page::Toxics(proxy) => self.proxies.find(proxy).is_ok(),
+            Page::Toxic(proxy, toxic) => {
+                proxy.contains('/') && self.proxies.find(proxy).is_ok() || self.proxies.toxic(proxy, toxic).is_ok()
+            }
+            _ => false,
+        };
+        there.then_some(page)
+    }
+
+    fn metrics(&self) -> String {
+        let mut page = String::new();
+        if self.settings.runtime_metrics {
+            page.push_str(&crate::telemetry::metrics::install().render_process());
+        }
+        if self.settings.metrics {
+            page.push_str(&metrics::render(&self.proxies.tcp.list()));
+        }
+        page
+    }
+
     async fn answer<B>(&self, page: Page, method: &Method, body: B, peer: SocketAddr) -> Response<Full<Bytes>>
     where
         B: Body<Error: std::error::Error + Send + Sync + 'static>,
@@ -163,13 +196,13 @@ impl Toxiproxy {
                 return problem(&Problem { status: StatusCode::PAYLOAD_TOO_LARGE, message });
             }
         };
-        let (proxies, by) = (&*self.proxies, format!("toxiproxy {peer}"));
+        let (proxies, by) = (&self.proxies, format!("toxiproxy {peer}"));
         let done = match (page, method) {
             (Page::Version, _) => {
                 let version = format!("{{\"version\": \"{VERSION}\"}}\n");
                 return full(StatusCode::OK, "application/json;charset=utf-8", version);
             }
-            (Page::Metrics, _) => return full(StatusCode::OK, metrics::TYPE, metrics::render(&proxies.tcp.list())),
+            (Page::Metrics, _) => return full(StatusCode::OK, metrics::TYPE, self.metrics()),
             (Page::Reset, _) => proxies.reset(&by).await.map(|()| empty(StatusCode::NO_CONTENT)),
             (Page::Populate, _) => return populated(proxies.populate(&body, &by).await),
             (Page::Proxies, &Method::POST) => {
@@ -191,12 +224,13 @@ impl Toxiproxy {
     }
 }
 
-fn page(path: &str) -> Option<Page> {
-    let parts: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
+/// Of a path's parts, of which the first is what stands before its first slash.
+fn page(parts: &[&str]) -> Option<Page> {
+    let ("", parts) = parts.split_first().map(|(first, rest)| (*first, rest))? else { return None };
     if parts.iter().any(|part| part.is_empty()) {
         return None;
     }
-    Some(match *parts.as_slice() {
+    Some(match *parts {
         ["reset"] => Page::Reset,
         ["proxies"] => Page::Proxies,
         ["populate"] => Page::Populate,

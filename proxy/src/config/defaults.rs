@@ -126,7 +126,7 @@ impl Default for Faults {
 
 impl Default for Toxiproxy {
     fn default() -> Self {
-        Self { enabled: false, address: loopback(8474), populate: None, metrics: false }
+        Self { enabled: false, address: loopback(8474), populate: None, metrics: false, runtime_metrics: false }
     }
 }
 
@@ -146,6 +146,7 @@ impl Default for Http {
             caller_header: FieldName("x-outrigger-caller".into()),
             max_held: Size(32 << 20),
             max_stale: Size(32 << 20),
+            min_rate: Size(1 << 10),
         }
     }
 }

@@ -104,6 +104,8 @@ pub struct HttpLimits {
     pub max_held_bytes: usize,
     /// Bytes of answers that are kept for `fallback: { stale: … }`, for the process.
     pub max_stale_bytes: usize,
+    /// Bytes in a second below which a client is too slow while what it holds is short. 0 for none.
+    pub min_rate: usize,
 }
 
 /// A block of addresses.
@@ -257,8 +259,10 @@ pub struct ToxiproxySettings {
     pub address: SocketAddr,
     /// A file with proxies that are there from the start.
     pub populate: Option<PathBuf>,
-    /// Whether `/metrics` is there.
+    /// Whether `/metrics` is there, with the bytes of each proxy.
     pub metrics: bool,
+    /// Whether `/metrics` is there, with what the process itself takes.
+    pub runtime_metrics: bool,
 }
 
 impl Default for FaultLimits {

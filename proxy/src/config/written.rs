@@ -58,6 +58,11 @@ pub struct Http {
     pub max_held: Size,
     /// Bytes of answers that are kept for `fallback: { stale: … }`, for the process.
     pub max_stale: Size,
+    /// Bytes in a second that a client has to send of a body, or read of an answer, while more than three quarters of an
+    /// instance's `max_connections` are taken: those below it are ended, the slowest first, with 408 `too_slow`, until no
+    /// more than three quarters are. gRPC and streams in both directions are exempt as long as they hold no more than
+    /// that; whoever waits for the instance is not slow. 0B: no minimum.
+    pub min_rate: Size,
 }
 
 /// Reaching services by the request's host name, with no route of their own: `Host: orders`.

@@ -47,6 +47,7 @@ pub fn settings(declared: &[&str]) -> Settings {
             caller_header: "x-outrigger-caller".into(),
             max_held_bytes: 32 << 20,
             max_stale_bytes: 32 << 20,
+            min_rate: 1 << 10,
         },
         registries: BTreeMap::from([("main".into(), RegistrySettings::File { path: "main.yaml".into() })]),
         services: declared.iter().map(service).collect(),

@@ -20,6 +20,7 @@ use super::timer;
 use super::worker::{Holding, Worker};
 use crate::config::settings::{Policy, Protocol};
 use crate::error::Reason;
+use crate::http::framing::To;
 use crate::http::{Head, Length};
 use crate::resilience::breaker::CircuitBreaker;
 use crate::resilience::hold::{Held, held};
@@ -271,7 +272,7 @@ impl<'r> Attempt<'r> {
             None => (head, download),
             Some(injection) => injection.falsified(head, download),
         };
-        let bodiless = x.request.asked().head || download.is_whole();
+        let bodiless = x.request.to() == To::Head || download.is_whole();
         match if bodiless { None } else { Self::wait(x, &head, &download, heard) } {
             Some(wait) => {
                 self.state = State::Holding(head, download, wait);
@@ -318,7 +319,8 @@ impl<'r> State<'r> {
             None => {
                 x.side.counts.tally.borrow_mut().connected();
                 let endpoint = Rc::clone(endpoint);
-                Self::Dialling(Box::pin(async move { endpoint.dial(x.policy).await }), Some((home, onward)))
+                let terms = x.worker.terms(x.policy);
+                Self::Dialling(Box::pin(async move { endpoint.dial(x.policy, terms).await }), Some((home, onward)))
             }
         }
     }
@@ -373,6 +375,6 @@ fn ask(x: Exchange<'_>, link: Link, home: Home, onward: Onward<'_>) -> upstream:
 
 async fn over_h2(x: Exchange<'_>, endpoint: Rc<Upstream>, home: Home, onward: Onward<'_>) -> Sent {
     let connected = || x.side.counts.tally.borrow_mut().connected();
-    let stream = endpoint.h2(x.policy, connected).await.map_err(Broken::unwritten)?;
+    let stream = endpoint.h2(x.policy, x.worker.terms(x.policy), connected).await.map_err(Broken::unwritten)?;
     stream.send(x.worker, x.request, home, onward).await
 }

@@ -23,7 +23,7 @@ use super::worker::Holding;
 use crate::error::Reason;
 use crate::http::{Content, Head, HeadPool, Length};
 use crate::net::Io;
-use crate::upstream;
+use crate::upstream::{self, Upstream};
 
 /// A request's body, shared by its attempts.
 #[derive(Debug)]
@@ -435,6 +435,22 @@ impl Download {
             Self::H1(answer) => answer.length(),
             Self::H2(answer) => answer.length(),
             Self::Faulted(faulted) => faulted.length(),
+        }
+    }
+
+    /// Lets go of it where its answer's head leaves no room for it.
+    pub fn keep_within(&mut self, room: Length) {
+        if room == Length::NONE && self.length() != Length::NONE {
+            *self = Self::Empty;
+        }
+    }
+
+    /// The endpoint whose connection it keeps for itself alone, while it does.
+    pub fn occupies(&self) -> Option<&Rc<Upstream>> {
+        match self {
+            Self::H1(answer) => answer.occupies(),
+            Self::Faulted(faulted) => faulted.occupies(),
+            Self::Empty | Self::Held(_) | Self::H2(_) => None,
         }
     }
 

@@ -15,7 +15,7 @@ use super::stale::{Asked, Found, Stale};
 use crate::config::settings::FallbackAnswer;
 use crate::error::Reason;
 use crate::http::head::{Name, Version};
-use crate::http::{Head, write};
+use crate::http::{Head, framing, write};
 use crate::resilience::fallback::{By, Degraded};
 
 /// An answer instead of the service's.
@@ -65,7 +65,7 @@ pub fn fixed(answer: &FallbackAnswer, request: &Head, reason: Reason, wall: Syst
     if !has("date") {
         head.push(b"Date", httpdate::fmt_http_date(wall).as_bytes()).ok()?;
     }
-    let bodiless = matches!(answer.status, 204 | 205 | 304) || answer.body.is_empty();
+    let bodiless = !framing::may_have_content(answer.status) || answer.body.is_empty();
     if !bodiless {
         head.push(b"Content-Length", answer.body.len().to_string().as_bytes()).ok()?;
     }

@@ -22,6 +22,7 @@ use crate::fault::Active;
 use crate::fault::http::HttpFault;
 use crate::fault::spec::Kind;
 use crate::http::{Head, Length};
+use crate::upstream::Upstream;
 
 /// Bytes of a piece.
 const PIECE: usize = 16 << 10;
@@ -102,6 +103,11 @@ impl Faulted {
     /// How its end is stated: as if nothing were wrong.
     pub fn length(&self) -> Length {
         self.inner.length()
+    }
+
+    /// The endpoint whose connection it keeps for itself alone, while it does.
+    pub fn occupies(&self) -> Option<&Rc<Upstream>> {
+        self.inner.occupies()
     }
 
     /// Whether nothing more comes.

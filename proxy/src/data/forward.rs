@@ -38,7 +38,7 @@ use super::story::Story;
 use super::timer::{self, Timer};
 use super::worker::Worker;
 use super::{degrade, find};
-use crate::config::settings::Policy;
+use crate::config::settings::{Policy, Protocol};
 use crate::error::Reason;
 use crate::fault::Place;
 use crate::http::Head;
@@ -50,6 +50,7 @@ use crate::resilience::retry;
 use crate::route::Route;
 use crate::telemetry::availability::First;
 use crate::upstream;
+use crate::upstream::slow::Held;
 
 /// What a request got.
 #[derive(Debug)]
@@ -231,7 +232,7 @@ impl Asking<'_> {
         let route = trail.route.as_ref().filter(own).cloned();
         let circuit = route.as_ref().and_then(|route| route.breaker.as_ref());
         let x = Exchange { worker, request, side, policy, repeatable, names, circuit };
-        let clock = Clock { timer, body: &request.body, deadline };
+        let mut clock = Clock { timer, body: &request.body, deadline, held: None };
         let mut life = Life::new(x, deadline, self.controls, trail, started);
         if let Err(reason) = life.begin(now) {
             admitted.done(false, now);
@@ -299,20 +300,25 @@ enum Turn<'r> {
 /// The request's time.
 struct Clock<'a> {
     timer: &'a Timer,
-    body: &'a Upload,
+    body: &'a Rc<Upload>,
     deadline: Deadline,
+    /// The endpoint's connection that waits for the body.
+    held: Option<Held>,
 }
 
 impl Clock<'_> {
     /// Waits for the live attempts, for `due`, and for the request's end. What has arrived is looked at before the time
     /// is, so that a worker that was held up does not fail what it had in fact got.
-    async fn turn<'r>(&self, race: &mut Race<'r>, x: Exchange<'r>, due: Option<Instant>) -> Turn<'r> {
+    async fn turn<'r>(&mut self, race: &mut Race<'r>, x: Exchange<'r>, due: Option<Instant>) -> Turn<'r> {
         poll_fn(|cx| {
             loop {
                 if let Poll::Ready(ended) = race.poll(cx, x) {
                     return Poll::Ready(Turn::Ended(ended));
                 }
                 let ended = self.body.ended();
+                if self.is_too_slow(cx, race, x, ended) {
+                    return Poll::Ready(Turn::Over(Reason::TooSlow));
+                }
                 let over = self.deadline.at(ended, self.body.moved());
                 let next = [due, race.wakes()].into_iter().flatten().fold(over, Instant::min);
                 if self.timer.poll(cx, next).is_pending() {
@@ -328,5 +334,27 @@ impl Clock<'_> {
             }
         })
         .await
+    }
+
+    /// Whether the body comes so slowly that the connection it keeps waiting goes to others. Nothing but the look at its end
+    /// where the body came with the head.
+    fn is_too_slow(
+        &mut self,
+        cx: &std::task::Context<'_>,
+        race: &Race<'_>,
+        x: Exchange<'_>,
+        ended: Option<Instant>,
+    ) -> bool {
+        if ended.is_some() {
+            self.held = None;
+            return false;
+        }
+        // Over HTTP/2 a body holds a stream, and no connection.
+        let Some(tale) = race.tales().next().filter(|_| x.policy.protocol != Protocol::Http2) else { return false };
+        if self.held.as_ref().is_none_or(|held| !held.is_of(&tale.upstream)) {
+            let (who, exempt) = (x.request.origin(), is_grpc(&x.request.head));
+            self.held = Some(Held::sending(&tale.upstream, self.body, who, exempt, timer::now()));
+        }
+        self.held.as_ref().is_some_and(|held| held.has_to_go(cx))
     }
 }

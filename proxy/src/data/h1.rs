@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use super::answer::Refusal;
 use super::body::{Download, Upload};
 use super::conn::{Conn, LINGER};
+use super::controls::is_grpc;
 use super::forward::{Answer, Trail, forward};
 use super::headers::{self, Reply, RequestId};
 use super::request::{self, Request};
@@ -24,10 +25,12 @@ use super::tunnel;
 use super::worker::Finished;
 use crate::drain::Phase;
 use crate::error::Reason;
+use crate::http::framing::To;
 use crate::http::head::{Name, Version};
 use crate::http::{Bad, Head, Length, Scan, framing, parse, write};
 use crate::net::Io;
 use crate::resilience::fallback::Degraded;
+use crate::upstream::slow::Held;
 
 /// One request and its answer. True when the connection can carry another.
 pub async fn exchange(conn: Rc<Conn>) -> bool {
@@ -186,7 +189,7 @@ async fn respond(
     let mut reply = Reply {
         version,
         close: !wants_to_stay(&request.head) || worker.phase() != Phase::Serving || early && head.status() >= 400,
-        head_request: request.head.method() == b"HEAD",
+        to: request.to(),
         length: download.length(),
         identity: came_via(&download, degraded).then_some(&worker.identity),
         id: &request.id,
@@ -194,11 +197,10 @@ async fn respond(
     };
     reply.close |= reply.ends_by_close(head) || expects_in_vain(conn, early);
     let mut out = worker.pools.scratch.take();
-    let chunked = reply.write_h1(head, &mut out);
-    if reply.head_request && matches!(download, Download::Held(_)) {
-        download = Download::Empty;
-    }
-    let whole = send(conn, request, &mut download, &mut out, chunked, finished).await;
+    reply.write_h1(head, &mut out);
+    let body = reply.body(head);
+    download.keep_within(body);
+    let whole = send(conn, request, &mut download, &mut out, body == Length::Chunked, finished).await;
     worker.pools.scratch.give(out);
     if !whole && reply.ends_by_close(head) {
         // Only a reset tells this client that something is missing.
@@ -254,6 +256,7 @@ async fn send(
     let mut first_chunk = true;
     let mut ended = matches!(download, Download::Empty);
     let mut deadline = None;
+    let mut held = None;
     poll_fn(|cx| {
         loop {
             if !conn.interim.borrow().is_empty() && ready!(conn.poll_interim(cx)).is_err() {
@@ -307,16 +310,40 @@ async fn send(
                     download.consume(n - of_lead);
                     finished.sent(n - of_lead);
                     deadline = None;
+                    if let Some(held) = &held {
+                        Held::progress(held, finished.bytes(), false);
+                    }
                 }
                 Poll::Ready(_) => return Poll::Ready(false),
                 Poll::Pending => {
                     download.poll_upload(cx);
+                    if is_too_slow(&mut held, cx, request, download, finished.bytes()) {
+                        finished.broken(Reason::TooSlow);
+                        // What it has not read is in nobody's way any more.
+                        conn.abort();
+                        return Poll::Ready(false);
+                    }
                     return wait_until(conn, cx, &mut deadline, request, idle);
                 }
             }
         }
     })
     .await
+}
+
+/// Whether a client that takes no more of its answer for now has to make room for others. It has been sent `moved` bytes.
+fn is_too_slow(held: &mut Option<Held>, cx: &Context<'_>, request: &Request, download: &Download, moved: u64) -> bool {
+    let Some(upstream) = download.occupies() else {
+        *held = None;
+        return false;
+    };
+    let held = held.get_or_insert_with(|| {
+        // A stream in both directions is quiet by its nature.
+        let exempt = request.body.ended().is_none() || is_grpc(&request.head);
+        Held::reading(upstream, moved, request.origin(), exempt, timer::now())
+    });
+    held.progress(moved, true);
+    held.has_to_go(cx)
 }
 
 /// Not ready until nothing has moved for the idle time, in either direction.
@@ -343,7 +370,7 @@ async fn run_tunnel(
     let reply = Reply {
         version: Version::Http11,
         close: false,
-        head_request: false,
+        to: To::Other,
         length: Length::NONE,
         identity: Some(&worker.identity),
         id: &request.id,
@@ -389,7 +416,7 @@ async fn refuse(conn: &Rc<Conn>, reason: Reason, head: Option<&Rc<Head>>) {
     let reply = Reply {
         version: Version::Http11,
         close: true,
-        head_request: request_head.method() == b"HEAD",
+        to: request.to(),
         length: download.length(),
         identity: None,
         id: &request.id,
@@ -397,9 +424,7 @@ async fn refuse(conn: &Rc<Conn>, reason: Reason, head: Option<&Rc<Head>>) {
     };
     let mut out = Vec::with_capacity(512);
     reply.write_h1(&answer, &mut out);
-    if reply.head_request {
-        download = Download::Empty;
-    }
+    download.keep_within(reply.body(&answer));
     send(conn, &request, &mut download, &mut out, false, &mut finished).await;
     worker.finished(&finished, &request, &mut Trail::default());
 }

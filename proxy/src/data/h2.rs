@@ -127,17 +127,18 @@ async fn call(
     let reply = Reply {
         version: Version::Http2,
         close: false,
-        head_request: request.head.method() == b"HEAD",
+        to: request.to(),
         length: download.length(),
         identity: super::h1::came_via(&download, trail.degraded.as_deref()).then_some(&worker.identity),
         id: &request.id,
         degraded: trail.degraded.as_deref(),
     };
     let fields = reply.fields_h2(&head);
-    let download = if reply.head_request { Download::Empty } else { download };
+    // hyper would say of a body that ends without a byte that its length is 0, which is not so, or must not be said.
+    let ended = framing::ends_at_head(head.status(), reply.to);
     let idle = worker.http.stream_idle_timeout;
     let status = head.status();
-    let outbound = Outbound { download, request, trail, finished, worker, timer, idle, deadline: None, ended: false };
+    let outbound = Outbound { download, request, trail, finished, worker, timer, idle, deadline: None, ended };
     let mut response = http::Response::new(outbound);
     *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::BAD_GATEWAY);
     *response.headers_mut() = fields;

@@ -15,6 +15,7 @@ use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use crate::http::framing::{self, To};
 use crate::http::head::{Name, Version, list};
 use crate::http::{Head, Length, write};
 use crate::resilience::deadline::GrpcTimeout;
@@ -323,9 +324,9 @@ pub struct Reply<'a> {
     pub version: Version,
     /// Whether the connection ends after this answer.
     pub close: bool,
-    /// Whether the request was HEAD.
-    pub head_request: bool,
-    /// How the answer's body ends.
+    /// What it is the answer to.
+    pub to: To,
+    /// How the answer's body ends, if it has one.
     pub length: Length,
     /// Who we are; none for an answer made here, which was not passed on by anybody.
     pub identity: Option<&'a Identity>,
@@ -336,23 +337,17 @@ pub struct Reply<'a> {
 }
 
 impl Reply<'_> {
-    /// The whole head of an answer for an HTTP/1.x client. Says whether the body is sent as chunks.
-    pub fn write_h1(&self, head: &Head, out: &mut Vec<u8>) -> bool {
+    /// The whole head of an answer for an HTTP/1.x client. What follows it is as long as [`Self::body`] says.
+    pub fn write_h1(&self, head: &Head, out: &mut Vec<u8>) {
         let status = head.status();
         write::status_line(out, status, head.reason());
         walk_response(head, out, write::field);
-        let chunked = match self.framing(head) {
-            Framing::None => false,
-            Framing::Stated(n) => {
-                write::number(out, b"Content-Length", n);
-                false
-            }
-            Framing::Open if self.version == Version::Http10 => false,
-            Framing::Open => {
-                write::field(out, b"Transfer-Encoding", b"chunked");
-                true
-            }
-        };
+        if let Some(n) = self.stated(head) {
+            write::number(out, b"Content-Length", n);
+        }
+        if self.body(head) == Length::Chunked {
+            write::field(out, b"Transfer-Encoding", b"chunked");
+        }
         self.common(head, out, write::field);
         let upgrade = matches!(status, 101 | 426);
         if upgrade {
@@ -372,7 +367,6 @@ impl Reply<'_> {
             write::field(out, b"Connection", connection);
         }
         write::end(out);
-        chunked
     }
 
     /// The fields of an answer for an HTTP/2 client.
@@ -381,9 +375,9 @@ impl Reply<'_> {
         walk_response(head, &mut map, append);
         self.common(head, &mut map, append);
         // An answer that ends with its head needs no length, and to gRPC it is trailers, which have none.
-        let stated = head.first(Name::ContentLength).is_some();
-        if let Framing::Stated(n) = self.framing(head)
-            && (n > 0 || stated)
+        let says = head.first(Name::ContentLength).is_some();
+        if let Some(n) = self.stated(head)
+            && (n > 0 || says)
         {
             map.insert(http::header::CONTENT_LENGTH, n.into());
         }
@@ -405,28 +399,34 @@ impl Reply<'_> {
 
     /// Whether the body can only be ended by closing the connection.
     pub fn ends_by_close(&self, head: &Head) -> bool {
-        self.version == Version::Http10 && matches!(self.framing(head), Framing::Open)
+        self.body(head) == Length::UntilClose
     }
 
-    fn framing(&self, head: &Head) -> Framing {
-        match head.status() {
-            100..=199 | 204 => Framing::None,
-            status if self.head_request || status == 304 => {
-                // What a GET would have had, as the endpoint says.
-                crate::http::framing::content_length(head).ok().flatten().map_or(Framing::None, Framing::Stated)
-            }
-            _ => match self.length {
-                Length::Exact(n) => Framing::Stated(n),
-                Length::Chunked | Length::UntilClose => Framing::Open,
-            },
+    /// How what follows the head ends on its way to this client. It depends on the head that goes out, not on the one that came:
+    /// a fault may have made a 204 of a 200.
+    pub fn body(&self, head: &Head) -> Length {
+        match self.length {
+            _ if framing::ends_at_head(head.status(), self.to) => Length::NONE,
+            Length::Exact(n) => Length::Exact(n),
+            Length::Chunked | Length::UntilClose if self.version == Version::Http10 => Length::UntilClose,
+            Length::Chunked | Length::UntilClose => Length::Chunked,
         }
     }
-}
 
-enum Framing {
-    None,
-    Stated(u64),
-    Open,
+    /// The `Content-Length` that is said.
+    fn stated(&self, head: &Head) -> Option<u64> {
+        if !framing::may_state_length(head.status(), self.to) {
+            return None;
+        }
+        if framing::ends_at_head(head.status(), self.to) {
+            // What a GET would have had, as the endpoint says.
+            return framing::content_length(head).ok().flatten();
+        }
+        match self.length {
+            Length::Exact(n) => Some(n),
+            Length::Chunked | Length::UntilClose => None,
+        }
+    }
 }
 
 fn walk_response<O>(head: &Head, out: &mut O, emit: impl Fn(&mut O, &[u8], &[u8]) + Copy) {

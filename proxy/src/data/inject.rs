@@ -26,7 +26,7 @@ use crate::fault::http::{Abort, HttpFault};
 use crate::fault::spec::{Kind, Scope};
 use crate::fault::{Active, Place, Subject};
 use crate::http::head::Version;
-use crate::http::{Head, write};
+use crate::http::{Head, framing, write};
 use crate::route::Route;
 use crate::telemetry::explain::What;
 
@@ -186,7 +186,7 @@ fn made(abort: &Abort, active: &Active) -> (Rc<Head>, Download) {
             (abort.status.unwrap_or(503), Bytes::from(abort.body.clone().unwrap_or_else(default)))
         }
     };
-    let bodiless = matches!(status, 204 | 304);
+    let bodiless = !framing::may_have_content(status);
     let _ = head.set_status(status, write::reason(status).as_bytes(), Version::Http11);
     (Rc::new(head), if bodiless || body.is_empty() { Download::Empty } else { Download::Held(body) })
 }

@@ -11,6 +11,7 @@ use super::target::Target;
 use super::worker::Worker;
 use crate::config::settings::{Bulkhead, Cidr};
 use crate::error::Reason;
+use crate::http::framing::To;
 use crate::http::head::{Name, Version};
 use crate::http::{Head, Length};
 use crate::resilience::shape::Shape;
@@ -71,9 +72,14 @@ impl Request {
         Shape::of(self.head.method(), self.target().path())
     }
 
+    /// What its answer is the answer to.
+    pub fn to(&self) -> To {
+        To::of(self.head.method())
+    }
+
     /// What the answer's reading depends on.
     pub fn asked(&self) -> Asked {
-        Asked { head: self.head.method() == b"HEAD", upgrade: self.upgrade }
+        Asked { to: self.to(), upgrade: self.upgrade }
     }
 
     /// Whose part of a service it takes.
@@ -82,6 +88,14 @@ impl Request {
             Bulkhead::PerRoute(_) => route.map(|route| route.name.as_bytes().to_vec()).unwrap_or_default(),
             Bulkhead::PerCaller(_) => self.caller(names).unwrap_or(self.client.text.as_bytes()).to_vec(),
         }
+    }
+
+    /// Whose request it is, as far as it can be told: the client, or whom a trusted one forwards for.
+    pub fn origin(&self) -> IpAddr {
+        let said = if self.client.trusted { self.head.all(Name::XForwardedFor).last() } else { None };
+        let last =
+            said.and_then(|chain| std::str::from_utf8(chain.rsplit(|b| *b == b',').next()?).ok()?.trim().parse().ok());
+        last.unwrap_or(self.client.peer.ip())
     }
 
     /// Who a trusted client says that it is.

@@ -9,6 +9,7 @@ mod connect;
 mod line;
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -40,6 +41,11 @@ const LEAVING: Duration = Duration::from_secs(1);
 /// A socket's life: accepts, follows what holds for it, and ends with its connections.
 async fn follow(worker: Rc<Worker>, opening: Opening, alive: Rc<()>) {
     let Opening { socket, name, subject, counts, times, mut terms } = opening;
+    let now = terms.borrow_and_update().clone();
+    // A proxy can be closed before its worker has come to its socket. What was seen here is never told again.
+    if !now.open {
+        return;
+    }
     let listener = match Listener::register(socket) {
         Ok(listener) => listener,
         Err(error) => {
@@ -47,17 +53,29 @@ async fn follow(worker: Rc<Worker>, opening: Opening, alive: Rc<()>) {
             return;
         }
     };
-    let line = Rc::new(Line::new(name, subject, counts, times, terms.borrow_and_update().clone()));
+    let line = Rc::new(Line::new(name, subject, counts, times, now));
     worker.carries(&line);
     let mut listener = Some(listener);
     let mut alive = Some(alive);
+    // Accepted, and without a seat so far. Behind it the backlog waits.
+    let mut standing: Option<Io> = None;
+    let mut resting = false;
     let mut drained = worker.drained.clone();
     let mut closing = pin!(drained.reached(Phase::Closing));
     let mut changed = pin!(line.subject.changed(line.subject.generation()));
     loop {
+        // Whatever it waits for, it hears what becomes of its proxy meanwhile.
         let accepting = async {
             match &listener {
-                Some(listener) => listener.accept().await,
+                Some(_) if resting => {
+                    tokio::time::sleep(OUT_OF_FILES).await;
+                    None
+                }
+                Some(_) if standing.is_some() => {
+                    tokio::time::sleep(FULL).await;
+                    None
+                }
+                Some(listener) => Some(listener.accept().await),
                 None => std::future::pending().await,
             }
         };
@@ -76,32 +94,37 @@ async fn follow(worker: Rc<Worker>, opening: Opening, alive: Rc<()>) {
                 changed.set(line.subject.changed(now));
                 line.wake();
             }
-            accepted = accepting => match accepted {
-                Ok((io, _)) => {
-                    settle(&worker, &line, io, &alive).await;
-                    for _ in 0..BATCH {
-                        let Some((io, _)) = listener.as_ref().and_then(Listener::accept_now) else { break };
-                        settle(&worker, &line, io, &alive).await;
+            accepted = accepting => {
+                resting = false;
+                match accepted {
+                    None => standing = standing.take().and_then(|io| settle(&worker, &line, io, &alive)),
+                    Some(Ok((io, _))) => {
+                        standing = settle(&worker, &line, io, &alive);
+                        for _ in 0..BATCH {
+                            let Some((io, _)) = next_of(&listener, &standing) else { break };
+                            standing = settle(&worker, &line, io, &alive);
+                        }
+                    }
+                    Some(Err(error)) if is_of_one_connection(&error) => {}
+                    Some(Err(error)) => {
+                        tracing::warn!(%error, proxy = &*line.name, "accepting failed; trying again");
+                        resting = true;
                     }
                 }
-                Err(error) if is_of_one_connection(&error) => {}
-                Err(error) => {
-                    tracing::warn!(%error, proxy = &*line.name, "accepting failed; trying again");
-                    tokio::time::sleep(OUT_OF_FILES).await;
-                }
-            },
+            }
             () = &mut closing, if listener.is_some() => {
+                standing = standing.take().and_then(|io| settle(&worker, &line, io, &alive));
                 // What waits in the backlog would be reset otherwise.
-                while let Some((io, _)) = listener.as_ref().and_then(Listener::accept_now) {
-                    settle(&worker, &line, io, &alive).await;
+                while let Some((io, _)) = next_of(&listener, &standing) {
+                    standing = settle(&worker, &line, io, &alive);
                 }
-                listener = None;
+                (listener, standing) = (None, None);
                 // The worker waits for the connections, and not for this task, which goes on for their sake.
                 alive = None;
             }
         }
     }
-    drop((listener, alive));
+    drop((listener, standing, alive));
     // The connections are on their way out; whoever closed the proxy waits for `terms` to be dropped.
     let leaving = timer::now() + LEAVING;
     while !line.is_empty() && timer::now() < leaving {
@@ -113,17 +136,16 @@ async fn follow(worker: Rc<Worker>, opening: Opening, alive: Rc<()>) {
 /// Connections that are accepted in a row.
 const BATCH: usize = 16;
 
-/// Gives a connection a task of its own. Where there are too many it waits, and behind it the backlog does.
-async fn settle(worker: &Rc<Worker>, line: &Rc<Line>, io: Io, alive: &Option<Rc<()>>) {
-    let seat = loop {
-        match worker.crew().seat(worker.index) {
-            Some(seat) => break seat,
-            None if worker.phase() >= Phase::Closing => return,
-            None => tokio::time::sleep(FULL).await,
-        }
-    };
-    let task = connection(Rc::clone(worker), Rc::clone(line), io, (seat, alive.clone()));
-    tokio::task::spawn_local(task);
+/// The next of the backlog, unless one waits for a seat.
+fn next_of(listener: &Option<Listener>, standing: &Option<Io>) -> Option<(Io, SocketAddr)> {
+    listener.as_ref().filter(|_| standing.is_none())?.accept_now()
+}
+
+/// Gives a connection a task of its own; gives it back where there are too many.
+fn settle(worker: &Rc<Worker>, line: &Rc<Line>, io: Io, alive: &Option<Rc<()>>) -> Option<Io> {
+    let Some(seat) = worker.crew().seat(worker.index) else { return Some(io) };
+    tokio::task::spawn_local(connection(Rc::clone(worker), Rc::clone(line), io, (seat, alive.clone())));
+    None
 }
 
 /// A connection, from its first byte to its last.
@@ -155,6 +177,10 @@ async fn carry(worker: &Rc<Worker>, line: &Rc<Line>, mut client: Io) {
             return;
         }
     };
+    if relay.begin(timer::now()) {
+        client.reset_at_close();
+        server.io.reset_at_close();
+    }
     let pool = &worker.pools.buffers;
     let mut told = relay.moved();
     let end = poll_fn(|cx| {
@@ -177,3 +203,6 @@ async fn carry(worker: &Rc<Worker>, line: &Rc<Line>, mut client: Io) {
         }
     }
 }
+
+#[cfg(all(test, not(sim)))]
+mod tests;

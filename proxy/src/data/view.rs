@@ -10,8 +10,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::side::Side;
+use crate::config::settings::Policy;
 use crate::route::RouteTable;
 use crate::snapshot::Snapshot;
+use crate::upstream::slow::Terms;
 
 /// A snapshot with a worker's things.
 #[derive(Debug)]
@@ -46,6 +48,14 @@ impl View {
     pub fn report(&self, clock: u64, now: Instant, random: f64) {
         for side in self.clusters.values() {
             side.report(clock, now, random);
+        }
+    }
+
+    /// Ends requests that keep endpoints' connections waiting, where connections are short.
+    pub fn relieve(&self, terms: impl Fn(&Policy) -> Terms, now: Instant) {
+        for side in self.clusters.values() {
+            let terms = terms(&side.cluster.policy);
+            side.upstreams.iter().for_each(|member| member.upstream.relieve(terms, now));
         }
     }
 

@@ -22,7 +22,7 @@ use super::stale::Stale;
 use super::tcp::{self, Line};
 use super::timer;
 use super::view::View;
-use crate::config::settings::HttpLimits;
+use crate::config::settings::{HttpLimits, Policy};
 use crate::drain::{Drained, Phase};
 use crate::error::Reason;
 use crate::http::{Limits, Pools};
@@ -32,6 +32,7 @@ use crate::telemetry::access_log::{AccessLog, Entry};
 use crate::telemetry::availability::{self, Account, Ended, First, Rescue};
 use crate::telemetry::explain::{Explainer, Recorder};
 use crate::telemetry::metrics::{ClientMetrics, ServiceMetrics, ServiceTally, Steering};
+use crate::upstream::slow::Terms;
 
 /// What all workers are made of.
 #[derive(Debug, Clone)]
@@ -148,6 +149,11 @@ impl Worker {
         self.phase.get()
     }
 
+    /// What holds against those who keep an endpoint's connections waiting.
+    pub fn terms(&self, policy: &Policy) -> Terms {
+        Terms { cap: policy.max_connections, min_rate: self.http.min_rate, workers: self.workers }
+    }
+
     /// A number in `0.0..1.0`.
     pub fn random(&self) -> f64 {
         self.random.borrow_mut().f64()
@@ -235,7 +241,9 @@ impl Worker {
 
     fn tick(&self) {
         let now = timer::now();
-        self.view().report(self.reader.clock(now), now, self.random());
+        let view = self.view();
+        view.report(self.reader.clock(now), now, self.random());
+        view.relieve(|policy| self.terms(policy), now);
         self.unrouted_metrics.absorb(&mut self.unrouted.borrow_mut());
         self.routes.borrow_mut().flush();
         let mut clients = self.clients.borrow_mut();
@@ -408,8 +416,9 @@ pub async fn serve(worker: Rc<Worker>, places: Vec<Place>, handed: tokio::sync::
         }
     });
     let telling = Rc::clone(&worker);
+    // Listened to before anything can be missed: the task begins later.
+    let mut bell = crate::fault::active::bell();
     let tells = tokio::task::spawn_local(async move {
-        let mut bell = crate::fault::active::bell();
         // It cannot fail: it rings as long as the process lives.
         while bell.changed().await.is_ok() {
             telling.view().tell_of_faults();

@@ -11,8 +11,8 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
+use super::Place;
 use super::spec::{Fault, Spec};
-use crate::telemetry;
 
 /// What faults hang on.
 #[derive(Debug)]
@@ -24,7 +24,22 @@ pub struct Subject {
     count: AtomicUsize,
     generation: AtomicU64,
     current: ArcSwap<Vec<Arc<Active>>>,
+    tallies: ArcSwap<Vec<Arc<Tally>>>,
     wake: watch::Sender<u64>,
+}
+
+/// What is counted of a subject's faults of one place and type. It goes with its subject: names that a test suite makes up
+/// leave no metrics behind.
+#[derive(Debug)]
+pub struct Tally {
+    /// Where they act.
+    pub place: Place,
+    /// Their type's name.
+    pub kind: &'static str,
+    /// Those that are not over.
+    pub active: AtomicUsize,
+    /// How often they have struck.
+    pub injected: AtomicU64,
 }
 
 /// What a subject is.
@@ -45,6 +60,7 @@ impl Subject {
             count: AtomicUsize::new(0),
             generation: AtomicU64::new(0),
             current: ArcSwap::default(),
+            tallies: ArcSwap::default(),
             wake: watch::Sender::new(0),
         })
     }
@@ -71,6 +87,23 @@ impl Subject {
     /// Its faults, in the order in which they were added. Some may be over already: ask each.
     pub fn faults(&self) -> Arc<Vec<Arc<Active>>> {
         self.current.load_full()
+    }
+
+    /// What was counted of its faults.
+    pub fn tallies(&self) -> Arc<Vec<Arc<Tally>>> {
+        self.tallies.load_full()
+    }
+
+    /// The tally of a place and a type. The keeper's alone.
+    fn tally(&self, place: Place, kind: &'static str) -> Arc<Tally> {
+        let known = self.tallies.load();
+        if let Some(tally) = known.iter().find(|tally| tally.place == place && tally.kind == kind) {
+            return Arc::clone(tally);
+        }
+        let tally = Arc::new(Tally { place, kind, active: AtomicUsize::new(0), injected: AtomicU64::new(0) });
+        let all = known.iter().cloned().chain([Arc::clone(&tally)]).collect();
+        self.tallies.store(Arc::new(all));
+        tally
     }
 
     /// Returns the generation once it is another one than `seen`.
@@ -131,8 +164,7 @@ pub struct Active {
     ended: watch::Sender<bool>,
     met: AtomicU64,
     injected: AtomicU64,
-    gauge: metrics::Gauge,
-    counter: metrics::Counter,
+    tally: Arc<Tally>,
 }
 
 impl Active {
@@ -147,8 +179,8 @@ impl Active {
         began: Instant,
         until: Option<Instant>,
     ) -> Self {
-        let (gauge, counter) = telemetry::metrics::faults(&subject.label(), fault.place.name(), fault.kind.name());
-        gauge.increment(1);
+        let tally = subject.tally(fault.place, fault.kind.name());
+        tally.active.fetch_add(1, Ordering::Relaxed);
         Self {
             id,
             name,
@@ -162,8 +194,7 @@ impl Active {
             ended: watch::Sender::new(false),
             met: AtomicU64::new(0),
             injected: AtomicU64::new(0),
-            gauge,
-            counter,
+            tally,
         }
     }
 
@@ -186,7 +217,7 @@ impl Active {
     /// Ends it. The keeper's alone.
     pub(super) fn end(&self) {
         if !self.over.swap(true, Ordering::AcqRel) {
-            self.gauge.decrement(1);
+            self.tally.active.fetch_sub(1, Ordering::Relaxed);
         }
         self.ended.send_replace(true);
     }
@@ -208,7 +239,7 @@ impl Active {
             }
         }
         self.injected.fetch_add(1, Ordering::Relaxed);
-        self.counter.increment(1);
+        self.tally.injected.fetch_add(1, Ordering::Relaxed);
         true
     }
 

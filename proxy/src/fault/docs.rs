@@ -84,6 +84,7 @@ pub(super) fn pages() -> [Vec<Page>; 2] {
             "",
         ),
         page::<stream::LimitData>("limit_data", &["outrigger fault add limit_data bytes=1024 --proxy cache"], ""),
+        page::<stream::Noop>("noop", &["outrigger fault add noop --proxy cache"], ""),
         page::<stream::Down>("down", &["outrigger fault add down --service payments --endpoints all --hold"], ""),
     ];
     [http, stream]

@@ -26,7 +26,7 @@ pub struct Spec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// `delay`, `abort`, `rewrite_status`, `truncate`, `throttle`, `corrupt`, or a byte-stream fault: `latency`, `bandwidth`,
-    /// `slow_close`, `timeout`, `reset_peer`, `slicer`, `limit_data`, `down`.
+    /// `slow_close`, `timeout`, `reset_peer`, `slicer`, `limit_data`, `noop`, `down`.
     #[serde(rename = "type")]
     pub kind: String,
     /// What the type wants to know.

@@ -7,6 +7,7 @@ pub mod chain;
 pub mod down;
 pub mod latency;
 pub mod limit_data;
+pub mod noop;
 pub mod reset_peer;
 pub mod slicer;
 pub mod slow_close;
@@ -22,6 +23,7 @@ pub use chain::Chain;
 pub use down::Down;
 pub use latency::Latency;
 pub use limit_data::LimitData;
+pub use noop::Noop;
 pub use reset_peer::ResetPeer;
 pub use slicer::Slicer;
 pub use slow_close::SlowClose;
@@ -45,14 +47,16 @@ pub enum Toxic {
     Slicer(Slicer),
     /// The connection closes after so many bytes.
     LimitData(LimitData),
+    /// Nothing changes.
+    Noop(Noop),
     /// Connections are refused, and those that are open end.
     Down(Down),
 }
 
 impl Toxic {
     /// Every type, in the order of the documentation.
-    pub const TYPES: [&'static str; 8] =
-        ["latency", "bandwidth", "slow_close", "timeout", "reset_peer", "slicer", "limit_data", "down"];
+    pub const TYPES: [&'static str; 9] =
+        ["latency", "bandwidth", "slow_close", "timeout", "reset_peer", "slicer", "limit_data", "noop", "down"];
 
     /// Of a type and its attributes; null counts as none given. None when the type is not one of [`Self::TYPES`].
     pub fn parse(kind: &str, attributes: &Value) -> Option<Result<Self, String>> {
@@ -65,6 +69,7 @@ impl Toxic {
             "reset_peer" => read(attributes).map(Self::ResetPeer),
             "slicer" => read(attributes).map(Self::Slicer),
             "limit_data" => read(attributes).map(Self::LimitData),
+            "noop" => read(attributes).map(Self::Noop),
             "down" => read(attributes).map(Self::Down),
             _ => return None,
         })
@@ -80,6 +85,7 @@ impl Toxic {
             Self::ResetPeer(_) => "reset_peer",
             Self::Slicer(_) => "slicer",
             Self::LimitData(_) => "limit_data",
+            Self::Noop(_) => "noop",
             Self::Down(_) => "down",
         }
     }
@@ -94,6 +100,7 @@ impl Toxic {
             Self::ResetPeer(a) => serde_json::to_value(a),
             Self::Slicer(a) => serde_json::to_value(a),
             Self::LimitData(a) => serde_json::to_value(a),
+            Self::Noop(a) => serde_json::to_value(a),
             Self::Down(a) => serde_json::to_value(a),
         };
         value.unwrap_or_default()

@@ -11,7 +11,7 @@ use super::head::{Head, Name, Version};
 pub enum Length {
     /// There is none, or as many bytes as were stated.
     Exact(u64),
-    /// Chunks, up to the last one and its trailers.
+    /// Chunks, up to the last one and its trailers; over HTTP/2, frames up to the stream's end.
     Chunked,
     /// All that comes until the connection closes. Only a response.
     UntilClose,
@@ -27,17 +27,65 @@ pub fn of_request(head: &Head) -> Result<Length, Bad> {
     Ok(stated(head)?.unwrap_or(Length::NONE))
 }
 
-/// The length of a response's body. Not for 101 and not for CONNECT, after which there are no messages.
-pub fn of_response(head: &Head, request_was_head: bool) -> Result<Length, Bad> {
-    let stated = stated(head)?;
-    match head.status() {
-        // RFC 9110 section 8.6 and RFC 9112 section 6.1 forbid a length here; there are readers who would wait for
-        // that body, so only the harmless `Content-Length: 0` passes.
-        100..=199 | 204 if stated.is_some_and(|length| length != Length::NONE) => Err(Bad::Grammar),
-        100..=199 | 204 | 304 => Ok(Length::NONE),
-        _ if request_was_head => Ok(Length::NONE),
-        _ => Ok(stated.unwrap_or(Length::UntilClose)),
+/// What an answer is the answer to, as far as that decides where it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum To {
+    /// HEAD.
+    Head,
+    /// CONNECT.
+    Connect,
+    /// Any other method.
+    #[default]
+    Other,
+}
+
+impl To {
+    /// A request of that method.
+    pub fn of(method: &[u8]) -> Self {
+        match method {
+            b"HEAD" => Self::Head,
+            b"CONNECT" => Self::Connect,
+            _ => Self::Other,
+        }
     }
+}
+
+/// Whether an answer ends at its head whatever its fields say, whoever gave it and over whichever protocol (RFC 9112 section
+/// 6.3 rules 1 and 2, RFC 9110 section 6.4.1). 205 is none of them: it is not to have content, and a length says that it has not.
+pub fn ends_at_head(status: u16, to: To) -> bool {
+    to == To::Head || status == 304 || !may_state_length(status, to)
+}
+
+/// Whether an answer may say how long it is (RFC 9110 section 8.6, RFC 9112 section 6.1). One to HEAD and 304 may: what a GET
+/// would have had.
+pub fn may_state_length(status: u16, to: To) -> bool {
+    !matches!((status, to), (100..=199 | 204, _) | (200..=299, To::Connect))
+}
+
+/// Whether an answer with that status that is made here may have content. 205 may not (RFC 9110 section 15.3.6), but has a length.
+pub fn may_have_content(status: u16) -> bool {
+    status != 205 && !ends_at_head(status, To::Other)
+}
+
+/// The length of a response's body. Not for 101, after which there are no messages.
+pub fn of_response(head: &Head, to: To) -> Result<Length, Bad> {
+    if !may_state_length(head.status(), to) {
+        return Ok(Length::NONE);
+    }
+    let stated = stated(head)?;
+    if ends_at_head(head.status(), to) {
+        return Ok(Length::NONE);
+    }
+    // RFC 9113 section 8.1: over HTTP/2 the stream's end is the body's, and a connection that closes is not.
+    let open = if head.version() == Version::Http2 { Length::Chunked } else { Length::UntilClose };
+    Ok(stated.unwrap_or(open))
+}
+
+/// Whether a response states a length where none may be. It ends at its head all the same; but whoever sent it may think
+/// otherwise, so that nothing that follows on its connection can be believed. `Content-Length: 0` can be read in one way only.
+pub fn belies_its_end(head: &Head, to: To) -> bool {
+    !may_state_length(head.status(), to)
+        && (head.first(Name::TransferEncoding).is_some() || !matches!(content_length(head), Ok(None | Some(0))))
 }
 
 /// The value of a `Content-Length` that is stated once and is digits only.
@@ -61,8 +109,9 @@ fn stated(head: &Head) -> Result<Option<Length>, Bad> {
     if head.first(Name::TransferEncoding).is_none() {
         return Ok(length.map(Length::Exact));
     }
-    // Section 6.1: with a Content-Length it is an attempt at smuggling, in HTTP/1.0 its framing is faulty.
-    if length.is_some() || head.version() == Version::Http10 {
+    // Section 6.1: with a Content-Length it is an attempt at smuggling, in HTTP/1.0 its framing is faulty. HTTP/2 has none
+    // (RFC 9113 section 8.2.2).
+    if length.is_some() || head.version() != Version::Http11 {
         return Err(Bad::Grammar);
     }
     match head.only(Name::TransferEncoding) {

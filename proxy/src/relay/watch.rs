@@ -72,6 +72,12 @@ impl Watch {
         self.down
     }
 
+    /// Whether a fault strikes the connection that resets it.
+    pub fn resets(&self) -> bool {
+        let resets = |met: &Met| matches!(met.active.fault.kind, Kind::Toxic(_, Toxic::ResetPeer(_)));
+        self.met.iter().any(|met| met.state == State::Struck && resets(met))
+    }
+
     /// Whether any fault strikes the connection, or may yet.
     pub fn is_struck(&self) -> bool {
         self.met.iter().any(|met| met.state != State::Missed)

@@ -18,10 +18,13 @@ use crate::net::Io;
 pub(super) struct Way {
     buffer: Option<Buffer>,
     chain: Option<Box<Chain>>,
-    /// What ended the reading, and comes up once what was read before is written.
-    trouble: Option<io::Error>,
     /// Nothing more is read.
     ended: bool,
+    /// It has ended with a reset. That is an event in the stream's order like a clean end: it comes through behind what came
+    /// before it, when the stages that hold that let it.
+    broken: bool,
+    /// The connection that it goes to is gone.
+    lost: bool,
     /// Nothing more is written.
     over: bool,
     closed: bool,
@@ -40,6 +43,10 @@ pub(super) enum Step {
     Closed,
     /// A fault resets the connection.
     Reset,
+    /// The reset of the connection that it comes from has come through.
+    Broken,
+    /// The connection that it goes to is gone, as writing has shown just now.
+    Lost,
 }
 
 /// How often what stands between is moved on before others have their turn.
@@ -57,9 +64,15 @@ impl Way {
         self.over
     }
 
-    /// Whether a fault has closed it.
+    /// Whether it was ended before its stream was: by a fault, or because nobody was there to take more.
     pub(super) fn is_closed(&self) -> bool {
-        self.closed
+        self.closed || self.lost
+    }
+
+    /// The connection that it comes from was reset, as writing to it has shown. What came from it before still goes on, and
+    /// so does a clean end.
+    pub(super) fn bereave(&mut self) {
+        self.broken |= !self.ended;
     }
 
     /// Nothing more is read: the connection that it comes from is closed.
@@ -71,7 +84,7 @@ impl Way {
     }
 
     /// Takes in what has become of a fault.
-    pub(super) fn apply(&mut self, change: &Change, now: Instant) {
+    pub(super) fn apply(&mut self, change: &Change, now: Instant, begun: bool) {
         let (buffer, ended) = (&mut self.buffer, self.ended);
         let chain = self.chain.get_or_insert_with(|| {
             let mut chain = Box::<Chain>::default();
@@ -91,6 +104,10 @@ impl Way {
             Change::Insert(at, active) => {
                 if let Kind::Toxic(_, toxic) = &active.fault.kind {
                     chain.insert(*at, active.id, toxic, now);
+                    // As Toxiproxy has it: what was open before ends, but is not reset.
+                    if begun && active.origin.exempt {
+                        chain.soften(active.id);
+                    }
                 }
             }
             Change::Alter(active) => {
@@ -111,10 +128,29 @@ impl Way {
         to: &mut Io,
         pool: &BufferPool,
         last: bool,
-    ) -> io::Result<Step> {
+    ) -> Step {
         if self.over {
-            return Ok(Step::Waits);
+            return Step::Waits;
         }
+        self.advance(cx, from, to, pool, last).unwrap_or_else(|error| {
+            tracing::debug!(%error, "nobody takes what comes");
+            (self.lost, self.ended, self.over, self.chain) = (true, true, true, None);
+            if let Some(buffer) = self.buffer.take() {
+                pool.give(buffer);
+            }
+            Step::Lost
+        })
+    }
+
+    /// An error is of writing: reading has an end, whatever it is.
+    fn advance(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Io,
+        to: &mut Io,
+        pool: &BufferPool,
+        last: bool,
+    ) -> io::Result<Step> {
         if self.chain.as_ref().is_some_and(|chain| chain.is_idle()) {
             self.chain = None;
         }
@@ -124,7 +160,7 @@ impl Way {
             }
             return self.poll_chain(cx, from, to, pool, last);
         }
-        self.fill(cx, from, pool)?;
+        self.fill(cx, from, pool);
         while let Some(buffer) = &mut self.buffer {
             if buffer.is_empty() {
                 if let Some(buffer) = self.buffer.take() {
@@ -132,7 +168,7 @@ impl Way {
                 }
                 break;
             }
-            let written = match self.ended {
+            let written = match self.ended && !self.broken {
                 true => to.poll_write_last(cx, buffer.bytes()),
                 false => to.poll_write_from(cx, buffer.bytes()),
             };
@@ -149,22 +185,16 @@ impl Way {
             }
         }
         if self.ended && self.buffer.is_none() {
-            self.finish(cx, to, last)?;
+            return self.finish(cx, to, last);
         }
         Ok(Step::Waits)
     }
 
     /// Reads what there is, as far as there is room. True when something came, be it the end.
-    fn fill(&mut self, cx: &mut Context<'_>, from: &mut Io, pool: &BufferPool) -> io::Result<bool> {
-        if self.trouble.is_some() {
-            return match self.trouble.take_if(|_| self.buffer.is_none()) {
-                Some(error) => Err(error),
-                None => Ok(false),
-            };
-        }
+    fn fill(&mut self, cx: &mut Context<'_>, from: &mut Io, pool: &BufferPool) -> bool {
         let room = self.buffer.as_ref().is_none_or(Buffer::has_room);
         if self.ended || !room || self.buffer.is_none() && from.poll_readable(cx).is_pending() {
-            return Ok(false);
+            return false;
         }
         let buffer = self.buffer.get_or_insert_with(|| pool.take());
         let mut came = false;
@@ -173,13 +203,13 @@ impl Way {
             match from.poll_read_into(cx, buffer.spare()) {
                 Poll::Ready(Ok(0)) => {
                     self.ended = true;
-                    return Ok(true);
+                    return true;
                 }
-                Poll::Ready(Err(error)) if came => {
-                    self.trouble = Some(error);
-                    break;
+                Poll::Ready(Err(error)) => {
+                    tracing::debug!(%error, "a connection broke");
+                    (self.ended, self.broken) = (true, true);
+                    return true;
                 }
-                Poll::Ready(Err(error)) => return Err(error),
                 Poll::Ready(Ok(n)) => {
                     buffer.filled(n);
                     self.received += n as u64;
@@ -188,16 +218,19 @@ impl Way {
                 Poll::Pending => break,
             }
         }
-        Ok(came)
+        came
     }
 
     /// The end is passed on.
-    fn finish(&mut self, cx: &mut Context<'_>, to: &mut Io, last: bool) -> io::Result<()> {
+    fn finish(&mut self, cx: &mut Context<'_>, to: &mut Io, last: bool) -> io::Result<Step> {
+        if self.broken {
+            return Ok(Step::Broken);
+        }
         // Closing the connection says it, too, and is about to happen.
         if last || to.poll_end(cx)?.is_ready() {
             self.over = true;
         }
-        Ok(())
+        Ok(Step::Waits)
     }
 
     fn poll_chain(
@@ -234,7 +267,7 @@ impl Way {
                 break;
             }
             let mut moved = false;
-            if chain.has_room() && self.fill(cx, from, pool)? {
+            if chain.has_room() && self.fill(cx, from, pool) {
                 moved = true;
                 if let Some(buffer) = &mut self.buffer {
                     if !buffer.is_empty() {
@@ -261,13 +294,15 @@ impl Way {
                     Poll::Pending => break,
                 }
             }
-            if let Some(end) = chain.ended() {
-                self.finish(cx, to, last)?;
-                if end == chain::End::Closed && !self.closed {
+            match chain.ended() {
+                Some(chain::End::Closed) => {
+                    // It is closed in any case.
+                    let _said = self.finish(cx, to, last);
                     (self.closed, self.ended, self.over) = (true, true, true);
                     return Ok(Step::Closed);
                 }
-                return Ok(Step::Waits);
+                Some(chain::End::Passed) => return self.finish(cx, to, last),
+                None => {}
             }
             if !moved {
                 break;

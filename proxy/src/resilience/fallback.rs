@@ -60,6 +60,7 @@ pub const fn calls(reason: Reason) -> bool {
         | Reason::HeadTooLarge
         | Reason::HeadTimeout
         | Reason::BodyTimeout
+        | Reason::TooSlow
         | Reason::ConnectMethod
         | Reason::Loop
         | Reason::MaxForwards

@@ -132,8 +132,8 @@ impl TcpProxies {
     ///
     /// # Errors
     ///
-    /// When there is none of this name, it stands in the configuration, or the new address cannot be listened on; then it is
-    /// as it was.
+    /// When there is none of this name, it would be moved and stands in the configuration, or its address cannot be listened on;
+    /// then it is as it was.
     pub async fn change(&self, name: &str, change: Change) -> Result<TcpProxy, TcpError> {
         let inner = &*self.inner;
         let _turn = inner.turn.lock().await;
@@ -150,7 +150,7 @@ impl TcpProxies {
         if !moves && !turns && wanted.enabled == old.proxy.enabled {
             return Ok(wanted);
         }
-        if old.proxy.configured {
+        if old.proxy.configured && (moves || turns) {
             return Err(TcpError::Configured(Arc::clone(&old.proxy.name)));
         }
         let times = old.times;

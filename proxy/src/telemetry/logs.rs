@@ -42,14 +42,15 @@ impl FromStr for LogFormat {
 
 /// Starts the log. Without a format from the command line, `OUTRIGGER_LOG_FORMAT` decides, and text otherwise.
 /// `RUST_LOG` filters, `info` by default. A value of either that makes no sense is reported in the log itself, and
-/// the default taken: a log that is not there helps nobody. The first call counts, later ones do nothing.
-pub fn init(format: Option<LogFormat>) {
+/// the default taken: a log that is not there helps nobody. `level` is what to filter by where `RUST_LOG` is not set. The first
+/// call counts, later ones do nothing.
+pub fn init(format: Option<LogFormat>, level: Option<&str>) {
     let (format, format_error) = match (format, env("OUTRIGGER_LOG_FORMAT").map(|name| name.parse())) {
         (Some(format), _) | (None, Some(Ok(format))) => (format, None),
         (None, Some(Err(error))) => (LogFormat::default(), Some(error)),
         (None, None) => (LogFormat::default(), None),
     };
-    let (filter, filter_error) = filter(env("RUST_LOG").as_deref());
+    let (filter, filter_error) = filter(env("RUST_LOG").as_deref().or(level));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let started = match format {
         LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),

@@ -191,6 +191,18 @@ impl Metrics {
         render::tcp(proxies)
     }
 
+    /// What faults there are and were on what is there, in the same format.
+    pub fn render_faults(&self, snapshot: &Snapshot, proxies: &[TcpProxy]) -> String {
+        render::faults(snapshot, proxies)
+    }
+
+    /// What the process itself takes, in the same format.
+    pub fn render_process(&self) -> String {
+        let mut text = String::new();
+        render::process(&mut text, self.started);
+        text
+    }
+
     /// Folds what came through the `metrics` crate. To be called every few seconds.
     pub fn upkeep(&self) {
         self.rest.run_upkeep();
@@ -206,13 +218,6 @@ pub fn count_reload(applied: bool) {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         metrics::gauge!(name::RELOAD_TIME).set(now.as_secs_f64());
     }
-}
-
-/// Faults of a subject, a place and a type: how many there are, and how often they strike.
-pub fn faults(subject: &str, place: &'static str, kind: &'static str) -> (metrics::Gauge, metrics::Counter) {
-    let subject = subject.to_owned();
-    let active = metrics::gauge!(name::FAULTS, "subject" => subject.clone(), "place" => place, "type" => kind);
-    (active, metrics::counter!(name::INJECTED, "subject" => subject, "place" => place, "type" => kind))
 }
 
 /// Counts lines of the access log that were dropped because the reader of stdout was too slow.

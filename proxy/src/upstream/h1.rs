@@ -10,12 +10,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Broken, Home, Link};
+use super::{Broken, Home, Link, Upstream};
 use crate::data::body::{Piece, Upload};
 use crate::data::worker::Holding;
 use crate::data::{headers, timer};
 use crate::error::Reason;
-use crate::http::framing;
+use crate::http::framing::{self, To};
 use crate::http::head::{Name, Version};
 use crate::http::{Bad, Buffer, Content, Head, Length, Pools, Scan, parse, write};
 use crate::net::Io;
@@ -25,10 +25,12 @@ use crate::net::Io;
 pub struct Attempt {
     wire: Wire,
     scan: Scan,
-    head_request: bool,
+    to: To,
     upgrade: bool,
     heard: bool,
     interims: u32,
+    /// Whether an interim answer has stated a length: what follows cannot be told from its body.
+    belied: bool,
 }
 
 /// The connection with what is going out over it and what came in.
@@ -92,10 +94,11 @@ impl Attempt {
         Self {
             wire: Wire { link: Some(link), home: Some(home), input: None, sending, pools },
             scan: Scan::default(),
-            head_request: asked.head,
+            to: asked.to,
             upgrade: asked.upgrade,
             heard: false,
             interims: 0,
+            belied: false,
         }
     }
 
@@ -142,8 +145,11 @@ impl Attempt {
             101 => Err(self.broken(Reason::UpstreamProtocol)),
             100..=199 => {
                 self.interims += 1;
-                let sound = self.interims <= INTERIMS && framing::of_response(&head, self.head_request).is_ok();
-                if sound { Ok(Heard::Interim(head)) } else { Err(self.broken(Reason::UpstreamProtocol)) }
+                self.belied |= framing::belies_its_end(&head, self.to);
+                match self.interims <= INTERIMS {
+                    true => Ok(Heard::Interim(head)),
+                    false => Err(self.broken(Reason::UpstreamProtocol)),
+                }
             }
             _ => Ok(Heard::Final(head)),
         }
@@ -151,8 +157,10 @@ impl Attempt {
 
     /// The rest of the answer, after its head.
     pub fn into_answer(self, head: &Head, now: Instant) -> Result<Answer, Broken> {
-        let length = framing::of_response(head, self.head_request).map_err(|bad| self.broken(upstream_reason(bad)))?;
+        let length = framing::of_response(head, self.to).map_err(|bad| self.broken(upstream_reason(bad)))?;
+        let belied = self.belied || framing::belies_its_end(head, self.to);
         let persistent = length != Length::UntilClose
+            && !belied
             && match head.version() {
                 Version::Http10 => head.lists(Name::Connection, b"keep-alive"),
                 _ => !head.lists(Name::Connection, b"close"),
@@ -180,8 +188,8 @@ impl Attempt {
 /// What the request asked for, as far as the answer's reading depends on it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Asked {
-    /// It was HEAD: no body follows, whatever the head says.
-    pub head: bool,
+    /// Its method, which may be one whose answer ends at its head.
+    pub to: To,
     /// It asked for an upgrade: 101 may come.
     pub upgrade: bool,
 }
@@ -235,6 +243,11 @@ impl Answer {
             }
             self.advance().map_err(upstream_reason)?;
         }
+    }
+
+    /// The endpoint, until its connection goes home.
+    pub fn occupies(&self) -> Option<&Rc<Upstream>> {
+        self.wire.home.as_ref().map(|home| home.in_flight.upstream())
     }
 
     /// Whether the whole body is here.

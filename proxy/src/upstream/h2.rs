@@ -17,6 +17,7 @@ use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
 use super::h1::upstream_reason;
+use super::slow::Terms;
 use super::{Broken, Home, Link, Upstream};
 use crate::config::settings::Policy;
 use crate::data::body::{Piece, Upload};
@@ -26,7 +27,7 @@ use crate::data::request::Request;
 use crate::data::worker::{Holding, Worker};
 use crate::data::{headers, timer};
 use crate::error::Reason;
-use crate::http::{Head, HeadPool, Length};
+use crate::http::{Head, HeadPool, Length, framing};
 use crate::net::Io;
 
 /// A connection to an endpoint that many requests share.
@@ -81,7 +82,7 @@ impl Connection {
 
 impl Upstream {
     /// A place on a connection that has one, or on a new one. `dialled` is called where one is opened.
-    pub async fn h2(&self, policy: &Policy, dialled: impl FnOnce()) -> Result<Stream, Reason> {
+    pub async fn h2(&self, policy: &Policy, terms: Terms, dialled: impl FnOnce()) -> Result<Stream, Reason> {
         if let Some(place) = self.h2_place() {
             return Ok(place);
         }
@@ -89,7 +90,7 @@ impl Upstream {
         if let Some(place) = self.h2_place() {
             return Ok(place);
         }
-        let link = match self.dial(policy).await {
+        let link = match self.dial(policy, terms).await {
             Ok(link) => link,
             // More streams than are allowed wait on a connection for their turn.
             Err(Reason::ConnectionLimit) => return self.h2_any().ok_or(Reason::ConnectionLimit),
@@ -170,11 +171,14 @@ impl Stream {
             None => Ok(()),
         };
         understood.map_err(|bad| Broken { reason: upstream_reason(bad), written: true, stale: false })?;
-        let length = match incoming.size_hint().exact() {
-            Some(n) => Length::Exact(n),
-            None => Length::Chunked,
-        };
-        let ended = incoming.is_end_stream();
+        let length = framing::of_response(&head, request.to()).map_err(|bad| Broken {
+            reason: upstream_reason(bad),
+            written: true,
+            stale: false,
+        })?;
+        // DATA after a head that ends the answer is nobody's. Letting go of the stream resets it, if it has not ended.
+        let incoming = (!framing::ends_at_head(head.status(), request.to())).then_some(incoming);
+        let ended = incoming.as_ref().is_none_or(Incoming::is_end_stream);
         let answer = Answer {
             incoming,
             heads: worker.pools.heads.clone(),
@@ -281,7 +285,8 @@ impl Body for Outbound {
 /// An answer's body on its way in.
 #[derive(Debug)]
 pub struct Answer {
-    incoming: Incoming,
+    /// None where the answer ended at its head.
+    incoming: Option<Incoming>,
     heads: HeadPool,
     ready: Bytes,
     length: Length,
@@ -308,7 +313,11 @@ impl Answer {
 
     /// Takes in one frame, or learns that there is none.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Reason>> {
-        match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
+        let frame = match &mut self.incoming {
+            Some(incoming) => ready!(Pin::new(incoming).poll_frame(cx)),
+            None => None,
+        };
+        match frame {
             None => self.ended = true,
             Some(Err(_)) => return Poll::Ready(Err(Reason::UpstreamClosed)),
             Some(Ok(frame)) => match frame.into_data() {

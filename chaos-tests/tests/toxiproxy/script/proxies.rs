@@ -1,7 +1,7 @@
 //! Making proxies, changing and removing them.
 
 use super::{A, delete, get, patch, post};
-use crate::transcript::{Call, Why};
+use crate::transcript::{Call, Why, call};
 
 pub fn create() -> Vec<Call> {
     vec![
@@ -87,6 +87,36 @@ pub fn listen() -> Vec<Call> {
     calls.push(patch("/proxies/l", r#"{"listen":"localhost:0","enabled":true}"#));
     calls.push(delete("/proxies/l"));
     calls
+}
+
+/// The real server cannot remove these any more, so nothing comes after them.
+pub fn names() -> Vec<Call> {
+    let made = |name: &str| format!(r#"{{"name":"{name}","listen":"127.0.0.1:0","upstream":"x:1"}}"#);
+    vec![
+        post("/proxies", made("a/b")),
+        get("/proxies/a/b"),
+        get("/proxies/a%2Fb").but(Why::Slash, 200, r#""name":"a/b""#),
+        post("/proxies/a%2Fb/toxics", r#"{"type":"latency"}"#).but(Why::Slash, 200, r#""name":"latency_downstream""#),
+        get("/proxies/a%2Fb/toxics").but(Why::Slash, 200, r#""name":"latency_downstream""#),
+        delete("/proxies/a%2Fb/toxics/latency_downstream").but(Why::Slash, 204, ""),
+        post("/proxies/a%2Fb", r#"{"enabled":false}"#).but(Why::Slash, 200, r#""enabled":false"#),
+        call("PUT", "/proxies/a%2Fb", "{}").but(Why::Slash, 405, ""),
+        delete("/proxies/a%2Fb").but(Why::Slash, 204, ""),
+        get("/proxies/a%2Fb"),
+        post("/proxies", made("..")).but(Why::Unspeakable, 400, "`name`: found `..`, which cannot stand in a path"),
+        post("/populate", format!("[{}]", made("."))).but(
+            Why::Unspeakable,
+            400,
+            "`name`: found `.`, which cannot stand in a path",
+        ),
+        post("/proxies", made("...")),
+        post("/proxies/.../toxics", r#"{"type":"latency","name":".."}"#).but(
+            Why::Unspeakable,
+            400,
+            "`name`: found `..`, which cannot stand in a path",
+        ),
+        delete("/proxies/..."),
+    ]
 }
 
 pub fn change() -> Vec<Call> {

@@ -44,12 +44,11 @@ pub fn toxics() -> Vec<Call> {
         r#"{"attributes":{},"name":"down_downstream","type":"down""#,
     ));
     calls.push(delete("/proxies/a/toxics/down_downstream").but(Why::Down, 204, ""));
-    calls.push(post(TOXICS, r#"{"type":"noop"}"#).but(
-        Why::Noop,
-        400,
-        r#"{"error":"invalid toxic type","status":400}"#,
-    ));
-    calls.push(delete("/proxies/a/toxics/noop_downstream").real_only());
+    calls.push(post(TOXICS, r#"{"type":"noop"}"#));
+    calls.push(post(TOXICS, r#"{"type":"noop","name":"n2","stream":"upstream","toxicity":0.5,"attributes":{}}"#));
+    calls.push(patch("/proxies/a/toxics/n2", r#"{"toxicity":0.25}"#));
+    calls.push(get("/proxies/a/toxics/n2"));
+    calls.push(delete("/proxies/a/toxics/noop_downstream"));
     calls.push(post(TOXICS, r#"{"type":"latency","stream":"UPSTREAM"}"#).but(
         Why::Case,
         200,
@@ -59,13 +58,16 @@ pub fn toxics() -> Vec<Call> {
     calls.push(get("/proxies/a/toxics/q"));
     calls.push(get("/proxies/a/toxics/none"));
     calls.push(get("/proxies/a/toxics/x/y"));
+    calls.push(get("/proxies/a/toxics/x%2fy").but(Why::Slash, 200, r#""name":"x/y","type":"latency""#));
+    calls.push(get("/proxies/a/toxics/nope%2fy"));
+    calls.push(get("/proxies/a%2ftoxics"));
     calls.push(get("/proxies/a/toxics/%3Cu%3E"));
     calls.push(get(TOXICS));
     with_a(calls)
 }
 
 pub fn each_toxic() -> Vec<Call> {
-    let types = ["latency", "bandwidth", "slow_close", "timeout", "reset_peer", "slicer", "limit_data"];
+    let types = ["latency", "bandwidth", "slow_close", "timeout", "reset_peer", "slicer", "limit_data", "noop"];
     let mut calls = Vec::new();
     for (stream, name) in [("downstream", "d"), ("upstream", "u")] {
         for kind in types {

@@ -29,6 +29,14 @@ pub(super) fn short(field: &str, value: &str) -> Done<()> {
     Err(Problem::bad(&format!("`{field}`: found {length} bytes, expected at most {MAX_NAME}")))
 }
 
+/// Refuses a name that no path can hold: whoever reads one takes it for a way up or for nothing.
+pub(super) fn speakable(name: &str) -> Done<()> {
+    match name {
+        "." | ".." => Err(Problem::bad(&format!("`name`: found `{name}`, which cannot stand in a path"))),
+        _ => Ok(()),
+    }
+}
+
 /// What was asked for, or why not.
 pub type Done<T> = Result<T, Problem>;
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::json::{Raw, parse, quote};
-use super::problem::{Done, Problem, no_proxy, no_toxic, short};
+use super::problem::{Done, Problem, no_proxy, no_toxic, short, speakable};
 use super::read;
 use super::toxic;
 use crate::fault::{Active, Keeper, Subject};
@@ -113,7 +113,9 @@ impl Proxies {
         let faults = one.subject().faults();
         let taken = |name: &str| faults.iter().any(|active| &*active.name == name && !active.is_over(now));
         let spec = toxic::spec(&body, one.subject(), taken)?;
-        short("name", spec.name.as_deref().unwrap_or_default())?;
+        let name = spec.name.as_deref().unwrap_or_default();
+        short("name", name)?;
+        speakable(name)?;
         if faults.len() >= MOST_TOXICS {
             return Err(Problem::too_many(MOST_TOXICS));
         }
@@ -164,7 +166,7 @@ impl Proxies {
     pub fn show(&self, one: &One) -> String {
         let now = now();
         let (name, enabled) = match one {
-            One::Tcp(proxy) => (&proxy.name, proxy.enabled),
+            One::Tcp(proxy) => (&proxy.name, proxy.enabled && disabling(one, now).is_none()),
             One::Service(cluster) => (&cluster.name, disabling(one, now).is_none()),
         };
         let mut json = String::from("{\"name\":");
@@ -213,7 +215,7 @@ fn upstream_of(one: &One) -> String {
     }
 }
 
-/// The fault by which a service is switched off.
+/// The fault by which one that is not its user's own is switched off.
 fn disabling(one: &One, now: Instant) -> Option<Arc<Active>> {
     one.subject().faults().iter().find(|active| !active.is_over(now) && toxic::is_disabling(active)).cloned()
 }

@@ -42,7 +42,7 @@ const fn int(name: &'static str) -> Field {
     Field { name, go: "int" }
 }
 
-static TYPES: [Type; 8] = [
+static TYPES: [Type; 9] = [
     Type { name: "latency", go: "LatencyToxic", fields: &[long("latency"), long("jitter")] },
     Type { name: "bandwidth", go: "BandwidthToxic", fields: &[long("rate")] },
     Type { name: "slow_close", go: "SlowCloseToxic", fields: &[long("delay")] },
@@ -50,13 +50,14 @@ static TYPES: [Type; 8] = [
     Type { name: "reset_peer", go: "ResetToxic", fields: &[long("timeout")] },
     Type { name: "slicer", go: "SlicerToxic", fields: &[int("average_size"), int("size_variation"), int("delay")] },
     Type { name: "limit_data", go: "LimitDataToxic", fields: &[long("bytes")] },
+    Type { name: "noop", go: "NoopToxic", fields: &[] },
     Type { name: "down", go: "DownToxic", fields: &[] },
 ];
 
 /// What stands before the name of an HTTP fault when it is a toxic's type.
 const HTTP: &str = "http_";
 
-/// What a service's `enabled: false` is called among its faults.
+/// What `enabled: false` is called among the faults of what is not its user's own: a service, a proxy of the configuration.
 pub const DISABLED: &str = "disabled";
 
 impl Type {
@@ -225,9 +226,9 @@ pub fn listed(subject: &Subject, now: Instant) -> Vec<std::sync::Arc<Active>> {
     list
 }
 
-/// Whether a fault is a service's `enabled: false`.
+/// Whether a fault is such an `enabled: false`.
 pub fn is_disabling(active: &Active) -> bool {
-    active.subject.sort == Sort::Service && &*active.name == DISABLED && active.fault.kind.name() == "down"
+    !active.origin.exempt && &*active.name == DISABLED && active.fault.kind.name() == "down"
 }
 
 /// Writes a toxic down.

@@ -46,6 +46,7 @@ impl Build<'_> {
                 address: faults.toxiproxy.address.0,
                 populate: faults.toxiproxy.populate.clone(),
                 metrics: faults.toxiproxy.metrics,
+                runtime_metrics: faults.toxiproxy.runtime_metrics,
             }),
             start: faults.start.clone(),
         }

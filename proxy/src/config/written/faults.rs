@@ -43,4 +43,6 @@ pub struct Toxiproxy {
     pub populate: Option<std::path::PathBuf>,
     /// Whether `/metrics` is there, with the bytes that went through each proxy (Toxiproxy's `-proxy-metrics`).
     pub metrics: bool,
+    /// Whether `/metrics` is there, with what the process itself takes (Toxiproxy's `-runtime-metrics`, whose figures are Go's).
+    pub runtime_metrics: bool,
 }

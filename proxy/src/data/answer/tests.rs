@@ -1,6 +1,7 @@
 use super::*;
 use crate::data::headers::{Client, Reply, RequestId};
-use crate::http::{Length, framing, parse};
+use crate::http::framing::{self, To};
+use crate::http::{Length, parse};
 
 const SERVICE: &str = "or\"der\\s-ü";
 
@@ -15,21 +16,14 @@ fn answered(reason: Reason, fields: &[(&str, &str)]) -> (Head, Vec<u8>) {
     let id = RequestId::of(&request, &Client { peer, text: "192.0.2.7".into(), trusted: false }, || 7);
     let (head, mut download) = Refusal { reason, service: Some(SERVICE), id: Some(&id) }.answer(Some(&request));
     let length = download.length();
-    let reply = Reply {
-        version: Version::Http11,
-        close: true,
-        head_request: false,
-        length,
-        identity: None,
-        id: &id,
-        degraded: None,
-    };
+    let reply =
+        Reply { version: Version::Http11, close: true, to: To::Other, length, identity: None, id: &id, degraded: None };
     let mut wire = Vec::new();
-    assert!(!reply.write_h1(&head, &mut wire), "{reason:?} is sent in chunks");
+    reply.write_h1(&head, &mut wire);
     let mut read = Head::default();
     parse::response(&wire, &mut read).unwrap_or_else(|bad| panic!("{reason:?}: {bad:?}"));
     let body = download.take(usize::MAX).to_vec();
-    assert_eq!(framing::of_response(&read, false), Ok(Length::Exact(body.len() as u64)), "{reason:?}");
+    assert_eq!(framing::of_response(&read, To::Other), Ok(Length::Exact(body.len() as u64)), "{reason:?}");
     (read, body)
 }
 

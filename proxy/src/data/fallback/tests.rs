@@ -3,7 +3,8 @@ use std::sync::Arc;
 use super::*;
 use crate::data::headers::{Client, Identity, Reply, RequestId};
 use crate::data::target::Target;
-use crate::http::{framing, parse};
+use crate::http::framing::{self, To};
+use crate::http::parse;
 
 const DAY: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 
@@ -30,22 +31,22 @@ fn sent(mut made: Made, request: &Head) -> (Vec<String>, Vec<u8>) {
     let identity = Identity::new(1);
     let peer = "192.0.2.7:4000".parse().unwrap();
     let id = RequestId::of(request, &Client { peer, text: "192.0.2.7".into(), trusted: false }, || 7);
-    let head_request = request.method() == b"HEAD";
+    let to = To::of(request.method());
     let reply = Reply {
         version: Version::Http11,
         close: false,
-        head_request,
+        to,
         length: made.body.length(),
         identity: (!made.degraded.is_made_here()).then_some(&identity),
         id: &id,
         degraded: Some(&made.degraded),
     };
     let mut wire = Vec::new();
-    assert!(!reply.write_h1(&made.head, &mut wire));
+    reply.write_h1(&made.head, &mut wire);
     let mut read = Head::default();
     parse::response(&wire, &mut read).unwrap();
     let body = made.body.take(usize::MAX).to_vec();
-    assert_eq!(framing::of_response(&read, head_request), Ok(crate::http::Length::Exact(body.len() as u64)));
+    assert_eq!(framing::of_response(&read, to), Ok(crate::http::Length::Exact(body.len() as u64)));
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let mut fields: Vec<String> =
         read.fields().map(|(_, n, v)| format!("{}: {}", text(n).to_ascii_lowercase(), text(v))).collect();

@@ -279,7 +279,7 @@ fn reply<'a>(identity: &'a Identity, id: &'a RequestId, length: Length) -> Reply
     Reply {
         version: Version::Http11,
         close: false,
-        head_request: false,
+        to: To::Other,
         length,
         identity: Some(identity),
         id,
@@ -295,30 +295,32 @@ fn an_answer_is_framed_for_whom_it_is_for() {
     let chunks = Reply { length: Length::Chunked, ..plain };
     let old = Version::Http10;
     let ok = "HTTP/1.1 200 OK\nX: y\n\n";
-    for (reply, head, said, chunked) in [
-        (plain, ok, &["Content-Length: 5"][..], false),
-        (open, ok, &["Transfer-Encoding: chunked"], true),
-        (chunks, ok, &["Transfer-Encoding: chunked"], true),
-        (Reply { version: old, close: true, ..chunks }, ok, &["Connection: close"], false),
-        (Reply { version: old, ..plain }, ok, &["Content-Length: 5", "Connection: keep-alive"], false),
-        (Reply { close: true, ..plain }, ok, &["Content-Length: 5", "Connection: close"], false),
-        (Reply { length: Length::NONE, ..plain }, "HTTP/1.1 204 No Content\nContent-Length: 3\n\n", &[], false),
-        (
-            Reply { length: Length::NONE, ..plain },
-            "HTTP/1.1 304 N\nContent-Length: 9\n\n",
-            &["Content-Length: 9"],
-            false,
-        ),
-        (
-            Reply { head_request: true, length: Length::NONE, ..plain },
-            "HTTP/1.1 200 OK\nContent-Length: 9\n\n",
-            &["Content-Length: 9"],
-            false,
-        ),
-        (Reply { head_request: true, length: Length::NONE, ..plain }, ok, &[], false),
+    let cl9 = "HTTP/1.1 200 OK\nContent-Length: 9\n\n";
+    let none = Reply { length: Length::NONE, ..plain };
+    for (reply, head, said, body) in [
+        (plain, ok, &["Content-Length: 5"][..], Length::Exact(5)),
+        (open, ok, &["Transfer-Encoding: chunked"], Length::Chunked),
+        (chunks, ok, &["Transfer-Encoding: chunked"], Length::Chunked),
+        (Reply { version: old, close: true, ..chunks }, ok, &["Connection: close"], Length::UntilClose),
+        (Reply { version: old, ..plain }, ok, &["Content-Length: 5", "Connection: keep-alive"], Length::Exact(5)),
+        (Reply { close: true, ..plain }, ok, &["Content-Length: 5", "Connection: close"], Length::Exact(5)),
+        (plain, "HTTP/1.1 205 R\n\n", &["Content-Length: 5"], Length::Exact(5)),
+        (none, "HTTP/1.1 205 R\n\n", &["Content-Length: 0"], Length::NONE),
+        (none, "HTTP/1.1 304 N\nContent-Length: 9\n\n", &["Content-Length: 9"], Length::NONE),
+        (Reply { to: To::Head, ..none }, cl9, &["Content-Length: 9"], Length::NONE),
+        (Reply { to: To::Head, ..none }, ok, &[], Length::NONE),
+        // Nothing follows a head that ends the answer, whatever there would be to send.
+        (none, "HTTP/1.1 204 N\nContent-Length: 3\n\n", &[], Length::NONE),
+        (plain, "HTTP/1.1 204 N\nContent-Length: 5\n\n", &[], Length::NONE),
+        (chunks, "HTTP/1.1 204 N\nTransfer-Encoding: chunked\n\n", &[], Length::NONE),
+        (open, "HTTP/1.1 304 N\n\n", &[], Length::NONE),
+        (Reply { version: old, ..open }, "HTTP/1.1 204 N\n\n", &["Connection: keep-alive"], Length::NONE),
+        (Reply { to: To::Head, ..chunks }, ok, &[], Length::NONE),
+        (Reply { to: To::Connect, ..plain }, cl9, &[], Length::NONE),
     ] {
         let mut out = Vec::new();
-        assert_eq!(reply.write_h1(&response(head), &mut out), chunked, "{head}");
+        reply.write_h1(&response(head), &mut out);
+        assert_eq!(reply.body(&response(head)), body, "{head} {reply:?}");
         let framing: Vec<_> = lines(&out)
             .into_iter()
             .filter(|l| ["Content-Length", "Transfer-Encoding", "Connection"].iter().any(|n| l.starts_with(n)))

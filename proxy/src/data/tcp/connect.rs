@@ -119,7 +119,7 @@ async fn to_service(worker: &Rc<Worker>, name: &Arc<str>, timeout: Option<Durati
         if attempt > 0 {
             side.counts.tally.borrow_mut().retried();
         }
-        let dialled = tale.upstream.dial(&policy).await;
+        let dialled = tale.upstream.dial(&policy, worker.terms(&policy)).await;
         let now = timer::now();
         match dialled {
             Ok(link) => {

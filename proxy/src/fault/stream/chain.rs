@@ -96,6 +96,13 @@ impl Chain {
         }
     }
 
+    /// A fault that would reset the connection closes it instead.
+    pub fn soften(&mut self, id: u64) {
+        if let Some(Link { stage: Stage::ResetPeer(run), .. }) = self.links.iter_mut().find(|link| link.id == id) {
+            run.closes = true;
+        }
+    }
+
     /// Ends a fault. What it held goes on at once, before anything that comes later.
     pub fn remove(&mut self, id: u64, now: Instant) {
         let Some(at) = self.links.iter().position(|link| link.id == id) else { return };

@@ -19,12 +19,14 @@ pub struct ResetPeer {
 #[derive(Debug)]
 pub struct Run {
     pub(super) attributes: ResetPeer,
+    /// It only closes: it came to a connection that was open already, where Toxiproxy's does no more.
+    pub(super) closes: bool,
     touched: Option<Instant>,
 }
 
 impl Run {
     pub(super) fn new(attributes: ResetPeer) -> Self {
-        Self { attributes, touched: None }
+        Self { attributes, closes: false, touched: None }
     }
 
     pub(super) fn has_room(&self) -> bool {
@@ -38,6 +40,7 @@ impl Run {
     pub(super) fn next(&mut self, now: Instant) -> Next {
         match self.touched.map(|touched| touched + super::millis(self.attributes.timeout)) {
             Some(due) if due > now => Next::Wait(Some(due)),
+            Some(_) if self.closes => Next::Close,
             Some(_) => Next::Reset,
             None => Next::Wait(None),
         }

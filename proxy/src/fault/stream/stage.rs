@@ -82,7 +82,7 @@ macro_rules! each {
 }
 
 impl Stage {
-    /// Begins at `now`. None for what acts on whole connections alone.
+    /// Begins at `now`. None for what does nothing to bytes.
     pub fn begin(toxic: &Toxic, now: Instant) -> Option<Self> {
         Some(match toxic {
             Toxic::Latency(a) => Self::Latency(latency::Run::new(*a)),
@@ -92,7 +92,7 @@ impl Stage {
             Toxic::ResetPeer(a) => Self::ResetPeer(reset_peer::Run::new(*a)),
             Toxic::Slicer(a) => Self::Slicer(slicer::Run::new(*a, now)),
             Toxic::LimitData(a) => Self::LimitData(limit_data::Run::new(*a)),
-            Toxic::Down(_) => return None,
+            Toxic::Noop(_) | Toxic::Down(_) => return None,
         })
     }
 

@@ -393,7 +393,7 @@ fn what_goes_through_comes_out_whole_whatever_is_added_and_removed_on_the_way() 
 #[test]
 fn only_a_timeout_closes_what_it_was_on_when_it_is_removed() {
     let t = Instant::now();
-    for kind in Toxic::TYPES.into_iter().filter(|kind| *kind != "down") {
+    for kind in Toxic::TYPES.into_iter().filter(|kind| !["noop", "down"].contains(kind)) {
         let stage = Stage::begin(&toxic(kind, json!({})), t).unwrap();
         assert_eq!(stage.release(), Left { close: kind == "timeout", ..Left::default() }, "{kind}");
     }

@@ -10,10 +10,24 @@ fn request(lines: &str) -> Result<Length, Bad> {
     of_request(&head)
 }
 
-fn response(lines: &str, to_head: bool) -> Result<Length, Bad> {
+fn response_head(lines: &str) -> Result<Head, Bad> {
     let mut head = Head::default();
     parse::response(format!("{lines}\r\n\r\n").replace('|', "\r\n").as_bytes(), &mut head)?;
-    of_response(&head, to_head)
+    Ok(head)
+}
+
+fn response(lines: &str, to: To) -> Result<Length, Bad> {
+    of_response(&response_head(lines)?, to)
+}
+
+/// The same as HTTP/2 brings it.
+fn over_h2(status: u16, fields: &[(&str, &str)]) -> Head {
+    let mut head = Head::default();
+    head.set_status(status, b"", Version::Http2).unwrap();
+    for (name, value) in fields {
+        head.push(name.as_bytes(), value.as_bytes()).unwrap();
+    }
+    head
 }
 
 #[test]
@@ -106,48 +120,97 @@ fn a_coding_other_than_exactly_chunked_is_refused() {
     ] {
         assert_eq!(request(&format!("HTTP/1.1|Transfer-Encoding: {value}")), Err(Bad::Coding), "{value:?}");
         let lines = format!("HTTP/1.1 200 OK|Transfer-Encoding: {value}");
-        assert_eq!(response(&lines, false), Err(Bad::Coding), "{value:?}");
+        assert_eq!(response(&lines, To::Other), Err(Bad::Coding), "{value:?}");
     }
 }
+
+/// Whatever an answer may state of its length: nothing, one, chunks, and each of the ways to state it wrongly.
+const STATED: [&str; 7] = [
+    "",
+    "|Content-Length: 0",
+    "|Content-Length: 3",
+    "|Transfer-Encoding: chunked",
+    "|Content-Length: 3|Content-Length: 4",
+    "|Content-Length: 3|Transfer-Encoding: chunked",
+    "|Transfer-Encoding: gzip",
+];
 
 #[test]
 fn a_response_ends_as_its_status_and_its_request_say() {
-    for (lines, to_head, expected) in [
-        ("HTTP/1.1 200 OK", false, Length::UntilClose),
-        ("HTTP/1.0 200 OK", false, Length::UntilClose),
-        ("HTTP/1.1 200 OK|Content-Length: 3", false, Length::Exact(3)),
-        ("HTTP/1.1 200 OK|Transfer-Encoding: chunked", false, Length::Chunked),
-        ("HTTP/1.1 200 OK", true, Length::NONE),
-        ("HTTP/1.1 200 OK|Content-Length: 3", true, Length::NONE),
-        ("HTTP/1.1 200 OK|Transfer-Encoding: chunked", true, Length::NONE),
-        ("HTTP/1.1 304 Not Modified|Content-Length: 3", false, Length::NONE),
-        ("HTTP/1.1 304 Not Modified|Transfer-Encoding: chunked", false, Length::NONE),
-        ("HTTP/1.1 204 No Content", false, Length::NONE),
-        ("HTTP/1.1 204 No Content|Content-Length: 0", false, Length::NONE),
-        ("HTTP/1.1 100 Continue", false, Length::NONE),
-        ("HTTP/1.1 103 Early Hints", false, Length::NONE),
+    use Bad::{Coding, Grammar};
+    const NONE: Result<Length, Bad> = Ok(Length::NONE);
+    let as_stated = [
+        Ok(Length::UntilClose),
+        NONE,
+        Ok(Length::Exact(3)),
+        Ok(Length::Chunked),
+        Err(Grammar),
+        Err(Grammar),
+        Err(Coding),
+    ];
+    let at_its_head = [NONE; 7];
+    // What a GET would have had may be said, and has to be said well.
+    let without = [NONE, NONE, NONE, NONE, Err(Grammar), Err(Grammar), Err(Coding)];
+    for (status, to, expected) in [
+        (100, To::Other, at_its_head),
+        (103, To::Other, at_its_head),
+        (103, To::Head, at_its_head),
+        (204, To::Other, at_its_head),
+        (204, To::Head, at_its_head),
+        (200, To::Connect, at_its_head),
+        (299, To::Connect, at_its_head),
+        (304, To::Other, without),
+        (304, To::Head, without),
+        (200, To::Head, without),
+        (404, To::Head, without),
+        (200, To::Other, as_stated),
+        (205, To::Other, as_stated),
+        (206, To::Other, as_stated),
+        (404, To::Connect, as_stated),
+        (500, To::Other, as_stated),
     ] {
-        assert_eq!(response(lines, to_head), Ok(expected), "{lines}");
+        for (stated, expected) in STATED.into_iter().zip(expected) {
+            assert_eq!(response(&format!("HTTP/1.1 {status} X{stated}"), to), expected, "{status}{stated} to {to:?}");
+        }
+        assert_eq!(ends_at_head(status, to), expected[2] == NONE, "{status} to {to:?}");
+    }
+    assert_eq!(response("HTTP/1.0 200 OK", To::Other), Ok(Length::UntilClose));
+    assert_eq!(response("HTTP/1.0 200 OK|Transfer-Encoding: chunked", To::Other), Err(Grammar));
+    assert_eq!(response("HTTP/1.1 200 OK|Content-Length: 3, 3", To::Other), Err(Grammar));
+    assert_eq!(response("HTTP/1.1 200 OK|Content-Length: -1", To::Other), Err(Grammar));
+}
+
+#[test]
+fn a_response_over_http2_ends_by_the_same_table_and_never_with_its_connection() {
+    let three = [("content-length", "3")];
+    for (status, to, fields, expected) in [
+        (200, To::Other, &[][..], Ok(Length::Chunked)),
+        (200, To::Other, &three, Ok(Length::Exact(3))),
+        (205, To::Other, &[], Ok(Length::Chunked)),
+        (200, To::Head, &three, Ok(Length::NONE)),
+        (204, To::Other, &[], Ok(Length::NONE)),
+        (204, To::Other, &three, Ok(Length::NONE)),
+        (304, To::Other, &three, Ok(Length::NONE)),
+        (200, To::Other, &[("transfer-encoding", "chunked")], Err(Bad::Grammar)),
+        (200, To::Other, &[three[0], three[0]], Err(Bad::Grammar)),
+    ] {
+        assert_eq!(of_response(&over_h2(status, fields), to), expected, "{status} to {to:?} with {fields:?}");
     }
 }
 
 #[test]
-fn a_response_whose_length_can_be_read_in_two_ways_is_refused() {
-    for lines in [
-        "HTTP/1.1 200 OK|Content-Length: 3|Transfer-Encoding: chunked",
-        "HTTP/1.1 200 OK|Content-Length: 3|Content-Length: 3",
-        "HTTP/1.1 200 OK|Content-Length: 3, 3",
-        "HTTP/1.1 200 OK|Content-Length: -1",
-        "HTTP/1.0 200 OK|Transfer-Encoding: chunked",
-        "HTTP/1.1 304 Not Modified|Content-Length: 3|Content-Length: 4",
-        // No body, and a length all the same.
-        "HTTP/1.1 204 No Content|Content-Length: 3",
-        "HTTP/1.1 204 No Content|Transfer-Encoding: chunked",
-        "HTTP/1.1 100 Continue|Content-Length: 3",
-        "HTTP/1.1 103 Early Hints|Transfer-Encoding: chunked",
-    ] {
-        assert_eq!(response(lines, false), Err(Bad::Grammar), "{lines}");
-        assert_eq!(response(lines, true), Err(Bad::Grammar), "{lines}");
+fn a_response_that_states_a_length_where_none_may_be_belies_its_end() {
+    for (status, to) in [(100, To::Other), (103, To::Other), (204, To::Other), (204, To::Head), (200, To::Connect)] {
+        for (stated, belies) in STATED.into_iter().zip([false, false, true, true, true, true, true]) {
+            let head = response_head(&format!("HTTP/1.1 {status} X{stated}")).unwrap();
+            assert_eq!(belies_its_end(&head, to), belies, "{status}{stated} to {to:?}");
+        }
+    }
+    for (status, to) in [(200, To::Other), (200, To::Head), (205, To::Other), (304, To::Other), (404, To::Connect)] {
+        for stated in STATED {
+            let head = response_head(&format!("HTTP/1.1 {status} X{stated}")).unwrap();
+            assert!(!belies_its_end(&head, to), "{status}{stated} to {to:?}");
+        }
     }
 }
 

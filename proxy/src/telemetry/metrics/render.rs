@@ -11,6 +11,7 @@ use super::table::{TABLE, name};
 use super::{BUCKETS_US, Counts, Ejection, Gauges, Level, OTHER, OTHER_LABEL, PoolFacts, age_ms};
 use crate::control::health::Word;
 use crate::error::Reason;
+use crate::fault::active::Tally;
 use crate::snapshot::{Cluster, Snapshot};
 use crate::tcp::{self, TcpProxy};
 use crate::telemetry::availability::{First, Rescue, Window};
@@ -182,6 +183,36 @@ pub fn tcp(proxies: &[TcpProxy]) -> String {
         &[(up, |counts| whole(&counts.received_up)), (down, |counts| whole(&counts.received_down))],
     );
     each(name::TCP_SENT, &[(up, |counts| whole(&counts.sent_up)), (down, |counts| whole(&counts.sent_down))]);
+    page.0
+}
+
+/// Faults. They are counted on their subjects, so a proxy or a service that is gone has no series.
+pub fn faults(snapshot: &Snapshot, proxies: &[TcpProxy]) -> String {
+    let services = snapshot.clusters.values().map(|cluster| &cluster.shared.faults);
+    let mut subjects: Vec<_> = services.chain(proxies.iter().map(|proxy| &proxy.subject)).collect();
+    subjects.sort_unstable_by_key(|subject| subject.label());
+    let tallies: Vec<_> = subjects
+        .iter()
+        .flat_map(|subject| {
+            subject
+                .tallies()
+                .iter()
+                .cloned()
+                .collect::<Vec<_>>()
+                .into_iter()
+                .map(move |tally| (escape(&subject.label()), tally))
+        })
+        .collect();
+    let mut page = Page(String::new());
+    let mut each = |name: &str, count: fn(&Tally) -> u64| {
+        page.family(name);
+        for (subject, tally) in &tallies {
+            let (place, kind, count) = (tally.place.name(), tally.kind, count(tally));
+            page.line(format_args!("{name}{{subject=\"{subject}\",place=\"{place}\",type=\"{kind}\"}} {count}"));
+        }
+    };
+    each(name::FAULTS, |tally| tally.active.load(Relaxed) as u64);
+    each(name::INJECTED, |tally| tally.injected.load(Relaxed));
     page.0
 }
 

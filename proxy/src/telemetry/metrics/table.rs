@@ -231,13 +231,13 @@ pub const TABLE: &[Metric] = &[
         &[],
         "The number of the current snapshot; rises with each change of routes or pools.",
     ),
-    facade(
+    metric(
         name::FAULTS,
         Gauge,
         &["subject", "place", "type"],
         "Faults that are injected at the moment, by the service or `tcp NAME` they hang on.",
     ),
-    facade(
+    metric(
         name::INJECTED,
         Counter,
         &["subject", "place", "type"],

@@ -204,11 +204,9 @@ fn every_family_is_declared_once_and_is_in_the_table() {
     clients.malformed(Steering::RetryAfter);
     clients.held(1_000);
     clients.flush();
-    let (active, injected) = super::faults("a", "edge", "delay");
-    active.increment(1);
-    injected.increment(1);
     let mut text = installed.render(&snapshot(ServiceMetrics::new("a"), "a"), 1000, &facts);
     text.push_str(&installed.render_tcp(&[]));
+    text.push_str(&installed.render_faults(&snapshot(ServiceMetrics::new("a"), "a"), &[]));
     for metric in TABLE {
         let declared = format!("# TYPE {} {}", metric.name, metric.kind.word());
         assert_eq!(text.lines().filter(|line| **line == declared).count(), 1, "{declared}\n{text}");

@@ -4,22 +4,26 @@
 //! and one that is replaced keeps its old toxics until the new place is its own.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Map;
 
 use super::super::address::{self, resolve};
-use super::super::problem::{Done, Problem, listen_tcp, no_proxy, not_yours, refused, short, taken};
+use super::super::problem::{Done, Problem, listen_tcp, no_proxy, not_yours, refused, short, speakable, taken};
 use super::super::read::{self, ProxyBody};
 use super::super::toxic::{self, DISABLED};
 use super::{One, Proxies, SERVICE, disabling, now, upstream_of};
 use crate::config::text::Share;
 use crate::fault::keeper::{End, Which};
 use crate::fault::spec::Endpoints;
-use crate::fault::{Place, Spec, Stream};
+use crate::fault::{Active, Place, Spec, Stream};
 use crate::snapshot::Cluster;
 use crate::tcp::{Change, TcpError, TcpProxy, Upstream, Wanted};
 
+/// How soon an address is tried again that somebody else has taken meanwhile.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Where a proxy that is switched off is put meanwhile.
 const NOWHERE: &str = "127.0.0.1:0";
 
@@ -174,11 +178,12 @@ impl Proxies {
     /// # Errors
     ///
     /// Where it cannot be changed; then it is as it was.
-    pub async fn update(&self, name: &str, body: &[u8], by: &str) -> Done<String> {
+    pub async fn update(self: &Rc<Self>, name: &str, body: &[u8], by: &str) -> Done<String> {
         let old = self.find(name)?;
         let body = read::proxy(body).map_err(|bad| Problem::bad(&bad))?;
         let _turn = self.turn.lock().await;
         match old {
+            One::Tcp(proxy) if proxy.configured => self.update_configured(name, &body, by).await,
             One::Tcp(_) => self.update_tcp(name, body).await,
             One::Service(cluster) => self.update_service(&cluster, &body, by),
         }
@@ -225,7 +230,7 @@ impl Proxies {
         let disabling = disabling(&one, now);
         match (body.enabled, disabling) {
             (Some(false), None) => {
-                self.keeper.add(down(&cluster.name), by, now)?;
+                self.keeper.add(Spec { service: Some(cluster.name.to_string()), ..down() }, by, now)?;
             }
             (Some(true), Some(active)) => {
                 self.keeper.end(active.id, by);
@@ -233,6 +238,56 @@ impl Proxies {
             _ => {}
         }
         Ok(self.show(&one))
+    }
+
+    /// Switches one of the configuration off or on. It is as little its user's own as a service is: that it is off is a fault
+    /// like any other, with an end, a line in the audit log and the limits of `faults`. As with Toxiproxy its listener closes
+    /// meanwhile.
+    async fn update_configured(self: &Rc<Self>, name: &str, body: &ProxyBody<'_>, by: &str) -> Done<String> {
+        let old = self.tcp.find(name).ok_or_else(no_proxy)?;
+        let one = One::Tcp(old.clone());
+        let listen = body.listen.as_ref().is_none_or(|listen| *listen == self.listen_of(&one));
+        let upstream = body.upstream.as_ref().is_none_or(|upstream| *upstream == upstream_of(&one));
+        if !listen || !upstream {
+            return Err(refused(TcpError::Configured(Arc::clone(&old.name)), ""));
+        }
+        let now = now();
+        match (body.enabled, disabling(&one, now)) {
+            (Some(false), None) => {
+                let active = self.keeper.add(Spec { proxy: Some(name.to_owned()), ..down() }, by, now)?;
+                let off = Change { enabled: Some(false), ..Change::default() };
+                self.tcp.change(name, off).await.map_err(|error| refused(error, ""))?;
+                let proxies = Rc::clone(self);
+                tokio::task::spawn_local(async move { proxies.restore(&active).await });
+            }
+            (Some(true), disabling) => {
+                if let Some(active) = disabling {
+                    self.keeper.end(active.id, by);
+                }
+                if !old.enabled {
+                    self.switch_on(&old.name, &one).await?;
+                }
+            }
+            _ => {}
+        }
+        Ok(self.show(&One::Tcp(self.tcp.find(name).ok_or_else(no_proxy)?)))
+    }
+
+    /// Has a proxy of the configuration listen again once the fault is over by which it was switched off, whoever ended it.
+    async fn restore(&self, off: &Active) {
+        off.over().await;
+        loop {
+            let turn = self.turn.lock().await;
+            let Some(proxy) = self.tcp.find(&off.subject.name) else { return };
+            let one = One::Tcp(proxy);
+            if matches!(&one, One::Tcp(proxy) if proxy.enabled) || disabling(&one, now()).is_some() {
+                return;
+            }
+            let Err(problem) = self.switch_on(&off.subject.name, &one).await else { return };
+            tracing::error!(proxy = &*off.subject.name, "cannot listen again: {}", problem.message);
+            drop(turn);
+            tokio::time::sleep(AGAIN).await;
+        }
     }
 
     /// Removes a plain one.
@@ -296,6 +351,7 @@ fn named(body: &ProxyBody<'_>, place: &str) -> Done<(String, String)> {
     for (field, value) in [("name", &name), ("upstream", &upstream)] {
         short(field, value)?;
     }
+    speakable(&name)?;
     Ok((name, upstream))
 }
 
@@ -306,12 +362,13 @@ fn leads_to(upstream: &str) -> Upstream {
     }
 }
 
-fn down(service: &str) -> Spec {
+/// What switches a service or a proxy of the configuration off, whichever it is set to.
+fn down() -> Spec {
     Spec {
         name: Some(DISABLED.into()),
         kind: "down".into(),
         attributes: Map::new(),
-        service: Some(service.into()),
+        service: None,
         proxy: None,
         place: Place::Upstream,
         stream: Some(Stream::Downstream),

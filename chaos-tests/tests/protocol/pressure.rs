@@ -1,0 +1,118 @@
+//! Those who take what others need, and do not use it.
+
+use std::time::Duration;
+
+use chaos_tests::fleet::Scripted;
+use chaos_tests::proxy::{self, Proxy};
+use chaos_tests::raw::{Connection, ask};
+use chaos_tests::{SOON, wait_for};
+use serde_json::{Value, json};
+
+/// Connections that the instance may have.
+const CAP: usize = 16;
+
+/// An instance that answers a GET of `/large` with more than any buffer holds, a POST when its body has come, and all else
+/// at once.
+fn instance() -> Scripted {
+    Scripted::start(|peer| {
+        while let Some(head) = peer.head() {
+            match (head.method(), head.target()) {
+                ("POST", _) => {
+                    if peer.body(head).is_none() {
+                        return;
+                    }
+                    peer.connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+                }
+                (_, "/large") => {
+                    let sent = peer
+                        .connection
+                        .try_send("HTTP/1.1 200 OK\r\nContent-Length: 67108864\r\n\r\n")
+                        .and_then(|()| peer.connection.try_send(vec![b'x'; 64 << 20]));
+                    if sent.is_err() {
+                        return;
+                    }
+                }
+                _ => peer.connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
+            }
+        }
+    })
+}
+
+fn config(instance: &Scripted) -> Value {
+    let mut config = proxy::to(&[instance.address]);
+    config["services"]["app"]["max_connections"] = json!(CAP);
+    config
+}
+
+fn good(proxy: &Proxy) -> bool {
+    ask(proxy.address, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").status() == 200
+}
+
+/// After a while that a rate is measured in, everybody else is served, although those who hold the connections have the same
+/// address.
+fn all_are_served(proxy: &Proxy) {
+    wait_for("a connection for those who use it", SOON, || good(proxy));
+    for n in 0..50 {
+        assert!(good(proxy), "request {n}");
+    }
+}
+
+fn refused(proxy: &Proxy, reason: &str) -> f64 {
+    proxy.metric("outrigger_refused_total", &[&format!("reason=\"{reason}\"")]).iter().sum()
+}
+
+#[test]
+fn bodies_that_come_by_the_byte_leave_connections_to_others() {
+    let instance = instance();
+    let proxy = Proxy::start(&config(&instance));
+    let mut slow: Vec<_> = (0..CAP).map(|_| Connection::open(proxy.address)).collect();
+    for client in &mut slow {
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nx");
+    }
+    wait_for("all connections taken", SOON, || {
+        proxy.metric("outrigger_upstream_connections", &[]).iter().sum::<f64>() == CAP as f64
+    });
+    all_are_served(&proxy);
+    wait_for("some of them ended", SOON, || refused(&proxy, "too_slow") >= (CAP / 4) as f64);
+    let told = slow[..].iter_mut().find_map(|client| {
+        client.patience(Duration::from_millis(100));
+        client.try_answer("POST").ok()
+    });
+    let told = told.expect("a client that was told why");
+    assert_eq!(told.status(), 408);
+    assert!(told.text().contains("`http.min_rate`"), "{}", told.text());
+}
+
+#[test]
+fn answers_that_nobody_reads_leave_connections_to_others() {
+    let instance = instance();
+    let proxy = Proxy::start(&config(&instance));
+    let mut slow: Vec<_> = (0..CAP).map(|_| Connection::open(proxy.address)).collect();
+    for client in &mut slow {
+        client.send("GET /large HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(client.head().unwrap().status(), 200);
+    }
+    all_are_served(&proxy);
+}
+
+#[test]
+fn while_connections_are_plenty_nobody_is_too_slow() {
+    let instance = instance();
+    let proxy = Proxy::start(&config(&instance));
+    let mut slow: Vec<_> = (0..CAP / 2).map(|_| Connection::open(proxy.address)).collect();
+    for client in &mut slow {
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nx");
+    }
+    // Several looks of every worker, and longer than a rate takes to tell.
+    let (from, mut asked) = (std::time::Instant::now(), 0);
+    while from.elapsed() < Duration::from_secs(3) {
+        assert!(good(&proxy));
+        asked += 1;
+    }
+    assert!(asked > 0);
+    for client in &mut slow {
+        client.send("xxxx");
+        assert_eq!(client.answer().status(), 200);
+    }
+    assert_eq!(refused(&proxy, "too_slow"), 0.0);
+}
