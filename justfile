@@ -9,6 +9,16 @@ check:
 test *ARGS:
     cargo test --workspace --locked {{ ARGS }}
 
+# All tests five times, and five times beside a load on every core; says which failed. Some hours on two cores.
+test-five:
+    chaos-tests/test-five.sh
+
+# An hour of load, faults, reloads, deaths of the registry and of instances, and restarts, by hand; `just soak 5` takes five
+# minutes. A line each minute; fails if a request did, or if memory or descriptors have grown.
+soak MINUTES="60":
+    cargo build --release --locked -p outrigger
+    cargo run --release --locked -p chaos-tests --bin soak -- {{ MINUTES }}
+
 # The rustdoc, warnings as errors.
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked

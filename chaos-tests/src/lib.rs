@@ -26,6 +26,7 @@ pub mod load;
 pub mod proxies;
 pub mod proxy;
 pub mod raw;
+pub mod soak;
 pub mod tools;
 pub mod toxiproxy;
 

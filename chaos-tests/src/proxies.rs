@@ -53,6 +53,8 @@ pub struct Setting {
     pub defer_accept: bool,
     /// How long its first answer may take.
     pub patience: Duration,
+    /// What is written for our own proxy's service beside its endpoints; empty for the defaults.
+    pub policies: &'static str,
 }
 
 /// A proxy that answers.
@@ -246,10 +248,11 @@ fn outrigger(setting: &Setting, ports: &Ports) -> String {
     let plain = |to| format!("tcp: [{{ name: plain, listen: \"{}\", upstream: \"{to}\" }}]\n", ports.tcp);
     let plain = setting.plain.map(plain).unwrap_or_default();
     let instances = setting.endpoints.iter().map(|e| format!("\"{e}\"")).collect::<Vec<_>>().join(", ");
+    let policies = setting.policies;
     format!(
         "workers: 1\n\
          listeners: [{{ address: \"{}\", defer_accept: {} }}]\n\
-         services: {{ origin: {{ instances: [{instances}] }} }}\n\
+         services: {{ origin: {{ instances: [{instances}], {policies} }} }}\n\
          routes: [{{ service: origin }}]\n\
          http: {{ max_connections: 12000 }}\n\
          shutdown: {{ lame_duck: 0s }}\n\

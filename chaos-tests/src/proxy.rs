@@ -54,12 +54,20 @@ impl Proxy {
     /// The same with further arguments, and without waiting.
     #[track_caller]
     pub fn start_unready(config: &Value, arguments: &[&str]) -> Self {
+        Self::start_with(config, |command| {
+            command.args(arguments);
+        })
+    }
+
+    /// The same, the command changed before it is run. A stream that was given elsewhere is not in [`Proxy::log`].
+    #[track_caller]
+    pub fn start_with(config: &Value, change: impl FnOnce(&mut Command)) -> Self {
         let mut config = config.clone();
         if config["listeners"].is_null() {
             config["listeners"] = json!([{ "address": free_address() }]);
         }
-        if config["admin"].is_null() {
-            config["admin"] = json!({ "address": free_address() });
+        if config["admin"]["address"].is_null() {
+            config["admin"]["address"] = json!(free_address());
         }
         if config["workers"].is_null() {
             config["workers"] = 2.into();
@@ -70,8 +78,8 @@ impl Proxy {
         let file = folder.path().join("outrigger.yaml");
         write(&file, &config);
         let mut command = Command::new(binary());
-        command.arg("run").arg("--config").arg(&file).args(arguments);
-        let (child, log) = spawn(&mut command);
+        command.arg("run").arg("--config").arg(&file);
+        let (child, log) = spawn(&mut command, change);
         Self { address: listener, admin, config: file, child, log, _folder: folder }
     }
 
@@ -84,7 +92,7 @@ impl Proxy {
         let mut command = Command::new(binary());
         command.args(arguments);
         command.args(["--listen", &address.to_string(), "--admin", &admin.to_string()]);
-        let (child, log) = spawn(&mut command);
+        let (child, log) = spawn(&mut command, |_| ());
         let proxy = Self { address, admin, config: folder.path().join("none"), child, log, _folder: folder };
         proxy.wait_ready();
         proxy
@@ -145,6 +153,11 @@ impl Proxy {
     /// Replaces the configuration file with any text.
     pub fn rewrite_text(&self, text: &str) {
         replace(&self.config, text);
+    }
+
+    /// Where its configuration is.
+    pub fn config(&self) -> &Path {
+        &self.config
     }
 
     /// Sends it a signal.
@@ -230,7 +243,9 @@ pub fn binary() -> &'static Path {
         }
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned();
         let test = std::env::current_exe().expect("this test's path");
-        let folder = test.ancestors().find(|p| p.ends_with("deps")).and_then(Path::parent).expect("target/<profile>");
+        // A test is in `deps`, and a program of ours beside it.
+        let program = test.ancestors().find(|p| p.ends_with("deps")).unwrap_or(&test);
+        let folder = program.parent().expect("target/<profile>");
         let path = folder.join("outrigger");
         if !newer_than_sources(&path, &root) {
             build(&root, folder);
@@ -274,16 +289,16 @@ fn newer_than_sources(path: &Path, root: &Path) -> bool {
     true
 }
 
-fn spawn(command: &mut Command) -> (Child, Arc<Mutex<String>>) {
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+fn spawn(command: &mut Command, change: impl FnOnce(&mut Command)) -> (Child, Arc<Mutex<String>>) {
+    change(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()));
+    let mut child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
     let log = Arc::new(Mutex::new(String::new()));
-    collect(child.stdout.take().expect("its stdout"), Arc::clone(&log));
-    collect(child.stderr.take().expect("its stderr"), Arc::clone(&log));
+    if let Some(stdout) = child.stdout.take() {
+        collect(stdout, Arc::clone(&log));
+    }
+    if let Some(stderr) = child.stderr.take() {
+        collect(stderr, Arc::clone(&log));
+    }
     (child, log)
 }
 

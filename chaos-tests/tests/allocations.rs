@@ -29,22 +29,27 @@ use outrigger::{config, control, net, snapshot};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 
-/// Allocations of the serving thread while it carries keep-alive GETs of 1 KiB.
+/// Allocations of the serving thread while it carries keep-alive GETs of 1 KiB, batch by batch.
 #[derive(Debug)]
 struct Counted {
-    requests: u32,
-    allocations: AllocationInfo,
+    batches: Vec<AllocationInfo>,
 }
 
+/// Requests of a batch.
+const REQUESTS: u32 = 200;
+const BATCHES: usize = 5;
+
 impl Counted {
-    fn per_request(&self) -> f64 {
-        self.allocations.count_total as f64 / f64::from(self.requests)
+    /// The batch with the fewest. What a request costs is in every one of them; what the clock adds (a tick, a second
+    /// attempt beside one that was slow because the machine was) is in some.
+    fn least(&self) -> u64 {
+        self.batches.iter().map(|batch| batch.count_total).min().unwrap()
     }
 }
 
 /// Starts a server on a local runtime of this thread by `serve`, which is given the origin's addresses, spawns its tasks,
 /// and says where it listens; has it carry requests until pools and buffers are what they will be; then counts.
-fn allocations_of<F>(requests: u32, serve: impl FnOnce(Vec<SocketAddr>) -> F) -> Counted
+fn allocations_of<F>(serve: impl FnOnce(Vec<SocketAddr>) -> F) -> Counted
 where
     F: Future<Output = SocketAddr>,
 {
@@ -54,23 +59,28 @@ where
     let address = runtime.block_on(serve(origin));
     let (warm, is_warm) = oneshot::channel();
     let (go, may_go) = std::sync::mpsc::channel();
-    let (done, is_done) = oneshot::channel();
+    let (done, all_done): (Vec<_>, Vec<_>) = (0..BATCHES).map(|_| oneshot::channel()).unzip();
     let client = std::thread::spawn(move || {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_nodelay(true).unwrap();
         (0..WARM_UP).for_each(|_| get(&mut stream));
         warm.send(()).unwrap();
-        may_go.recv().unwrap();
-        (0..requests).for_each(|_| get(&mut stream));
-        done.send(()).unwrap();
+        for done in done {
+            may_go.recv().unwrap();
+            (0..REQUESTS).for_each(|_| get(&mut stream));
+            done.send(()).unwrap();
+        }
     });
     runtime.block_on(is_warm).unwrap();
-    let allocations = measure(|| {
-        go.send(()).unwrap();
-        runtime.block_on(is_done).unwrap();
-    });
+    let batch = |is_done: oneshot::Receiver<()>| {
+        measure(|| {
+            go.send(()).unwrap();
+            runtime.block_on(is_done).unwrap();
+        })
+    };
+    let batches = all_done.into_iter().map(batch).collect();
     client.join().unwrap();
-    Counted { requests, allocations }
+    Counted { batches }
 }
 
 fn get(stream: &mut TcpStream) {
@@ -88,10 +98,10 @@ fn get(stream: &mut TcpStream) {
     }
 }
 
-/// The proxy's own worker, in front of these origins. The requests' host is `origin`.
-async fn worker(origins: Vec<SocketAddr>) -> SocketAddr {
+/// The proxy's own worker, in front of these origins, with these policies. The requests' host is `origin`.
+async fn worker(origins: Vec<SocketAddr>, policies: &str) -> SocketAddr {
     let instances: Vec<String> = origins.iter().map(|origin| format!("\"{origin}\"")).collect();
-    let text = format!("services: {{ origin: {{ instances: [{}] }} }}", instances.join(", "));
+    let text = format!("services: {{ origin: {{ instances: [{}], {policies} }} }}", instances.join(", "));
     let settings = config::parse("allocations.yaml", &text, &|_| None, |_| ()).unwrap().settings;
     let (publisher, reader, demands) = snapshot::joint(control::first_snapshot(&settings));
     let (drain, drained) = Drain::new();
@@ -135,20 +145,28 @@ async fn answer(allocations: usize) -> SocketAddr {
 
 #[test]
 fn the_counter_sees_the_serving_thread_and_no_other() {
-    const REQUESTS: u32 = 500;
-    let none = allocations_of(REQUESTS, |_| answer(0));
-    let three = allocations_of(REQUESTS, |_| answer(3));
+    let none = allocations_of(|_| answer(0));
+    let three = allocations_of(|_| answer(3));
     // Waiting for the client's word at the end takes one or two, whatever the number of requests.
-    assert!(none.allocations.count_total <= 5, "{none:?}");
-    assert!((three.per_request() - 3.0).abs() < 0.02, "{three:?}");
+    assert!(none.least() <= 5, "{none:?}");
+    assert!((three.least() as f64 / f64::from(REQUESTS) - 3.0).abs() < 0.05, "{three:?}");
+}
+
+/// The bound is not of requests, and so not multiplied by their number: the wait for the client's word, and what a tick
+/// hands over while the requests take their time.
+fn nothing_per_request(policies: &'static str) {
+    let counted = allocations_of(async |origins| worker(origins, policies).await);
+    println!("{policies:?}: {} allocations for {REQUESTS} requests: {counted:?}", counted.least());
+    assert!(counted.least() <= 10, "{policies:?}: {counted:?}");
 }
 
 #[test]
 fn a_proxied_get_of_1_kib_allocates_nothing() {
-    const REQUESTS: u32 = 1000;
-    let counted = allocations_of(REQUESTS, worker);
-    println!("{:.3} allocations per request: {:?}", counted.per_request(), counted.allocations);
-    // Not of requests, and so not multiplied by their number: the wait for the client's word, and what a tick
-    // hands over while the requests take their time.
-    assert!(counted.allocations.count_total <= 10, "{counted:?}");
+    // Without what makes attempts of its own where a machine is slow.
+    nothing_per_request("hedge: off, per_try_timeout: off, outlier: off");
+}
+
+#[test]
+fn policies_that_go_by_the_clock_allocate_nothing_while_nothing_is_late() {
+    nothing_per_request("");
 }

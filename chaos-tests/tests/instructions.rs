@@ -25,18 +25,23 @@ use std::time::Duration;
 use chaos_tests::proxies::origin::Origin;
 use chaos_tests::proxies::{Proxy, Setting, build, target_directory};
 
+/// What was measured, and 10 % for what differs between machines and is no matter of ours: which of the C library's
+/// variants of `memcpy` and the like a processor gets, and how the requests happen to fall between two ticks. 24,073 is the
+/// most that a machine took for what took 23,200 on another, which is less than half of the margin.
+const BOUND: f64 = 26_000.0;
+
 /// Everything takes some 50 times as long under callgrind.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[test]
-fn a_proxied_get_of_1_kib_takes_at_most_24_000_user_instructions() {
+fn a_proxied_get_of_1_kib_takes_at_most_26_000_user_instructions() {
     if !valgrind_is_there() {
         return;
     }
     build(&[Proxy::Outrigger]).unwrap();
     let spent = instructions_per_get(Proxy::Outrigger);
     println!("outrigger: {spent:.0} user instructions per proxied GET of 1 KiB");
-    assert!(spent <= 24_000.0, "{spent:.0} user instructions per request");
+    assert!(spent <= BOUND, "{spent:.0} user instructions per request");
     assert!(spent >= 500.0, "{spent:.0} is less than any proxy can do with: the method is at fault");
 }
 
@@ -75,6 +80,8 @@ fn instructions_per_get(proxy: Proxy) -> f64 {
         core: None,
         defer_accept: false,
         patience: PATIENCE,
+        // Under callgrind everything is slow, and what goes by the clock makes attempts of its own.
+        policies: "hedge: off, per_try_timeout: off, outlier: off",
     };
     let [few, many] = [FEW, MANY].map(|count| instructions(proxy, &setting, count));
     many.checked_sub(few).expect("more requests take more") as f64 / f64::from(MANY - FEW)

@@ -118,7 +118,7 @@ fn a_drain_under_load_with_a_second_proxy_taking_over_fails_no_request() {
     let tally = load.finish();
     assert!(moved.load(Ordering::SeqCst));
     assert!(tally.failed.is_empty(), "{} of {} failed: {:?}", tally.failed.len(), tally.good, tally.failed);
-    assert!(tally.good > 500, "{tally:?}");
+    assert!(tally.good > 100, "{tally:?}");
 }
 
 #[test]

@@ -205,7 +205,7 @@ fn a_killed_consul_fails_no_request_for_half_a_minute() {
     }
     let tally = load.finish();
     assert!(tally.failed.is_empty(), "{} of {} failed: {:?}", tally.failed.len(), tally.good, tally.failed);
-    assert!(tally.good > 4000, "{} requests are too few to say anything", tally.good);
+    assert!(tally.good > 1000, "{} requests are too few to say anything", tally.good);
     assert_eq!(tally.by.len(), 2, "both instances: {:?}", tally.by);
 }
 

@@ -36,6 +36,7 @@ use crate::telemetry::{logs, metrics};
 use crate::{net, snapshot};
 
 mod reload;
+mod watch;
 
 /// Why the process could not start.
 #[derive(Debug, thiserror::Error)]
@@ -74,15 +75,20 @@ fn advice(error: &std::io::Error) -> &'static str {
 /// cut requests.
 pub fn run(settings: Settings, reload: Option<Reload>) -> ExitCode {
     logs::init(None, None);
-    match start_and_serve(settings, reload) {
+    let code = match start_and_serve(settings, reload) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             tracing::error!("{error}");
             ExitCode::FAILURE
         }
-    }
+    };
+    logs::flush(LAST_LINES);
+    code
 }
+
+/// How long the last lines of a log may take to be written.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 fn start_and_serve(settings: Settings, reload: Option<Reload>) -> Result<bool, StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -246,7 +252,8 @@ impl App {
         if let Some(admin) = self.admin {
             admin.shutdown();
         }
-        self.access_log.flush(Duration::from_secs(1));
+        self.keeper.flush_audit(LAST_LINES);
+        self.access_log.flush(LAST_LINES);
     }
 }
 

@@ -41,8 +41,10 @@ pub struct Loaded {
 pub struct Reload {
     /// The file, to be watched.
     pub path: PathBuf,
-    /// Reads it, with what was said on the command line on top.
-    pub load: Box<dyn Fn() -> Result<Settings, ConfigErrors> + Send>,
+    /// Its text as it was read last.
+    pub text: String,
+    /// Makes settings of another text of it, with what was said on the command line on top.
+    pub load: Box<dyn Fn(&str) -> Result<Settings, ConfigErrors> + Send>,
 }
 
 impl std::fmt::Debug for Reload {
@@ -51,11 +53,21 @@ impl std::fmt::Debug for Reload {
     }
 }
 
-/// Reads and checks a file. `adjust` changes what was written before it is checked: what the command line says
-/// on top of the file.
-pub fn load(path: &Path, adjust: impl FnOnce(&mut Config)) -> Result<Loaded, ConfigErrors> {
-    let text = read_file(path)?;
-    parse(&path.display().to_string(), &text, &|variable| std::env::var(variable).ok(), adjust)
+/// As [`parse`], of a file that takes the place of one that is in use: one with nothing in it is refused, since it was
+/// hardly meant. Whoever means it writes `{}`.
+pub fn parse_again(
+    file: &str,
+    text: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+    adjust: impl FnOnce(&mut Config),
+) -> Result<Loaded, ConfigErrors> {
+    let loaded = parse(file, text, env, adjust)?;
+    match &loaded.tree.root.kind {
+        tree::Kind::Scalar { .. } => {
+            Err(ConfigErrors::whole(file, "there is nothing in it; one that is to be empty is written `{}`".into()))
+        }
+        _ => Ok(loaded),
+    }
 }
 
 /// The text of a file, refused when it is too large or not UTF-8.

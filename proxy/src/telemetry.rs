@@ -5,4 +5,5 @@ pub mod availability;
 pub mod explain;
 pub mod logs;
 pub mod metrics;
+pub mod outlet;
 pub mod paces;

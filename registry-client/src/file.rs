@@ -17,7 +17,8 @@
 //! every [`REREAD`] all the same, so a watch is late there and never blind.
 //!
 //! A file that cannot be read, or is wrong anywhere, fails whole: the last good set stays, and the reason names the line. An
-//! empty file is wrong too, since that is how a file looks that is just being written.
+//! empty file is wrong too, and so is a service with nothing behind its colon, since that is how a file looks that is just
+//! being written; no instances are `[]`. What has changed is taken once it was the same at two looks.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -47,6 +48,9 @@ const MAX_UNFOLDED: usize = 100_000;
 
 /// A file that was just touched may be touched again.
 const SETTLE: Duration = Duration::from_millis(30);
+
+/// Looks at a file that is another at each, before it is given up.
+const RESTLESS: u32 = 100;
 
 /// After a failure; the file may be put right at any time, and asking costs little.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2));
@@ -128,9 +132,26 @@ impl Shared {
     async fn read(&self) -> Result<Arc<Parsed>, String> {
         let mut read = self.read.lock().await;
         self.keep_watching(&mut read);
-        let bytes = bounded(&self.path).await.map_err(|error| format!("cannot read it: {error}"))?;
-        if let Some(parsed) = read.parsed.as_ref().filter(|_| read.bytes == bytes) {
-            return parsed.clone();
+        let look = async || bounded(&self.path).await.map_err(|error| format!("cannot read it: {error}"));
+        let mut bytes = look().await?;
+        if let Some(parsed) = read.parsed.as_ref() {
+            if read.bytes == bytes {
+                return parsed.clone();
+            }
+            // It may be half of what it will be.
+            let mut rounds = 0;
+            loop {
+                sleep(SETTLE).await;
+                let again = look().await?;
+                if again == bytes {
+                    break;
+                }
+                bytes = again;
+                rounds += 1;
+                if rounds == RESTLESS {
+                    return Err("it is changed without an end".to_owned());
+                }
+            }
         }
         let is_json = self.path.extension().is_some_and(|extension| extension == "json");
         // A large file takes long enough to be felt by whatever else runs on this thread.

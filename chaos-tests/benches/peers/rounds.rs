@@ -110,6 +110,7 @@ pub fn setting(args: &Args, target: &Path, directory: &Path, endpoints: &[Socket
         core: Some(PROXIES),
         defer_accept: args.defer_accept,
         patience: Duration::from_secs(10),
+        policies: "",
     }
 }
 

@@ -66,6 +66,9 @@ fn in_a_total_outage_without_a_breaker_a_service_gets_no_more_than_its_budget_al
     let mut config = in_turn(&origins.each_ref().map(|origin| origin.address));
     config["services"]["app"]["breaker"] = json!("off");
     config["services"]["app"]["retries"] = json!({ "max": 2, "budget": "20%", "min_per_second": 1 });
+    // A second attempt beside a slow one is paid for, too, and may be given up before it arrives.
+    config["services"]["app"]["hedge"] = json!("off");
+    config["services"]["app"]["per_try_timeout"] = json!("off");
     let proxy = Proxy::start(&config);
     let mut client = Connection::open(proxy.address);
     let start = Instant::now();
@@ -77,5 +80,7 @@ fn in_a_total_outage_without_a_breaker_a_service_gets_no_more_than_its_budget_al
     // A token a second at least, ten seconds of which are in the reserve.
     let most = 500.0 * 1.2 + 10.0 + took + 1.0;
     assert!(arrived(&origins) as f64 <= most, "{} attempts, {most} at most", arrived(&origins));
-    assert!(arrived(&origins) > 550, "{} attempts: what is left is spent", arrived(&origins));
+    // What requests pay in is reckoned now and then, and how often within the time that these take is a matter of the
+    // machine. The reserve is there from the start.
+    assert!(arrived(&origins) >= 510, "{} attempts: what is left is spent", arrived(&origins));
 }

@@ -8,7 +8,7 @@ use chaos_tests::raw::{Connection, ask};
 use chaos_tests::{SOON, wait_for};
 use serde_json::{Value, json};
 
-use crate::stage::{OK, Word, get_with, one_by_one, record, wait_for_metric};
+use crate::stage::{OK, Word, get_with, metric, one_by_one, record};
 
 /// How long a first attempt takes while the word says so.
 const STUCK: Duration = Duration::from_secs(8);
@@ -65,9 +65,14 @@ fn a_get_that_is_slower_than_nearly_all_is_hedged_elsewhere_and_the_first_good_a
     let record = record(&proxy, &answer);
     let starts: Vec<_> = record["attempts"].as_array().unwrap().iter().map(|a| a["start"].as_str().unwrap()).collect();
     assert_eq!(starts, ["first", "hedge"], "{record}");
-    wait_for_metric(&proxy, "outrigger_hedges_total", &["service=\"app\""], 1.0);
-    wait_for_metric(&proxy, "outrigger_hedges_won_total", &["service=\"app\""], 1.0);
-    wait_for_metric(&proxy, "outrigger_rescued_total", &["service=\"app\"", "by=\"hedge\""], 1.0);
+    // On a busy machine some of those that it learned from were hedged, too.
+    for (name, labels) in [
+        ("outrigger_hedges_total", &["service=\"app\""][..]),
+        ("outrigger_hedges_won_total", &["service=\"app\""]),
+        ("outrigger_rescued_total", &["service=\"app\"", "by=\"hedge\""]),
+    ] {
+        wait_for(name, SOON, || metric(&proxy, name, labels) >= 1.0);
+    }
 }
 
 #[test]
@@ -86,13 +91,12 @@ fn a_post_is_never_hedged_however_slow_it_is() {
     // Until the next tick, and what it takes to see it: the GET of which it is known.
     teach(&proxy);
     slow.say(true);
-    let before: usize = origins.iter().map(Scripted::requests).sum();
     let start = Instant::now();
     client.patience(2 * STUCK);
     client.send(post);
     assert_eq!(client.answer().status(), 200);
     assert!(start.elapsed() >= STUCK, "it was answered by another attempt");
-    let after: usize = origins.iter().map(Scripted::requests).sum();
-    assert_eq!(after - before, 1, "attempts of a POST");
-    wait_for_metric(&proxy, "outrigger_hedges_total", &["service=\"app\""], 0.0);
+    // GETs may have been hedged meanwhile, on a busy machine.
+    let seen = origins.iter().flat_map(Scripted::seen).filter(|request| request.head.method() == "POST");
+    assert_eq!(seen.count(), 101, "attempts of 101 POSTs");
 }

@@ -48,12 +48,20 @@ pub fn run(args: Args) -> ExitCode {
             Err(errors) => invalid(&errors, None),
         };
     };
-    let from = path.clone();
-    let load = move || config::load(&from, |config| adjust(&args, config)).map(|loaded| loaded.settings);
-    match load() {
-        Ok(settings) => app::run(settings, Some(Reload { path, load: Box::new(load) })),
-        Err(errors) => invalid(&errors, None),
-    }
+    let name = path.display().to_string();
+    let env = |variable: &str| std::env::var(variable).ok();
+    let first = config::read_file(&path).and_then(|text| {
+        let loaded = config::parse(&name, &text, &env, |config| adjust(&args, config))?;
+        Ok((text, loaded.settings))
+    });
+    let (text, settings) = match first {
+        Ok(first) => first,
+        Err(errors) => return invalid(&errors, None),
+    };
+    let load = move |text: &str| {
+        config::parse_again(&name, text, &env, |config| adjust(&args, config)).map(|loaded| loaded.settings)
+    };
+    app::run(settings, Some(Reload { path, text, load: Box::new(load) }))
 }
 
 /// Consul, and nothing else.

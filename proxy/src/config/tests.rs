@@ -305,7 +305,7 @@ fn the_command_line_wins_and_is_checked() {
 
 #[test]
 fn a_file_that_cannot_be_read_says_so() {
-    let told = super::load(std::path::Path::new("/nonexistent/f.yaml"), |_| ()).unwrap_err();
+    let told = super::read_file(std::path::Path::new("/nonexistent/f.yaml")).unwrap_err();
     assert!(told.to_string().starts_with("/nonexistent/f.yaml: cannot be opened: No such file"), "{told}");
     let told = super::read_text("f", &b"ab\xff"[..]).unwrap_err();
     assert_eq!(told.to_string(), "f: is not UTF-8, from byte 2 on");
@@ -332,4 +332,16 @@ proptest! {
     )) {
         let _any = parse(&lines.join("\n"));
     }
+}
+
+#[test]
+fn a_file_that_takes_anothers_place_is_refused_where_there_is_nothing_in_it() {
+    let again = |text| super::parse_again("f.yaml", text, &|_| None, |_| ()).map(drop);
+    for nothing in ["", "\n\n", "# only a comment\n", "---\n", "---\n...\n", "null\n", "~", "''\n"] {
+        assert!(again(nothing).is_err(), "{nothing:?}");
+    }
+    for something in ["{}", "services: {}\n", "# nothing is meant\n{}\n"] {
+        assert!(again(something).is_ok(), "{something:?}");
+    }
+    assert!(super::parse("f.yaml", "", &|_| None, |_| ()).is_ok(), "at the start, defaults are enough");
 }

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 #[allow(clippy::disallowed_types, reason = "admin, control and the main thread alone; no worker ever takes it")]
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::active::{Active, Origin, Subject};
 use super::guard::{Facts, Guard, GuardSpec};
@@ -279,6 +279,15 @@ impl Keeper {
     /// What was done lately, the newest last.
     pub fn audit(&self) -> Vec<Entry> {
         self.state().audit.entries()
+    }
+
+    /// Waits until the audit log's file has everything, or the time is over. For the end of the process; blocks.
+    pub fn flush_audit(&self, within: Duration) {
+        let file = self.state().audit.file();
+        if let Some(file) = file {
+            // What is missing is counted where it was lost.
+            let _whole = file.flush(within);
+        }
     }
 
     /// A controller lives. Its faults that are not over, and why a guard has ended them, where one has.

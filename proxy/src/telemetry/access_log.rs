@@ -7,20 +7,19 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 
 use crate::error::Reason;
 use crate::telemetry::metrics;
+use crate::telemetry::outlet::{self, Lost, Sink};
 
 /// Lines that may wait for the writer.
 const WAITING: usize = 8192;
-/// How often what was dropped is told, at most.
-const TELL_EVERY: Duration = Duration::from_secs(10);
+/// Bytes that are written at once while lines wait.
+const PAGE: usize = 64 << 10;
 
 /// A request that has ended.
 #[derive(Debug, Clone)]
@@ -68,7 +67,7 @@ pub struct AccessLog(Option<Arc<Open>>);
 #[derive(Debug)]
 struct Open {
     lines: SyncSender<Message>,
-    dropped: Arc<AtomicU64>,
+    lost: Lost,
 }
 
 enum Message {
@@ -83,13 +82,13 @@ impl AccessLog {
         Self(None)
     }
 
-    /// Writes to stdout, from a thread of its own that ends with the last clone.
+    /// Writes to stdout, from a thread of its own that ends with the last clone. After [`metrics::install`].
     ///
     /// # Errors
     ///
     /// When the thread cannot be made.
     pub fn start() -> io::Result<Self> {
-        Self::to(io::stdout())
+        Self::to(outlet::apart(&io::stdout())?)
     }
 
     /// Writes to something else.
@@ -98,17 +97,14 @@ impl AccessLog {
     ///
     /// When the thread cannot be made.
     pub fn to(sink: impl Write + Send + 'static) -> io::Result<Self> {
+        Self::with(sink, Lost::new("access log", metrics::access_log_dropped()))
+    }
+
+    fn with(sink: impl Write + Send + 'static, lost: Lost) -> io::Result<Self> {
         let (lines, waiting) = sync_channel(WAITING);
-        let dropped = Arc::new(AtomicU64::new(0));
-        let writer = Writer {
-            sink: io::BufWriter::with_capacity(64 << 10, sink),
-            dropped: Arc::clone(&dropped),
-            untold: 0,
-            told: None,
-            broken: false,
-        };
+        let writer = Writer { sink: Sink::new(sink), lost: lost.clone(), page: Vec::new(), lines: 0 };
         std::thread::Builder::new().name("access-log".into()).spawn(move || writer.run(&waiting))?;
-        Ok(Self(Some(Arc::new(Open { lines, dropped }))))
+        Ok(Self(Some(Arc::new(Open { lines, lost }))))
     }
 
     /// Whether an entry would be written; making one costs allocations.
@@ -116,11 +112,12 @@ impl AccessLog {
         self.0.is_some()
     }
 
-    /// Hands an entry to the writer. Never waits: without room the entry is dropped, and counted.
+    /// Hands an entry to the writer. Never waits: without room the entry is dropped, and counted here and now, since the
+    /// writer may be stuck for good.
     pub fn log(&self, entry: Entry) {
         let Some(open) = &self.0 else { return };
         if open.lines.try_send(Message::Line(Box::new(entry))).is_err() {
-            open.dropped.fetch_add(1, Relaxed);
+            open.lost.add(1, None);
         }
     }
 
@@ -130,47 +127,31 @@ impl AccessLog {
         let Some(open) = &self.0 else { return true };
         let deadline = Instant::now() + within;
         let (done, written) = sync_channel(1);
-        let mut flush = Message::Flush(done);
-        while let Err(full) = open.lines.try_send(flush) {
-            let (std::sync::mpsc::TrySendError::Full(back) | std::sync::mpsc::TrySendError::Disconnected(back)) = full;
-            if Instant::now() >= deadline {
-                return false;
-            }
-            flush = back;
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        written.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok()
+        outlet::send_by(&open.lines, Message::Flush(done), deadline)
+            && written.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok()
     }
 }
 
 struct Writer<W: Write> {
-    sink: io::BufWriter<W>,
-    dropped: Arc<AtomicU64>,
-    untold: u64,
-    told: Option<Instant>,
-    broken: bool,
+    sink: Sink<W>,
+    lost: Lost,
+    /// Lines that are written at once, and how many they are.
+    page: Vec<u8>,
+    lines: u64,
 }
 
 impl<W: Write> Writer<W> {
     fn run(mut self, waiting: &Receiver<Message>) {
-        let mut busy = 0_u32;
         loop {
-            // While lines are being lost there is never a quiet moment to say so in.
-            busy = busy.wrapping_add(1);
-            if busy.is_multiple_of(1024) {
-                self.tell_dropped();
-            }
             let message = match waiting.try_recv() {
                 Ok(message) => message,
                 Err(TryRecvError::Disconnected) => break,
                 Err(TryRecvError::Empty) => {
                     // Nothing waits: now is the time for what was put off.
                     self.flush();
-                    self.tell_dropped();
-                    match waiting.recv_timeout(Duration::from_secs(1)) {
+                    match waiting.recv() {
                         Ok(message) => message,
-                        Err(RecvTimeoutError::Timeout) => continue,
-                        Err(RecvTimeoutError::Disconnected) => break,
+                        Err(_) => break,
                     }
                 }
             };
@@ -184,46 +165,32 @@ impl<W: Write> Writer<W> {
             }
         }
         self.flush();
-        self.tell_dropped();
     }
 
     fn write(&mut self, entry: &Entry) {
-        let written = serde_json::to_writer(&mut self.sink, &Line::of(entry))
-            .map_err(io::Error::from)
-            .and_then(|()| self.sink.write_all(b"\n"));
-        self.check(written, 1);
+        let begun = self.page.len();
+        match serde_json::to_writer(&mut self.page, &Line::of(entry)) {
+            Ok(()) => {
+                self.page.push(b'\n');
+                self.lines += 1;
+            }
+            // Never, to memory; and if so, without half a line.
+            Err(error) => {
+                self.page.truncate(begun);
+                self.lost.add(1, Some(&error.into()));
+            }
+        }
+        if self.page.len() >= PAGE {
+            self.flush();
+        }
     }
 
     fn flush(&mut self) {
-        let flushed = self.sink.flush();
-        self.check(flushed, 0);
-    }
-
-    /// A stdout that is closed is no reason to end, and a line about it for each request is no help.
-    fn check(&mut self, result: io::Result<()>, lines: u64) {
-        match result {
-            Ok(()) => self.broken = false,
-            Err(error) => {
-                if !self.broken {
-                    tracing::warn!(%error, "the access log cannot be written");
-                }
-                self.broken = true;
-                self.dropped.fetch_add(lines, Relaxed);
-            }
+        if let Err(error) = self.sink.write(&self.page) {
+            self.lost.add(self.lines, Some(&error));
         }
-    }
-
-    fn tell_dropped(&mut self) {
-        let dropped = self.dropped.swap(0, Relaxed);
-        if dropped > 0 {
-            metrics::count_dropped_log_lines(dropped);
-            self.untold += dropped;
-        }
-        if self.untold > 0 && self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
-            tracing::warn!(lines = self.untold, "lines of the access log were dropped: its reader is too slow");
-            self.untold = 0;
-            self.told = Some(Instant::now());
-        }
+        self.page.clear();
+        self.lines = 0;
     }
 }
 

@@ -1,10 +1,18 @@
 //! The program's own log, on stderr: stdout belongs to the access log.
+//!
+//! A thread of its own writes it ([`outlet`](super::outlet)): a full disk, a reader that is gone or one that has stopped
+//! reading ends nothing and holds up nobody.
 
 use std::fmt;
 use std::io::{self, IsTerminal};
 use std::str::FromStr;
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
+
+use super::metrics;
+use super::outlet::{self, Lost, Outlet};
 
 /// What a line of the log looks like.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -44,14 +52,26 @@ impl FromStr for LogFormat {
 /// `RUST_LOG` filters, `info` by default. A value of either that makes no sense is reported in the log itself, and
 /// the default taken: a log that is not there helps nobody. `level` is what to filter by where `RUST_LOG` is not set. The first
 /// call counts, later ones do nothing.
+///
+/// Where there is no thread or descriptor for it, there is no log.
 pub fn init(format: Option<LogFormat>, level: Option<&str>) {
+    if STDERR.get().is_some() {
+        tracing::debug!("the log is already there");
+        return;
+    }
+    // Lines that are lost are counted, so what counts comes first.
+    let _ = metrics::install();
+    let started = outlet::apart(&io::stderr())
+        .and_then(|stderr| Outlet::start("log", stderr, Lost::new("log", metrics::log_dropped())));
+    let Ok(outlet) = started else { return };
+    let outlet = STDERR.get_or_init(|| outlet);
     let (format, format_error) = match (format, env("OUTRIGGER_LOG_FORMAT").map(|name| name.parse())) {
         (Some(format), _) | (None, Some(Ok(format))) => (format, None),
         (None, Some(Err(error))) => (LogFormat::default(), Some(error)),
         (None, None) => (LogFormat::default(), None),
     };
     let (filter, filter_error) = filter(env("RUST_LOG").as_deref().or(level));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(outlet.clone());
     let started = match format {
         LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
         LogFormat::Text => {
@@ -70,13 +90,31 @@ pub fn init(format: Option<LogFormat>, level: Option<&str>) {
     }
 }
 
+static STDERR: OnceLock<Outlet> = OnceLock::new();
+
+/// Waits until what was logged is written, or the time is over. For the end of the process; blocks.
+pub fn flush(within: Duration) {
+    if let Some(outlet) = STDERR.get() {
+        // Nobody is left to tell that something is missing.
+        let _whole = outlet.flush(within);
+    }
+}
+
 fn filter(directives: Option<&str>) -> (EnvFilter, Option<String>) {
-    match directives.map(EnvFilter::try_new) {
+    let (filter, error) = match directives.map(EnvFilter::try_new) {
         Some(Ok(filter)) => (filter, None),
         Some(Err(error)) => (EnvFilter::new("info"), Some(error.to_string())),
         None => (EnvFilter::new("info"), None),
+    };
+    // It tells of each change in a directory it watches. Where the log is written into one, each line would make another.
+    match WATCHER.parse() {
+        Ok(quiet) => (filter.add_directive(quiet), error),
+        Err(_) => (filter, error),
     }
 }
+
+/// The crate that watches directories.
+const WATCHER: &str = "notify=info";
 
 /// A variable that is set and not empty.
 fn env(name: &str) -> Option<String> {
@@ -89,10 +127,11 @@ mod tests {
 
     #[test]
     fn a_filter_that_makes_no_sense_is_info() {
-        assert_eq!(filter(None).0.to_string(), "info");
-        assert_eq!(filter(Some("outrigger=debug,warn")).0.to_string(), "outrigger=debug,warn");
+        let filter = |text| (filter(text).0.to_string().replace("notify=info,", ""), filter(text).1);
+        assert_eq!(filter(None).0, "info");
+        assert_eq!(filter(Some("outrigger=debug,warn")).0, "outrigger=debug,warn");
         let (filter, error) = filter(Some("a=b=c"));
-        assert_eq!(filter.to_string(), "info");
+        assert_eq!(filter, "info");
         assert!(error.is_some());
     }
 

@@ -170,6 +170,15 @@ pub fn install() -> Metrics {
                     Kind::Histogram => {}
                 }
             }
+            // A counter that is not there cannot be told from one that is misspelt, and `rate` misses its first event.
+            for counter in [access_log_dropped(), log_dropped(), audit_log_dropped()] {
+                counter.increment(0);
+            }
+            count_dropped_records(0);
+            metrics::counter!(name::CHECKS_NOT_MADE).increment(0);
+            for result in ["applied", "refused"] {
+                metrics::counter!(name::RELOADS, "result" => result).increment(0);
+            }
             metrics::gauge!(name::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
             Metrics { rest, started: SystemTime::now() }
         })
@@ -220,9 +229,19 @@ pub fn count_reload(applied: bool) {
     }
 }
 
-/// Counts lines of the access log that were dropped because the reader of stdout was too slow.
-pub fn count_dropped_log_lines(lines: u64) {
-    metrics::counter!(name::LOG_DROPPED).increment(lines);
+/// Counts lines of the access log that were lost.
+pub fn access_log_dropped() -> Counter {
+    metrics::counter!(name::ACCESS_LOG_DROPPED)
+}
+
+/// Counts lines of the log that were lost.
+pub fn log_dropped() -> Counter {
+    metrics::counter!(name::LOG_DROPPED)
+}
+
+/// Counts lines of the audit log's file that were lost.
+pub fn audit_log_dropped() -> Counter {
+    metrics::counter!(name::AUDIT_LOG_DROPPED)
 }
 
 /// Counts requests of which no record was kept although one was due, because the reader was too slow or there were too

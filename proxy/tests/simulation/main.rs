@@ -10,6 +10,9 @@
 //! [`world`] (a proxy, two clients, five endpoints) through whatever [`faults`] its seed brings, and then holds what
 //! happened against the [`invariants`], each of which is also shown to break once its policy is taken out.
 //!
+//! [`crowd`] is another world, with HTTP/2 on both sides, bodies of MiB, clients that behave badly and a control plane that
+//! changes things: what one request may take away from another.
+//!
 //! Everything follows from the seed, and every failure names it, so that what failed once fails again:
 //! `OUTRIGGER_SEED=7` runs that one alone, `OUTRIGGER_SEEDS=2000` as many as that.
 
@@ -23,6 +26,7 @@
 
 mod basics;
 mod client;
+mod crowd;
 mod endpoint;
 mod faults;
 mod invariants;

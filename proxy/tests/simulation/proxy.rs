@@ -1,6 +1,6 @@
 //! The proxy as it runs in a simulation: the real workers, on one host.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use outrigger::data::headers::Identity;
 use outrigger::data::worker::{Plan, Worker, serve};
 use outrigger::drain::Drain;
 use outrigger::net::Listener;
-use outrigger::snapshot;
+use outrigger::snapshot::{self, Publisher};
 use outrigger::tcp::TcpDesk;
 use outrigger::telemetry::access_log::AccessLog;
 use outrigger::telemetry::explain::Explainer;
@@ -42,6 +42,10 @@ pub struct Setup {
 
 /// What a test does to a proxy from outside.
 pub struct Handles {
+    /// The configuration as it was read.
+    pub text: String,
+    /// What the control plane would do, a test does.
+    pub publisher: RefCell<Publisher>,
     pub crew: Arc<Crew>,
     pub drain: Drain,
     pub workers: Vec<Rc<Worker>>,
@@ -59,7 +63,7 @@ pub fn proxy(sim: &mut Sim<'static>, setup: Setup) -> Rc<Cell<Option<Handles>>> 
                 origins.iter().map(|o| format!("\"{}:{PORT}\"", turmoil::lookup(*o))).collect();
             let text = text(&instances.join(", "));
             let settings = config::parse("simulation.yaml", &text, &|_| None, |_| ()).unwrap().settings;
-            let (_publisher, reader, _demands) = snapshot::joint(first_snapshot(&settings));
+            let (publisher, reader, _demands) = snapshot::joint(first_snapshot(&settings));
             let (drain, drained) = Drain::new();
             let (crew, desks) = Crew::new(workers, settings.http.max_connections);
             let plan = Plan {
@@ -80,7 +84,8 @@ pub fn proxy(sim: &mut Sim<'static>, setup: Setup) -> Rc<Cell<Option<Handles>>> 
                 made.push(Rc::clone(&worker));
                 serving.push(tokio::task::spawn_local(serve(worker, vec![place], desk, TcpDesk::idle())));
             }
-            show.set(Some(Handles { crew, drain, workers: made }));
+            let publisher = RefCell::new(publisher);
+            show.set(Some(Handles { text, publisher, crew, drain, workers: made }));
             for worker in serving {
                 worker.await?;
             }

@@ -75,6 +75,13 @@ fn what_is_wrong_is_said_with_its_line() {
         assert!(reason.contains(said) && reason.contains("line"), "{text:?}: {reason}");
     }
     assert_eq!(written(" \n").unwrap_err(), "the file is empty");
+    // How a file looks whose second half is not there yet.
+    for cut in
+        ["services:", "services:\n", "services:\n  a:", "services:\n  a:\n", "services:\n  a: ~\n", "# x\n", "---\n"]
+    {
+        assert!(written(cut).is_err(), "{cut:?}: {:?}", written(cut));
+    }
+    assert!(written("services: {}\n").is_ok() && written("services: {a: []}\n").is_ok());
     assert_eq!(parse(b"a\n\xff", false).unwrap_err(), "line 2: not UTF-8");
     assert!(parse(b"{\n\"services\": 1}", true).unwrap_err().contains("line 2"));
 }

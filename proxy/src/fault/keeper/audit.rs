@@ -2,10 +2,12 @@
 //!
 //! Every entry is a line of the log at level `info` under the target `audit`, and, where `faults.audit_log` names a file, a JSON
 //! line appended to it. The newest are kept for whoever asks.
+//!
+//! Whoever adds a fault holds the keeper's lock, so nothing is written here: a thread of its own appends to the file.
 
 use std::collections::VecDeque;
 use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -15,6 +17,8 @@ use super::{End, Refused};
 use crate::fault::Place;
 use crate::fault::active::Active;
 use crate::fault::spec::Spec;
+use crate::telemetry::metrics;
+use crate::telemetry::outlet::{Lost, Outlet};
 
 /// Entries that are kept.
 const KEPT: usize = 1000;
@@ -23,7 +27,7 @@ const KEPT: usize = 1000;
 #[derive(Debug)]
 pub struct Audit {
     entries: VecDeque<Entry>,
-    file: Option<PathBuf>,
+    file: Option<Outlet>,
 }
 
 /// Something that was done.
@@ -69,7 +73,16 @@ pub enum Happened {
 
 impl Audit {
     pub(super) fn new(file: Option<PathBuf>) -> Self {
+        let file = file.and_then(|path| {
+            let lost = Lost::new("audit log", metrics::audit_log_dropped());
+            let started = Outlet::start("audit-log", Appended(path), lost);
+            started.inspect_err(|error| tracing::error!(%error, "the audit log has no thread to write it")).ok()
+        });
         Self { entries: VecDeque::new(), file }
+    }
+
+    pub(super) fn file(&self) -> Option<Outlet> {
+        self.file.clone()
     }
 
     pub(super) fn entries(&self) -> Vec<Entry> {
@@ -104,10 +117,11 @@ impl Audit {
         let Entry { what, fault, kind, place, subject, by, why, injected, .. } = &entry;
         let (place, why) = (place.name(), why.as_deref().unwrap_or_default());
         tracing::info!(target: "audit", ?what, fault, kind, place, subject, by, why, injected, "fault");
-        if let Some(path) = &self.file
-            && let Err(error) = append(path, &entry)
+        if let Some(file) = &self.file
+            && let Ok(mut line) = serde_json::to_vec(&entry)
         {
-            tracing::error!(%error, path = %path.display(), "the audit log cannot be written");
+            line.push(b'\n');
+            file.put(line);
         }
         if self.entries.len() >= KEPT {
             self.entries.pop_front();
@@ -131,11 +145,18 @@ fn entry(active: &Active, what: Happened, by: &str) -> Entry {
     }
 }
 
-fn append(path: &PathBuf, entry: &Entry) -> std::io::Result<()> {
-    let mut line = serde_json::to_vec(entry)?;
-    line.push(b'\n');
-    // Opened anew each time, so that a rotated file is never written to.
-    OpenOptions::new().create(true).append(true).open(path)?.write_all(&line)
+/// A file that is opened anew for each line, so that one that was rotated away is never written to.
+#[derive(Debug)]
+struct Appended(PathBuf);
+
+impl Write for Appended {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        OpenOptions::new().create(true).append(true).open(&self.0)?.write(line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn now() -> String {

@@ -305,6 +305,7 @@ fn what_is_done_is_written_to_the_audit_file_as_json_lines() {
     let fault = world.add(delay("orders", json!({ "place": "edge", "name": "slow" }))).unwrap();
     assert!(fault.strikes(0.0, world.now));
     world.keeper.end(fault.id, "somebody");
+    world.keeper.flush_audit(Duration::from_secs(20));
     let lines: Vec<Value> =
         std::fs::read_to_string(&path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((lines.len(), &lines[0]["what"], &lines[1]["what"]), (2, &json!("added"), &json!("ended")));

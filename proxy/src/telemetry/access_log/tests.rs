@@ -1,3 +1,5 @@
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Sender, channel};
 
 use serde_json::{Value, json};
@@ -27,12 +29,12 @@ fn entry(path: &str) -> Entry {
 }
 
 /// Hands on what is written, and takes as long over it as the test likes: until it can receive.
-struct Sink {
+struct Gated {
     written: Sender<Vec<u8>>,
     gate: Option<Receiver<()>>,
 }
 
-impl Write for Sink {
+impl Write for Gated {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if let Some(gate) = &self.gate {
             gate.recv().map_err(io::Error::other)?;
@@ -54,7 +56,7 @@ fn lines(written: &Receiver<Vec<u8>>) -> Vec<Value> {
 #[test]
 fn a_line_is_json_with_every_field() {
     let (sink, written) = channel();
-    let log = AccessLog::to(Sink { written: sink, gate: None }).unwrap();
+    let log = AccessLog::to(Gated { written: sink, gate: None }).unwrap();
     log.log(entry("/a\"b\n"));
     log.log(Entry { service: None, route: None, endpoint: None, client: None, reason: None, ..entry("/") });
     assert!(log.flush(Duration::from_secs(10)));
@@ -74,15 +76,18 @@ fn a_line_is_json_with_every_field() {
 fn a_reader_that_stops_blocks_nobody_and_what_is_lost_is_counted() {
     let (sink, written) = channel();
     let (open, gate) = channel();
-    let log = AccessLog::to(Sink { written: sink, gate: Some(gate) }).unwrap();
+    let counted = Arc::new(AtomicU64::new(0));
+    let lost = Lost::new("access log", ::metrics::Counter::from_arc(Arc::clone(&counted)));
+    let log = AccessLog::with(Gated { written: sink, gate: Some(gate) }, lost).unwrap();
     let sent = 3 * WAITING;
     for _ in 0..sent {
         log.log(entry("/"));
     }
     assert!(!log.flush(Duration::from_millis(50)), "the reader has stopped");
-    let dropped = log.0.as_ref().unwrap().dropped.load(Relaxed) as usize;
-    // The channel, and what the writer holds: its buffer and the line in its hands.
-    let held = WAITING + (64 << 10) / 100;
+    // While the reader is still stopped: the writer is not there to count.
+    let dropped = counted.load(Relaxed) as usize;
+    // The channel, and what the writer holds: its page and the line in its hands.
+    let held = WAITING + PAGE / 100;
     assert!((sent - held..=sent - WAITING).contains(&dropped), "{dropped} of {sent}");
     for _ in 0..sent {
         open.send(()).unwrap();
@@ -92,14 +97,17 @@ fn a_reader_that_stops_blocks_nobody_and_what_is_lost_is_counted() {
 }
 
 #[test]
-fn a_closed_stdout_is_survived() {
+fn a_closed_stdout_is_survived_and_each_line_counted() {
     let (sink, written) = channel();
     drop(written);
-    let log = AccessLog::to(Sink { written: sink, gate: None }).unwrap();
+    let counted = Arc::new(AtomicU64::new(0));
+    let lost = Lost::new("access log", ::metrics::Counter::from_arc(Arc::clone(&counted)));
+    let log = AccessLog::with(Gated { written: sink, gate: None }, lost).unwrap();
     for _ in 0..1000 {
         log.log(entry("/"));
         assert!(log.flush(Duration::from_secs(10)));
     }
+    assert_eq!(counted.load(Relaxed), 1000);
     assert!(!AccessLog::off().is_on() && AccessLog::off().flush(Duration::ZERO));
 }
 

@@ -47,7 +47,9 @@ pub(super) mod name {
     pub const INJECTED: &str = "outrigger_faults_injected_total";
     pub const RELOADS: &str = "outrigger_reloads_total";
     pub const RELOAD_TIME: &str = "outrigger_last_reload_timestamp_seconds";
-    pub const LOG_DROPPED: &str = "outrigger_access_log_dropped_total";
+    pub const ACCESS_LOG_DROPPED: &str = "outrigger_access_log_dropped_total";
+    pub const LOG_DROPPED: &str = "outrigger_log_dropped_total";
+    pub const AUDIT_LOG_DROPPED: &str = "outrigger_audit_log_dropped_total";
     pub const CLIENT_CONNECTIONS: &str = "outrigger_client_connections";
     pub const CLIENT_CONNECTIONS_ACCEPTED: &str = "outrigger_client_connections_accepted_total";
     pub const TCP_CONNECTIONS: &str = "outrigger_tcp_connections";
@@ -251,10 +253,22 @@ pub const TABLE: &[Metric] = &[
         "When the configuration was last reloaded, in Unix time. Absent before the first reload.",
     ),
     facade(
+        name::ACCESS_LOG_DROPPED,
+        Counter,
+        &[],
+        "Lines of the access log that were lost: the reader of stdout was too slow, or stdout could not be written.",
+    ),
+    facade(
         name::LOG_DROPPED,
         Counter,
         &[],
-        "Lines of the access log that were dropped because the reader of stdout was too slow.",
+        "Lines of the program's own log that were lost: the reader of stderr was too slow, or stderr could not be written.",
+    ),
+    facade(
+        name::AUDIT_LOG_DROPPED,
+        Counter,
+        &[],
+        "Lines of the file of `faults.audit_log` that were lost because it could not be written.",
     ),
     facade(name::CLIENT_CONNECTIONS, Gauge, &["worker"], "Open connections from clients."),
     facade(name::CLIENT_CONNECTIONS_ACCEPTED, Counter, &["worker"], "Connections accepted from clients."),

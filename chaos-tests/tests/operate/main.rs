@@ -1,0 +1,5 @@
+//! What the machine and its operator do to a running proxy: outputs that fail, files that change, ports that are crowded.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests and their helpers")]
+
+mod outputs;
+mod reloads;
