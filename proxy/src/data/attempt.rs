@@ -292,11 +292,12 @@ impl<'r> Attempt<'r> {
         Ok(Landed { answer: Answer::Response(head, download), heard: wait.heard })
     }
 
-    /// It has lost: what is left of its answer may come for a moment, so that its connection need not be closed.
+    /// It has lost: what is left of its answer may come for a moment, so that its connection need not be closed. One that is
+    /// still sending ends here: the buffer that it sends from is another request's once the winner has answered.
     pub fn lose(mut self) {
         let mut rest = match std::mem::replace(&mut self.state, State::Over) {
-            State::Asking(asking) => Rest::Asking(asking),
-            State::Holding(_, download @ Download::H1(_), _) => Rest::Holding(download),
+            State::Asking(asking) if asking.is_sent() => Rest::Asking(asking),
+            State::Holding(_, Download::H1(answer), _) if answer.is_sent() => Rest::Holding(Download::H1(answer)),
             _ => return,
         };
         tokio::task::spawn_local(async move {

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use bytes::{Buf, Bytes};
@@ -40,6 +40,10 @@ pub struct Upload {
     starved: Cell<bool>,
     /// What went wrong with it, where only its reader saw that.
     failed: Cell<Option<Reason>>,
+    /// How long it was when its exchange was over; more than any where it had not come whole.
+    over: Cell<Option<u64>>,
+    /// Tasks of their own that wait for more of it.
+    readers: RefCell<Vec<Waker>>,
 }
 
 #[derive(Debug)]
@@ -132,6 +136,8 @@ impl Upload {
             moved: Cell::new(now),
             starved: Cell::new(false),
             failed: Cell::new(None),
+            over: Cell::new(None),
+            readers: RefCell::default(),
         }
     }
 
@@ -194,6 +200,9 @@ impl Upload {
     /// What there is at the cursor. Letting go of what lies before the cursor is the last resort for room.
     pub fn poll_piece(&self, cx: &mut Context<'_>, cursor: u64) -> Poll<Result<Piece, Reason>> {
         self.starved.set(false);
+        if let Some(whole) = self.over.get() {
+            return Poll::Ready(if cursor == whole { Ok(Piece::End) } else { Err(Reason::ClientGone) });
+        }
         let Some(at) = cursor.checked_sub(self.gone.get()) else { return Poll::Ready(Err(Reason::Internal)) };
         let polled = match &self.source {
             Source::Empty => return Poll::Ready(Ok(Piece::End)),
@@ -313,6 +322,9 @@ impl Upload {
         cursor: u64,
         len: usize,
     ) -> Poll<io::Result<usize>> {
+        if self.over.get().is_some() && len > 0 {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
         let at = usize::try_from(cursor - self.gone.get()).unwrap_or(usize::MAX);
         let sent = match &self.source {
             Source::Empty => io.poll_write_from(cx, lead),
@@ -349,9 +361,30 @@ impl Upload {
         }
     }
 
+    /// Has the task woken when the exchange is over.
+    pub fn remember(&self, cx: &Context<'_>) {
+        let mut readers = self.readers.borrow_mut();
+        if !readers.iter().any(|reader| reader.will_wake(cx.waker())) {
+            readers.push(cx.waker().clone());
+        }
+    }
+
+    /// The exchange is over: what its connection's buffer holds from now on is the next request's. Whoever has not sent all of
+    /// this body yet gets no more of it, and an error in place of its end.
+    pub fn close(&self) {
+        let Source::H1 { content, .. } = &self.source else { return };
+        if self.over.get().is_none() {
+            let content = content.borrow();
+            let whole = if content.is_complete() { self.gone.get() + content.ready() as u64 } else { u64::MAX };
+            self.over.set(Some(whole));
+            self.readers.take().into_iter().for_each(Waker::wake);
+        }
+    }
+
     /// Whether the client's connection can carry another request after this one: nothing of the body is left to
     /// come. Lets go of what was kept.
     pub fn finish(&self) -> bool {
+        self.close();
         match &self.source {
             Source::Empty => true,
             Source::H1 { conn, content } => {
@@ -572,3 +605,6 @@ impl Download {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -107,6 +107,7 @@ pub async fn exchange(conn: Rc<Conn>) -> bool {
     conn.last.set(trail.heard.unwrap_or_else(timer::now));
     worker.finished(&finished, &request, &mut trail);
     let Request { head, body, .. } = request;
+    body.close();
     worker.pools.heads.give(head);
     worker.empties.give(body);
     keep

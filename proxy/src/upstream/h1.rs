@@ -173,6 +173,11 @@ impl Attempt {
         Ok(answer)
     }
 
+    /// Whether the whole request is on its way.
+    pub fn is_sent(&self) -> bool {
+        self.wire.sending.state == SendState::Done
+    }
+
     /// The bare connection and what was read beyond the head, after 101.
     pub fn into_tunnel(self) -> Option<Tunnelled> {
         let Wire { link, home, input, .. } = self.wire;
@@ -219,6 +224,11 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Whether the whole request is on its way.
+    pub fn is_sent(&self) -> bool {
+        self.wire.sending.state == SendState::Done
+    }
+
     /// How its end is known.
     pub fn length(&self) -> Length {
         self.length

@@ -251,6 +251,7 @@ impl Body for Outbound {
         if polled.is_pending() {
             // The endpoint is ready for the body; hyper tells us so by asking for it, and in no other way.
             self.body.continue_now();
+            self.body.remember(cx);
         }
         match ready!(polled) {
             Ok(Piece::Data(len)) => {
