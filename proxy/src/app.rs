@@ -112,7 +112,7 @@ pub struct App {
     reader: Reader,
     metrics: Metrics,
     /// Whoever drops the last one takes the listeners along.
-    _tcp: TcpProxies,
+    tcp: TcpProxies,
     workers: Vec<JoinHandle<()>>,
 }
 
@@ -200,7 +200,7 @@ impl App {
         if let Some(address) = admin.as_ref().and_then(AdminHandle::address) {
             tracing::info!(%address, "admin API");
         }
-        Ok(Self { settings, drain, control, admin, access_log, keeper, reader, metrics, _tcp: tcp, workers })
+        Ok(Self { settings, drain, control, admin, access_log, keeper, reader, metrics, tcp, workers })
     }
 
     /// Serves until SIGTERM or SIGINT, then drains; a second one cuts. SIGHUP and a changed file have the
@@ -236,7 +236,11 @@ impl App {
                 let board = board.read();
                 let facts =
                     |service: &str| board.get(service).map_or_else(PoolFacts::default, |status| PoolFacts::of(status));
-                self.metrics.render(&snapshot, self.reader.clock(now), &facts)
+                let mut page = self.metrics.render(&snapshot, self.reader.clock(now), &facts);
+                let proxies = self.tcp.list();
+                page.push_str(&self.metrics.render_tcp(&proxies));
+                page.push_str(&self.metrics.render_faults(&snapshot, &proxies));
+                page
             };
             self.keeper.tend(&Facts { snapshot: &snapshot, metrics: &metrics }, now);
         }

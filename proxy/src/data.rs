@@ -16,6 +16,7 @@ pub mod fallback;
 mod faulted;
 pub mod find;
 pub mod forward;
+pub mod gather;
 pub mod h1;
 pub mod h2;
 pub mod headers;

@@ -474,6 +474,20 @@ pub fn bind_group(address: SocketAddr, workers: usize, defer_accept: bool) -> io
         .collect()
 }
 
+/// Keeps an address without listening on it: connections are refused, and no other process gets it meanwhile.
+pub fn hold(address: SocketAddr) -> io::Result<Bound> {
+    use socket2::{Domain, Protocol, Socket, Type};
+
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // Beside the group that listens until now; and without SO_REUSEADDR, by which anybody could listen beside it.
+    socket.set_reuse_port(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    socket.bind(&address.into())?;
+    Ok(Bound(socket.into()))
+}
+
 sockopt_impl!(
     /// Wakes a listener only when a connection's first bytes are there.
     DeferAccept,

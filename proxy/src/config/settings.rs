@@ -85,8 +85,10 @@ pub struct HttpLimits {
     pub header_timeout: Duration,
     /// A client's connection with no request on it.
     pub idle_timeout: Duration,
-    /// A body or a tunnel on which nothing moves in either direction.
+    /// A body of which nothing comes, or nothing is taken.
     pub stream_idle_timeout: Duration,
+    /// Nothing moves in a tunnel, or a side takes nothing of what is ready for it.
+    pub tunnel_idle_timeout: Duration,
     /// Clients' connections for the whole process.
     pub max_connections: usize,
     /// Addresses whose `X-Forwarded-*`, `Forwarded`, `X-Request-Id` and control fields (a deadline, a priority, `explain`)

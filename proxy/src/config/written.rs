@@ -20,7 +20,7 @@ pub use policies::{
 };
 pub use tcp::Tcp;
 
-use super::text::{Address, Cidr, FieldName, HostPattern, Interval, Method, Path, Size, Target};
+use super::text::{Address, Cidr, FieldName, HostPattern, Interval, Method, Path, Patience, Size, Target};
 
 /// Bounds on what a peer may send, and on how long it may take.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -37,9 +37,13 @@ pub struct Http {
     /// How long a client's connection may rest with no request on it. Longer than common clients keep theirs (90 s
     /// in Go and in many libraries), so that it is the client that closes and no request meets a closing connection.
     pub idle_timeout: Interval,
-    /// How long a body or a tunnel may stand still, in both directions at once, before it is cut. Streams that rest
-    /// longer than this need a heartbeat (WebSocket and gRPC pings count).
-    pub stream_idle_timeout: Interval,
+    /// How long a body may stand still before it is cut: nothing comes of it, or its receiver takes nothing of it. Streams
+    /// that rest longer need a heartbeat of their own (gRPC's and HTTP/2's PINGs are none). `off`: for ever, and a peer that
+    /// stops in the middle holds what it has.
+    pub stream_idle_timeout: Patience,
+    /// How long a tunnel (a WebSocket, any upgrade) may rest with nothing moving in either direction, and how long one of
+    /// its sides may take nothing of what is ready for it. `off`: for ever.
+    pub tunnel_idle_timeout: Patience,
     /// Clients' connections, for the whole process.
     pub max_connections: u32,
     /// Addresses whose `X-Forwarded-*`, `Forwarded`, `X-Request-Id` and control fields are believed, beside loopback.

@@ -39,6 +39,7 @@ pub fn settings(declared: &[&str]) -> Settings {
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
             stream_idle_timeout: Duration::from_secs(60),
+            tunnel_idle_timeout: Duration::from_secs(60),
             max_connections: 1000,
             trusted: Vec::new(),
             half_close: false,

@@ -18,6 +18,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::conn::Conn;
+use super::h2::PREFACE;
 use super::timer::{self, Timer};
 use super::worker::Worker;
 use super::{h2, request};
@@ -367,8 +368,6 @@ pub(super) fn is_of_one_connection(error: &std::io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-/// RFC 9113 section 3.4.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const FREE_SLOTS: usize = 256;
 /// How long a worker that may not take more connections waits before it looks again.
 pub(super) const FULL: Duration = Duration::from_millis(5);

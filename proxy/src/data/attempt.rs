@@ -376,6 +376,8 @@ fn ask(x: Exchange<'_>, link: Link, home: Home, onward: Onward<'_>) -> upstream:
 
 async fn over_h2(x: Exchange<'_>, endpoint: Rc<Upstream>, home: Home, onward: Onward<'_>) -> Sent {
     let connected = || x.side.counts.tally.borrow_mut().connected();
-    let stream = endpoint.h2(x.policy, x.worker.terms(x.policy), connected).await.map_err(Broken::unwritten)?;
+    let uploads = !x.request.body.is_empty();
+    let terms = x.worker.terms(x.policy);
+    let stream = endpoint.h2(x.policy, terms, uploads, connected).await.map_err(Broken::unwritten)?;
     stream.send(x.worker, x.request, home, onward).await
 }

@@ -18,6 +18,7 @@ use hyper::body::{Body as _, Incoming};
 
 use super::conn::Conn;
 use super::faulted::Faulted;
+use super::gather::{SMALL, gather};
 use super::timer;
 use super::worker::Holding;
 use crate::error::Reason;
@@ -259,30 +260,34 @@ impl Upload {
     ) -> Poll<Result<Piece, Reason>> {
         let mut at = usize::try_from(at).unwrap_or(usize::MAX);
         loop {
-            if held.len > at {
-                return Poll::Ready(Ok(Piece::Data(held.len - at)));
+            let beyond = held.len.saturating_sub(at);
+            if beyond >= SMALL || beyond > 0 && held.done {
+                return Poll::Ready(Ok(Piece::Data(beyond)));
             }
             if held.done {
                 self.note_end(cx);
                 return Poll::Ready(Ok(Piece::End));
             }
-            if at > 0 && (self.gone.get() > 0 || held.len >= KEEP) {
+            if at > 0 && beyond == 0 && (self.gone.get() > 0 || held.len >= KEEP) {
                 held.drop_front(at);
                 self.gone.set(self.gone.get() + at as u64);
                 at = 0;
             }
-            let Some(frame) = ready!(Pin::new(&mut *incoming).poll_frame(cx)) else {
-                held.done = true;
-                continue;
+            let frame = match Pin::new(&mut *incoming).poll_frame(cx) {
+                Poll::Ready(Some(frame)) => frame,
+                Poll::Ready(None) => {
+                    held.done = true;
+                    continue;
+                }
+                // What there is does not wait for more.
+                Poll::Pending if beyond > 0 => return Poll::Ready(Ok(Piece::Data(beyond))),
+                Poll::Pending => return Poll::Pending,
             };
             self.moved.set(timer::now());
             match frame.map(hyper::body::Frame::into_data) {
                 Err(_) => return Poll::Ready(Err(Reason::ClientGone)),
                 Ok(Ok(data)) if data.is_empty() => {}
-                Ok(Ok(data)) => {
-                    held.len += data.len();
-                    held.chunks.push_back(data);
-                }
+                Ok(Ok(data)) => held.push(data),
                 Ok(Err(frame)) => {
                     if let Ok(map) = frame.into_trailers() {
                         held.trailers = super::h2::trailers_from(&map, heads);
@@ -419,6 +424,14 @@ impl Upload {
 }
 
 impl Held {
+    fn push(&mut self, data: Bytes) {
+        self.len += data.len();
+        match self.chunks.back_mut() {
+            Some(last) if last.len() < SMALL && data.len() < SMALL => gather(last, &data),
+            _ => self.chunks.push_back(data),
+        }
+    }
+
     fn slice(&self, mut at: usize) -> &[u8] {
         for chunk in &self.chunks {
             if at < chunk.len() {

@@ -104,7 +104,8 @@ pub async fn exchange(conn: Rc<Conn>) -> bool {
             respond(&conn, &request, &head, download, None, &mut finished).await && reason != Reason::BadRequest
         }
     };
-    conn.last.set(trail.heard.unwrap_or_else(timer::now));
+    // The time that a client has for its next request begins when it has got the whole answer.
+    conn.last.set(trail.heard.filter(|_| !finished.has_waited()).unwrap_or_else(timer::now));
     worker.finished(&finished, &request, &mut trail);
     let Request { head, body, .. } = request;
     body.close();
@@ -212,6 +213,7 @@ async fn respond(
     }
     if !request.body.finish() {
         // The answer was early. What is left of the request is in the way of the next one.
+        finished.waited();
         let deadline = timer::now() + LINGER;
         return poll_fn(|cx| match request.body.poll_discard(cx) {
             Poll::Pending => conn.timer.poll(cx, deadline).map(|()| false),
@@ -299,6 +301,7 @@ async fn send(
                 if request.body.ended().is_some() && !conn.gone.get() && conn.poll_gone(cx).is_ready() {
                     return Poll::Ready(false);
                 }
+                finished.waited();
                 return wait_until(conn, cx, &mut deadline, request, idle);
             }
             // Not inside the match: what is left of the upload is read from the same socket.
@@ -318,6 +321,7 @@ async fn send(
                 Poll::Ready(_) => return Poll::Ready(false),
                 Poll::Pending => {
                     download.poll_upload(cx);
+                    finished.waited();
                     if is_too_slow(&mut held, cx, request, download, finished.bytes()) {
                         finished.broken(Reason::TooSlow);
                         // What it has not read is in nobody's way any more.
@@ -388,7 +392,7 @@ async fn run_tunnel(
     let from_client = conn.input.borrow_mut().take();
     // Nobody else looks at the connection any more: its task is this one.
     let mut io = conn.io.replace(Io::nowhere());
-    let idle = worker.http.stream_idle_timeout;
+    let idle = worker.http.tunnel_idle_timeout;
     let (_, down) = tunnel::join(&mut io, from_client, &mut link.io, input, &worker.pools.buffers, idle).await;
     finished.sent(usize::try_from(down).unwrap_or(usize::MAX));
     conn.gone.set(true);

@@ -313,12 +313,13 @@ pub struct Finished {
     refused: Option<Reason>,
     broken: Option<Reason>,
     sent: u64,
+    waited: bool,
 }
 
 impl Finished {
     /// A request whose head had come at `started`.
     pub fn new(started: Instant) -> Self {
-        Self { started, status: 0, refused: None, broken: None, sent: 0 }
+        Self { started, status: 0, refused: None, broken: None, sent: 0, waited: false }
     }
 
     /// An endpoint answered.
@@ -340,6 +341,16 @@ impl Finished {
     /// Bytes of body went to the client.
     pub fn sent(&mut self, n: usize) {
         self.sent += n as u64;
+    }
+
+    /// Its answer could not go out at once.
+    pub fn waited(&mut self) {
+        self.waited = true;
+    }
+
+    /// Whether its answer took longer than its head: only then another look at the clock is due for when it ended.
+    pub fn has_waited(&self) -> bool {
+        self.waited
     }
 
     /// Bytes of body that went to the client.

@@ -30,6 +30,8 @@ pub(super) struct Way {
     closed: bool,
     pub(super) received: u64,
     pub(super) sent: u64,
+    /// Since when the other side takes nothing of what is ready for it.
+    pub(super) stuck: Option<Instant>,
 }
 
 /// How far a direction has come.
@@ -177,9 +179,11 @@ impl Way {
                 Poll::Ready(n) => {
                     buffer.consume(n);
                     self.sent += n as u64;
+                    self.stuck = None;
                 }
                 Poll::Pending => {
                     buffer.compact();
+                    self.stuck.get_or_insert_with(now);
                     return Ok(Step::Waits);
                 }
             }
@@ -290,8 +294,12 @@ impl Way {
                         moved = true;
                         chain.written(n);
                         self.sent += n as u64;
+                        self.stuck = None;
                     }
-                    Poll::Pending => break,
+                    Poll::Pending => {
+                        self.stuck.get_or_insert_with(now);
+                        break;
+                    }
                 }
             }
             match chain.ended() {

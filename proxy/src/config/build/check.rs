@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Build;
 use crate::config::error::did_you_mean;
-use crate::config::text::Interval;
+use crate::config::text::{Interval, Patience};
 use crate::config::tree::Kind;
 
 impl Build<'_> {
@@ -20,6 +20,12 @@ impl Build<'_> {
     pub(super) fn some_time(&mut self, path: &[&str], found: Interval) {
         if found.0 == Duration::ZERO {
             self.blame(path, format!("found {found}, expected at least 1ms"));
+        }
+    }
+
+    pub(super) fn some_patience(&mut self, path: &[&str], found: Patience) {
+        if let Some(time) = found.0 {
+            self.some_time(path, Interval(time));
         }
     }
 

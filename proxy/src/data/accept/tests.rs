@@ -6,6 +6,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use super::*;
 use crate::data::testing::{Stage, paused};
 
+mod ends;
+mod flow;
+mod frames;
+mod instances;
 mod messages;
 mod time;
 

@@ -85,6 +85,28 @@ fn a_connection_without_a_request_ends_after_the_idle_timeout() {
 }
 
 #[test]
+fn the_time_for_the_next_request_begins_at_the_end_of_the_answer() {
+    paused(async {
+        let stage = Stage::new(ORDERS, 1);
+        let mut client = connect(&stage);
+        let mut endpoint = stage.endpoint("orders");
+        client.write_all(GET).await.unwrap();
+        read_until(&mut endpoint, "\r\n\r\n").await;
+        // More than is held back until it is whole.
+        endpoint.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n").await.unwrap();
+        let mut most = [0; 90_000];
+        let (sent, _) = tokio::join!(endpoint.write_all(&[b'x'; 99_999]), client.read_exact(&mut most));
+        sent.unwrap();
+        tokio::time::sleep(Duration::from_secs(200)).await;
+        endpoint.write_all(b"!").await.unwrap();
+        read_until(&mut client, "!").await;
+        let (answer, taken) = read_all(&mut client, timer::now()).await;
+        assert_eq!(answer, "");
+        assert_about(taken, 120);
+    });
+}
+
+#[test]
 fn a_body_that_stops_arriving_gets_408_after_the_stream_idle_timeout() {
     paused(async {
         let stage = Stage::new(ORDERS, 1);
@@ -168,6 +190,50 @@ fn a_client_that_was_never_told_loses_its_connection_after_the_answer() {
         let (answer, taken) = read_all(&mut client, timer::now()).await;
         assert!(answer.contains("\r\nConnection: close\r\n") && answer.ends_with("ok"), "{answer}");
         assert!(taken < Duration::from_secs(3), "{taken:?}");
+    });
+}
+
+/// A tunnel through a stage, and what its client says and hears.
+async fn tunnel(stage: &Stage) -> (DuplexStream, DuplexStream) {
+    let mut client = connect(stage);
+    let mut endpoint = stage.endpoint("orders");
+    let ask = b"GET /ws HTTP/1.1\r\nHost: orders\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    client.write_all(ask).await.unwrap();
+    read_until(&mut endpoint, "\r\n\r\n").await;
+    let answer = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    endpoint.write_all(answer).await.unwrap();
+    read_until(&mut client, "\r\n\r\n").await;
+    (client, endpoint)
+}
+
+#[test]
+fn a_tunnel_ends_when_one_side_takes_nothing_although_it_goes_on_to_send() {
+    paused(async {
+        let stage = Stage::new(ORDERS, 1);
+        let (mut client, endpoint) = tunnel(&stage).await;
+        let (mut reading, mut writing) = tokio::io::split(endpoint);
+        let start = timer::now();
+        let flood = tokio::task::spawn_local(async move {
+            while writing.write_all(&[0; 10_000]).await.is_ok() {}
+            timer::now()
+        });
+        let hear = tokio::task::spawn_local(async move { reading.read_to_end(&mut Vec::new()).await });
+        while client.write_all(b"I am here").await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        assert_about(flood.await.unwrap() - start, 300);
+        hear.await.unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_tunnel_that_may_rest_for_ever_does() {
+    paused(async {
+        let stage = Stage::new(&ORDERS.replacen("http: {", "http: { tunnel_idle_timeout: off,", 1), 1);
+        let (mut client, mut endpoint) = tunnel(&stage).await;
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        client.write_all(b"still here").await.unwrap();
+        read_until(&mut endpoint, "still here").await;
     });
 }
 
