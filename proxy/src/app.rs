@@ -27,6 +27,7 @@ use crate::data::worker::{self, Plan};
 use crate::drain::Drain;
 use crate::fault::Keeper;
 use crate::fault::guard::Facts;
+use crate::http::Budget;
 use crate::snapshot::Reader;
 use crate::tcp::TcpProxies;
 use crate::telemetry::access_log::AccessLog;
@@ -35,6 +36,7 @@ use crate::telemetry::metrics::{Metrics, PoolFacts};
 use crate::telemetry::{logs, metrics};
 use crate::{net, snapshot};
 
+mod memory;
 mod reload;
 mod watch;
 
@@ -158,6 +160,7 @@ impl App {
             access_log: access_log.clone(),
             crew,
             explainer,
+            budget: Budget::new(settings.http.max_buffered.unwrap_or_else(memory::for_buffers)),
         };
         // Before the first byte is read.
         for spec in &settings.faults.start {

@@ -23,6 +23,7 @@ pub mod headers;
 pub mod inject;
 pub mod kinds;
 pub mod life;
+pub mod presence;
 pub mod race;
 pub mod request;
 mod route_tally;

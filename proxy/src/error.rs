@@ -19,6 +19,8 @@ pub enum Reason {
     BodyTimeout,
     /// The client kept a connection waiting that others needed.
     TooSlow,
+    /// Buffers take all the memory that they may.
+    MemoryShort,
     /// CONNECT.
     ConnectMethod,
     /// The request has been here too often.
@@ -85,6 +87,7 @@ impl Reason {
         Reason::HeadTimeout,
         Reason::BodyTimeout,
         Reason::TooSlow,
+        Reason::MemoryShort,
         Reason::ConnectMethod,
         Reason::Loop,
         Reason::MaxForwards,
@@ -195,7 +198,16 @@ impl Reason {
                 14,
                 Client,
                 Never,
-                "connections to the instance are short, and the body came, or the answer was read, more slowly than `http.min_rate`",
+                "connections or memory are short, and the request came, or the answer was read, more slowly than `http.min_rate` asks",
+            ),
+            Self::MemoryShort => row(
+                503,
+                "proxy_internal_response",
+                "MEM",
+                14,
+                Proxy,
+                Never,
+                "buffers take all the memory that they may, `http.max_buffered`",
             ),
             Self::ConnectMethod => row(
                 405,

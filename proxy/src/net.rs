@@ -92,7 +92,7 @@ impl Io {
             if self.poll_readable(&mut cx).is_pending() {
                 return;
             }
-            let mut buffer = pool.take();
+            let Ok(mut buffer) = pool.take() else { return };
             let read = self.poll_read_into(&mut cx, buffer.spare());
             pool.give(buffer);
             if !matches!(read, Poll::Ready(Ok(n)) if n > 0) {

@@ -140,6 +140,7 @@ impl Build<'_> {
             caller_header: http.caller_header.0.as_str().into(),
             max_held_bytes: http.max_held.0,
             max_stale_bytes: http.max_stale.0,
+            max_buffered: http.max_buffered.map(|size| size.0),
             min_rate: http.min_rate.0,
         }
     }

@@ -147,6 +147,7 @@ impl Default for Http {
             caller_header: FieldName("x-outrigger-caller".into()),
             max_held: Size(32 << 20),
             max_stale: Size(32 << 20),
+            max_buffered: None,
             min_rate: Size(1 << 10),
         }
     }

@@ -106,6 +106,8 @@ pub struct HttpLimits {
     pub max_held_bytes: usize,
     /// Bytes of answers that are kept for `fallback: { stale: … }`, for the process.
     pub max_stale_bytes: usize,
+    /// Bytes of memory for buffers, for the process; none for a part of what the system allows.
+    pub max_buffered: Option<usize>,
     /// Bytes in a second below which a client is too slow while what it holds is short. 0 for none.
     pub min_rate: usize,
 }

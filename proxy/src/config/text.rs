@@ -71,7 +71,7 @@ pub struct Address(pub SocketAddr);
 pub struct Cidr(pub settings::Cidr);
 
 /// A host name or an IP address, and a port: `db-1.internal:3001`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Target {
     /// Without brackets, where it is an IPv6 address.
     pub host: String,

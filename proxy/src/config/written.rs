@@ -62,6 +62,11 @@ pub struct Http {
     pub max_held: Size,
     /// Bytes of answers that are kept for `fallback: { stale: … }`, for the process.
     pub max_stale: Size,
+    /// Bytes of memory for what is read and not sent on yet, for the process. At its edge new connections and requests are
+    /// refused with 503 `memory_short`; from three quarters of it on, those that are slow to send a head are ended, and those
+    /// below `min_rate`. Left out: a quarter of the control group's memory limit, 256MiB at most; 256MiB where there is no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_buffered: Option<Size>,
     /// Bytes in a second that a client has to send of a body, or read of an answer, while more than three quarters of an
     /// instance's `max_connections` are taken: those below it are ended, the slowest first, with 408 `too_slow`, until no
     /// more than three quarters are. gRPC and streams in both directions are exempt as long as they hold no more than

@@ -48,6 +48,7 @@ pub fn settings(declared: &[&str]) -> Settings {
             caller_header: "x-outrigger-caller".into(),
             max_held_bytes: 32 << 20,
             max_stale_bytes: 32 << 20,
+            max_buffered: None,
             min_rate: 1 << 10,
         },
         registries: BTreeMap::from([("main".into(), RegistrySettings::File { path: "main.yaml".into() })]),

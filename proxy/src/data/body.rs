@@ -241,7 +241,7 @@ impl Upload {
             match ready!(conn.poll_fill(cx)) {
                 Ok(0) => return Poll::Ready(Err(Reason::ClientGone)),
                 Ok(_) => self.moved.set(timer::now()),
-                Err(_) => return Poll::Ready(Err(Reason::ClientGone)),
+                Err(error) => return Poll::Ready(Err(super::conn::gone(&error))),
             }
             conn.advance(content)?;
             if content.is_complete() {
@@ -303,7 +303,7 @@ impl Upload {
             self.ended.set(Some(timer::now()));
             // Whoever waits for the answer may now listen for the client's end, and runs against the deadline.
             if let Source::H1 { conn, .. } = &self.source {
-                conn.wake_from(cx);
+                conn.presence.wake_from(cx);
             }
         }
     }

@@ -126,6 +126,9 @@ pub async fn forward(
     trail: &mut Trail,
     started: Instant,
 ) -> Result<Answer, Reason> {
+    if worker.pools.buffers.budget().is_spent() {
+        return Err(Reason::MemoryShort);
+    }
     let (side, policy) = find::service(worker, request, trail).await?;
     let controls = match request.client.trusted {
         true => Controls::of(&request.head, &worker.http.control_names()),

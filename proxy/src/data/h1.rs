@@ -19,6 +19,7 @@ use super::conn::{Conn, LINGER};
 use super::controls::is_grpc;
 use super::forward::{Answer, Trail, forward};
 use super::headers::{self, Reply, RequestId};
+use super::presence::Does;
 use super::request::{self, Request};
 use super::timer;
 use super::tunnel;
@@ -127,7 +128,7 @@ async fn wait(conn: &Rc<Conn>, request: &Request, trail: &mut Trail, started: In
         // A body that is still being read is read by whoever sends it on, and that may be another task: only one may
         // wait for the socket. It wakes this one at the body's end.
         if request.body.ended().is_none() {
-            conn.remember(cx);
+            conn.presence.remember(cx);
             return Poll::Pending;
         }
         conn.poll_gone(cx).map(|()| Err(Reason::ClientGone))
@@ -147,12 +148,18 @@ async fn read_head(conn: &Conn, head: &mut Rc<Head>) -> Result<Length, Option<Re
                 && let Some(end) = scan.end(input.bytes(), limits).map_err(|bad| Some(client_reason(bad)))?
             {
                 let Some(empty) = Rc::get_mut(head) else { return Poll::Ready(Err(Some(Reason::Internal))) };
+                if deadline.is_some() {
+                    conn.presence.does(Does::Work);
+                }
                 let parsed = parse::request(&input.bytes()[..end], empty).and_then(|()| framing::of_request(empty));
                 input.consume(end);
                 return Poll::Ready(parsed.map_err(|bad| Some(client_reason(bad))));
             }
             match conn.poll_fill(cx) {
                 Poll::Ready(Ok(n)) if n > 0 => {}
+                Poll::Ready(Err(error)) if error.kind() == std::io::ErrorKind::OutOfMemory => {
+                    return Poll::Ready(Err(Some(Reason::MemoryShort)));
+                }
                 // A part of a head is no request; nobody is there to be told.
                 Poll::Ready(_) => return Poll::Ready(Err(None)),
                 Poll::Pending => {
@@ -166,7 +173,16 @@ async fn read_head(conn: &Conn, head: &mut Rc<Head>) -> Result<Length, Option<Re
                         }
                         continue;
                     }
-                    let deadline = *deadline.get_or_insert_with(|| timer::now() + conn.worker.http.header_timeout);
+                    let presence = &conn.presence;
+                    let deadline = *deadline.get_or_insert_with(|| {
+                        let now = timer::now();
+                        presence.does(Does::Begin(now));
+                        now + conn.worker.http.header_timeout
+                    });
+                    presence.remember(cx);
+                    if presence.is_told() {
+                        return Poll::Ready(Err(Some(Reason::TooSlow)));
+                    }
                     ready!(conn.timer.poll(cx, deadline));
                     return Poll::Ready(Err(Some(Reason::HeadTimeout)));
                 }

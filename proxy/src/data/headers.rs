@@ -11,10 +11,13 @@
 //! own language: what they say is taken from trusted clients only, each attempt states anew what then holds, and everyone
 //! else's are left out.
 
+mod nominated;
+
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use self::nominated::Nominated;
 use crate::http::framing::{self, To};
 use crate::http::head::{Name, Version, list};
 use crate::http::{Head, Length, write};
@@ -225,11 +228,11 @@ impl Outgoing<'_> {
     /// Every field but `Host` and those of framing and connection.
     fn walk<O>(&self, out: &mut O, h2: bool, emit: impl Fn(&mut O, &[u8], &[u8]) + Copy) {
         let head = self.head;
-        let nominated = head.first(Name::Connection).is_some();
+        let nominated = Nominated::by(head);
         let joins_cookies = head.version() == Version::Http2 && !h2;
         for (known, name, value) in head.fields() {
             match known {
-                Name::Other if nominated && head.lists(Name::Connection, name) => {}
+                Name::Other if nominated.has(name) => {}
                 Name::Expect if h2 => {}
                 Name::Disguised => {}
                 Name::Cookie if joins_cookies => {}
@@ -430,10 +433,10 @@ impl Reply<'_> {
 }
 
 fn walk_response<O>(head: &Head, out: &mut O, emit: impl Fn(&mut O, &[u8], &[u8]) + Copy) {
-    let nominated = head.first(Name::Connection).is_some();
+    let nominated = Nominated::by(head);
     for (known, name, value) in head.fields() {
         match known {
-            Name::Other if nominated && head.lists(Name::Connection, name) => {}
+            Name::Other if nominated.has(name) => {}
             Name::Disguised
             | Name::Connection
             | Name::KeepAlive

@@ -200,7 +200,17 @@ impl Way {
         if self.ended || !room || self.buffer.is_none() && from.poll_readable(cx).is_pending() {
             return false;
         }
-        let buffer = self.buffer.get_or_insert_with(|| pool.take());
+        let buffer = match &mut self.buffer {
+            Some(buffer) => buffer,
+            none => match pool.take() {
+                Ok(buffer) => none.insert(buffer),
+                // Without memory for what came the stream cannot go on, nor look whole.
+                Err(_) => {
+                    (self.ended, self.broken) = (true, true);
+                    return true;
+                }
+            },
+        };
         let mut came = false;
         // Behind a short read there is nothing more, which costs no system call to learn, or the end, which can go on with it.
         while buffer.has_room() {

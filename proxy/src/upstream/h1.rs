@@ -120,7 +120,8 @@ impl Attempt {
             match ready!(self.wire.poll_fill(cx)) {
                 Ok(n) if n > 0 => self.heard = true,
                 // The answer may have been lost with the connection; a part of a head is no head.
-                Ok(_) | Err(_) => return Poll::Ready(Err(self.broken(Reason::UpstreamClosed))),
+                Ok(_) => return Poll::Ready(Err(self.broken(Reason::UpstreamClosed))),
+                Err(error) => return Poll::Ready(Err(self.broken(closed(&error)))),
             }
         }
     }
@@ -249,7 +250,8 @@ impl Answer {
             match ready!(self.wire.poll_fill(cx)) {
                 Ok(n) if n > 0 => {}
                 Ok(_) if self.content.close() => continue,
-                Ok(_) | Err(_) => return Poll::Ready(Err(Reason::UpstreamClosed)),
+                Ok(_) => return Poll::Ready(Err(Reason::UpstreamClosed)),
+                Err(error) => return Poll::Ready(Err(closed(&error))),
             }
             self.advance().map_err(upstream_reason)?;
         }
@@ -291,7 +293,8 @@ impl Answer {
             match ready!(self.wire.poll_fill(cx)) {
                 Ok(n) if n > 0 => {}
                 Ok(_) if self.content.close() => continue,
-                Ok(_) | Err(_) => return Poll::Ready(Err(Reason::UpstreamClosed)),
+                Ok(_) => return Poll::Ready(Err(Reason::UpstreamClosed)),
+                Err(error) => return Poll::Ready(Err(closed(&error))),
             }
             self.advance().map_err(upstream_reason)?;
         }
@@ -378,7 +381,13 @@ impl Wire {
         if self.input.is_none() {
             ready!(link.io.poll_readable(cx));
         }
-        let input = self.input.get_or_insert_with(|| self.pools.buffers.take());
+        let input = match &mut self.input {
+            Some(input) => input,
+            none => match self.pools.buffers.take() {
+                Ok(buffer) => none.insert(buffer),
+                Err(spent) => return Poll::Ready(Err(spent.into())),
+            },
+        };
         if !input.has_room() {
             input.compact();
         }
@@ -464,6 +473,14 @@ impl Sending {
 
 /// More interim answers than any server has a use for.
 const INTERIMS: u32 = 32;
+
+/// Whose fault it is that nothing more can be read.
+fn closed(error: &std::io::Error) -> Reason {
+    match error.kind() {
+        std::io::ErrorKind::OutOfMemory => Reason::MemoryShort,
+        _ => Reason::UpstreamClosed,
+    }
+}
 
 /// What is wrong with an endpoint whose head is refused.
 pub(super) fn upstream_reason(bad: Bad) -> Reason {

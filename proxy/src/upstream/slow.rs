@@ -72,6 +72,8 @@ pub struct Terms {
     pub min_rate: usize,
     /// How many workers share in the work.
     pub workers: usize,
+    /// Whether memory is short: then whoever is too slow has to go, however many connections are left.
+    pub short: bool,
 }
 
 /// A rate says nothing before this.
@@ -95,8 +97,8 @@ impl Slow {
         }
         holders.values().for_each(|holder| holder.look(now));
         let excess = open.saturating_sub(plenty(terms.cap)) as usize;
-        if excess > 0 && terms.min_rate > 0 {
-            let least = excess.div_ceil(terms.workers.max(1));
+        if (excess > 0 || terms.short) && terms.min_rate > 0 {
+            let least = if terms.short { holders.len() } else { excess.div_ceil(terms.workers.max(1)) };
             tell(&holders, terms, GRACE, now, least);
         }
     }

@@ -8,13 +8,21 @@ use crate::data::timer::Timer;
 
 /// A client's connection that has sent so much.
 fn connection(stage: &Stage, bytes: &[u8]) -> Rc<Conn> {
-    let mut first = stage.worker.pools.buffers.take();
+    let mut first = stage.worker.pools.buffers.take().unwrap();
     first.spare()[..bytes.len()].copy_from_slice(bytes);
     first.filled(bytes.len());
     let peer = SocketAddr::from(([192, 0, 2, 7], 4000));
     let client = Rc::new(Client { peer, text: "192.0.2.7".into(), trusted: false });
     let timer = Timer::new(timer::now());
-    Rc::new(Conn::new(Io::nowhere(), first, timer, client, None, Rc::clone(&stage.worker)))
+    Rc::new(Conn::new(
+        Io::nowhere(),
+        first,
+        timer,
+        client,
+        None,
+        stage.worker.register().presence(),
+        Rc::clone(&stage.worker),
+    ))
 }
 
 #[test]
