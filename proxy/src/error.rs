@@ -171,7 +171,7 @@ impl Reason {
                 13,
                 Client,
                 Never,
-                "the head is larger than `http.max_head_size` or has more lines than `http.max_headers`",
+                "the head, or what follows the body, is larger than `http.max_head_size` or has more lines than `http.max_headers`",
             ),
             Self::HeadTimeout => row(
                 408,
@@ -325,7 +325,7 @@ impl Reason {
                 14,
                 Answer,
                 Replayable,
-                "the instance's head is larger than `http.max_head_size` or has more lines than `http.max_headers`",
+                "the instance's head, or what follows its body, is larger than `http.max_head_size` or has more lines than `http.max_headers`",
             ),
             Self::Timeout => row(504, "http_response_timeout", "UT", 4, Endpoint, Never, "no answer within `timeout`"),
             Self::UpstreamStatus => {

@@ -384,7 +384,7 @@ impl Upstream {
     /// Takes an HTTP/2 connection in that was not dialled.
     pub async fn lend_h2(&self, io: Io) {
         let open = Open::new(&self.shared, u32::MAX).unwrap();
-        let connection = h2::handshake(Link { io, reused: false, open }).await.unwrap();
+        let connection = h2::handshake(Link { io, reused: false, open }, crate::http::Limits::default()).await.unwrap();
         self.h2.borrow_mut().push(Rc::new(connection));
     }
 

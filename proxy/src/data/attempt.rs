@@ -195,7 +195,7 @@ impl<'r> Attempt<'r> {
                         return Poll::Ready(Err(Broken::unwritten(Reason::Internal)));
                     };
                     let now = timer::now();
-                    match self.injection.as_ref().and_then(|injection| injection.instead()) {
+                    match self.injection.as_ref().and_then(|injection| injection.instead(&x.request.head)) {
                         None => self.state = State::begin(x, &self.tale.upstream, home, onward, now),
                         Some(Ok(answer)) => return Poll::Ready(Ok(Landed { answer, heard: now })),
                         // As if it had been written: whether it was processed nobody knows.
@@ -369,9 +369,10 @@ impl Rest {
 
 fn ask(x: Exchange<'_>, link: Link, home: Home, onward: Onward<'_>) -> upstream::h1::Attempt {
     let mut head = x.worker.pools.scratch.take();
-    x.request.outgoing(x.worker, onward).write_h1(&mut head);
     let body = Rc::clone(&x.request.body);
-    upstream::h1::Attempt::new(link, home, head, body, x.request.asked(), Rc::clone(&x.worker.pools))
+    let trailers = (x.policy.request_trailers && body.length() == Length::Chunked).then(|| x.request.passing(x.worker));
+    x.request.outgoing(x.worker, onward, trailers.is_some()).write_h1(&mut head);
+    upstream::h1::Attempt::new(link, home, head, body, trailers, x.request.asked(), Rc::clone(&x.worker.pools))
 }
 
 async fn over_h2(x: Exchange<'_>, endpoint: Rc<Upstream>, home: Home, onward: Onward<'_>) -> Sent {
