@@ -102,8 +102,11 @@ impl CircuitBreaker {
             return Admission::Pass;
         }
         let next = self.next.load(Ordering::Acquire);
-        if now >= next && self.is_its_turn(shape, now >= next + every(rules)) {
-            let soon = self.successes.load(Ordering::Relaxed) > 0;
+        let soon = self.successes.load(Ordering::Relaxed) > 0;
+        // What has been answered again comes before what has not: it is what closes it.
+        let answered = self.record.failing() & shape.bit() == 0;
+        let due = if soon && !answered { next + every(rules).saturating_sub(SOON) } else { next };
+        if now >= due && (answered || self.is_its_turn(shape, now >= next + every(rules))) {
             let after = now + if soon { SOON } else { every(rules) };
             if self.next.compare_exchange(next, after, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
                 self.take_turn(shape);
@@ -206,6 +209,11 @@ impl CircuitBreaker {
             self.openings.fetch_add(1, Ordering::Relaxed);
         }
         opens
+    }
+
+    /// One failed in a way that says nothing of whether the service is there, and maybe something of what was asked.
+    pub fn suspected(&self, shape: Shape, now: u64) {
+        self.record.failed(shape, HEARD_AGAIN, now);
     }
 
     /// How it stands.

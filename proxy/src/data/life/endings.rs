@@ -158,18 +158,21 @@ impl<'r> Life<'r> {
                 // The second opinion was had.
                 self.allowance.second_opinion = false;
                 for Accused { tale, probe, .. } in [*first, second].into_iter().filter(|accused| accused.answered) {
-                    self.x.side.good(&tale, probe, latency, heard, &self.x.case());
+                    self.x.side.does_its_work(&tale, probe, latency, heard, &self.x.case());
                 }
+                self.x.side.is_in_doubt(&self.x.case(), heard);
             }
         }
     }
 
     /// Nobody else was asked: what broke a rule shows in its endpoint's share of failures, if at all.
     pub(super) fn unresolved(&mut self) {
-        if let Some(accused) = self.accused.take()
-            && !accused.answered
-        {
-            self.x.side.suspect(&accused.tale, timer::now(), &self.x.case());
+        if let Some(accused) = self.accused.take() {
+            let now = timer::now();
+            self.x.side.is_in_doubt(&self.x.case(), now);
+            if !accused.answered {
+                self.x.side.suspect(&accused.tale, now, &self.x.case());
+            }
         }
     }
 

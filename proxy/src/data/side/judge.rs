@@ -66,13 +66,7 @@ impl Side {
 
     /// An endpoint answered, and that was good.
     pub fn good(&self, tale: &Tale, probe: Option<Probe<'_>>, latency: Duration, now: Instant, case: &Case<'_>) {
-        tale.upstream.answered(latency, now);
-        if let Some(state) = self.cluster.endpoints.get(tale.index).map(|endpoint| &endpoint.shared.outlier) {
-            state.succeeded(|| case.shape(), self.ms(now));
-        }
-        if let Some(probe) = probe {
-            self.probed(probe, Some(latency), now, case.worker);
-        }
+        self.does_its_work(tale, probe, latency, now, case);
         // A service is not dead of which a route is answered, whoever judges that route.
         let circuits = [Some(&self.cluster.shared.breaker), case.route];
         for circuit in circuits.into_iter().flatten() {
@@ -80,6 +74,29 @@ impl Side {
                 tracing::info!(service = &*self.cluster.name, "the circuit breaker has closed");
             }
         }
+    }
+
+    /// An endpoint answered, well or as badly as another one: what is wrong is not its fault.
+    pub fn does_its_work(
+        &self,
+        tale: &Tale,
+        probe: Option<Probe<'_>>,
+        latency: Duration,
+        now: Instant,
+        case: &Case<'_>,
+    ) {
+        tale.upstream.answered(latency, now);
+        if let Some(state) = self.cluster.endpoints.get(tale.index).map(|endpoint| &endpoint.shared.outlier) {
+            state.succeeded(|| case.shape(), self.ms(now));
+        }
+        if let Some(probe) = probe {
+            self.probed(probe, Some(latency), now, case.worker);
+        }
+    }
+
+    /// What was asked for is answered badly by whoever is asked.
+    pub fn is_in_doubt(&self, case: &Case<'_>, now: Instant) {
+        self.circuit(case).suspected(case.shape(), self.ms(now));
     }
 
     /// An attempt failed by its endpoint's fault.
