@@ -17,6 +17,7 @@ mod faulted;
 pub mod find;
 pub mod forward;
 pub mod gather;
+pub mod grpc;
 pub mod h1;
 pub mod h2;
 pub mod headers;
@@ -35,6 +36,7 @@ pub mod tcp;
 #[cfg(test)]
 pub mod testing;
 pub mod timer;
+pub mod trailers;
 pub mod tunnel;
 pub mod view;
 pub mod worker;

@@ -13,6 +13,7 @@ fn before(origin: &Origin, speaks: Speaks) -> Proxy {
     let mut config = proxy::to(&[origin.address]);
     config["services"]["app"]["protocol"] = json!(if speaks == Speaks::Http2 { "http2" } else { "http1" });
     config["services"]["app"]["timeout"] = json!("60s");
+    config["services"]["app"]["request_trailers"] = json!(true);
     Proxy::start(&config)
 }
 

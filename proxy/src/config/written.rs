@@ -264,6 +264,7 @@ pub struct PolicyKeys {
     pub(super) fallback: Option<Switch<Fallback>>,
     pub(super) balance: Option<Balance>,
     pub(super) protocol: Option<Protocol>,
+    pub(super) request_trailers: Option<bool>,
     pub(super) max_connections: Option<u32>,
     pub(super) max_idle: Option<u32>,
     pub(super) idle_timeout: Option<Interval>,
@@ -289,6 +290,7 @@ impl PolicyKeys {
             fallback: merged(self.fallback, &wide.fallback),
             balance: merged(self.balance, &wide.balance),
             protocol: merged(self.protocol, &wide.protocol),
+            request_trailers: merged(self.request_trailers, &wide.request_trailers),
             max_connections: merged(self.max_connections, &wide.max_connections),
             max_idle: merged(self.max_idle, &wide.max_idle),
             idle_timeout: merged(self.idle_timeout, &wide.idle_timeout),
@@ -328,7 +330,8 @@ macro_rules! with_policies {
             /// Instances that do worse than their peers are left out for a while, or `off`. The service's alone.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub outlier: Option<Switch<Outlier>>,
-            /// A service of which every instance fails is left alone, or `off`. The service's alone.
+            /// A service of which nothing succeeds is left alone, or `off`. A route that has this key has a breaker of its own: what
+            /// fails of it is not the service's matter then, and the reverse.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub breaker: Option<Switch<Breaker>>,
             /// How many requests may be at the service at once. The service's alone.
@@ -357,6 +360,11 @@ macro_rules! with_policies {
             /// What the instances speak: `http1`, or `http2` for cleartext HTTP/2 with prior knowledge (gRPC).
             #[serde(skip_serializing_if = "Option::is_none")]
             pub protocol: Option<Protocol>,
+            /// Whether what follows a request's body (trailers) goes to instances over HTTP/1.1. Say so only where they keep
+            /// it apart from heads: there are widely used servers that take a trailer for a field of the head, or of the next
+            /// request, which is another client's. Over HTTP/2 they go on always.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub request_trailers: Option<bool>,
             /// Connections to one instance, for the whole process.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub max_connections: Option<u32>,
@@ -389,6 +397,7 @@ macro_rules! with_policies {
                     fallback: self.fallback.clone(),
                     balance: self.balance.clone(),
                     protocol: self.protocol.clone(),
+                    request_trailers: self.request_trailers.clone(),
                     max_connections: self.max_connections.clone(),
                     max_idle: self.max_idle.clone(),
                     idle_timeout: self.idle_timeout.clone(),

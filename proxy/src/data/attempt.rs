@@ -15,13 +15,14 @@ use super::forward::Answer;
 use super::headers::{ControlNames, Onward};
 use super::inject::Injection;
 use super::request::Request;
-use super::side::{Pick, Probe, Side};
+use super::side::{Case, Pick, Probe, Side};
 use super::timer;
 use super::worker::{Holding, Worker};
 use crate::config::settings::{Policy, Protocol};
 use crate::error::Reason;
 use crate::http::framing::To;
 use crate::http::{Head, Length};
+use crate::resilience::breaker::CircuitBreaker;
 use crate::resilience::hold::{Held, held};
 use crate::upstream::h1::Heard;
 use crate::upstream::{self, Broken, Home, Link, Upstream};
@@ -41,6 +42,16 @@ pub struct Exchange<'r> {
     pub repeatable: bool,
     /// What the control fields are called.
     pub names: ControlNames<'r>,
+    /// The circuit of the request's route, where that has one of its own.
+    pub circuit: Option<&'r CircuitBreaker>,
+}
+
+impl<'r> Exchange<'r> {
+    /// What its attempts are judged by.
+    pub fn case(&self) -> Case<'r> {
+        let Self { worker, request, policy, circuit, .. } = *self;
+        Case { worker, request: Some(request), route: circuit, rules: &policy.breaker }
+    }
 }
 
 /// Why an attempt was started.
@@ -184,7 +195,7 @@ impl<'r> Attempt<'r> {
                         return Poll::Ready(Err(Broken::unwritten(Reason::Internal)));
                     };
                     let now = timer::now();
-                    match self.injection.as_ref().and_then(|injection| injection.instead()) {
+                    match self.injection.as_ref().and_then(|injection| injection.instead(&x.request.head)) {
                         None => self.state = State::begin(x, &self.tale.upstream, home, onward, now),
                         Some(Ok(answer)) => return Poll::Ready(Ok(Landed { answer, heard: now })),
                         // As if it had been written: whether it was processed nobody knows.
@@ -358,9 +369,10 @@ impl Rest {
 
 fn ask(x: Exchange<'_>, link: Link, home: Home, onward: Onward<'_>) -> upstream::h1::Attempt {
     let mut head = x.worker.pools.scratch.take();
-    x.request.outgoing(x.worker, onward).write_h1(&mut head);
     let body = Rc::clone(&x.request.body);
-    upstream::h1::Attempt::new(link, home, head, body, x.request.asked(), Rc::clone(&x.worker.pools))
+    let trailers = (x.policy.request_trailers && body.length() == Length::Chunked).then(|| x.request.passing(x.worker));
+    x.request.outgoing(x.worker, onward, trailers.is_some()).write_h1(&mut head);
+    upstream::h1::Attempt::new(link, home, head, body, trailers, x.request.asked(), Rc::clone(&x.worker.pools))
 }
 
 async fn over_h2(x: Exchange<'_>, endpoint: Rc<Upstream>, home: Home, onward: Onward<'_>) -> Sent {

@@ -22,7 +22,7 @@ use super::gather::{SMALL, gather};
 use super::timer;
 use super::worker::Holding;
 use crate::error::Reason;
-use crate::http::{Content, Head, HeadPool, Length};
+use crate::http::{Content, Head, Length, Pools};
 use crate::net::Io;
 use crate::upstream::{self, Upstream};
 
@@ -51,7 +51,7 @@ pub struct Upload {
 enum Source {
     Empty,
     H1 { conn: Rc<Conn>, content: RefCell<Content> },
-    H2 { incoming: RefCell<Incoming>, held: RefCell<Held>, heads: HeadPool },
+    H2 { incoming: RefCell<Incoming>, held: RefCell<Held>, pools: Rc<Pools> },
 }
 
 #[derive(Debug, Default)]
@@ -119,12 +119,12 @@ impl Upload {
     }
 
     /// An HTTP/2 stream's body, of a stated length or none.
-    pub fn h2(incoming: Incoming, length: Option<u64>, heads: HeadPool, now: Instant) -> Self {
+    pub fn h2(incoming: Incoming, length: Option<u64>, pools: Rc<Pools>, now: Instant) -> Self {
         if incoming.is_end_stream() {
             return Self::empty(now);
         }
         let length = length.map_or(Length::Chunked, Length::Exact);
-        let source = Source::H2 { incoming: RefCell::new(incoming), held: RefCell::default(), heads };
+        let source = Source::H2 { incoming: RefCell::new(incoming), held: RefCell::default(), pools };
         Self::new(source, length, now, None)
     }
 
@@ -208,8 +208,8 @@ impl Upload {
         let polled = match &self.source {
             Source::Empty => return Poll::Ready(Ok(Piece::End)),
             Source::H1 { conn, content } => self.poll_h1(cx, conn, &mut content.borrow_mut(), at),
-            Source::H2 { incoming, held, heads } => {
-                self.poll_h2(cx, &mut incoming.borrow_mut(), &mut held.borrow_mut(), heads, at)
+            Source::H2 { incoming, held, pools } => {
+                self.poll_h2(cx, &mut incoming.borrow_mut(), &mut held.borrow_mut(), pools, at)
             }
         };
         self.starved.set(polled.is_pending());
@@ -255,7 +255,7 @@ impl Upload {
         cx: &mut Context<'_>,
         incoming: &mut Incoming,
         held: &mut Held,
-        heads: &HeadPool,
+        pools: &Pools,
         at: u64,
     ) -> Poll<Result<Piece, Reason>> {
         let mut at = usize::try_from(at).unwrap_or(usize::MAX);
@@ -265,6 +265,9 @@ impl Upload {
                 return Poll::Ready(Ok(Piece::Data(beyond)));
             }
             if held.done {
+                if let Some(reason) = self.failure() {
+                    return Poll::Ready(Err(reason));
+                }
                 self.note_end(cx);
                 return Poll::Ready(Ok(Piece::End));
             }
@@ -290,8 +293,13 @@ impl Upload {
                 Ok(Ok(data)) => held.push(data),
                 Ok(Err(frame)) => {
                     if let Ok(map) = frame.into_trailers() {
-                        held.trailers = super::h2::trailers_from(&map, heads);
                         held.done = true;
+                        // For whoever sends it again, too: without them it is not whole.
+                        held.trailers = Some(super::h2::trailers_from(&map, pools).map_err(|bad| {
+                            let reason = super::h1::client_reason(bad);
+                            self.fail(reason);
+                            reason
+                        })?);
                     }
                 }
             }

@@ -21,7 +21,7 @@ use super::timer::{self, Timer};
 use super::worker::Worker;
 use crate::drain::Phase;
 use crate::error::Reason;
-use crate::http::{Buffer, Content, Head, write};
+use crate::http::{Bad, Buffer, Content, Head, write};
 use crate::net::Io;
 
 /// A client's connection.
@@ -189,8 +189,11 @@ impl Conn {
     pub fn advance(&self, content: &mut Content) -> Result<(), Reason> {
         let pools = &self.worker.pools;
         match &mut *self.input.borrow_mut() {
-            // Whatever is wrong with a body, its size included, is wrong with its framing.
-            Some(input) => content.advance(input, pools.limits, &pools.heads).map_err(|_| Reason::BadRequest),
+            // Whatever is wrong with a body is wrong with its framing; what follows it has the limits of a head.
+            Some(input) => content.advance(input, pools.limits, &pools.heads).map_err(|bad| match bad {
+                Bad::TooLarge | Bad::TooManyLines if content.is_at_trailers() => Reason::HeadTooLarge,
+                _ => Reason::BadRequest,
+            }),
             None => Ok(()),
         }
     }

@@ -16,12 +16,12 @@ use std::time::{Duration, Instant};
 use super::answer::Refusal;
 use super::body::{Download, Upload};
 use super::conn::{Conn, LINGER};
-use super::controls::is_grpc;
 use super::forward::{Answer, Trail, forward};
-use super::headers::{self, Reply, RequestId};
+use super::headers::{Reply, RequestId};
 use super::presence::Does;
 use super::request::{self, Request};
 use super::timer;
+use super::trailers::{self, Trailers};
 use super::tunnel;
 use super::worker::Finished;
 use crate::drain::Phase;
@@ -218,7 +218,7 @@ async fn respond(
     reply.write_h1(head, &mut out);
     let body = reply.body(head);
     download.keep_within(body);
-    let whole = send(conn, request, &mut download, &mut out, body == Length::Chunked, finished).await;
+    let whole = send(conn, request, head, &mut download, &mut out, body == Length::Chunked, finished).await;
     worker.pools.scratch.give(out);
     if !whole && reply.ends_by_close(head) {
         // Only a reset tells this client that something is missing.
@@ -260,10 +260,11 @@ fn wants_to_stay(head: &Head) -> bool {
     }
 }
 
-/// Sends what is in `out`, then the body. False when the client did not get all of it, or must not believe so.
+/// Sends what is in `out`, then the body of the answer that has that head. False when the client did not get all of it, or must not believe so.
 async fn send(
     conn: &Conn,
     request: &Request,
+    head: &Head,
     download: &mut Download,
     out: &mut Vec<u8>,
     chunked: bool,
@@ -288,7 +289,10 @@ async fn send(
                         ended = true;
                         if chunked {
                             out.drain(..std::mem::take(&mut sent));
-                            headers::write_last_chunk(out, first_chunk, download.trailers().as_deref());
+                            let came = download.trailers();
+                            let names = conn.worker.http.control_names();
+                            let these = came.as_deref().map(|fields| Trailers { fields, of: head, names });
+                            trailers::write_last_chunk(out, first_chunk, these);
                         }
                     }
                     Poll::Ready(Ok(len)) => {
@@ -359,8 +363,8 @@ fn is_too_slow(held: &mut Option<Held>, cx: &Context<'_>, request: &Request, dow
         return false;
     };
     let held = held.get_or_insert_with(|| {
-        // A stream in both directions is quiet by its nature.
-        let exempt = request.body.ended().is_none() || is_grpc(&request.head);
+        // A stream in both directions is quiet by its nature. (gRPC, which may be, is HTTP/2.)
+        let exempt = request.body.ended().is_none();
         Held::reading(upstream, moved, request.origin(), exempt, timer::now())
     });
     held.progress(moved, true);
@@ -399,7 +403,7 @@ async fn run_tunnel(
     };
     let mut out = worker.pools.scratch.take();
     reply.write_h1(head, &mut out);
-    let sent = send(conn, request, &mut Download::Empty, &mut out, false, finished).await;
+    let sent = send(conn, request, head, &mut Download::Empty, &mut out, false, finished).await;
     worker.pools.scratch.give(out);
     if !sent {
         return;
@@ -446,11 +450,11 @@ async fn refuse(conn: &Rc<Conn>, reason: Reason, head: Option<&Rc<Head>>) {
     let mut out = Vec::with_capacity(512);
     reply.write_h1(&answer, &mut out);
     download.keep_within(reply.body(&answer));
-    send(conn, &request, &mut download, &mut out, false, &mut finished).await;
+    send(conn, &request, &answer, &mut download, &mut out, false, &mut finished).await;
     worker.finished(&finished, &request, &mut Trail::default());
 }
 
-fn client_reason(bad: Bad) -> Reason {
+pub(super) fn client_reason(bad: Bad) -> Reason {
     match bad {
         Bad::Grammar => Reason::BadRequest,
         Bad::Coding => Reason::UnsupportedCoding,

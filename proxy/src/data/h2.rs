@@ -17,22 +17,26 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
+use self::blocks::Blocks;
 use super::answer::Refusal;
 use super::body::{Download, Upload};
-use super::controls::is_grpc;
 use super::forward::{Answer, Trail, forward};
-use super::headers::{self, Client, Reply, RequestId};
+use super::grpc::Dialect;
+use super::headers::{Client, Reply, RequestId};
 use super::request::{self, Request};
 use super::timer;
+use super::trailers::Trailers;
 use super::worker::{Finished, Worker};
 use crate::drain::Phase;
 use crate::error::Reason;
 use crate::http::head::{Version, trim_blanks};
-use crate::http::{Bad, Head, HeadPool, Length, framing};
+use crate::http::{Bad, Head, Length, Pools, framing, parse};
 use crate::net::Io;
 use ends::{Due, Ends, Keeps, Streams};
 pub use ends::{PIECE, Pulse, Watch};
 use wire::Wire;
+
+pub mod blocks;
 
 /// Serves a connection that has opened with HTTP/2's preface, until it ends.
 pub async fn serve(io: Io, client: Rc<Client>, service: Option<Arc<str>>, worker: Rc<Worker>) {
@@ -52,12 +56,12 @@ pub async fn serve(io: Io, client: Rc<Client>, service: Option<Arc<str>>, worker
     let connection = hyper::server::conn::http2::Builder::new(watch)
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(u32::try_from(worker.pools.limits.bytes).unwrap_or(u32::MAX))
+        .max_header_list_size(Blocks::<Wire>::list(worker.pools.limits))
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE)
-        .serve_connection(TokioIo::new(wire), calls);
+        .serve_connection(TokioIo::new(Blocks::of_client(wire, worker.pools.limits)), calls);
     let mut connection = pin!(connection);
     let (mut first, mut second) = (worker.drained.clone(), worker.drained.clone());
     let mut lame = pin!(first.reached(Phase::LameDuck));
@@ -108,7 +112,8 @@ async fn call(
     let (parts, incoming) = message.into_parts();
     let mut head = worker.pools.heads.take();
     let read = match Rc::get_mut(&mut head) {
-        Some(empty) => request_head(&parts, empty),
+        Some(empty) => request_head(&parts, empty)
+            .and_then(|()| worker.pools.limits.admit(empty).map_err(super::h1::client_reason)),
         None => Err(Reason::Internal),
     };
     let length = read.and_then(|()| {
@@ -117,7 +122,7 @@ async fn call(
     });
     let id = RequestId::of(&head, &client, || worker.random_id());
     let body = match length {
-        Ok(length) => Upload::h2(incoming, length, worker.pools.heads.clone(), started),
+        Ok(length) => Upload::h2(incoming, length, Rc::clone(&worker.pools), started),
         Err(_) => Upload::empty(started),
     };
     let request = Request { head, body: Rc::new(body), client, id, service, interim: None, upgrade: false };
@@ -156,7 +161,7 @@ async fn call(
     let ended = framing::ends_at_head(head.status(), reply.to);
     let idle = worker.http.stream_idle_timeout;
     let status = head.status();
-    let outbound = Outbound { download, request, trail, finished, worker, pulse, idle, deadline: None, ended };
+    let outbound = Outbound { head, download, request, trail, finished, worker, pulse, idle, deadline: None, ended };
     let mut response = http::Response::new(outbound);
     *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::BAD_GATEWAY);
     *response.headers_mut() = fields;
@@ -170,7 +175,7 @@ fn refusal(reason: Reason, request: &Request, trail: &Trail, finished: &mut Fini
 
 /// RFC 9113 section 8.3.1: `:authority` is what `Host` would be; where both are there they have to agree.
 pub fn request_head(parts: &http::request::Parts, head: &mut Head) -> Result<(), Reason> {
-    let reason = |bad: Bad| if bad == Bad::Grammar { Reason::BadRequest } else { Reason::HeadTooLarge };
+    let reason = super::h1::client_reason;
     let authority = parts.uri.authority().map(http::uri::Authority::as_str);
     let host = parts.headers.get(http::header::HOST).map(http::HeaderValue::as_bytes);
     if let (Some(authority), Some(host)) = (authority, host)
@@ -206,15 +211,20 @@ pub fn head_from(map: &http::HeaderMap, head: &mut Head) -> Result<(), Bad> {
     })
 }
 
-/// A map of trailers as a head; none where they are too many to keep, or not sound.
-pub fn trailers_from(map: &http::HeaderMap, heads: &HeadPool) -> Option<Rc<Head>> {
-    let mut head = heads.take();
-    head_from(map, Rc::get_mut(&mut head)?).ok()?;
-    Some(head)
+/// A map of trailers as a head. They are held to the rules and the limits of trailers over HTTP/1.1.
+pub fn trailers_from(map: &http::HeaderMap, pools: &Pools) -> Result<Rc<Head>, Bad> {
+    let mut head = pools.heads.take();
+    head_from(map, Rc::get_mut(&mut head).ok_or(Bad::Grammar)?)?;
+    if head.fields().any(|(known, _, _)| parse::only_in_heads(known)) {
+        return Err(Bad::Grammar);
+    }
+    pools.limits.admit(&head)?;
+    Ok(head)
 }
 
 /// An answer's body on its way to the client. Dropped early when the client resets the stream.
 struct Outbound {
+    head: Rc<Head>,
     download: Download,
     request: Request,
     trail: Trail,
@@ -250,8 +260,12 @@ impl Body for Outbound {
         match ready!(polled) {
             Ok(0) => {
                 this.ended = true;
+                let names = this.worker.http.control_names();
+                let came = this.download.trailers();
                 Poll::Ready(
-                    this.download.trailers().map(|trailers| Ok(Frame::trailers(headers::trailers_h2(&trailers)))),
+                    came.map(|fields| {
+                        Ok(Frame::trailers(Trailers { fields: &fields, of: &this.head, names }.fields_h2()))
+                    }),
                 )
             }
             Ok(len) => {
@@ -264,7 +278,7 @@ impl Body for Outbound {
                     upstream: Rc::clone(upstream),
                     who: this.request.origin(),
                     // A stream in both directions is quiet by its nature.
-                    exempt: this.request.body.ended().is_none() || is_grpc(&this.request.head),
+                    exempt: this.request.body.ended().is_none() || Dialect::of(&this.request.head) == Dialect::Grpc,
                     sent: this.finished.bytes(),
                 }));
                 Poll::Ready(Some(Ok(Frame::data(data))))

@@ -8,12 +8,14 @@ use super::body::Upload;
 use super::conn::Conn;
 use super::headers::{Client, ControlNames, Identity, Onward, Outgoing, RequestId};
 use super::target::Target;
+use super::trailers::Passing;
 use super::worker::Worker;
 use crate::config::settings::{Bulkhead, Cidr};
 use crate::error::Reason;
 use crate::http::framing::To;
 use crate::http::head::{Name, Version};
 use crate::http::{Head, Length};
+use crate::resilience::shape::Shape;
 use crate::route::Route;
 use crate::upstream::h1::Asked;
 
@@ -61,9 +63,19 @@ impl Request {
         Target::again(&self.head)
     }
 
-    /// What goes to an endpoint. The borrowed parts are the request's own.
-    pub fn outgoing<'a>(&'a self, worker: &'a Worker, onward: Onward<'a>) -> OutgoingRequest<'a> {
-        OutgoingRequest { request: self, target: self.target(), worker, onward }
+    /// What goes to an endpoint, with its trailers or without. The borrowed parts are the request's own.
+    pub fn outgoing<'a>(&'a self, worker: &'a Worker, onward: Onward<'a>, trailers: bool) -> OutgoingRequest<'a> {
+        OutgoingRequest { request: self, target: self.target(), worker, onward, trailers }
+    }
+
+    /// What of its trailers goes on.
+    pub fn passing(&self, worker: &Worker) -> Passing {
+        Passing { of: Rc::clone(&self.head), http: Arc::clone(&worker.http) }
+    }
+
+    /// What it has in common with others of its kind.
+    pub fn shape(&self) -> Shape {
+        Shape::of(self.head.method(), self.target().path())
     }
 
     /// What its answer is the answer to.
@@ -113,6 +125,7 @@ pub struct OutgoingRequest<'a> {
     pub target: Target<'a>,
     worker: &'a Worker,
     onward: Onward<'a>,
+    trailers: bool,
 }
 
 impl OutgoingRequest<'_> {
@@ -132,6 +145,7 @@ impl OutgoingRequest<'_> {
             identity: &self.worker.identity,
             id: &self.request.id,
             upgrade: self.request.upgrade,
+            trailers: self.trailers,
             onward: self.onward,
         }
     }

@@ -163,7 +163,8 @@ impl Worker {
     /// What holds against those who keep an endpoint's connections waiting.
     pub fn terms(&self, policy: &Policy) -> Terms {
         let short = self.pools.buffers.budget().excess() > 0;
-        Terms { cap: policy.max_connections, min_rate: self.http.min_rate, workers: self.workers, short }
+        let limits = self.pools.limits;
+        Terms { cap: policy.max_connections, min_rate: self.http.min_rate, workers: self.workers, short, limits }
     }
 
     /// A number in `0.0..1.0`.

@@ -12,8 +12,9 @@ use bytes::Bytes;
 
 use super::{Broken, Home, Link, Upstream};
 use crate::data::body::{Piece, Upload};
+use crate::data::timer;
+use crate::data::trailers::{self, Passing};
 use crate::data::worker::Holding;
-use crate::data::{headers, timer};
 use crate::error::Reason;
 use crate::http::framing::{self, To};
 use crate::http::head::{Name, Version};
@@ -46,6 +47,7 @@ struct Wire {
 #[derive(Debug)]
 struct Sending {
     body: Rc<Upload>,
+    trailers: Option<Passing>,
     cursor: u64,
     piece: usize,
     lead: Vec<u8>,
@@ -77,11 +79,21 @@ pub enum Heard {
 }
 
 impl Attempt {
-    /// Begins to send: `head` is the outgoing head, whole, in a vector from the scratch pool.
-    pub fn new(link: Link, home: Home, head: Vec<u8>, body: Rc<Upload>, asked: Asked, pools: Rc<Pools>) -> Self {
+    /// Begins to send: `head` is the outgoing head, whole, in a vector from the scratch pool. Without `trailers` none are
+    /// sent, whatever follows the body.
+    pub fn new(
+        link: Link,
+        home: Home,
+        head: Vec<u8>,
+        body: Rc<Upload>,
+        trailers: Option<Passing>,
+        asked: Asked,
+        pools: Rc<Pools>,
+    ) -> Self {
         let chunked = body.length() == Length::Chunked;
         let sending = Sending {
             body,
+            trailers,
             cursor: 0,
             piece: 0,
             lead: head,
@@ -168,8 +180,8 @@ impl Attempt {
             };
         let content = Content::new(length);
         let mut answer = Answer { wire: self.wire, content, length, persistent, heard_at: Some(now), held: None };
-        if answer.advance().is_err() {
-            return Err(Broken { reason: Reason::UpstreamProtocol, written: true, stale: false });
+        if let Err(bad) = answer.advance() {
+            return Err(Broken { reason: upstream_reason(bad), written: true, stale: false });
         }
         Ok(answer)
     }
@@ -432,11 +444,10 @@ impl Sending {
                         self.state = SendState::Ending;
                         if self.chunked {
                             self.drop_sent_lead();
-                            headers::write_last_chunk(
-                                &mut self.lead,
-                                self.first_chunk,
-                                self.body.trailers().as_deref(),
-                            );
+                            let came = self.body.trailers();
+                            let these =
+                                self.trailers.as_ref().zip(came.as_deref()).map(|(rules, head)| rules.these(head));
+                            trailers::write_last_chunk(&mut self.lead, self.first_chunk, these);
                         }
                     }
                     Poll::Ready(Err(reason)) => return Poll::Ready(SendState::Failed(reason)),

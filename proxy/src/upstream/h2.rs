@@ -15,12 +15,12 @@ use super::{Broken, Home};
 use crate::data::body::{Piece, Upload};
 use crate::data::gather::{SMALL, gather};
 use crate::data::h2::{PIECE, Pulse, Watch, head_from, trailers_from};
-use crate::data::headers;
 use crate::data::headers::Onward;
 use crate::data::request::Request;
+use crate::data::trailers::Passing;
 use crate::data::worker::{Holding, Worker};
 use crate::error::Reason;
-use crate::http::{Head, HeadPool, Length, framing};
+use crate::http::{Head, Length, Pools, framing};
 use crate::net::Io;
 
 #[cfg(test)]
@@ -48,6 +48,7 @@ impl Stream {
                 .and_then(|()| head_from(&parts.headers, empty)),
             None => Ok(()),
         };
+        let understood = understood.and_then(|()| worker.pools.limits.admit(&head));
         understood.map_err(|bad| Broken { reason: upstream_reason(bad), written: true, stale: false })?;
         let length = framing::of_response(&head, request.to()).map_err(|bad| Broken {
             reason: upstream_reason(bad),
@@ -59,7 +60,7 @@ impl Stream {
         let ended = incoming.as_ref().is_none_or(Incoming::is_end_stream);
         let answer = Answer {
             incoming,
-            heads: worker.pools.heads.clone(),
+            pools: Rc::clone(&worker.pools),
             ready: Bytes::new(),
             length,
             trailers: None,
@@ -78,7 +79,7 @@ impl Stream {
             let (pulse, watch) = self.connection.watch_upload(worker.http.stream_idle_timeout);
             (pulse, Some(watch))
         });
-        Outbound { body: Rc::clone(&request.body), cursor: 0, ended, watched }
+        Outbound { body: Rc::clone(&request.body), passing: request.passing(worker), cursor: 0, ended, watched }
     }
 
     fn broken(&self, error: &hyper::Error, body: &Upload) -> Broken {
@@ -98,7 +99,25 @@ impl Stream {
             }
             source = cause.source();
         }
-        Broken { reason: Reason::UpstreamClosed, written: !unprocessed, stale: !self.fresh && unprocessed }
+        Broken { reason: self.reason(error), written: !unprocessed, stale: !self.fresh && unprocessed }
+    }
+
+    /// What has broken a stream: what came, or that nothing more does.
+    fn reason(&self, error: &hyper::Error) -> Reason {
+        if self.connection.too_large.get() {
+            return Reason::UpstreamHeadTooLarge;
+        }
+        let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+        while let Some(cause) = source {
+            // It was the library that broke it off, for a rule that the endpoint broke.
+            if cause.downcast_ref::<h2::Error>().is_some_and(|cause| {
+                cause.is_library() && !matches!(cause.reason(), None | Some(h2::Reason::NO_ERROR | h2::Reason::CANCEL))
+            }) {
+                return Reason::UpstreamProtocol;
+            }
+            source = cause.source();
+        }
+        Reason::UpstreamClosed
     }
 }
 
@@ -108,13 +127,10 @@ fn message(
     onward: Onward<'_>,
     body: Outbound,
 ) -> Result<http::Request<Outbound>, Reason> {
-    let outgoing = request.outgoing(worker, onward);
+    let outgoing = request.outgoing(worker, onward, true);
     let target = &outgoing.target;
-    let uri = if &*target.origin == b"*" {
-        http::Uri::builder().scheme("http").authority(target.host).path_and_query("*").build()
-    } else {
-        http::Uri::builder().scheme("http").authority(target.host).path_and_query(&*target.origin).build()
-    };
+    let build = |path: &[u8]| http::Uri::builder().scheme("http").authority(target.host).path_and_query(path).build();
+    let uri = build(&target.origin).or_else(|_| build(&spelled_out(&target.origin)));
     let mut message = http::Request::new(body);
     *message.uri_mut() = uri.map_err(|_| Reason::BadRequest)?;
     *message.method_mut() = http::Method::from_bytes(request.head.method()).map_err(|_| Reason::BadRequest)?;
@@ -123,10 +139,27 @@ fn message(
     Ok(message)
 }
 
+/// A target in which what `http::Uri` does not take is percent-encoded: characters that no target should have (RFC 3986
+/// section 2), that are understood all the same, and that HTTP/1.1 carries as they are.
+fn spelled_out(target: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(target.len() + 16);
+    for byte in target {
+        match byte {
+            b'"' => out.extend_from_slice(b"%22"),
+            b'<' => out.extend_from_slice(b"%3C"),
+            b'>' => out.extend_from_slice(b"%3E"),
+            b'`' => out.extend_from_slice(b"%60"),
+            other => out.push(*other),
+        }
+    }
+    out
+}
+
 /// A request's body on its way out.
 #[derive(Debug)]
 struct Outbound {
     body: Rc<Upload>,
+    passing: Passing,
     cursor: u64,
     ended: bool,
     /// What ends it where the endpoint takes nothing; and who is told so, until it is.
@@ -174,7 +207,8 @@ impl Body for Outbound {
             }
             Ok(Piece::End) => {
                 self.ended = true;
-                Poll::Ready(self.body.trailers().map(|trailers| Ok(Frame::trailers(headers::trailers_h2(&trailers)))))
+                let came = self.body.trailers();
+                Poll::Ready(came.map(|came| Ok(Frame::trailers(self.passing.these(&came).fields_h2()))))
             }
             Err(reason) => {
                 self.ended = true;
@@ -201,7 +235,7 @@ impl Body for Outbound {
 pub struct Answer {
     /// None where the answer ended at its head.
     incoming: Option<Incoming>,
-    heads: HeadPool,
+    pools: Rc<Pools>,
     ready: Bytes,
     length: Length,
     trailers: Option<Rc<Head>>,
@@ -246,13 +280,21 @@ impl Answer {
         };
         match frame {
             None => self.ended = true,
-            Some(Err(_)) => return Poll::Ready(Err(Reason::UpstreamClosed)),
+            Some(Err(error)) => return Poll::Ready(Err(self._stream.reason(&error))),
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) if self.ready.is_empty() => self.ready = data,
                 Ok(data) => gather(&mut self.ready, &data),
                 Err(frame) => {
                     if let Ok(map) = frame.into_trailers() {
-                        self.trailers = trailers_from(&map, &self.heads);
+                        match trailers_from(&map, &self.pools) {
+                            Ok(trailers) => self.trailers = Some(trailers),
+                            Err(bad) => {
+                                // Without them it is not whole, however often it is asked.
+                                let reason = upstream_reason(bad);
+                                self.broken = Some(reason);
+                                return Poll::Ready(Err(reason));
+                            }
+                        }
                     }
                 }
             },

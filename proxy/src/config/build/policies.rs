@@ -26,6 +26,7 @@ pub(super) fn policy(layers: &[PolicyKeys]) -> Policy {
             Some(written::Protocol::Http2) => settings::Protocol::Http2,
             Some(written::Protocol::Http1) | None => settings::Protocol::Http1,
         },
+        request_trailers: keys.request_trailers.unwrap_or(built_in.request_trailers),
         max_connections: keys.max_connections.unwrap_or(built_in.max_connections),
         max_idle: keys.max_idle.unwrap_or(built_in.max_idle),
         idle_timeout: time(keys.idle_timeout, built_in.idle_timeout),
@@ -119,6 +120,7 @@ fn breaker(keys: Switch<written::Breaker>) -> settings::Breaker {
         Switch::On(keys) => settings::Breaker {
             enabled: true,
             consecutive: keys.consecutive.unwrap_or(built_in.consecutive),
+            silence: keys.silence.map_or(built_in.silence, |t| t.0),
             probe_every: keys.probe_every.map_or(built_in.probe_every, |t| t.0),
         },
     }
@@ -285,6 +287,7 @@ impl Build<'_> {
         if let Some(Switch::On(breaker)) = &keys.breaker {
             let at = |key: &'static str| [path, &["breaker", key]].concat();
             self.within(&at("consecutive"), breaker.consecutive.unwrap_or(2), 2..=1_000_000);
+            self.sane_time(&at("silence"), breaker.silence);
             self.sane_time(&at("probe_every"), breaker.probe_every);
         }
     }
@@ -386,7 +389,6 @@ impl Build<'_> {
         let retries = keys.retries.as_ref();
         for (key, written) in [
             (&["outlier"][..], keys.outlier.is_some()),
-            (&["breaker"], keys.breaker.is_some()),
             (&["limit"], keys.limit.is_some()),
             (&["health_check"], keys.health_check.is_some()),
             (&["slow_start"], keys.slow_start.is_some()),

@@ -17,6 +17,8 @@ pub struct Policy {
     pub balance: Balance,
     /// What endpoints speak.
     pub protocol: Protocol,
+    /// Whether a request's trailers go to endpoints over HTTP/1.1.
+    pub request_trailers: bool,
     /// Connections to one endpoint, for the whole process.
     pub max_connections: u32,
     /// Idle connections kept to one endpoint, for the whole process; shared out among the workers.
@@ -56,6 +58,7 @@ impl Default for Policy {
             connect_timeout: Duration::from_millis(250),
             balance: Balance::P2c,
             protocol: Protocol::Http1,
+            request_trailers: false,
             max_connections: 1024,
             max_idle: 256,
             idle_timeout: Duration::from_secs(4),
@@ -208,15 +211,18 @@ impl Default for Outlier {
 pub struct Breaker {
     /// Whether it ever is.
     pub enabled: bool,
-    /// After so many failed attempts in a row, over all its endpoints.
+    /// After so many failed attempts in a row, over all its endpoints,
     pub consecutive: u32,
+    /// and so long without one that succeeded.
+    pub silence: Duration,
     /// While it is dead, one request is let through this often.
     pub probe_every: Duration,
 }
 
 impl Default for Breaker {
     fn default() -> Self {
-        Self { enabled: true, consecutive: 20, probe_every: Duration::from_millis(100) }
+        let (silence, probe_every) = (Duration::from_secs(1), Duration::from_millis(100));
+        Self { enabled: true, consecutive: 20, silence, probe_every }
     }
 }
 

@@ -44,6 +44,7 @@ impl From<&Policy> for PolicyKeys {
                 policy.breaker.enabled,
                 Breaker {
                     consecutive: Some(policy.breaker.consecutive),
+                    silence: Some(Interval(policy.breaker.silence)),
                     probe_every: Some(Interval(policy.breaker.probe_every)),
                 },
             )),
@@ -76,6 +77,7 @@ impl From<&Policy> for PolicyKeys {
                 settings::Protocol::Http1 => Protocol::Http1,
                 settings::Protocol::Http2 => Protocol::Http2,
             }),
+            request_trailers: Some(policy.request_trailers),
             max_connections: Some(policy.max_connections),
             max_idle: Some(policy.max_idle),
             idle_timeout: Some(Interval(policy.idle_timeout)),

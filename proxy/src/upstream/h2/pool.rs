@@ -20,15 +20,19 @@ use super::super::slow::Terms;
 use super::super::{Link, Open, Upstream};
 use super::Outbound;
 use crate::config::settings::Policy;
+use crate::data::h2::blocks::Blocks;
 use crate::data::h2::{Pulse, Watch};
 use crate::data::timer;
 use crate::error::Reason;
+use crate::http::Limits;
 use crate::net::Io;
 
 /// A connection to an endpoint that many requests share.
 #[derive(Debug)]
 pub struct Connection {
     pub(super) sender: RefCell<SendRequest<Outbound>>,
+    /// Whether it has ended because a block of fields was far too large.
+    pub(super) too_large: Rc<Cell<bool>>,
     shared: Rc<Shared>,
     watch: Watch,
     /// Of the task that has the socket: it ends a while after nobody has a use for it any more.
@@ -178,7 +182,7 @@ impl Upstream {
 
     async fn connect_h2(&self, policy: &Policy, terms: Terms) -> Result<(), Reason> {
         let link = self.dial(policy, terms).await?;
-        let connection = tokio::time::timeout(policy.connect_timeout, handshake(link))
+        let connection = tokio::time::timeout(policy.connect_timeout, handshake(link, terms.limits))
             .await
             .map_err(|_| Reason::ConnectTimeout)?
             .map_err(|_| Reason::ConnectFailed)?;
@@ -197,18 +201,21 @@ impl Upstream {
     }
 }
 
-pub async fn handshake(link: Link) -> Result<Connection, hyper::Error> {
+pub async fn handshake(link: Link, limits: Limits) -> Result<Connection, hyper::Error> {
     let Link { io, open, .. } = link;
+    let io = Blocks::of_endpoint(Socket { io, _open: open }, limits);
+    let too_large = io.over();
     let (watch, parting) = (Watch::default(), Pulse::new(GRACE, None));
     // The first task that hyper makes is the socket's.
     watch.next(&parting);
     let (sender, driver) = hyper::client::conn::http2::Builder::new(watch.clone())
         .timer(TokioTimer::new())
+        .max_header_list_size(Blocks::<Socket>::list(limits))
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE)
-        .handshake(TokioIo::new(Socket { io, _open: open }))
+        .handshake(TokioIo::new(io))
         .await?;
     let shared = Rc::new(Shared {
         streams: Cell::new(0),
@@ -231,7 +238,7 @@ pub async fn handshake(link: Link) -> Result<Connection, hyper::Error> {
         }
         told.over.set(true);
     });
-    Ok(Connection { sender: RefCell::new(sender), shared, watch, parting })
+    Ok(Connection { sender: RefCell::new(sender), too_large, shared, watch, parting })
 }
 
 /// A connection, counted as open for as long as hyper has it.

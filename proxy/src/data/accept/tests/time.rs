@@ -272,3 +272,24 @@ fn a_tunnel_carries_bytes_both_ways_and_ends_when_nothing_moves() {
         assert_eq!(stage.upstream("orders").in_flight(), 0);
     });
 }
+
+#[test]
+fn who_says_grpc_over_http_1_1_has_the_routes_timeout_all_the_same() {
+    for kind in ["application/grpc", "application/grpc+proto", "application/grpc-web+proto"] {
+        paused(async {
+            let stage = Stage::new(ORDERS, 1);
+            let mut client = connect(&stage);
+            let mut endpoint = stage.endpoint("orders");
+            let start = timer::now();
+            let fields = format!("Content-Type: {kind}\r\nTE: trailers\r\nConnection: TE, close\r\n");
+            let request = format!("POST /shop.Cart/Add HTTP/1.1\r\nHost: orders\r\n{fields}Content-Length: 0\r\n\r\n");
+            client.write_all(request.as_bytes()).await.unwrap();
+            read_until(&mut endpoint, "\r\n\r\n").await;
+            let mut answer = Vec::new();
+            client.read_to_end(&mut answer).await.unwrap();
+            assert_about(timer::now() - start, 15);
+            let expected: &[u8] = if kind.contains("web") { b"HTTP/1.1 200 " } else { b"HTTP/1.1 504 " };
+            assert!(answer.starts_with(expected), "{kind}: {}", String::from_utf8_lossy(&answer));
+        });
+    }
+}
