@@ -133,6 +133,7 @@ async fn accept(listener: tokio::net::TcpListener, speaks: Speaks, shared: Arc<S
             match speaks {
                 Speaks::Http1 => hyper::server::conn::http1::Builder::new().serve_connection(io, service).await.ok(),
                 Speaks::Http2 => hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                    .max_header_list_size(1 << 20)
                     .serve_connection(io, service)
                     .await
                     .ok(),
@@ -181,6 +182,11 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answe
             let frames = [Ok(Frame::data(Bytes::from_static(b"with trailers"))), Ok(Frame::trailers(trailers))];
             *response.body_mut() = BodyExt::boxed(StreamBody::new(stream::iter(frames)));
         }
+        // `/wide/N` has a field of N bytes, `/lines/N` N fields; `/wide-end/N` and `/lines-end/N` have them in trailers.
+        "wide" => response.headers_mut().extend(wide(number)),
+        "lines" => response.headers_mut().extend(lines(number)),
+        "wide-end" => response = ending(&request, wide(number)),
+        "lines-end" => response = ending(&request, lines(number)),
         "abort" => {
             response.headers_mut().insert("content-length", http::HeaderValue::from_static("100000"));
             let part = stream::once(async { Ok(Frame::data(Bytes::from_static(&[b'x'; 1000]))) });
@@ -200,6 +206,27 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answe
         _ => {}
     }
     Ok(response)
+}
+
+fn wide(bytes: u64) -> HeaderMap {
+    let value = "a".repeat(usize::try_from(bytes).expect("a size"));
+    HeaderMap::from_iter([(http::HeaderName::from_static("x-wide"), value.parse().expect("a value"))])
+}
+
+fn lines(count: u64) -> HeaderMap {
+    let field = |n| (format!("x-{n}").parse().expect("a name"), http::HeaderValue::from_static("1"));
+    HeaderMap::from_iter((0..count).map(field))
+}
+
+/// An answer with trailers, of the type that the request has.
+fn ending(request: &Request<Incoming>, trailers: HeaderMap) -> Answer {
+    let names = trailers.keys().map(http::HeaderName::as_str).collect::<Vec<_>>().join(", ");
+    let mut response = Response::builder().header("trailer", names);
+    if let Some(kind) = request.headers().get("content-type") {
+        response = response.header("content-type", kind);
+    }
+    let frames = [Ok(Frame::data(Bytes::from_static(b"hello"))), Ok(Frame::trailers(trailers))];
+    response.body(BodyExt::boxed(StreamBody::new(stream::iter(frames)))).expect("an answer")
 }
 
 async fn drain(mut body: Incoming) -> usize {

@@ -54,8 +54,12 @@ impl Client {
         let send = runtime().block_on(async {
             let stream = tokio::net::TcpStream::connect(address).await.expect("a connection");
             stream.set_nodelay(true).ok();
-            let (send, connection) =
-                hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("h2");
+            let (send, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+                // What is too large is the proxy's to say.
+                .max_header_list_size(1 << 20)
+                .handshake(TokioIo::new(stream))
+                .await
+                .expect("h2");
             tokio::spawn(connection);
             send
         });

@@ -115,6 +115,7 @@ async fn worker(origins: Vec<SocketAddr>, policies: &str) -> SocketAddr {
         access_log: AccessLog::off(),
         crew,
         explainer: Explainer::off(),
+        budget: outrigger::http::Budget::new(256 << 20),
     };
     let mut bound = net::bind_group("127.0.0.1:0".parse().unwrap(), 1, false).unwrap();
     let address = bound[0].address().unwrap();

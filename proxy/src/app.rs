@@ -27,6 +27,7 @@ use crate::data::worker::{self, Plan};
 use crate::drain::Drain;
 use crate::fault::Keeper;
 use crate::fault::guard::Facts;
+use crate::http::Budget;
 use crate::snapshot::Reader;
 use crate::tcp::TcpProxies;
 use crate::telemetry::access_log::AccessLog;
@@ -35,6 +36,7 @@ use crate::telemetry::metrics::{Metrics, PoolFacts};
 use crate::telemetry::{logs, metrics};
 use crate::{net, snapshot};
 
+mod memory;
 mod reload;
 mod watch;
 
@@ -112,7 +114,7 @@ pub struct App {
     reader: Reader,
     metrics: Metrics,
     /// Whoever drops the last one takes the listeners along.
-    _tcp: TcpProxies,
+    tcp: TcpProxies,
     workers: Vec<JoinHandle<()>>,
 }
 
@@ -163,6 +165,7 @@ impl App {
             access_log: access_log.clone(),
             crew,
             explainer,
+            budget: Budget::new(settings.http.max_buffered.unwrap_or_else(memory::for_buffers)),
         };
         // Before the first byte is read.
         for spec in &settings.faults.start {
@@ -206,7 +209,7 @@ impl App {
         if let Some(address) = admin.as_ref().and_then(AdminHandle::address) {
             tracing::info!(%address, "admin API");
         }
-        Ok(Self { settings, drain, control, admin, access_log, keeper, reader, metrics, _tcp: tcp, workers })
+        Ok(Self { settings, drain, control, admin, access_log, keeper, reader, metrics, tcp, workers })
     }
 
     /// Serves until SIGTERM or SIGINT, then drains; a second one cuts. SIGHUP and a changed file have the
@@ -242,7 +245,11 @@ impl App {
                 let board = board.read();
                 let facts =
                     |service: &str| board.get(service).map_or_else(PoolFacts::default, |status| PoolFacts::of(status));
-                self.metrics.render(&snapshot, self.reader.clock(now), &facts)
+                let mut page = self.metrics.render(&snapshot, self.reader.clock(now), &facts);
+                let proxies = self.tcp.list();
+                page.push_str(&self.metrics.render_tcp(&proxies));
+                page.push_str(&self.metrics.render_faults(&snapshot, &proxies));
+                page
             };
             self.keeper.tend(&Facts { snapshot: &snapshot, metrics: &metrics }, now);
         }

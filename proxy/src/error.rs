@@ -19,6 +19,8 @@ pub enum Reason {
     BodyTimeout,
     /// The client kept a connection waiting that others needed.
     TooSlow,
+    /// Buffers take all the memory that they may.
+    MemoryShort,
     /// CONNECT.
     ConnectMethod,
     /// The request has been here too often.
@@ -83,6 +85,7 @@ impl Reason {
         Reason::HeadTimeout,
         Reason::BodyTimeout,
         Reason::TooSlow,
+        Reason::MemoryShort,
         Reason::ConnectMethod,
         Reason::Loop,
         Reason::MaxForwards,
@@ -165,7 +168,7 @@ impl Reason {
                 13,
                 Client,
                 Never,
-                "the head is larger than `http.max_head_size` or has more lines than `http.max_headers`",
+                "the head, or what follows the body, is larger than `http.max_head_size` or has more lines than `http.max_headers`",
             ),
             Self::HeadTimeout => row(
                 408,
@@ -192,7 +195,16 @@ impl Reason {
                 14,
                 Client,
                 Never,
-                "connections to the instance are short, and the body came, or the answer was read, more slowly than `http.min_rate`",
+                "connections or memory are short, and the request came, or the answer was read, more slowly than `http.min_rate` asks",
+            ),
+            Self::MemoryShort => row(
+                503,
+                "proxy_internal_response",
+                "MEM",
+                14,
+                Proxy,
+                Never,
+                "buffers take all the memory that they may, `http.max_buffered`",
             ),
             Self::ConnectMethod => row(
                 405,
@@ -301,7 +313,7 @@ impl Reason {
                 14,
                 Endpoint,
                 Never,
-                "the instance's head is larger than `http.max_head_size` or has more lines than `http.max_headers`",
+                "the instance's head, or what follows its body, is larger than `http.max_head_size` or has more lines than `http.max_headers`",
             ),
             Self::Timeout => row(504, "http_response_timeout", "UT", 4, Endpoint, Never, "no answer within `timeout`"),
             Self::UpstreamStatus => {

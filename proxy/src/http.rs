@@ -21,7 +21,9 @@ pub mod head;
 pub mod parse;
 pub mod write;
 
-pub use buffer::{Buffer, BufferPool, ScratchPool};
+use std::sync::Arc;
+
+pub use buffer::{Budget, Buffer, BufferPool, ScratchPool};
 pub use content::Content;
 pub use framing::Length;
 pub use head::{Head, HeadPool, Name, Version};
@@ -56,7 +58,12 @@ pub struct Pools {
 impl Pools {
     /// Pools that keep enough for a few hundred requests at once; what a burst needed beyond goes back to the
     /// system.
-    pub fn new(limits: Limits) -> Self {
-        Self { buffers: BufferPool::new(64), heads: HeadPool::new(512), scratch: ScratchPool::new(512), limits }
+    pub fn new(limits: Limits, budget: &Arc<Budget>) -> Self {
+        Self {
+            buffers: BufferPool::within(budget, 64),
+            heads: HeadPool::new(512),
+            scratch: ScratchPool::new(512),
+            limits,
+        }
     }
 }

@@ -90,7 +90,7 @@ impl Io {
             if self.poll_readable(&mut cx).is_pending() {
                 return;
             }
-            let mut buffer = pool.take();
+            let Ok(mut buffer) = pool.take() else { return };
             let read = self.poll_read_into(&mut cx, buffer.spare());
             pool.give(buffer);
             if !matches!(read, Poll::Ready(Ok(n)) if n > 0) {
@@ -482,6 +482,20 @@ pub fn bind_group(address: SocketAddr, workers: usize, defer_accept: bool) -> io
             Ok(Bound(socket.into()))
         })
         .collect()
+}
+
+/// Keeps an address without listening on it: connections are refused, and no other process gets it meanwhile.
+pub fn hold(address: SocketAddr) -> io::Result<Bound> {
+    use socket2::{Domain, Protocol, Socket, Type};
+
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // Beside the group that listens until now; and without SO_REUSEADDR, by which anybody could listen beside it.
+    socket.set_reuse_port(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    socket.bind(&address.into())?;
+    Ok(Bound(socket.into()))
 }
 
 sockopt_impl!(

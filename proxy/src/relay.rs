@@ -45,7 +45,7 @@ pub struct Relay {
 pub enum End {
     /// Both sides had said all.
     Done,
-    /// A side broke off: the other one shall see that it did.
+    /// A side broke off, or took nothing of what was ready for it for the idle time: the other one shall see that it did.
     Broken,
     /// Nothing moved for the idle time.
     Idle,
@@ -69,7 +69,9 @@ pub struct Moved {
 }
 
 impl Relay {
-    /// Of connections on which nothing was read yet. It ends when nothing moves for `idle`.
+    /// Of connections on which nothing was read yet. It ends when nothing moves for `idle`, and when one side does not take
+    /// what is ready for it for as long, whatever the other direction does: a direction that merely has nothing to carry
+    /// is kept by the other, one that is stuck is not. What a fault holds is not ready.
     pub fn new(idle: Option<Duration>) -> Self {
         let now = now();
         Self {
@@ -193,9 +195,14 @@ impl Relay {
 
     fn wait(&self, cx: &mut Context<'_>, due: Option<Instant>) -> Poll<End> {
         let idle = self.idle.map(|idle| self.last.1 + idle);
-        let Some(first) = [idle, due].into_iter().flatten().min() else { return Poll::Pending };
+        let stuck = [self.up.stuck, self.down.stuck].into_iter().flatten().min();
+        let stuck = self.idle.zip(stuck).map(|(idle, since)| since + idle);
+        let Some(first) = [idle, stuck, due].into_iter().flatten().min() else { return Poll::Pending };
         if self.timer.poll(cx, first).is_pending() {
             return Poll::Pending;
+        }
+        if stuck.is_some_and(|stuck| stuck <= first) {
+            return Poll::Ready(End::Broken);
         }
         if idle.is_some_and(|idle| idle <= first) {
             return Poll::Ready(End::Idle);

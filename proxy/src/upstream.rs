@@ -40,8 +40,8 @@ pub struct Upstream {
     /// Connections that a client keeps waiting.
     slow: slow::Slow,
     h2: RefCell<Vec<Rc<h2::Connection>>>,
-    /// One dial at a time over HTTP/2.
-    h2_turn: tokio::sync::Semaphore,
+    /// The dial over HTTP/2 that is under way.
+    h2_dial: RefCell<Option<Rc<h2::Dial>>>,
     load: PeakEwma,
     in_flight: Cell<u32>,
     /// Attempts whose answer has not begun.
@@ -111,7 +111,7 @@ impl Upstream {
             idle: RefCell::default(),
             slow: slow::Slow::default(),
             h2: RefCell::default(),
-            h2_turn: tokio::sync::Semaphore::new(1),
+            h2_dial: RefCell::default(),
             load: PeakEwma::new(typical, now),
             in_flight: Cell::new(0),
             waiting: Cell::new(0),
@@ -374,5 +374,17 @@ impl Upstream {
     pub fn lend(&self, io: Io, now: Instant) {
         let open = Open::new(&self.shared, u32::MAX).unwrap();
         self.give_back(Link { io, reused: false, open }, usize::MAX, now);
+    }
+
+    /// Takes an HTTP/2 connection in that was not dialled.
+    pub async fn lend_h2(&self, io: Io) {
+        let open = Open::new(&self.shared, u32::MAX).unwrap();
+        let connection = h2::handshake(Link { io, reused: false, open }, crate::http::Limits::default()).await.unwrap();
+        self.h2.borrow_mut().push(Rc::new(connection));
+    }
+
+    /// Connections that are counted as open.
+    pub fn open_connections(&self) -> u32 {
+        self.shared.connections.load(Ordering::Relaxed)
     }
 }

@@ -13,6 +13,7 @@ fn before(origin: &Origin, speaks: Speaks) -> Proxy {
     let mut config = proxy::to(&[origin.address]);
     config["services"]["app"]["protocol"] = json!(if speaks == Speaks::Http2 { "http2" } else { "http1" });
     config["services"]["app"]["timeout"] = json!("60s");
+    config["services"]["app"]["request_trailers"] = json!(true);
     Proxy::start(&config)
 }
 
@@ -172,4 +173,48 @@ fn many_streams_of_one_connection_are_served_at_once() {
         let took = started.elapsed();
         assert!(took.as_millis() < 12_500, "50 streams of half a second each took {took:?}: one after the other");
     }
+}
+
+#[test]
+fn a_body_whose_answer_came_early_arrives_whole_at_an_http2_instance_or_is_reset() {
+    use chaos_tests::frames::{self, DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, WINDOW_UPDATE};
+    let (tell, told) = std::sync::mpsc::channel();
+    let instance = frames::serve(&[], move |frames| {
+        let head = frames::fields(&[(":status", "200"), ("content-length", "2")]);
+        let (mut upload, mut body, mut heads) = (0, Vec::new(), 0);
+        while let Some(frame) = frames.next() {
+            match frame.kind {
+                HEADERS => {
+                    heads += 1;
+                    frames.send(HEADERS, END_HEADERS, frame.stream, &head);
+                    frames.send(DATA, END_STREAM, frame.stream, b"ok");
+                    match heads {
+                        1 => upload = frame.stream,
+                        // The next request is there: only now is there room for the rest of the upload.
+                        _ => [0, upload].iter().for_each(|of| frames.send(WINDOW_UPDATE, 0, *of, &[0, 16, 0, 0])),
+                    }
+                }
+                DATA | RST_STREAM if frame.stream == upload => {
+                    body.extend_from_slice(&frame.payload[..if frame.kind == DATA { frame.payload.len() } else { 0 }]);
+                    if frame.ends() || frame.kind == RST_STREAM {
+                        tell.send((std::mem::take(&mut body), frame.ends())).unwrap();
+                    }
+                }
+                _ => {}
+            }
+        }
+    });
+    let mut config = proxy::to(&[instance]);
+    config["services"]["app"]["protocol"] = json!("http2");
+    let proxy = Proxy::start(&config);
+    let body = pattern(200_000);
+    let mut client = Connection::open(proxy.address);
+    let mut request = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+    request.extend(chunked(&body, &[10_000]));
+    request.extend_from_slice(b"0\r\n\r\nPOST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nnext");
+    client.send(request);
+    assert_eq!((client.answer().text(), client.answer().text()), ("ok".into(), "ok".into()));
+    let (came, clean) = told.recv_timeout(chaos_tests::SOON).expect("an end of the upload");
+    assert!(!clean || came == body, "a clean end after {} bytes of {}", came.len(), body.len());
+    assert!(body.starts_with(&came), "other bytes");
 }

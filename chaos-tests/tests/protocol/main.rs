@@ -14,3 +14,4 @@ mod interim;
 mod messages;
 mod pace;
 mod pressure;
+mod rules;

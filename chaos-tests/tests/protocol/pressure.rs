@@ -116,3 +116,83 @@ fn while_connections_are_plenty_nobody_is_too_slow() {
     }
     assert_eq!(refused(&proxy, "too_slow"), 0.0);
 }
+
+/// Clients' connections that there may be.
+const SEATS: usize = 64;
+
+fn few_seats(instance: &Scripted) -> Proxy {
+    let mut config = config(instance);
+    config["http"] = json!({ "max_connections": SEATS, "header_timeout": "10m", "idle_timeout": "10m" });
+    Proxy::start(&config)
+}
+
+#[test]
+fn idle_connections_make_room_the_longest_first() {
+    for speaks_first in [false, true] {
+        let instance = instance();
+        let proxy = few_seats(&instance);
+        let mut idle = Vec::new();
+        for _ in 0..2 * SEATS {
+            let mut client = Connection::open(proxy.address);
+            if speaks_first {
+                client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+                assert_eq!(client.answer().status(), 200);
+            }
+            idle.push(client);
+        }
+        for n in 0..50 {
+            assert!(good(&proxy), "request {n}");
+        }
+        assert!(idle[0].ended(), "the first to come had to go");
+        // The last to come is there still.
+        let mut last = idle.pop().unwrap();
+        last.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(last.answer().status(), 200);
+        assert!(proxy.metric("outrigger_client_connections_made_room_total", &["idle"]).iter().sum::<f64>() > 0.0);
+    }
+}
+
+#[test]
+fn heads_that_do_not_end_make_room() {
+    let instance = instance();
+    let proxy = few_seats(&instance);
+    let mut slow: Vec<_> = (0..SEATS).map(|_| Connection::open(proxy.address)).collect();
+    for client in &mut slow {
+        client.send("GET / HTTP/1.1\r\nHost: a\r\nX: ");
+    }
+    for n in 0..50 {
+        assert!(good(&proxy), "request {n}");
+    }
+    wait_for("them counted", SOON, || {
+        proxy.metric("outrigger_client_connections_made_room_total", &["slow_head"]).iter().sum::<f64>() > 0.0
+    });
+}
+
+#[test]
+fn partial_heads_take_no_more_memory_than_they_may_and_give_it_back() {
+    const BUDGET: usize = 8 << 20;
+    let instance = instance();
+    let mut config = config(&instance);
+    config["http"] = json!({ "max_buffered": "8MiB" });
+    let proxy = Proxy::start(&config);
+    assert!(good(&proxy));
+    let before = proxy.memory();
+    for round in 0..2 {
+        let clients: Vec<_> = (0..600)
+            .filter_map(|_| {
+                let mut client = Connection::try_open(proxy.address).ok()?;
+                // Whoever is refused does not take all of it.
+                client.try_send(format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(30_000))).ok()?;
+                Some(client)
+            })
+            .collect();
+        let grown = proxy.memory().saturating_sub(before);
+        assert!(grown < 2 * BUDGET, "round {round}: {grown} bytes for the heads of {} clients", clients.len());
+        wait_for("room for those who come now", SOON, || good(&proxy));
+        drop(clients);
+        wait_for("the memory back", SOON, || proxy.memory().saturating_sub(before) < BUDGET / 2);
+    }
+    let refused = proxy.metric("outrigger_client_connections_refused_total", &["memory"]).iter().sum::<f64>();
+    let ended = proxy.metric("outrigger_refused_total", &["memory_short"]).iter().sum::<f64>();
+    assert!(refused + ended > 0.0, "600 clients had all that they wanted");
+}

@@ -1,6 +1,6 @@
 //! How proxies end: at once, whatever they were about to do.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use chaos_tests::proxy::free_address;
@@ -73,6 +73,7 @@ fn a_proxy_of_the_configuration_is_switched_off_and_on_like_any_other() {
         assert!(switched.text().contains(r#""enabled":false"#) && switched.text().contains(r#""toxics":[]"#));
         assert!(open.ended(), "what was open ends");
         assert!(Connection::try_open(listen).is_err(), "nobody listens");
+        assert!(TcpListener::bind(listen).is_err(), "and nobody else can take its place");
         assert_eq!(off(), [1.0]);
         match round {
             "by name" => assert_eq!(server.call("PATCH", "/proxies/cache", r#"{"enabled":true}"#).status(), 200),

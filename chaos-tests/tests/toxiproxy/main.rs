@@ -10,4 +10,5 @@ mod ends;
 mod order;
 mod ours;
 mod script;
+mod storm;
 mod transcript;

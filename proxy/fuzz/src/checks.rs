@@ -104,7 +104,7 @@ pub fn strict_output(input: &[u8]) {
         }
         assert_eq!(message.body, read.body, "other bodies");
         if read.fields.iter().any(|(name, _)| *name == b"Transfer-Encoding") {
-            duties::trailers(&message.trailers, &read);
+            duties::trailers(message, &read);
         }
         rest = &rest[read.len..];
     }

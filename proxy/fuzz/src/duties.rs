@@ -210,10 +210,15 @@ pub fn answer(message: &Message, read: &Read<'_>, kind: Kind, how: How) {
 }
 
 /// Trailers as they went out.
-pub fn trailers(trailers: &Head, read: &Read<'_>) {
-    let allowed = trailers.fields().map(|(_, name, value)| (name, value)).filter(|(name, _)| {
+pub fn trailers(message: &Message, read: &Read<'_>) {
+    let nominated: Vec<_> =
+        items(&all(&message.head, "connection")).iter().map(|item| item.to_ascii_lowercase()).collect();
+    let allowed = message.trailers.fields().map(|(_, name, value)| (name, value)).filter(|(name, _)| {
         let name = text(name);
-        !is_disguised(&name) && ![&HOP[..], &RESAID, &NO_TRAILER].concat().contains(&name.as_str())
+        let known = KNOWN.contains(&name.as_str()) || name == "grpc-retry-pushback-ms";
+        !is_disguised(&name)
+            && ![&HOP[..], &RESAID, &NO_TRAILER, &WORTH, &[DEADLINE]].concat().contains(&name.as_str())
+            && (known || !nominated.contains(&name))
     });
     assert!(allowed.eq(read.trailers.iter().copied()), "other trailers");
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use outrigger::data::headers::{self, Client, ControlNames, Identity, Onward, Outgoing, Reply, RequestId};
 use outrigger::data::request::{asks_upgrade, screen};
 use outrigger::data::target::Target;
+use outrigger::data::trailers::{self, Trailers};
 use outrigger::http::framing::To;
 use outrigger::http::{Head, Length, Version, write};
 
@@ -121,6 +122,7 @@ pub fn request(out: &mut Vec<u8>, message: &Message, how: How) -> bool {
         identity: &IDENTITY,
         id: &RequestId::of(head, &client, || RANDOM),
         upgrade: how.grants(message),
+        trailers: true,
         onward: how.onward(),
     };
     outgoing.write_h1(out);
@@ -152,5 +154,7 @@ fn body(out: &mut Vec<u8>, message: &Message, how: How, chunked: bool) {
         out.extend_from_slice(data);
     }
     let trailers = (!message.trailers.is_empty()).then_some(&message.trailers);
-    headers::write_last_chunk(out, message.body.is_empty(), trailers);
+    let names = how.onward().names;
+    let these = trailers.map(|fields| Trailers { fields, of: &message.head, names });
+    trailers::write_last_chunk(out, message.body.is_empty(), these);
 }

@@ -127,13 +127,15 @@ impl Build<'_> {
         self.within(&["http", "max_connections"], http.max_connections, 1..=10_000_000);
         self.some_time(&["http", "header_timeout"], http.header_timeout);
         self.some_time(&["http", "idle_timeout"], http.idle_timeout);
-        self.some_time(&["http", "stream_idle_timeout"], http.stream_idle_timeout);
+        self.some_patience(&["http", "stream_idle_timeout"], http.stream_idle_timeout);
+        self.some_patience(&["http", "tunnel_idle_timeout"], http.tunnel_idle_timeout);
         settings::HttpLimits {
             max_head_bytes: head.0,
             max_headers: http.max_headers as usize,
             header_timeout: http.header_timeout.0,
             idle_timeout: http.idle_timeout.0,
-            stream_idle_timeout: http.stream_idle_timeout.0,
+            stream_idle_timeout: http.stream_idle_timeout.time(),
+            tunnel_idle_timeout: http.tunnel_idle_timeout.time(),
             max_connections: http.max_connections as usize,
             trusted: http.trusted_cidrs.iter().map(|c| c.0).collect(),
             half_close: http.half_close,
@@ -142,6 +144,7 @@ impl Build<'_> {
             caller_header: http.caller_header.0.as_str().into(),
             max_held_bytes: http.max_held.0,
             max_stale_bytes: http.max_stale.0,
+            max_buffered: http.max_buffered.map(|size| size.0),
             min_rate: http.min_rate.0,
         }
     }

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::settings::{FaultLimits, Policy};
-use super::text::{Address, FieldName, Interval, Share, Size};
+use super::text::{Address, FieldName, Interval, Patience, Share, Size};
 use super::written::{
     Admin, Config, Defaults, Faults, Http, Listener, Names, PolicyKeys, Shutdown, Toxiproxy, Unknown,
 };
@@ -59,6 +59,7 @@ impl Default for Defaults {
             fallback,
             balance,
             protocol,
+            request_trailers,
             max_connections,
             max_idle,
             idle_timeout,
@@ -80,6 +81,7 @@ impl Default for Defaults {
             fallback,
             balance,
             protocol,
+            request_trailers,
             max_connections,
             max_idle,
             idle_timeout,
@@ -137,7 +139,8 @@ impl Default for Http {
             max_headers: 100,
             header_timeout: seconds(10),
             idle_timeout: seconds(120),
-            stream_idle_timeout: seconds(300),
+            stream_idle_timeout: Patience(Some(Duration::from_secs(300))),
+            tunnel_idle_timeout: Patience(Some(Duration::from_secs(300))),
             max_connections: 10_000,
             trusted_cidrs: Vec::new(),
             half_close: false,
@@ -146,6 +149,7 @@ impl Default for Http {
             caller_header: FieldName("x-outrigger-caller".into()),
             max_held: Size(32 << 20),
             max_stale: Size(32 << 20),
+            max_buffered: None,
             min_rate: Size(1 << 10),
         }
     }

@@ -87,8 +87,10 @@ pub struct HttpLimits {
     pub header_timeout: Duration,
     /// A client's connection with no request on it.
     pub idle_timeout: Duration,
-    /// A body or a tunnel on which nothing moves in either direction.
+    /// A body of which nothing comes, or nothing is taken.
     pub stream_idle_timeout: Duration,
+    /// Nothing moves in a tunnel, or a side takes nothing of what is ready for it.
+    pub tunnel_idle_timeout: Duration,
     /// Clients' connections for the whole process.
     pub max_connections: usize,
     /// Addresses whose `X-Forwarded-*`, `Forwarded`, `X-Request-Id` and control fields (a deadline, a priority, `explain`)
@@ -106,6 +108,8 @@ pub struct HttpLimits {
     pub max_held_bytes: usize,
     /// Bytes of answers that are kept for `fallback: { stale: … }`, for the process.
     pub max_stale_bytes: usize,
+    /// Bytes of memory for buffers, for the process; none for a part of what the system allows.
+    pub max_buffered: Option<usize>,
     /// Bytes in a second below which a client is too slow while what it holds is short. 0 for none.
     pub min_rate: usize,
 }

@@ -23,6 +23,37 @@ pub use url::Url;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Interval(pub Duration);
 
+/// How long nothing may happen: a duration, or `off` for as long as it likes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience(pub Option<Duration>);
+
+impl Patience {
+    /// Its time; the longest that there is where it is off.
+    pub fn time(self) -> Duration {
+        self.0.unwrap_or(Duration::from_secs(MAX_DAYS * 86_400))
+    }
+}
+
+impl FromStr for Patience {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self(None)),
+            _ => text.parse().map(|Interval(time)| Self(Some(time))).map_err(|error| error + ", or `off`"),
+        }
+    }
+}
+
+impl fmt::Display for Patience {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(time) => Interval(time).fmt(f),
+            None => f.write_str("off"),
+        }
+    }
+}
+
 /// A number of bytes: `64KiB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(pub usize);
@@ -40,7 +71,7 @@ pub struct Address(pub SocketAddr);
 pub struct Cidr(pub settings::Cidr);
 
 /// A host name or an IP address, and a port: `db-1.internal:3001`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Target {
     /// Without brackets, where it is an IPv6 address.
     pub host: String,
@@ -411,6 +442,7 @@ macro_rules! as_text {
 
 as_text! {
     Interval, "a duration", "250ms";
+    Patience, "a duration, or `off`", "5m";
     Size, "a size", "64KiB";
     Share, "a share", "20%";
     Address, "an IP address and a port", "127.0.0.1:8080";

@@ -20,7 +20,7 @@ pub use policies::{
 };
 pub use tcp::Tcp;
 
-use super::text::{Address, Cidr, FieldName, HostPattern, Interval, Method, Path, Size, Target};
+use super::text::{Address, Cidr, FieldName, HostPattern, Interval, Method, Path, Patience, Size, Target};
 
 /// Bounds on what a peer may send, and on how long it may take.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -37,9 +37,13 @@ pub struct Http {
     /// How long a client's connection may rest with no request on it. Longer than common clients keep theirs (90 s
     /// in Go and in many libraries), so that it is the client that closes and no request meets a closing connection.
     pub idle_timeout: Interval,
-    /// How long a body or a tunnel may stand still, in both directions at once, before it is cut. Streams that rest
-    /// longer than this need a heartbeat (WebSocket and gRPC pings count).
-    pub stream_idle_timeout: Interval,
+    /// How long a body may stand still before it is cut: nothing comes of it, or its receiver takes nothing of it. Streams
+    /// that rest longer need a heartbeat of their own (gRPC's and HTTP/2's PINGs are none). `off`: for ever, and a peer that
+    /// stops in the middle holds what it has.
+    pub stream_idle_timeout: Patience,
+    /// How long a tunnel (a WebSocket, any upgrade) may rest with nothing moving in either direction, and how long one of
+    /// its sides may take nothing of what is ready for it. `off`: for ever.
+    pub tunnel_idle_timeout: Patience,
     /// Clients' connections, for the whole process.
     pub max_connections: u32,
     /// Addresses whose `X-Forwarded-*`, `Forwarded`, `X-Request-Id` and control fields are believed, beside loopback.
@@ -58,6 +62,11 @@ pub struct Http {
     pub max_held: Size,
     /// Bytes of answers that are kept for `fallback: { stale: … }`, for the process.
     pub max_stale: Size,
+    /// Bytes of memory for what is read and not sent on yet, for the process. At its edge new connections and requests are
+    /// refused with 503 `memory_short`; from three quarters of it on, those that are slow to send a head are ended, and those
+    /// below `min_rate`. Left out: a quarter of the control group's memory limit, 256MiB at most; 256MiB where there is no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_buffered: Option<Size>,
     /// Bytes in a second that a client has to send of a body, or read of an answer, while more than three quarters of an
     /// instance's `max_connections` are taken: those below it are ended, the slowest first, with 408 `too_slow`, until no
     /// more than three quarters are. gRPC and streams in both directions are exempt as long as they hold no more than
@@ -266,6 +275,7 @@ pub struct PolicyKeys {
     pub(super) fallback: Option<Switch<Fallback>>,
     pub(super) balance: Option<Balance>,
     pub(super) protocol: Option<Protocol>,
+    pub(super) request_trailers: Option<bool>,
     pub(super) max_connections: Option<u32>,
     pub(super) max_idle: Option<u32>,
     pub(super) idle_timeout: Option<Interval>,
@@ -291,6 +301,7 @@ impl PolicyKeys {
             fallback: merged(self.fallback, &wide.fallback),
             balance: merged(self.balance, &wide.balance),
             protocol: merged(self.protocol, &wide.protocol),
+            request_trailers: merged(self.request_trailers, &wide.request_trailers),
             max_connections: merged(self.max_connections, &wide.max_connections),
             max_idle: merged(self.max_idle, &wide.max_idle),
             idle_timeout: merged(self.idle_timeout, &wide.idle_timeout),
@@ -359,6 +370,11 @@ macro_rules! with_policies {
             /// What the instances speak: `http1`, or `http2` for cleartext HTTP/2 with prior knowledge (gRPC).
             #[serde(skip_serializing_if = "Option::is_none")]
             pub protocol: Option<Protocol>,
+            /// Whether what follows a request's body (trailers) goes to instances over HTTP/1.1. Say so only where they keep
+            /// it apart from heads: there are widely used servers that take a trailer for a field of the head, or of the next
+            /// request, which is another client's. Over HTTP/2 they go on always.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub request_trailers: Option<bool>,
             /// Connections to one instance, for the whole process.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub max_connections: Option<u32>,
@@ -392,6 +408,7 @@ macro_rules! with_policies {
                     fallback: self.fallback.clone(),
                     balance: self.balance.clone(),
                     protocol: self.protocol.clone(),
+                    request_trailers: self.request_trailers.clone(),
                     max_connections: self.max_connections.clone(),
                     max_idle: self.max_idle.clone(),
                     idle_timeout: self.idle_timeout.clone(),

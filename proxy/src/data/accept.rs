@@ -18,6 +18,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::conn::Conn;
+use super::h2::PREFACE;
+use super::presence::{Among, Does, Presence};
 use super::timer::{self, Timer};
 use super::worker::Worker;
 use super::{h2, request};
@@ -73,6 +75,11 @@ impl Crew {
     fn take(&self) -> Option<()> {
         let taken = |total: usize| (total < self.max).then_some(total + 1);
         self.total.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).ok().map(|_| ())
+    }
+
+    /// Connections beyond fifteen sixteenths of what there may be.
+    pub fn excess(&self) -> usize {
+        self.total.load(Ordering::Relaxed).saturating_sub(self.max - self.max / 16)
     }
 
     fn count(self: &Arc<Self>, worker: usize) -> Seat {
@@ -165,12 +172,17 @@ where
             () = drained.reached(Phase::Closing) => break,
         };
         match accepted {
+            Ok((io, _)) if worker.pools.buffers.budget().is_spent() => worker.turn_away(io),
             Ok((io, peer)) => {
                 let seat = loop {
                     match worker.crew().place(worker.index) {
                         Some(seat) => break seat,
-                        // It waits, and behind it the backlog does.
-                        None => tokio::time::sleep(FULL).await,
+                        // It waits for those to go that do nothing, and behind it the backlog does.
+                        None => {
+                            let own = worker.crew().connections(worker.index);
+                            worker.make_room(Among::All, (own / 64).max(1), timer::now());
+                            tokio::time::sleep(FULL).await;
+                        }
                     }
                 };
                 settle(&worker, io, peer, place.service.clone(), &slots, seat, &alive);
@@ -255,16 +267,16 @@ where
     async move {
         // Held until the connection is over.
         let _ = (&seat, &alive);
-        let _counted = worker.count_client();
+        let registered = worker.register();
         let client = Rc::new(request::client(peer, &worker.http.trusted));
         let timer = Timer::new(timer::now() + worker.http.idle_timeout);
-        let Some((io, first)) = Box::pin(first_bytes(io, &timer, &worker)).await else { return };
+        let Some((io, first)) = Box::pin(first_bytes(io, &timer, registered.presence(), &worker)).await else { return };
+        registered.presence().does(Does::Work);
         if first.bytes().starts_with(PREFACE) {
             Box::pin(h2::serve(io.with_ahead(first), client, service, worker)).await;
             return;
         }
-        let conn = Rc::new(Conn::new(io, first, timer, client, service, Rc::clone(&worker)));
-        let _registered = worker.register(&conn);
+        let conn = Rc::new(Conn::new(io, first, timer, client, service, registered.presence(), worker));
         while conn.next().await {
             let mut slot = slots.take();
             slot.as_mut().set(Some((slots.make)(Rc::clone(&conn))));
@@ -279,12 +291,16 @@ where
                 break;
             }
         }
-        Box::pin(conn.close()).await;
+        // Who makes room leaves at once.
+        if !conn.presence.is_told() {
+            Box::pin(conn.close()).await;
+        }
+        drop(registered);
     }
 }
 
 /// Reads until it is clear whether a connection opens with HTTP/2's preface. None when nobody spoke in time.
-async fn first_bytes(mut io: Io, timer: &Timer, worker: &Worker) -> Option<(Io, Buffer)> {
+async fn first_bytes(mut io: Io, timer: &Timer, presence: Rc<Presence>, worker: &Worker) -> Option<(Io, Buffer)> {
     let pool: &BufferPool = &worker.pools.buffers;
     let mut deadline = timer::now() + worker.http.idle_timeout;
     let mut drained = worker.drained.clone();
@@ -294,11 +310,19 @@ async fn first_bytes(mut io: Io, timer: &Timer, worker: &Worker) -> Option<(Io, 
     let spoke = poll_fn(|cx| {
         loop {
             if first.is_some() || io.poll_readable(cx).is_ready() {
-                let buffer = first.get_or_insert_with(|| pool.take());
+                let buffer = match &mut first {
+                    Some(buffer) => buffer,
+                    none => match pool.take_small() {
+                        Ok(buffer) => none.insert(buffer),
+                        Err(_) => return Poll::Ready(false),
+                    },
+                };
                 match io.poll_read_into(cx, buffer.spare()) {
                     Poll::Ready(Ok(n)) if n > 0 => {
                         if buffer.is_empty() {
-                            deadline = timer::now() + worker.http.header_timeout;
+                            let now = timer::now();
+                            deadline = now + worker.http.header_timeout;
+                            presence.does(Does::Begin(now));
                         }
                         buffer.filled(n);
                         let seen = buffer.len().min(PREFACE.len());
@@ -315,6 +339,10 @@ async fn first_bytes(mut io: Io, timer: &Timer, worker: &Worker) -> Option<(Io, 
                     }
                     Poll::Pending => {}
                 }
+            }
+            presence.remember(cx);
+            if presence.is_told() {
+                return Poll::Ready(false);
             }
             if !lingered && closing.as_mut().poll(cx).is_ready() {
                 // It may have come out of the backlog a moment ago, with a request on its way.
@@ -367,8 +395,6 @@ pub(super) fn is_of_one_connection(error: &std::io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-/// RFC 9113 section 3.4.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const FREE_SLOTS: usize = 256;
 /// How long a worker that may not take more connections waits before it looks again.
 pub(super) const FULL: Duration = Duration::from_millis(5);

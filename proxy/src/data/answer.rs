@@ -3,13 +3,14 @@
 //! Nobody should have to guess whether a 503 came from the service or from the proxy in front of it. Each of these says
 //! that it is from the proxy, why, about which service, and what to do: in `Proxy-Status` (RFC 9209) for machines, and
 //! in a short body, JSON where the client asks for it. A gRPC client gets its own kind of answer: 200, and the status
-//! in the head.
+//! in the head; one of gRPC-Web has it in the body, where that protocol's trailers are.
 
 use std::rc::Rc;
 
 use bytes::Bytes;
 
 use super::body::Download;
+use super::grpc::{self, Dialect};
 use super::headers::RequestId;
 use crate::error::Reason;
 use crate::http::head::{Name, Version};
@@ -30,20 +31,19 @@ impl Refusal<'_> {
     /// The answer to `request`; none where its head could not be read.
     pub fn answer(&self, request: Option<&Head>) -> (Rc<Head>, Download) {
         let row = self.reason.row();
-        let grpc = request.and_then(|r| r.first(Name::ContentType)).is_some_and(|t| t.starts_with(b"application/grpc"));
+        let dialect = request.map_or(Dialect::None, Dialect::of);
         let json = request.and_then(|r| r.first(Name::Accept)).is_some_and(|a| contains(a, b"application/json"));
         let message = match self.service {
             Some(service) => format!("{service}: {}", row.advice),
             None => row.advice.to_owned(),
         };
-        let status = if grpc { 200 } else { row.status };
+        let status = if dialect == Dialect::None { row.status } else { 200 };
         let mut head = Head::default();
-        let body = if grpc {
-            Bytes::new()
-        } else if json {
-            Bytes::from(self.json(&message))
-        } else {
-            Bytes::from(format!("outrigger: {} {}: {message}\n", row.status, self.reason.name()))
+        let body = match dialect {
+            Dialect::Grpc => Bytes::new(),
+            Dialect::Web { text } => grpc::web_trailers(&row.grpc.to_string(), &percent_encoded(&message), text).into(),
+            Dialect::None if json => Bytes::from(self.json(&message)),
+            Dialect::None => Bytes::from(format!("outrigger: {} {}: {message}\n", row.status, self.reason.name())),
         };
         let mut push = |name: &str, value: &str| {
             // All of these are short and made of printable ASCII.
@@ -51,13 +51,21 @@ impl Refusal<'_> {
         };
         push("Proxy-Status", &format!("outrigger; error={}; details=\"{}\"", row.token, quoted(&message)));
         push("Date", &httpdate::fmt_http_date(std::time::SystemTime::now()));
-        if grpc {
-            push("Content-Type", "application/grpc");
-            push("grpc-status", &row.grpc.to_string());
-            push("grpc-message", &percent_encoded(&message));
-        } else {
-            push("Content-Type", if json { "application/json" } else { "text/plain; charset=utf-8" });
-            push("Cache-Control", "no-store");
+        match dialect {
+            Dialect::Grpc => {
+                push("Content-Type", "application/grpc");
+                push("grpc-status", &row.grpc.to_string());
+                push("grpc-message", &percent_encoded(&message));
+            }
+            Dialect::Web { .. } => {
+                let kind = request.map(grpc::content_type).unwrap_or_default();
+                push("Content-Type", &String::from_utf8_lossy(kind));
+                push("Cache-Control", "no-store");
+            }
+            Dialect::None => {
+                push("Content-Type", if json { "application/json" } else { "text/plain; charset=utf-8" });
+                push("Cache-Control", "no-store");
+            }
         }
         match self.reason {
             Reason::ConnectMethod => push("Allow", ALLOW),

@@ -184,7 +184,7 @@ impl<'r> Attempt<'r> {
                         return Poll::Ready(Err(Broken::unwritten(Reason::Internal)));
                     };
                     let now = timer::now();
-                    match self.injection.as_ref().and_then(|injection| injection.instead()) {
+                    match self.injection.as_ref().and_then(|injection| injection.instead(&x.request.head)) {
                         None => self.state = State::begin(x, &self.tale.upstream, home, onward, now),
                         Some(Ok(answer)) => return Poll::Ready(Ok(Landed { answer, heard: now })),
                         // As if it had been written: whether it was processed nobody knows.
@@ -281,11 +281,12 @@ impl<'r> Attempt<'r> {
         Ok(Landed { answer: Answer::Response(head, download), heard: wait.heard })
     }
 
-    /// It has lost: what is left of its answer may come for a moment, so that its connection need not be closed.
+    /// It has lost: what is left of its answer may come for a moment, so that its connection need not be closed. One that is
+    /// still sending ends here: the buffer that it sends from is another request's once the winner has answered.
     pub fn lose(mut self) {
         let mut rest = match std::mem::replace(&mut self.state, State::Over) {
-            State::Asking(asking) => Rest::Asking(asking),
-            State::Holding(_, download @ Download::H1(_), _) => Rest::Holding(download),
+            State::Asking(asking) if asking.is_sent() => Rest::Asking(asking),
+            State::Holding(_, Download::H1(answer), _) if answer.is_sent() => Rest::Holding(Download::H1(answer)),
             _ => return,
         };
         tokio::task::spawn_local(async move {
@@ -357,13 +358,16 @@ impl Rest {
 
 fn ask(x: Exchange<'_>, link: Link, home: Home, onward: Onward<'_>) -> upstream::h1::Attempt {
     let mut head = x.worker.pools.scratch.take();
-    x.request.outgoing(x.worker, onward).write_h1(&mut head);
     let body = Rc::clone(&x.request.body);
-    upstream::h1::Attempt::new(link, home, head, body, x.request.asked(), Rc::clone(&x.worker.pools))
+    let trailers = (x.policy.request_trailers && body.length() == Length::Chunked).then(|| x.request.passing(x.worker));
+    x.request.outgoing(x.worker, onward, trailers.is_some()).write_h1(&mut head);
+    upstream::h1::Attempt::new(link, home, head, body, trailers, x.request.asked(), Rc::clone(&x.worker.pools))
 }
 
 async fn over_h2(x: Exchange<'_>, endpoint: Rc<Upstream>, home: Home, onward: Onward<'_>) -> Sent {
     let connected = || x.side.counts.tally.borrow_mut().connected();
-    let stream = endpoint.h2(x.policy, x.worker.terms(x.policy), connected).await.map_err(Broken::unwritten)?;
+    let uploads = !x.request.body.is_empty();
+    let terms = x.worker.terms(x.policy);
+    let stream = endpoint.h2(x.policy, terms, uploads, connected).await.map_err(Broken::unwritten)?;
     stream.send(x.worker, x.request, home, onward).await
 }

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use bytes::{Buf, Bytes};
@@ -18,10 +18,11 @@ use hyper::body::{Body as _, Incoming};
 
 use super::conn::Conn;
 use super::faulted::Faulted;
+use super::gather::{SMALL, gather};
 use super::timer;
 use super::worker::Holding;
 use crate::error::Reason;
-use crate::http::{Content, Head, HeadPool, Length};
+use crate::http::{Content, Head, Length, Pools};
 use crate::net::Io;
 use crate::upstream::{self, Upstream};
 
@@ -40,13 +41,17 @@ pub struct Upload {
     starved: Cell<bool>,
     /// What went wrong with it, where only its reader saw that.
     failed: Cell<Option<Reason>>,
+    /// How long it was when its exchange was over; more than any where it had not come whole.
+    over: Cell<Option<u64>>,
+    /// Tasks of their own that wait for more of it.
+    readers: RefCell<Vec<Waker>>,
 }
 
 #[derive(Debug)]
 enum Source {
     Empty,
     H1 { conn: Rc<Conn>, content: RefCell<Content> },
-    H2 { incoming: RefCell<Incoming>, held: RefCell<Held>, heads: HeadPool },
+    H2 { incoming: RefCell<Incoming>, held: RefCell<Held>, pools: Rc<Pools> },
 }
 
 #[derive(Debug, Default)]
@@ -114,12 +119,12 @@ impl Upload {
     }
 
     /// An HTTP/2 stream's body, of a stated length or none.
-    pub fn h2(incoming: Incoming, length: Option<u64>, heads: HeadPool, now: Instant) -> Self {
+    pub fn h2(incoming: Incoming, length: Option<u64>, pools: Rc<Pools>, now: Instant) -> Self {
         if incoming.is_end_stream() {
             return Self::empty(now);
         }
         let length = length.map_or(Length::Chunked, Length::Exact);
-        let source = Source::H2 { incoming: RefCell::new(incoming), held: RefCell::default(), heads };
+        let source = Source::H2 { incoming: RefCell::new(incoming), held: RefCell::default(), pools };
         Self::new(source, length, now, None)
     }
 
@@ -132,6 +137,8 @@ impl Upload {
             moved: Cell::new(now),
             starved: Cell::new(false),
             failed: Cell::new(None),
+            over: Cell::new(None),
+            readers: RefCell::default(),
         }
     }
 
@@ -194,12 +201,15 @@ impl Upload {
     /// What there is at the cursor. Letting go of what lies before the cursor is the last resort for room.
     pub fn poll_piece(&self, cx: &mut Context<'_>, cursor: u64) -> Poll<Result<Piece, Reason>> {
         self.starved.set(false);
+        if let Some(whole) = self.over.get() {
+            return Poll::Ready(if cursor == whole { Ok(Piece::End) } else { Err(Reason::ClientGone) });
+        }
         let Some(at) = cursor.checked_sub(self.gone.get()) else { return Poll::Ready(Err(Reason::Internal)) };
         let polled = match &self.source {
             Source::Empty => return Poll::Ready(Ok(Piece::End)),
             Source::H1 { conn, content } => self.poll_h1(cx, conn, &mut content.borrow_mut(), at),
-            Source::H2 { incoming, held, heads } => {
-                self.poll_h2(cx, &mut incoming.borrow_mut(), &mut held.borrow_mut(), heads, at)
+            Source::H2 { incoming, held, pools } => {
+                self.poll_h2(cx, &mut incoming.borrow_mut(), &mut held.borrow_mut(), pools, at)
             }
         };
         self.starved.set(polled.is_pending());
@@ -231,7 +241,7 @@ impl Upload {
             match ready!(conn.poll_fill(cx)) {
                 Ok(0) => return Poll::Ready(Err(Reason::ClientGone)),
                 Ok(_) => self.moved.set(timer::now()),
-                Err(_) => return Poll::Ready(Err(Reason::ClientGone)),
+                Err(error) => return Poll::Ready(Err(super::conn::gone(&error))),
             }
             conn.advance(content)?;
             if content.is_complete() {
@@ -245,39 +255,51 @@ impl Upload {
         cx: &mut Context<'_>,
         incoming: &mut Incoming,
         held: &mut Held,
-        heads: &HeadPool,
+        pools: &Pools,
         at: u64,
     ) -> Poll<Result<Piece, Reason>> {
         let mut at = usize::try_from(at).unwrap_or(usize::MAX);
         loop {
-            if held.len > at {
-                return Poll::Ready(Ok(Piece::Data(held.len - at)));
+            let beyond = held.len.saturating_sub(at);
+            if beyond >= SMALL || beyond > 0 && held.done {
+                return Poll::Ready(Ok(Piece::Data(beyond)));
             }
             if held.done {
+                if let Some(reason) = self.failure() {
+                    return Poll::Ready(Err(reason));
+                }
                 self.note_end(cx);
                 return Poll::Ready(Ok(Piece::End));
             }
-            if at > 0 && (self.gone.get() > 0 || held.len >= KEEP) {
+            if at > 0 && beyond == 0 && (self.gone.get() > 0 || held.len >= KEEP) {
                 held.drop_front(at);
                 self.gone.set(self.gone.get() + at as u64);
                 at = 0;
             }
-            let Some(frame) = ready!(Pin::new(&mut *incoming).poll_frame(cx)) else {
-                held.done = true;
-                continue;
+            let frame = match Pin::new(&mut *incoming).poll_frame(cx) {
+                Poll::Ready(Some(frame)) => frame,
+                Poll::Ready(None) => {
+                    held.done = true;
+                    continue;
+                }
+                // What there is does not wait for more.
+                Poll::Pending if beyond > 0 => return Poll::Ready(Ok(Piece::Data(beyond))),
+                Poll::Pending => return Poll::Pending,
             };
             self.moved.set(timer::now());
             match frame.map(hyper::body::Frame::into_data) {
                 Err(_) => return Poll::Ready(Err(Reason::ClientGone)),
                 Ok(Ok(data)) if data.is_empty() => {}
-                Ok(Ok(data)) => {
-                    held.len += data.len();
-                    held.chunks.push_back(data);
-                }
+                Ok(Ok(data)) => held.push(data),
                 Ok(Err(frame)) => {
                     if let Ok(map) = frame.into_trailers() {
-                        held.trailers = super::h2::trailers_from(&map, heads);
                         held.done = true;
+                        // For whoever sends it again, too: without them it is not whole.
+                        held.trailers = Some(super::h2::trailers_from(&map, pools).map_err(|bad| {
+                            let reason = super::h1::client_reason(bad);
+                            self.fail(reason);
+                            reason
+                        })?);
                     }
                 }
             }
@@ -289,7 +311,7 @@ impl Upload {
             self.ended.set(Some(timer::now()));
             // Whoever waits for the answer may now listen for the client's end, and runs against the deadline.
             if let Source::H1 { conn, .. } = &self.source {
-                conn.wake_from(cx);
+                conn.presence.wake_from(cx);
             }
         }
     }
@@ -313,6 +335,9 @@ impl Upload {
         cursor: u64,
         len: usize,
     ) -> Poll<io::Result<usize>> {
+        if self.over.get().is_some() && len > 0 {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
         let at = usize::try_from(cursor - self.gone.get()).unwrap_or(usize::MAX);
         let sent = match &self.source {
             Source::Empty => io.poll_write_from(cx, lead),
@@ -349,9 +374,30 @@ impl Upload {
         }
     }
 
+    /// Has the task woken when the exchange is over.
+    pub fn remember(&self, cx: &Context<'_>) {
+        let mut readers = self.readers.borrow_mut();
+        if !readers.iter().any(|reader| reader.will_wake(cx.waker())) {
+            readers.push(cx.waker().clone());
+        }
+    }
+
+    /// The exchange is over: what its connection's buffer holds from now on is the next request's. Whoever has not sent all of
+    /// this body yet gets no more of it, and an error in place of its end.
+    pub fn close(&self) {
+        let Source::H1 { content, .. } = &self.source else { return };
+        if self.over.get().is_none() {
+            let content = content.borrow();
+            let whole = if content.is_complete() { self.gone.get() + content.ready() as u64 } else { u64::MAX };
+            self.over.set(Some(whole));
+            self.readers.take().into_iter().for_each(Waker::wake);
+        }
+    }
+
     /// Whether the client's connection can carry another request after this one: nothing of the body is left to
     /// come. Lets go of what was kept.
     pub fn finish(&self) -> bool {
+        self.close();
         match &self.source {
             Source::Empty => true,
             Source::H1 { conn, content } => {
@@ -386,6 +432,14 @@ impl Upload {
 }
 
 impl Held {
+    fn push(&mut self, data: Bytes) {
+        self.len += data.len();
+        match self.chunks.back_mut() {
+            Some(last) if last.len() < SMALL && data.len() < SMALL => gather(last, &data),
+            _ => self.chunks.push_back(data),
+        }
+    }
+
     fn slice(&self, mut at: usize) -> &[u8] {
         for chunk in &self.chunks {
             if at < chunk.len() {
@@ -572,3 +626,6 @@ impl Download {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,17 +10,18 @@ use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::headers::{self, Client};
+use super::presence::{Does, Presence};
 use super::timer::{self, Timer};
 use super::worker::Worker;
 use crate::drain::Phase;
 use crate::error::Reason;
-use crate::http::{Buffer, Content, Head, write};
+use crate::http::{Bad, Buffer, Content, Head, write};
 use crate::net::Io;
 
 /// A client's connection.
@@ -31,14 +32,16 @@ pub struct Conn {
     /// Interim answers on their way out, before anything else.
     pub(super) interim: RefCell<Vec<u8>>,
     pub(super) continued: Cell<bool>,
+    /// Whether it has once had more to say than a small buffer holds: then it begins with a large one, in one read.
+    large: Cell<bool>,
     pub(super) timer: Timer,
     /// About when something last happened: spares an idle connection a look at the clock.
     pub(super) last: Cell<Instant>,
     pub(super) client: Rc<Client>,
     pub(super) service: Option<Arc<str>>,
     pub(super) worker: Rc<Worker>,
-    /// The connection's task, for whoever has to wake it from another one.
-    pub(super) waker: RefCell<Option<Waker>>,
+    /// What it does, and its task, for whoever has to wake it from another one.
+    pub(super) presence: Rc<Presence>,
     pub(super) gone: Cell<bool>,
 }
 
@@ -55,6 +58,7 @@ impl Conn {
         timer: Timer,
         client: Rc<Client>,
         service: Option<Arc<str>>,
+        presence: Rc<Presence>,
         worker: Rc<Worker>,
     ) -> Self {
         Self {
@@ -62,12 +66,13 @@ impl Conn {
             input: RefCell::new(Some(first)),
             interim: RefCell::default(),
             continued: Cell::new(false),
+            large: Cell::new(false),
             timer,
             last: Cell::new(timer::now()),
             client,
             service,
             worker,
-            waker: RefCell::default(),
+            presence,
             gone: Cell::new(false),
         }
     }
@@ -85,41 +90,20 @@ impl Conn {
         let deadline = self.last.get() + self.worker.http.idle_timeout;
         poll_fn(|cx| {
             match self.poll_fill(cx) {
-                Poll::Ready(Ok(n)) if n > 0 => return Poll::Ready(true),
+                Poll::Ready(Ok(n)) if n > 0 => {
+                    self.presence.does(Does::Work);
+                    return Poll::Ready(true);
+                }
                 Poll::Ready(_) => return Poll::Ready(false),
-                Poll::Pending => {}
+                Poll::Pending => self.presence.does(Does::Rest(self.last.get())),
             }
-            self.remember(cx);
-            if self.worker.phase() >= Phase::Closing {
+            self.presence.remember(cx);
+            if self.worker.phase() >= Phase::Closing || self.presence.is_told() {
                 return Poll::Ready(false);
             }
             self.timer.poll(cx, deadline).map(|()| false)
         })
         .await
-    }
-
-    /// Wakes the connection's task, to look at the process's phase.
-    pub fn wake(&self) {
-        if let Some(waker) = &*self.waker.borrow() {
-            waker.wake_by_ref();
-        }
-    }
-
-    /// The same, unless it is the connection's own task that calls.
-    pub fn wake_from(&self, cx: &Context<'_>) {
-        if let Some(waker) = &*self.waker.borrow()
-            && !waker.will_wake(cx.waker())
-        {
-            waker.wake_by_ref();
-        }
-    }
-
-    pub(super) fn remember(&self, cx: &Context<'_>) {
-        let mut waker = self.waker.borrow_mut();
-        match &mut *waker {
-            Some(known) => known.clone_from(cx.waker()),
-            None => *waker = Some(cx.waker().clone()),
-        }
     }
 
     /// Ends our side, and reads on for a moment so that what was written last is not lost in a reset.
@@ -171,9 +155,16 @@ impl Conn {
         if slot.is_none() {
             ready!(io.poll_readable(cx));
         }
-        let input = slot.get_or_insert_with(|| self.worker.pools.buffers.take());
+        let pool = &self.worker.pools.buffers;
+        let input = match &mut *slot {
+            Some(input) => input,
+            none => none.insert(if self.large.get() { pool.take()? } else { pool.take_small()? }),
+        };
         if !input.has_room() {
-            return Poll::Pending;
+            if !pool.grow(input)? {
+                return Poll::Pending;
+            }
+            self.large.set(true);
         }
         let polled = io.poll_read_into(cx, input.spare());
         match &polled {
@@ -191,15 +182,18 @@ impl Conn {
 
     /// Whether more can be read without letting go of anything.
     pub fn has_room(&self) -> bool {
-        self.input.borrow().as_ref().is_none_or(Buffer::has_room)
+        self.input.borrow().as_ref().is_none_or(|input| input.has_room() || input.is_small())
     }
 
     /// Decodes what was read.
     pub fn advance(&self, content: &mut Content) -> Result<(), Reason> {
         let pools = &self.worker.pools;
         match &mut *self.input.borrow_mut() {
-            // Whatever is wrong with a body, its size included, is wrong with its framing.
-            Some(input) => content.advance(input, pools.limits, &pools.heads).map_err(|_| Reason::BadRequest),
+            // Whatever is wrong with a body is wrong with its framing; what follows it has the limits of a head.
+            Some(input) => content.advance(input, pools.limits, &pools.heads).map_err(|bad| match bad {
+                Bad::TooLarge | Bad::TooManyLines if content.is_at_trailers() => Reason::HeadTooLarge,
+                _ => Reason::BadRequest,
+            }),
             None => Ok(()),
         }
     }
@@ -246,7 +240,7 @@ impl Conn {
             return;
         }
         headers::write_interim(head, &mut self.interim.borrow_mut());
-        self.wake();
+        self.presence.wake();
     }
 
     /// Tells a client that waits for it to send its body.
@@ -256,7 +250,7 @@ impl Conn {
             write::status_line(&mut out, 100, b"Continue");
             write::end(&mut out);
             drop(out);
-            self.wake();
+            self.presence.wake();
         }
     }
 
@@ -280,9 +274,19 @@ impl Conn {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
+            // It stays where it is until there is room for it.
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::OutOfMemory => Poll::Pending,
             Poll::Ready(_) => Poll::Ready(()),
             Poll::Pending => Poll::Pending,
         }
+    }
+}
+
+/// Whose fault it is that nothing more can be read from a client.
+pub(super) fn gone(error: &io::Error) -> Reason {
+    match error.kind() {
+        io::ErrorKind::OutOfMemory => Reason::MemoryShort,
+        _ => Reason::ClientGone,
     }
 }
 

@@ -110,11 +110,6 @@ impl HttpLimits {
     }
 }
 
-/// Whether a request is gRPC's: of those nobody but their caller knows how long they may take.
-pub fn is_grpc(head: &Head) -> bool {
-    head.first(Name::ContentType).is_some_and(|kind| kind.starts_with(b"application/grpc"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 
 use super::body::Download;
+use super::grpc::{self, Dialect};
 use super::stale::{Asked, Found, Stale};
 use crate::config::settings::FallbackAnswer;
 use crate::error::Reason;
@@ -36,13 +37,15 @@ pub fn stale(copies: &Stale, asked: &Asked<'_>, bound: Duration, reason: Reason,
 }
 
 /// The configured one; none where the request could not make sense of it: a gRPC client reads its status from
-/// `grpc-status`, so it only gets an answer that has one and no body, which is how an answer without a message looks.
+/// `grpc-status`, so it only gets an answer that has one and no body, which is how an answer without a message looks. One
+/// of gRPC-Web gets the same as the body's last frame.
 ///
 /// It is not to be stored by anybody, unless the configuration says something else. Its type is what the configuration
 /// says: nothing is guessed from the body.
 pub fn fixed(answer: &FallbackAnswer, request: &Head, reason: Reason, wall: SystemTime) -> Option<Made> {
     let has = |name: &str| answer.headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
-    let grpc = request.first(Name::ContentType).is_some_and(|t| t.starts_with(b"application/grpc"));
+    let dialect = Dialect::of(request);
+    let grpc = dialect != Dialect::None;
     if grpc && !(has("grpc-status") && answer.body.is_empty()) {
         return None;
     }
@@ -52,12 +55,28 @@ pub fn fixed(answer: &FallbackAnswer, request: &Head, reason: Reason, wall: Syst
         // How the body ends is ours to say. The configuration was checked; what gets here otherwise must not become a
         // second line.
         let sound = http::HeaderName::from_bytes(name.as_bytes()).is_ok() && http::HeaderValue::from_str(value).is_ok();
-        if sound && !matches!(Name::of(name.as_bytes()), Name::ContentLength | Name::TransferEncoding) {
+        let known = Name::of(name.as_bytes());
+        let elsewhere = match dialect {
+            Dialect::Web { .. } => {
+                matches!(known, Name::ContentType | Name::GrpcStatus) || name.eq_ignore_ascii_case("grpc-message")
+            }
+            _ => false,
+        };
+        if sound && !elsewhere && !matches!(known, Name::ContentLength | Name::TransferEncoding) {
             head.push(name.as_bytes(), value.as_bytes()).ok()?;
         }
     }
-    if grpc && !has("content-type") {
-        head.push(b"Content-Type", b"application/grpc").ok()?;
+    let mut content = Bytes::from_owner(std::sync::Arc::clone(&answer.body));
+    match dialect {
+        Dialect::Grpc if !has("content-type") => head.push(b"Content-Type", b"application/grpc").ok()?,
+        Dialect::Web { text } => {
+            let said =
+                |name: &str| answer.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| &**v);
+            let (status, message) = (said("grpc-status")?, said("grpc-message").unwrap_or_default());
+            content = grpc::web_trailers(status, message, text).into();
+            head.push(b"Content-Type", grpc::content_type(request)).ok()?;
+        }
+        _ => {}
     }
     if !grpc && !has("cache-control") {
         head.push(b"Cache-Control", b"no-store").ok()?;
@@ -65,13 +84,13 @@ pub fn fixed(answer: &FallbackAnswer, request: &Head, reason: Reason, wall: Syst
     if !has("date") {
         head.push(b"Date", httpdate::fmt_http_date(wall).as_bytes()).ok()?;
     }
-    let bodiless = !framing::may_have_content(answer.status) || answer.body.is_empty();
+    let bodiless = !framing::may_have_content(answer.status) || content.is_empty();
     if !bodiless {
-        head.push(b"Content-Length", answer.body.len().to_string().as_bytes()).ok()?;
+        head.push(b"Content-Length", content.len().to_string().as_bytes()).ok()?;
     }
     let body = match bodiless || request.method() == b"HEAD" {
         true => Download::Empty,
-        false => Download::Held(Bytes::from_owner(std::sync::Arc::clone(&answer.body))),
+        false => Download::Held(content),
     };
     Some(Made { head: Rc::new(head), body, degraded: Degraded { by: By::Fixed, reason } })
 }

@@ -28,7 +28,8 @@ use std::time::{Duration, Instant};
 use super::admission::{self, Admitted};
 use super::attempt::{Exchange, Why};
 use super::body::{Download, Upload};
-use super::controls::{Controls, is_grpc};
+use super::controls::Controls;
+use super::grpc::Dialect;
 use super::inject::{self, Injection, Struck};
 use super::life::{Life, Step};
 use super::race::{Ended, Race};
@@ -126,6 +127,9 @@ pub async fn forward(
     trail: &mut Trail,
     started: Instant,
 ) -> Result<Answer, Reason> {
+    if worker.pools.buffers.budget().is_spent() {
+        return Err(Reason::MemoryShort);
+    }
     let (side, policy) = find::service(worker, request, trail).await?;
     let controls = match request.client.trusted {
         true => Controls::of(&request.head, &worker.http.control_names()),
@@ -135,7 +139,7 @@ pub async fn forward(
         controls.malformed().for_each(|field| worker.malformed(field));
     }
     // A gRPC call may be a stream of hours: it obeys its caller and no route.
-    let route_allows = (!is_grpc(&request.head)).then_some(policy.timeout);
+    let route_allows = (Dialect::of(&request.head) != Dialect::Grpc).then_some(policy.timeout);
     let asking = Asking { worker, timer, request, controls, started };
     // A name is noted where its registry was waited for, and only then is it later than it was.
     let mut now = if trail.name.is_some() { timer::now() } else { started };
@@ -145,7 +149,7 @@ pub async fn forward(
         Box::pin(injection.hold_up()).await;
         let after = timer::now();
         (held, now) = (after - now, after);
-        if let Some(instead) = injection.instead() {
+        if let Some(instead) = injection.instead(&request.head) {
             trail.grpc = instead.as_ref().ok().and_then(Answer::grpc_status);
             return instead;
         }
@@ -348,7 +352,7 @@ impl Clock<'_> {
         // Over HTTP/2 a body holds a stream, and no connection.
         let Some(tale) = race.tales().next().filter(|_| x.policy.protocol != Protocol::Http2) else { return false };
         if self.held.as_ref().is_none_or(|held| !held.is_of(&tale.upstream)) {
-            let (who, exempt) = (x.request.origin(), is_grpc(&x.request.head));
+            let (who, exempt) = (x.request.origin(), Dialect::of(&x.request.head) == Dialect::Grpc);
             self.held = Some(Held::sending(&tale.upstream, self.body, who, exempt, timer::now()));
         }
         self.held.as_ref().is_some_and(|held| held.has_to_go(cx))

@@ -16,11 +16,12 @@ use std::time::{Duration, Instant};
 use super::answer::Refusal;
 use super::body::{Download, Upload};
 use super::conn::{Conn, LINGER};
-use super::controls::is_grpc;
 use super::forward::{Answer, Trail, forward};
-use super::headers::{self, Reply, RequestId};
+use super::headers::{Reply, RequestId};
+use super::presence::Does;
 use super::request::{self, Request};
 use super::timer;
+use super::trailers::{self, Trailers};
 use super::tunnel;
 use super::worker::Finished;
 use crate::drain::Phase;
@@ -104,9 +105,11 @@ pub async fn exchange(conn: Rc<Conn>) -> bool {
             respond(&conn, &request, &head, download, None, &mut finished).await && reason != Reason::BadRequest
         }
     };
-    conn.last.set(trail.heard.unwrap_or_else(timer::now));
+    // The time that a client has for its next request begins when it has got the whole answer.
+    conn.last.set(trail.heard.filter(|_| !finished.has_waited()).unwrap_or_else(timer::now));
     worker.finished(&finished, &request, &mut trail);
     let Request { head, body, .. } = request;
+    body.close();
     worker.pools.heads.give(head);
     worker.empties.give(body);
     keep
@@ -125,7 +128,7 @@ async fn wait(conn: &Rc<Conn>, request: &Request, trail: &mut Trail, started: In
         // A body that is still being read is read by whoever sends it on, and that may be another task: only one may
         // wait for the socket. It wakes this one at the body's end.
         if request.body.ended().is_none() {
-            conn.remember(cx);
+            conn.presence.remember(cx);
             return Poll::Pending;
         }
         conn.poll_gone(cx).map(|()| Err(Reason::ClientGone))
@@ -145,12 +148,18 @@ async fn read_head(conn: &Conn, head: &mut Rc<Head>) -> Result<Length, Option<Re
                 && let Some(end) = scan.end(input.bytes(), limits).map_err(|bad| Some(client_reason(bad)))?
             {
                 let Some(empty) = Rc::get_mut(head) else { return Poll::Ready(Err(Some(Reason::Internal))) };
+                if deadline.is_some() {
+                    conn.presence.does(Does::Work);
+                }
                 let parsed = parse::request(&input.bytes()[..end], empty).and_then(|()| framing::of_request(empty));
                 input.consume(end);
                 return Poll::Ready(parsed.map_err(|bad| Some(client_reason(bad))));
             }
             match conn.poll_fill(cx) {
                 Poll::Ready(Ok(n)) if n > 0 => {}
+                Poll::Ready(Err(error)) if error.kind() == std::io::ErrorKind::OutOfMemory => {
+                    return Poll::Ready(Err(Some(Reason::MemoryShort)));
+                }
                 // A part of a head is no request; nobody is there to be told.
                 Poll::Ready(_) => return Poll::Ready(Err(None)),
                 Poll::Pending => {
@@ -164,7 +173,16 @@ async fn read_head(conn: &Conn, head: &mut Rc<Head>) -> Result<Length, Option<Re
                         }
                         continue;
                     }
-                    let deadline = *deadline.get_or_insert_with(|| timer::now() + conn.worker.http.header_timeout);
+                    let presence = &conn.presence;
+                    let deadline = *deadline.get_or_insert_with(|| {
+                        let now = timer::now();
+                        presence.does(Does::Begin(now));
+                        now + conn.worker.http.header_timeout
+                    });
+                    presence.remember(cx);
+                    if presence.is_told() {
+                        return Poll::Ready(Err(Some(Reason::TooSlow)));
+                    }
                     ready!(conn.timer.poll(cx, deadline));
                     return Poll::Ready(Err(Some(Reason::HeadTimeout)));
                 }
@@ -200,7 +218,7 @@ async fn respond(
     reply.write_h1(head, &mut out);
     let body = reply.body(head);
     download.keep_within(body);
-    let whole = send(conn, request, &mut download, &mut out, body == Length::Chunked, finished).await;
+    let whole = send(conn, request, head, &mut download, &mut out, body == Length::Chunked, finished).await;
     worker.pools.scratch.give(out);
     if !whole && reply.ends_by_close(head) {
         // Only a reset tells this client that something is missing.
@@ -211,6 +229,7 @@ async fn respond(
     }
     if !request.body.finish() {
         // The answer was early. What is left of the request is in the way of the next one.
+        finished.waited();
         let deadline = timer::now() + LINGER;
         return poll_fn(|cx| match request.body.poll_discard(cx) {
             Poll::Pending => conn.timer.poll(cx, deadline).map(|()| false),
@@ -241,10 +260,11 @@ fn wants_to_stay(head: &Head) -> bool {
     }
 }
 
-/// Sends what is in `out`, then the body. False when the client did not get all of it, or must not believe so.
+/// Sends what is in `out`, then the body of the answer that has that head. False when the client did not get all of it, or must not believe so.
 async fn send(
     conn: &Conn,
     request: &Request,
+    head: &Head,
     download: &mut Download,
     out: &mut Vec<u8>,
     chunked: bool,
@@ -269,7 +289,10 @@ async fn send(
                         ended = true;
                         if chunked {
                             out.drain(..std::mem::take(&mut sent));
-                            headers::write_last_chunk(out, first_chunk, download.trailers().as_deref());
+                            let came = download.trailers();
+                            let names = conn.worker.http.control_names();
+                            let these = came.as_deref().map(|fields| Trailers { fields, of: head, names });
+                            trailers::write_last_chunk(out, first_chunk, these);
                         }
                     }
                     Poll::Ready(Ok(len)) => {
@@ -298,6 +321,7 @@ async fn send(
                 if request.body.ended().is_some() && !conn.gone.get() && conn.poll_gone(cx).is_ready() {
                     return Poll::Ready(false);
                 }
+                finished.waited();
                 return wait_until(conn, cx, &mut deadline, request, idle);
             }
             // Not inside the match: what is left of the upload is read from the same socket.
@@ -317,6 +341,7 @@ async fn send(
                 Poll::Ready(_) => return Poll::Ready(false),
                 Poll::Pending => {
                     download.poll_upload(cx);
+                    finished.waited();
                     if is_too_slow(&mut held, cx, request, download, finished.bytes()) {
                         finished.broken(Reason::TooSlow);
                         // What it has not read is in nobody's way any more.
@@ -338,8 +363,8 @@ fn is_too_slow(held: &mut Option<Held>, cx: &Context<'_>, request: &Request, dow
         return false;
     };
     let held = held.get_or_insert_with(|| {
-        // A stream in both directions is quiet by its nature.
-        let exempt = request.body.ended().is_none() || is_grpc(&request.head);
+        // A stream in both directions is quiet by its nature. (gRPC, which may be, is HTTP/2.)
+        let exempt = request.body.ended().is_none();
         Held::reading(upstream, moved, request.origin(), exempt, timer::now())
     });
     held.progress(moved, true);
@@ -378,7 +403,7 @@ async fn run_tunnel(
     };
     let mut out = worker.pools.scratch.take();
     reply.write_h1(head, &mut out);
-    let sent = send(conn, request, &mut Download::Empty, &mut out, false, finished).await;
+    let sent = send(conn, request, head, &mut Download::Empty, &mut out, false, finished).await;
     worker.pools.scratch.give(out);
     if !sent {
         return;
@@ -387,7 +412,7 @@ async fn run_tunnel(
     let from_client = conn.input.borrow_mut().take();
     // Nobody else looks at the connection any more: its task is this one.
     let mut io = conn.io.replace(Io::nowhere());
-    let idle = worker.http.stream_idle_timeout;
+    let idle = worker.http.tunnel_idle_timeout;
     let (_, down) = tunnel::join(&mut io, from_client, &mut link.io, input, &worker.pools.buffers, idle).await;
     finished.sent(usize::try_from(down).unwrap_or(usize::MAX));
     conn.gone.set(true);
@@ -425,11 +450,11 @@ async fn refuse(conn: &Rc<Conn>, reason: Reason, head: Option<&Rc<Head>>) {
     let mut out = Vec::with_capacity(512);
     reply.write_h1(&answer, &mut out);
     download.keep_within(reply.body(&answer));
-    send(conn, &request, &mut download, &mut out, false, &mut finished).await;
+    send(conn, &request, &answer, &mut download, &mut out, false, &mut finished).await;
     worker.finished(&finished, &request, &mut Trail::default());
 }
 
-fn client_reason(bad: Bad) -> Reason {
+pub(super) fn client_reason(bad: Bad) -> Reason {
     match bad {
         Bad::Grammar => Reason::BadRequest,
         Bad::Coding => Reason::UnsupportedCoding,

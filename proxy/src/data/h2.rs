@@ -1,5 +1,8 @@
 //! HTTP/2 from a client: hyper's server, with each stream put through the same [`forward`].
 
+mod ends;
+mod wire;
+
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -14,44 +17,57 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
+use self::blocks::Blocks;
 use super::answer::Refusal;
 use super::body::{Download, Upload};
 use super::forward::{Answer, Trail, forward};
-use super::headers::{self, Client, Reply, RequestId};
+use super::grpc::Dialect;
+use super::headers::{Client, Reply, RequestId};
 use super::request::{self, Request};
-use super::timer::{self, Timer};
+use super::timer;
+use super::trailers::Trailers;
 use super::worker::{Finished, Worker};
 use crate::drain::Phase;
 use crate::error::Reason;
 use crate::http::head::{Version, trim_blanks};
-use crate::http::{Bad, Head, HeadPool, Length, framing};
+use crate::http::{Bad, Head, Length, Pools, framing, parse};
 use crate::net::Io;
+use ends::{Due, Ends, Keeps, Streams};
+pub use ends::{PIECE, Pulse, Watch};
+use wire::Wire;
+
+pub mod blocks;
 
 /// Serves a connection that has opened with HTTP/2's preface, until it ends.
 pub async fn serve(io: Io, client: Rc<Client>, service: Option<Arc<str>>, worker: Rc<Worker>) {
     let called = Rc::new(Cell::new(false));
+    let (streams, watch) = (Streams::new(), Watch::default());
+    let (wire, seen) = Wire::new(io);
     let calls = {
-        let (worker, called) = (Rc::clone(&worker), Rc::clone(&called));
+        let (worker, called, streams, watch) =
+            (Rc::clone(&worker), Rc::clone(&called), Rc::clone(&streams), watch.clone());
         service_fn(move |message| {
             called.set(true);
-            let (worker, client, service) = (Rc::clone(&worker), Rc::clone(&client), service.clone());
-            async move { call(message, client, service, worker).await }
+            let pulse = Pulse::new(worker.http.stream_idle_timeout, Some(&streams));
+            watch.next(&pulse);
+            call(message, Rc::clone(&client), service.clone(), Rc::clone(&worker), pulse)
         })
     };
-    let connection = hyper::server::conn::http2::Builder::new(LocalExecutor)
+    let connection = hyper::server::conn::http2::Builder::new(watch)
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(u32::try_from(worker.pools.limits.bytes).unwrap_or(u32::MAX))
+        .max_header_list_size(Blocks::<Wire>::list(worker.pools.limits))
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE)
-        .serve_connection(TokioIo::new(io), calls);
+        .serve_connection(TokioIo::new(Blocks::of_client(wire, worker.pools.limits)), calls);
     let mut connection = pin!(connection);
     let (mut first, mut second) = (worker.drained.clone(), worker.drained.clone());
     let mut lame = pin!(first.reached(Phase::LameDuck));
     let mut closing = pin!(second.reached(Phase::Closing));
     let mut phase = Phase::Serving;
+    let mut ends = Ends::new(streams, seen, worker.http.idle_timeout, worker.http.header_timeout);
     let mut told = false;
     let ended = poll_fn(|cx| {
         loop {
@@ -65,12 +81,18 @@ pub async fn serve(io: Io, client: Rc<Client>, service: Option<Arc<str>>, worker
                 return Poll::Ready(ended);
             }
             // GOAWAY before the first request would turn away a client that has only just come.
-            let tell = phase >= Phase::Closing || phase == Phase::LameDuck && called.get();
+            let mut tell = phase >= Phase::Closing || phase == Phase::LameDuck && called.get();
             if told || !tell {
-                return Poll::Pending;
+                match ready!(ends.poll(cx)) {
+                    Due::Tell => tell = true,
+                    Due::Cut => return Poll::Ready(Ok(())),
+                }
             }
-            told = true;
-            connection.as_mut().graceful_shutdown();
+            if tell && !told {
+                told = true;
+                ends.told();
+                connection.as_mut().graceful_shutdown();
+            }
         }
     });
     if let Err(error) = ended.await {
@@ -84,12 +106,14 @@ async fn call(
     client: Rc<Client>,
     service: Option<Arc<str>>,
     worker: Rc<Worker>,
+    pulse: Rc<Pulse>,
 ) -> Result<http::Response<Outbound>, Reason> {
     let started = timer::now();
     let (parts, incoming) = message.into_parts();
     let mut head = worker.pools.heads.take();
     let read = match Rc::get_mut(&mut head) {
-        Some(empty) => request_head(&parts, empty),
+        Some(empty) => request_head(&parts, empty)
+            .and_then(|()| worker.pools.limits.admit(empty).map_err(super::h1::client_reason)),
         None => Err(Reason::Internal),
     };
     let length = read.and_then(|()| {
@@ -98,14 +122,13 @@ async fn call(
     });
     let id = RequestId::of(&head, &client, || worker.random_id());
     let body = match length {
-        Ok(length) => Upload::h2(incoming, length, worker.pools.heads.clone(), started),
+        Ok(length) => Upload::h2(incoming, length, Rc::clone(&worker.pools), started),
         Err(_) => Upload::empty(started),
     };
     let request = Request { head, body: Rc::new(body), client, id, service, interim: None, upgrade: false };
     let mut trail = Trail::default();
-    let timer = Timer::new(started + FIRST_LOOK);
     let result = match length {
-        Ok(_) => forward(&worker, &timer, &request, &mut trail, started).await,
+        Ok(_) => forward(&worker, &pulse.timer, &request, &mut trail, started).await,
         Err(reason) => Err(reason),
     };
     let mut finished = Finished::new(started);
@@ -138,7 +161,7 @@ async fn call(
     let ended = framing::ends_at_head(head.status(), reply.to);
     let idle = worker.http.stream_idle_timeout;
     let status = head.status();
-    let outbound = Outbound { download, request, trail, finished, worker, timer, idle, deadline: None, ended };
+    let outbound = Outbound { head, download, request, trail, finished, worker, pulse, idle, deadline: None, ended };
     let mut response = http::Response::new(outbound);
     *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::BAD_GATEWAY);
     *response.headers_mut() = fields;
@@ -152,7 +175,7 @@ fn refusal(reason: Reason, request: &Request, trail: &Trail, finished: &mut Fini
 
 /// RFC 9113 section 8.3.1: `:authority` is what `Host` would be; where both are there they have to agree.
 pub fn request_head(parts: &http::request::Parts, head: &mut Head) -> Result<(), Reason> {
-    let reason = |bad: Bad| if bad == Bad::Grammar { Reason::BadRequest } else { Reason::HeadTooLarge };
+    let reason = super::h1::client_reason;
     let authority = parts.uri.authority().map(http::uri::Authority::as_str);
     let host = parts.headers.get(http::header::HOST).map(http::HeaderValue::as_bytes);
     if let (Some(authority), Some(host)) = (authority, host)
@@ -188,21 +211,26 @@ pub fn head_from(map: &http::HeaderMap, head: &mut Head) -> Result<(), Bad> {
     })
 }
 
-/// A map of trailers as a head; none where they are too many to keep, or not sound.
-pub fn trailers_from(map: &http::HeaderMap, heads: &HeadPool) -> Option<Rc<Head>> {
-    let mut head = heads.take();
-    head_from(map, Rc::get_mut(&mut head)?).ok()?;
-    Some(head)
+/// A map of trailers as a head. They are held to the rules and the limits of trailers over HTTP/1.1.
+pub fn trailers_from(map: &http::HeaderMap, pools: &Pools) -> Result<Rc<Head>, Bad> {
+    let mut head = pools.heads.take();
+    head_from(map, Rc::get_mut(&mut head).ok_or(Bad::Grammar)?)?;
+    if head.fields().any(|(known, _, _)| parse::only_in_heads(known)) {
+        return Err(Bad::Grammar);
+    }
+    pools.limits.admit(&head)?;
+    Ok(head)
 }
 
 /// An answer's body on its way to the client. Dropped early when the client resets the stream.
 struct Outbound {
+    head: Rc<Head>,
     download: Download,
     request: Request,
     trail: Trail,
     finished: Finished,
     worker: Rc<Worker>,
-    timer: Timer,
+    pulse: Rc<Pulse>,
     idle: Duration,
     deadline: Option<Instant>,
     ended: bool,
@@ -217,12 +245,13 @@ impl Body for Outbound {
         if this.ended {
             return Poll::Ready(None);
         }
+        let most = this.pulse.asked();
         let polled = this.download.poll_piece(cx);
         if polled.is_pending() {
             let own = *this.deadline.get_or_insert_with(|| timer::now() + this.idle);
             let upload = &this.request.body;
             let latest = if upload.ended().is_none() { own.max(upload.moved() + this.idle) } else { own };
-            ready!(this.timer.poll(cx, latest));
+            ready!(this.pulse.timer.poll(cx, latest));
             this.ended = true;
             this.finished.broken(Reason::Timeout);
             return Poll::Ready(Some(Err(Reason::Timeout)));
@@ -231,13 +260,27 @@ impl Body for Outbound {
         match ready!(polled) {
             Ok(0) => {
                 this.ended = true;
+                let names = this.worker.http.control_names();
+                let came = this.download.trailers();
                 Poll::Ready(
-                    this.download.trailers().map(|trailers| Ok(Frame::trailers(headers::trailers_h2(&trailers)))),
+                    came.map(|fields| {
+                        Ok(Frame::trailers(Trailers { fields: &fields, of: &this.head, names }.fields_h2()))
+                    }),
                 )
             }
             Ok(len) => {
-                let data = this.download.take(len.min(FRAME));
+                let len = len.min(most);
+                // hyper waits for the window before a piece and not behind it: the last byte of a large one is the next, so
+                // that an answer's task ends when all of it may go, and not with what the client never takes.
+                let data = this.download.take(if len > TAIL { len - 1 } else { len });
                 this.finished.sent(data.len());
+                this.pulse.handed_of(this.download.occupies().map(|upstream| Keeps {
+                    upstream: Rc::clone(upstream),
+                    who: this.request.origin(),
+                    // A stream in both directions is quiet by its nature.
+                    exempt: this.request.body.ended().is_none() || Dialect::of(&this.request.head) == Dialect::Grpc,
+                    sent: this.finished.bytes(),
+                }));
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
             Err(reason) => {
@@ -262,7 +305,9 @@ impl Body for Outbound {
 
 impl Drop for Outbound {
     fn drop(&mut self) {
-        if !self.is_end_stream() {
+        if let Some(reason) = self.pulse.ended() {
+            self.finished.broken(reason);
+        } else if !self.is_end_stream() {
             let left = matches!(self.download.length(), Length::Exact(n) if n > self.finished.bytes())
                 || !matches!(self.download.length(), Length::Exact(_));
             if left {
@@ -273,28 +318,18 @@ impl Drop for Outbound {
     }
 }
 
-/// Runs hyper's parts on the worker they belong to.
-#[derive(Debug, Clone, Copy)]
-pub struct LocalExecutor;
-
-impl<F> hyper::rt::Executor<F> for LocalExecutor
-where
-    F: Future + 'static,
-    F::Output: 'static,
-{
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
-    }
-}
-
 /// A client's streams at a time on one connection.
 const MAX_STREAMS: u32 = 256;
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// What a client may send on a stream before it is read on. With what is at hand of a request it is all that one can hold.
+const STREAM_WINDOW: u32 = 128 * 1024;
+/// Enough for every stream to be full: what an instance does not read of one upload holds up no other
+/// (`docs/adr/0014-windows.md`).
+const CONNECTION_WINDOW: u32 = MAX_STREAMS * STREAM_WINDOW;
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
-const FRAME: usize = 64 * 1024;
-/// Where a stream's timer stands until something is asked of it.
-const FIRST_LOOK: Duration = Duration::from_secs(15);
+/// The most of an answer that is left with hyper when its task has ended.
+const TAIL: usize = 4 * 1024;
+/// RFC 9113 section 3.4.
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 #[cfg(test)]
 mod tests;

@@ -11,10 +11,13 @@
 //! own language: what they say is taken from trusted clients only, each attempt states anew what then holds, and everyone
 //! else's are left out.
 
+mod nominated;
+
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use self::nominated::Nominated;
 use crate::http::framing::{self, To};
 use crate::http::head::{Name, Version, list};
 use crate::http::{Head, Length, write};
@@ -141,6 +144,8 @@ pub struct Outgoing<'a> {
     pub id: &'a RequestId,
     /// Whether it asks for an upgrade that may be granted.
     pub upgrade: bool,
+    /// Whether its trailers go on; where they do not, none are announced.
+    pub trailers: bool,
     /// What is said of this attempt.
     pub onward: Onward<'a>,
 }
@@ -168,7 +173,8 @@ pub struct ControlNames<'a> {
 }
 
 impl ControlNames<'_> {
-    fn is_one(&self, name: &[u8]) -> bool {
+    /// Whether a name is one of them.
+    pub(super) fn is_one(&self, name: &[u8]) -> bool {
         // Lengths first: nearly every field differs in that.
         let is = |control: &[u8]| control.len() == name.len() && control.eq_ignore_ascii_case(name);
         is(self.deadline) || is(self.priority) || is(self.caller)
@@ -225,12 +231,13 @@ impl Outgoing<'_> {
     /// Every field but `Host` and those of framing and connection.
     fn walk<O>(&self, out: &mut O, h2: bool, emit: impl Fn(&mut O, &[u8], &[u8]) + Copy) {
         let head = self.head;
-        let nominated = head.first(Name::Connection).is_some();
+        let nominated = Nominated::by(head);
         let joins_cookies = head.version() == Version::Http2 && !h2;
         for (known, name, value) in head.fields() {
             match known {
-                Name::Other if nominated && head.lists(Name::Connection, name) => {}
+                Name::Other if nominated.has(name) => {}
                 Name::Expect if h2 => {}
+                Name::Trailer if !self.trailers => {}
                 Name::Disguised => {}
                 Name::Cookie if joins_cookies => {}
                 Name::Host
@@ -430,10 +437,10 @@ impl Reply<'_> {
 }
 
 fn walk_response<O>(head: &Head, out: &mut O, emit: impl Fn(&mut O, &[u8], &[u8]) + Copy) {
-    let nominated = head.first(Name::Connection).is_some();
+    let nominated = Nominated::by(head);
     for (known, name, value) in head.fields() {
         match known {
-            Name::Other if nominated && head.lists(Name::Connection, name) => {}
+            Name::Other if nominated.has(name) => {}
             Name::Disguised
             | Name::Connection
             | Name::KeepAlive
@@ -456,44 +463,8 @@ pub fn write_interim(head: &Head, out: &mut Vec<u8>) {
     write::end(out);
 }
 
-/// The last chunk, with the end of the chunk before it unless there was none, and the trailers.
-pub fn write_last_chunk(out: &mut Vec<u8>, first: bool, trailers: Option<&Head>) {
-    if !first {
-        out.extend_from_slice(b"\r\n");
-    }
-    out.extend_from_slice(b"0\r\n");
-    if let Some(trailers) = trailers {
-        for (name, value) in allowed_trailers(trailers) {
-            write::field(out, name, value);
-        }
-    }
-    write::end(out);
-}
-
-/// Trailers for HTTP/2.
-pub fn trailers_h2(trailers: &Head) -> http::HeaderMap {
-    let mut map = http::HeaderMap::with_capacity(trailers.len());
-    for (name, value) in allowed_trailers(trailers) {
-        append(&mut map, name, value);
-    }
-    map
-}
-
-/// Trailers may not say what only a head can (RFC 9110 section 6.5.1): framing, routing, authentication, and what
-/// is the connection's own.
-fn allowed_trailers(trailers: &Head) -> impl Iterator<Item = (&[u8], &[u8])> {
-    trailers.fields().filter_map(|(known, name, value)| match known {
-        Name::Other | Name::GrpcStatus | Name::Date | Name::ProxyStatus | Name::RetryAfter => {
-            let reserved: [&[u8]; 6] =
-                [b"content-encoding", b"content-range", b"set-cookie", b"www-authenticate", b"range", b"cache-control"];
-            (!reserved.iter().any(|r| name.eq_ignore_ascii_case(r))).then_some((name, value))
-        }
-        _ => None,
-    })
-}
-
 /// Adds a field to a map. One that HTTP/2 cannot carry is left out; nothing that was parsed is such.
-fn append(map: &mut http::HeaderMap, name: &[u8], value: &[u8]) {
+pub(super) fn append(map: &mut http::HeaderMap, name: &[u8], value: &[u8]) {
     if let (Ok(name), Ok(value)) = (http::HeaderName::from_bytes(name), http::HeaderValue::from_bytes(value)) {
         map.append(name, value);
     }

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use super::body::Download;
 use super::faulted::Faulted;
 use super::forward::{Answer, Trail};
+use super::grpc::{self, Dialect};
 use super::headers::ControlNames;
 use super::request::Request;
 use super::timer;
@@ -133,14 +134,14 @@ impl Injection {
         }
     }
 
-    /// What is answered instead of going on; none where nothing is.
-    pub fn instead(&self) -> Option<Result<Answer, Reason>> {
+    /// What is answered instead of going on with a request; none where nothing is.
+    pub fn instead(&self, request: &Head) -> Option<Result<Answer, Reason>> {
         let active = self.abort.as_ref().filter(|active| !active.is_over(timer::now()))?;
         let Kind::Http(HttpFault::Abort(abort)) = &active.fault.kind else { return None };
         if abort.reset {
             return Some(Err(Reason::FaultReset));
         }
-        let (head, download) = made(abort, active);
+        let (head, download) = made(abort, active, request);
         Some(Ok(Answer::Response(head, download)))
     }
 
@@ -164,7 +165,7 @@ impl Injection {
 }
 
 /// The answer of an abort.
-fn made(abort: &Abort, active: &Active) -> (Rc<Head>, Download) {
+fn made(abort: &Abort, active: &Active, request: &Head) -> (Rc<Head>, Download) {
     let mut head = Head::default();
     let mut push = |name: &str, value: &str| {
         // All of these are short and made of printable ASCII.
@@ -172,14 +173,19 @@ fn made(abort: &Abort, active: &Active) -> (Rc<Head>, Download) {
     };
     push("Outrigger-Fault", &format!("{}; place={}", token(&active.name), active.fault.place.name()));
     push("Date", &httpdate::fmt_http_date(std::time::SystemTime::now()));
-    let (status, body) = match abort.grpc_status {
-        Some(code) => {
+    const MESSAGE: &str = "injected by a fault";
+    let (status, body) = match (abort.grpc_status, Dialect::of(request)) {
+        (Some(code), Dialect::Web { text }) => {
+            push("Content-Type", &String::from_utf8_lossy(grpc::content_type(request)));
+            (200, Bytes::from(grpc::web_trailers(&code.to_string(), MESSAGE, text)))
+        }
+        (Some(code), _) => {
             push("Content-Type", "application/grpc");
             push("grpc-status", &code.to_string());
-            push("grpc-message", "injected by a fault");
+            push("grpc-message", MESSAGE);
             (200, Bytes::new())
         }
-        None => {
+        (None, _) => {
             push("Content-Type", "text/plain; charset=utf-8");
             push("Cache-Control", "no-store");
             let default = || format!("outrigger: injected by the fault {}\n", active.name);

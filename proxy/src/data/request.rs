@@ -8,6 +8,7 @@ use super::body::Upload;
 use super::conn::Conn;
 use super::headers::{Client, ControlNames, Identity, Onward, Outgoing, RequestId};
 use super::target::Target;
+use super::trailers::Passing;
 use super::worker::Worker;
 use crate::config::settings::{Bulkhead, Cidr};
 use crate::error::Reason;
@@ -61,9 +62,14 @@ impl Request {
         Target::again(&self.head)
     }
 
-    /// What goes to an endpoint. The borrowed parts are the request's own.
-    pub fn outgoing<'a>(&'a self, worker: &'a Worker, onward: Onward<'a>) -> OutgoingRequest<'a> {
-        OutgoingRequest { request: self, target: self.target(), worker, onward }
+    /// What goes to an endpoint, with its trailers or without. The borrowed parts are the request's own.
+    pub fn outgoing<'a>(&'a self, worker: &'a Worker, onward: Onward<'a>, trailers: bool) -> OutgoingRequest<'a> {
+        OutgoingRequest { request: self, target: self.target(), worker, onward, trailers }
+    }
+
+    /// What of its trailers goes on.
+    pub fn passing(&self, worker: &Worker) -> Passing {
+        Passing { of: Rc::clone(&self.head), http: Arc::clone(&worker.http) }
     }
 
     /// What its answer is the answer to.
@@ -113,6 +119,7 @@ pub struct OutgoingRequest<'a> {
     pub target: Target<'a>,
     worker: &'a Worker,
     onward: Onward<'a>,
+    trailers: bool,
 }
 
 impl OutgoingRequest<'_> {
@@ -132,6 +139,7 @@ impl OutgoingRequest<'_> {
             identity: &self.worker.identity,
             id: &self.request.id,
             upgrade: self.request.upgrade,
+            trailers: self.trailers,
             onward: self.onward,
         }
     }

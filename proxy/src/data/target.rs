@@ -78,11 +78,12 @@ fn absolute<'a>(head: &'a Head, target: &'a [u8]) -> Result<Target<'a>, Reason> 
     Ok(Target { host, origin, absolute: true })
 }
 
-/// The one `Host` there has to be (RFC 9112 section 3.2); HTTP/1.0 may do without.
+/// The one `Host` there has to be (RFC 9112 section 3.2), or `:authority` in its place (RFC 9113 section 8.3.1); HTTP/1.0
+/// may do without.
 fn stated_host(head: &Head) -> Result<&[u8], Reason> {
     match (head.first(Name::Host), head.only(Name::Host)) {
         (_, Some(host)) if is_host(host) => Ok(host),
-        (None, _) if head.version() != Version::Http11 => Ok(b""),
+        (None, _) if head.version() == Version::Http10 => Ok(b""),
         _ => Err(Reason::BadRequest),
     }
 }
@@ -176,7 +177,10 @@ mod tests {
 
     #[test]
     fn http_1_0_may_do_without_a_host() {
-        let head = head("GET", "/", &[], Version::Http10);
-        assert_eq!(Target::of(&head).unwrap().host, b"");
+        let old = head("GET", "/", &[], Version::Http10);
+        assert_eq!(Target::of(&old).unwrap().host, b"");
+        for version in [Version::Http11, Version::Http2] {
+            assert_eq!(Target::of(&head("GET", "/", &[], version)), Err(Reason::BadRequest), "{version:?}");
+        }
     }
 }

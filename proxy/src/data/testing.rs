@@ -59,6 +59,7 @@ impl Stage {
             access_log: AccessLog::off(),
             crew,
             explainer,
+            budget: crate::http::Budget::new(usize::MAX / 2),
         };
         Self { worker: Rc::new(Worker::new(0, &plan)), plan, drain, publisher, demands, desks }
     }

@@ -1,4 +1,5 @@
-//! Two connections joined after an upgrade. A tunnel on which nothing moves in either direction for the idle time ends.
+//! Two connections joined after an upgrade. A tunnel ends when nothing moves in either direction for the idle time, or when
+//! one side takes nothing of what is ready for it.
 
 use std::time::Duration;
 

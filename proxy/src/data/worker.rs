@@ -8,14 +8,15 @@ use std::collections::HashMap;
 use std::io;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::accept::{self, Crew, Handed, Place};
 use super::attempt::Why;
 use super::body::EmptyPool;
-use super::conn::Conn;
 use super::forward::Trail;
 use super::headers::Identity;
+use super::presence::{self, Among, Presence};
 use super::request::Request;
 use super::route_tally::RouteTallies;
 use super::stale::Stale;
@@ -25,7 +26,8 @@ use super::view::View;
 use crate::config::settings::{HttpLimits, Policy};
 use crate::drain::{Drained, Phase};
 use crate::error::Reason;
-use crate::http::{Limits, Pools};
+use crate::http::{Budget, Buffer, Limits, Pools};
+use crate::net::Io;
 use crate::snapshot::Reader;
 use crate::tcp::TcpDesk;
 use crate::telemetry::access_log::{AccessLog, Entry};
@@ -53,6 +55,8 @@ pub struct Plan {
     pub crew: Arc<Crew>,
     /// Where records of requests go.
     pub explainer: Explainer,
+    /// How much memory the buffers of all workers may take.
+    pub budget: Arc<Budget>,
 }
 
 /// A thread's whole state.
@@ -84,7 +88,7 @@ pub struct Worker {
     pub copies: Stale,
     /// Bytes of answers that are held back at the moment.
     held: Rc<Cell<usize>>,
-    conns: RefCell<HashMap<u64, Weak<Conn>>>,
+    conns: RefCell<HashMap<u64, Rc<Presence>>>,
     /// TCP proxies that it carries connections for.
     lines: RefCell<Vec<Weak<Line>>>,
     next_conn: Cell<u64>,
@@ -92,10 +96,16 @@ pub struct Worker {
     routes: RefCell<RouteTallies>,
     unrouted: RefCell<ServiceTally>,
     unrouted_metrics: ServiceMetrics,
+    told_of_memory: Cell<Option<Instant>>,
 }
 
 /// How often counts are handed over and a new snapshot is looked for even without traffic.
 const TICK: Duration = Duration::from_millis(250);
+/// What is said to a connection for which there is no memory.
+const NO_MEMORY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nConnection: close\r\n\
+    Content-Length: 71\r\n\r\noutrigger: 503 memory_short: buffers take all the memory that they may\n";
+/// How often a lack of memory is told of.
+const TELL: Duration = Duration::from_secs(10);
 /// How often idle connections are looked at.
 const REAP: Duration = Duration::from_secs(1);
 
@@ -108,7 +118,7 @@ impl Worker {
         Self {
             index,
             http: Arc::clone(&plan.http),
-            pools: Rc::new(Pools::new(limits)),
+            pools: Rc::new(Pools::new(limits, &plan.budget)),
             empties: EmptyPool::default(),
             reader: plan.reader.clone(),
             identity: Arc::clone(&plan.identity),
@@ -129,6 +139,7 @@ impl Worker {
             routes: RefCell::default(),
             unrouted: RefCell::default(),
             unrouted_metrics: ServiceMetrics::provisional(UNROUTED),
+            told_of_memory: Cell::new(None),
         }
     }
 
@@ -151,7 +162,9 @@ impl Worker {
 
     /// What holds against those who keep an endpoint's connections waiting.
     pub fn terms(&self, policy: &Policy) -> Terms {
-        Terms { cap: policy.max_connections, min_rate: self.http.min_rate, workers: self.workers }
+        let short = self.pools.buffers.budget().excess() > 0;
+        let limits = self.pools.limits;
+        Terms { cap: policy.max_connections, min_rate: self.http.min_rate, workers: self.workers, short, limits }
     }
 
     /// A number in `0.0..1.0`.
@@ -189,12 +202,22 @@ impl Worker {
         &self.crew
     }
 
-    /// Remembers a connection for as long as it lives, so that it can be told of a new phase.
-    pub fn register(self: &Rc<Self>, conn: &Rc<Conn>) -> Registered {
+    /// Counts a client's connection and remembers it for as long as the guard lives, so that it can be told of a new phase or
+    /// to make room.
+    pub fn register(self: &Rc<Self>) -> Registered {
+        self.clients.borrow_mut().opened();
         let id = self.next_conn.get();
         self.next_conn.set(id + 1);
-        self.conns.borrow_mut().insert(id, Rc::downgrade(conn));
+        self.conns.borrow_mut().insert(id, Rc::new(Presence::new(timer::now())));
         Registered { worker: Rc::clone(self), id }
+    }
+
+    /// Has up to `most` clients' connections end that do nothing, or are slow to begin. Says how many.
+    pub fn make_room(&self, among: Among, most: usize, now: Instant) -> usize {
+        let conns = self.conns.borrow();
+        let (resting, beginning) = presence::make_room(conns.values().map(Rc::as_ref), among, most, now);
+        self.clients.borrow_mut().made_room(resting, beginning);
+        resting + beginning
     }
 
     /// Remembers a TCP proxy for as long as it is carried, so that what it counts is handed over.
@@ -202,10 +225,21 @@ impl Worker {
         self.lines.borrow_mut().push(Rc::downgrade(line));
     }
 
-    /// Counts a client's connection for as long as the guard lives.
-    pub fn count_client(self: &Rc<Self>) -> Client {
-        self.clients.borrow_mut().opened();
-        Client(Rc::clone(self))
+    /// Answers a connection for which there is no memory, whatever it may ask.
+    pub fn turn_away(&self, mut io: Io) {
+        let mut nobody = Context::from_waker(Waker::noop());
+        // What a new socket does not take at once is not waited for.
+        let _ = io.poll_write_from(&mut nobody, NO_MEMORY);
+        self.clients.borrow_mut().turned_away();
+        let now = timer::now();
+        if self.told_of_memory.get().is_none_or(|told| now.saturating_duration_since(told) >= TELL) {
+            self.told_of_memory.set(Some(now));
+            let bytes = self.pools.buffers.budget().used();
+            tracing::warn!(
+                bytes,
+                "buffers take all the memory they may (`http.max_buffered`): new connections are refused"
+            );
+        }
     }
 
     /// Counts and logs a request that is over.
@@ -244,6 +278,10 @@ impl Worker {
         let view = self.view();
         view.report(self.reader.clock(now), now, self.random());
         view.relieve(|policy| self.terms(policy), now);
+        // Some places are kept for whoever comes next.
+        let short = self.pools.buffers.budget().excess().div_ceil(Buffer::SMALL).div_ceil(self.workers);
+        self.make_room(Among::Beginning, short, now);
+        self.make_room(Among::All, self.crew.excess().div_ceil(self.workers), now);
         self.unrouted_metrics.absorb(&mut self.unrouted.borrow_mut());
         self.routes.borrow_mut().flush();
         let mut clients = self.clients.borrow_mut();
@@ -259,25 +297,12 @@ impl Worker {
         if phase >= Phase::Closing {
             self.view().close_idle();
         }
-        let conns: Vec<Rc<Conn>> = self.conns.borrow().values().filter_map(Weak::upgrade).collect();
-        for conn in conns {
-            conn.wake();
-        }
+        self.conns.borrow().values().for_each(|presence| presence.wake());
     }
 }
 
 /// The service label of requests that found none.
 const UNROUTED: &str = "";
-
-/// A client's connection, counted.
-#[derive(Debug)]
-pub struct Client(Rc<Worker>);
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        self.0.clients.borrow_mut().closed();
-    }
-}
 
 /// A place for bytes that are held back, until it is dropped.
 #[derive(Debug)]
@@ -292,16 +317,25 @@ impl Drop for Holding {
     }
 }
 
-/// Forgets a connection when it is over.
+/// A client's connection, counted and remembered until it is over.
 #[derive(Debug)]
 pub struct Registered {
     worker: Rc<Worker>,
     id: u64,
 }
 
+impl Registered {
+    /// What others see of it.
+    pub fn presence(&self) -> Rc<Presence> {
+        let known = self.worker.conns.borrow().get(&self.id).map(Rc::clone);
+        known.unwrap_or_else(|| Rc::new(Presence::new(timer::now())))
+    }
+}
+
 impl Drop for Registered {
     fn drop(&mut self) {
         self.worker.conns.borrow_mut().remove(&self.id);
+        self.worker.clients.borrow_mut().closed();
     }
 }
 
@@ -313,12 +347,13 @@ pub struct Finished {
     refused: Option<Reason>,
     broken: Option<Reason>,
     sent: u64,
+    waited: bool,
 }
 
 impl Finished {
     /// A request whose head had come at `started`.
     pub fn new(started: Instant) -> Self {
-        Self { started, status: 0, refused: None, broken: None, sent: 0 }
+        Self { started, status: 0, refused: None, broken: None, sent: 0, waited: false }
     }
 
     /// An endpoint answered.
@@ -340,6 +375,16 @@ impl Finished {
     /// Bytes of body went to the client.
     pub fn sent(&mut self, n: usize) {
         self.sent += n as u64;
+    }
+
+    /// Its answer could not go out at once.
+    pub fn waited(&mut self) {
+        self.waited = true;
+    }
+
+    /// Whether its answer took longer than its head: only then another look at the clock is due for when it ended.
+    pub fn has_waited(&self) -> bool {
+        self.waited
     }
 
     /// Bytes of body that went to the client.
@@ -412,6 +457,7 @@ pub async fn serve(worker: Rc<Worker>, places: Vec<Place>, handed: tokio::sync::
             if now.saturating_duration_since(reaped) >= REAP {
                 reaped = now;
                 ticking.view().reap(now);
+                ticking.pools.buffers.trim();
             }
         }
     });

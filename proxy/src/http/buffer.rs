@@ -1,30 +1,45 @@
 //! Bytes as they arrive, with room in front.
 //!
-//! A buffer has 67 KiB for what is read, so that 64 KiB and their head come in one read, and 1 KiB before it, which
+//! A large buffer has 67 KiB for what is read, so that 64 KiB and their head come in one read, and 1 KiB before it, which
 //! is more than is ever added to a head. A message's new head is written so that it *ends*
 //! where the body begins: head and body leave in one send, and the body is never copied. 64 KiB is the least that
 //! moves large bodies cheaply (half of it costs a sixth more CPU per request, a quarter costs twice as much), so a
 //! buffer is taken from a pool when bytes are about to be read and given back when none are left in it: an idle
 //! connection holds none.
+//!
+//! What a client sends is read into a small one at first, which nearly every head fits, and which is given for a large one when
+//! it is full. All of them count against one budget of the process: without it ten thousand clients that each send a part of a
+//! head would have the process killed. Each is a mapping of its own, and goes back to the system when it is let go of: the
+//! allocator would keep what a flood had needed until the process ends.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use memmap2::MmapMut;
 
 /// Room before the first byte read.
 pub const FRONT: usize = 1024;
 /// Room for what is read.
 pub const ROOM: usize = 67 * 1024;
+/// Room in a small buffer. With what is before it, two pages.
+pub const LITTLE: usize = 7 * 1024;
 
 /// Bytes read and not yet consumed: `start..end` of a block that has room on both sides.
 #[derive(Debug)]
 pub struct Buffer {
-    block: Box<[u8]>,
+    block: Block,
     start: usize,
     end: usize,
 }
 
 impl Buffer {
-    fn new(block: Box<[u8]>) -> Self {
+    /// Memory that a small one takes.
+    pub const SMALL: usize = FRONT + LITTLE;
+
+    fn new(block: Block) -> Self {
         Self { block, start: FRONT, end: FRONT }
     }
 
@@ -46,6 +61,11 @@ impl Buffer {
     /// Whether nothing is left.
     pub fn is_empty(&self) -> bool {
         self.start == self.end
+    }
+
+    /// Whether there is a larger kind.
+    pub fn is_small(&self) -> bool {
+        self.block.len() < FRONT + ROOM
     }
 
     /// Where the next bytes are read to. Empty when the buffer is full.
@@ -107,36 +127,197 @@ impl Buffer {
     }
 }
 
+/// Memory of a buffer, counted as long as it is there.
+#[derive(Debug)]
+struct Block {
+    bytes: MmapMut,
+    budget: Arc<Budget>,
+}
+
+impl Deref for Block {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl DerefMut for Block {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        self.budget.used.fetch_sub(self.bytes.len(), Ordering::Relaxed);
+    }
+}
+
+/// How much memory the process's buffers may take.
+#[derive(Debug)]
+pub struct Budget {
+    used: AtomicUsize,
+    most: usize,
+}
+
+impl Budget {
+    /// So many bytes, and a quarter more for what is under way already.
+    pub fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self { used: AtomicUsize::new(0), most })
+    }
+
+    /// Bytes that are taken.
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Bytes beyond three quarters.
+    pub fn excess(&self) -> usize {
+        self.used().saturating_sub(self.most - self.most / 4)
+    }
+
+    /// Whether nothing new may begin.
+    pub fn is_spent(&self) -> bool {
+        self.used() >= self.most
+    }
+
+    fn block(self: &Arc<Self>, size: usize, most: usize) -> Option<Block> {
+        let after = |used: usize| used.checked_add(size).filter(|after| *after <= most);
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, after).ok()?;
+        match MmapMut::map_anon(size) {
+            Ok(bytes) => Some(Block { bytes, budget: Arc::clone(self) }),
+            Err(_) => {
+                self.used.fetch_sub(size, Ordering::Relaxed);
+                None
+            }
+        }
+    }
+}
+
 /// The buffers of a worker that nobody holds at the moment.
 #[derive(Debug, Clone)]
 pub struct BufferPool {
-    free: Rc<RefCell<Vec<Box<[u8]>>>>,
+    small: Rc<Shelf>,
+    large: Rc<Shelf>,
+    budget: Arc<Budget>,
+}
+
+/// Free blocks of one size.
+#[derive(Debug)]
+struct Shelf {
+    free: RefCell<Vec<Block>>,
+    size: usize,
     keep: usize,
+    /// How few were free at one time since the last look.
+    least: Cell<usize>,
+}
+
+impl Shelf {
+    fn new(size: usize, keep: usize) -> Rc<Self> {
+        Rc::new(Self { free: RefCell::new(Vec::with_capacity(keep)), size, keep, least: Cell::new(0) })
+    }
+
+    fn take(&self) -> Option<Block> {
+        let mut free = self.free.borrow_mut();
+        let block = free.pop();
+        self.least.set(self.least.get().min(free.len()));
+        block
+    }
+
+    fn give(&self, block: Block) {
+        let mut free = self.free.borrow_mut();
+        if free.len() < self.keep {
+            free.push(block);
+        }
+    }
+
+    fn trim(&self) {
+        let mut free = self.free.borrow_mut();
+        let idle = self.least.get().min(free.len());
+        let spare = idle.saturating_sub(KEPT).div_ceil(2);
+        let left = free.len() - spare;
+        free.truncate(left);
+        self.least.set(left);
+    }
+}
+
+/// Free ones that are kept however long nobody needs them.
+const KEPT: usize = 4;
+/// Small ones for each large one: they take an eighth of the memory.
+const SMALL_ONES: usize = 4;
+
+/// There is no memory for more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spent;
+
+impl From<Spent> for std::io::Error {
+    fn from(Spent: Spent) -> Self {
+        std::io::ErrorKind::OutOfMemory.into()
+    }
 }
 
 impl BufferPool {
-    /// Keeps at most `keep` free buffers; more are given back to the system.
+    /// Keeps at most `keep` free large buffers; more are given back to the system.
     pub fn new(keep: usize) -> Self {
-        Self { free: Rc::new(RefCell::new(Vec::with_capacity(keep))), keep }
+        Self::within(&Budget::new(usize::MAX / 2), keep)
     }
 
-    /// An empty buffer.
-    pub fn take(&self) -> Buffer {
-        let block = self.free.borrow_mut().pop();
-        Buffer::new(block.unwrap_or_else(|| vec![0; FRONT + ROOM].into_boxed_slice()))
+    /// The same, within a budget.
+    pub fn within(budget: &Arc<Budget>, keep: usize) -> Self {
+        Self {
+            small: Shelf::new(FRONT + LITTLE, keep * SMALL_ONES),
+            large: Shelf::new(FRONT + ROOM, keep),
+            budget: Arc::clone(budget),
+        }
+    }
+
+    /// The budget.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// An empty buffer, for what is under way: beyond the budget too, by a quarter.
+    pub fn take(&self) -> Result<Buffer, Spent> {
+        self.large_block(self.budget.most.saturating_add(self.budget.most / 4)).map(Buffer::new)
+    }
+
+    /// An empty buffer that is small, for what may be the beginning of something.
+    pub fn take_small(&self) -> Result<Buffer, Spent> {
+        let block = self.small.take().or_else(|| self.budget.block(self.small.size, self.budget.most));
+        block.map(Buffer::new).ok_or(Spent)
+    }
+
+    fn large_block(&self, most: usize) -> Result<Block, Spent> {
+        self.large.take().or_else(|| self.budget.block(self.large.size, most)).ok_or(Spent)
+    }
+
+    /// Gives a small buffer for a large one, with what is in it. False where it is large already.
+    pub fn grow(&self, buffer: &mut Buffer) -> Result<bool, Spent> {
+        if !buffer.is_small() {
+            return Ok(false);
+        }
+        let mut large = Buffer::new(self.large_block(self.budget.most)?);
+        large.spare()[..buffer.len()].copy_from_slice(buffer.bytes());
+        large.filled(buffer.len());
+        self.give(std::mem::replace(buffer, large));
+        Ok(true)
     }
 
     /// Takes a buffer back.
     pub fn give(&self, buffer: Buffer) {
-        let mut free = self.free.borrow_mut();
-        if free.len() < self.keep {
-            free.push(buffer.block);
-        }
+        if buffer.is_small() { self.small.give(buffer.block) } else { self.large.give(buffer.block) }
     }
 
-    /// Buffers that are free.
+    /// Buffers of the large kind that are free.
     pub fn free(&self) -> usize {
-        self.free.borrow().len()
+        self.large.free.borrow().len()
+    }
+
+    /// Gives half of what nobody has needed since the last time back to the system. To be called now and then.
+    pub fn trim(&self) {
+        self.small.trim();
+        self.large.trim();
     }
 }
 

@@ -49,6 +49,11 @@ impl Content {
         matches!(self.rest, Rest::Done)
     }
 
+    /// Whether all but the trailers has come.
+    pub fn is_at_trailers(&self) -> bool {
+        matches!(self.rest, Rest::Trailers(_))
+    }
+
     /// What followed the last chunk, if anything did.
     pub fn trailers(&self) -> Option<&Rc<Head>> {
         self.trailers.as_ref()

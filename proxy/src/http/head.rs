@@ -101,6 +101,22 @@ impl Head {
         self.fields.is_empty()
     }
 
+    /// Lines and bytes that it has over HTTP/1.1, or would have. The crumbs of a cookie are one line: that is what they become.
+    pub fn extent(&self) -> (usize, usize) {
+        let of = |span: Span| usize::from(span.end - span.start);
+        let start = match (self.status, of(self.method)) {
+            (0, 0) => 0,
+            (0, method) => method + of(self.target) + "  HTTP/1.1\r\n".len(),
+            _ => "HTTP/1.1 200 \r\n".len() + of(self.reason),
+        };
+        let fields: usize = self.fields.iter().map(|field| of(field.name) + of(field.value) + ": \r\n".len()).sum();
+        let crumbs = match self.version {
+            Version::Http2 => self.all(Name::Cookie).count().saturating_sub(1),
+            _ => 0,
+        };
+        (self.fields.len() - crumbs, start + fields + "\r\n".len())
+    }
+
     /// Bytes of memory that it takes up.
     pub fn size(&self) -> usize {
         size_of::<Self>() + self.bytes.capacity() + self.fields.capacity() * size_of::<Field>()

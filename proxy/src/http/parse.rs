@@ -29,6 +29,23 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Whether a head keeps to them that was not read as bytes: what HTTP/1.1 would not have let in, nothing lets in.
+    pub fn admit(self, head: &Head) -> Result<(), Bad> {
+        match head.extent() {
+            (lines, _) if lines > self.lines.min(MAX_LINES) => Err(Bad::TooManyLines),
+            (_, bytes) if bytes > self.bytes.min(MAX_HEAD) => Err(Bad::TooLarge),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether trailers with that field are refused: whoever merges them into the head would frame or route the message anew
+/// (RFC 9110 section 6.5.1).
+pub fn only_in_heads(known: Name) -> bool {
+    matches!(known, Name::ContentLength | Name::TransferEncoding | Name::Host)
+}
+
 /// How far the end of a head was looked for. A new one for each head.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Scan {
@@ -127,8 +144,7 @@ pub fn trailers(bytes: &[u8], head: &mut Head) -> Result<(), Bad> {
     let mut adopted = head.adopt(bytes)?;
     for field in fields.iter() {
         let known = adopted.field(field.name.as_bytes(), field.value);
-        // Section 6.5.1 of RFC 9110 forbids these: whoever merges trailers into the head would frame or route anew.
-        if matches!(known, Name::ContentLength | Name::TransferEncoding | Name::Host) {
+        if only_in_heads(known) {
             return Err(Bad::Grammar);
         }
     }

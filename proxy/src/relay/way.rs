@@ -30,6 +30,8 @@ pub(super) struct Way {
     closed: bool,
     pub(super) received: u64,
     pub(super) sent: u64,
+    /// Since when the other side takes nothing of what is ready for it.
+    pub(super) stuck: Option<Instant>,
 }
 
 /// How far a direction has come.
@@ -177,9 +179,11 @@ impl Way {
                 Poll::Ready(n) => {
                     buffer.consume(n);
                     self.sent += n as u64;
+                    self.stuck = None;
                 }
                 Poll::Pending => {
                     buffer.compact();
+                    self.stuck.get_or_insert_with(now);
                     return Ok(Step::Waits);
                 }
             }
@@ -196,7 +200,17 @@ impl Way {
         if self.ended || !room || self.buffer.is_none() && from.poll_readable(cx).is_pending() {
             return false;
         }
-        let buffer = self.buffer.get_or_insert_with(|| pool.take());
+        let buffer = match &mut self.buffer {
+            Some(buffer) => buffer,
+            none => match pool.take() {
+                Ok(buffer) => none.insert(buffer),
+                // Without memory for what came the stream cannot go on, nor look whole.
+                Err(_) => {
+                    (self.ended, self.broken) = (true, true);
+                    return true;
+                }
+            },
+        };
         let mut came = false;
         // Behind a short read there is nothing more, which costs no system call to learn, or the end, which can go on with it.
         while buffer.has_room() {
@@ -290,8 +304,12 @@ impl Way {
                         moved = true;
                         chain.written(n);
                         self.sent += n as u64;
+                        self.stuck = None;
                     }
-                    Poll::Pending => break,
+                    Poll::Pending => {
+                        self.stuck.get_or_insert_with(now);
+                        break;
+                    }
                 }
             }
             match chain.ended() {

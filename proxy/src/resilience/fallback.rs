@@ -46,6 +46,7 @@ pub const fn calls(reason: Reason) -> bool {
         | Reason::BulkheadFull
         | Reason::RegistryTimeout
         | Reason::TooManyNames
+        | Reason::MemoryShort
         | Reason::Internal => true,
         // Answered as 404, but a proxy that starts during an outage cannot tell a service that never was from one that
         // is not there now; the operator has written what to say instead.

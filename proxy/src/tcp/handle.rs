@@ -13,7 +13,7 @@ use super::listen::resolve;
 use super::{Change, Counts, Opening, TcpDesk, TcpError, TcpProxy, Terms, Times, Upstream, Wanted};
 use crate::fault::active::Sort;
 use crate::fault::{Keeper, Subject};
-use crate::net;
+use crate::net::{self, Bound};
 
 /// TCP proxies at one time. Each has a socket for each worker.
 const MOST: usize = 4096;
@@ -33,8 +33,8 @@ struct Inner {
     keeper: Arc<Keeper>,
     desks: Box<[mpsc::UnboundedSender<Opening>]>,
     current: ArcSwap<BTreeMap<Arc<str>, Arc<Entry>>>,
-    /// One change at a time.
-    turn: tokio::sync::Mutex<()>,
+    /// One change at a time; with it go the addresses of configured proxies that are switched off, which nobody else shall get.
+    turn: tokio::sync::Mutex<BTreeMap<Arc<str>, Bound>>,
 }
 
 #[derive(Debug)]
@@ -136,7 +136,7 @@ impl TcpProxies {
     /// then it is as it was.
     pub async fn change(&self, name: &str, change: Change) -> Result<TcpProxy, TcpError> {
         let inner = &*self.inner;
-        let _turn = inner.turn.lock().await;
+        let mut held = inner.turn.lock().await;
         let old = inner.current.load().get(name).cloned().ok_or(TcpError::NotFound)?;
         let written = change.listen.unwrap_or_else(|| old.proxy.listen.to_string().into());
         let failed = |error| TcpError::Listen(Arc::clone(&written), error);
@@ -156,8 +156,15 @@ impl TcpProxies {
         let times = old.times;
         let new = match (&old.run, wanted.enabled) {
             (None, false) => Entry { proxy: wanted, times, run: None },
-            (None, true) => inner.open(wanted, times).map_err(failed)?,
+            (None, true) => {
+                let kept = held.remove(name).is_some();
+                inner.open(wanted, times).map_err(|error| {
+                    keep(&mut held, &old.proxy, kept);
+                    failed(error)
+                })?
+            }
             (Some(run), false) => {
+                keep(&mut held, &old.proxy, old.proxy.configured);
                 close(run).await;
                 Entry { proxy: wanted, times, run: None }
             }
@@ -245,6 +252,13 @@ impl Inner {
         let mut next = BTreeMap::clone(&self.current.load());
         next.insert(Arc::clone(&entry.proxy.name), Arc::new(entry));
         self.current.store(Arc::new(next));
+    }
+}
+
+/// Keeps an address. Where that cannot be, its proxy is switched off without.
+fn keep(held: &mut BTreeMap<Arc<str>, Bound>, proxy: &TcpProxy, wanted: bool) {
+    if wanted && let Ok(bound) = net::hold(proxy.listen) {
+        held.insert(Arc::clone(&proxy.name), bound);
     }
 }
 

@@ -309,6 +309,8 @@ pub struct ClientMetrics {
     unreported: (i64, u64),
     held_bytes: usize,
     malformed: [u64; Steering::ALL.len()],
+    made_room: [u64; 2],
+    turned_away: u64,
 }
 
 impl ClientMetrics {
@@ -322,6 +324,8 @@ impl ClientMetrics {
             unreported: (0, 0),
             held_bytes: 0,
             malformed: [0; Steering::ALL.len()],
+            made_room: [0; 2],
+            turned_away: 0,
         }
     }
 
@@ -341,6 +345,17 @@ impl ClientMetrics {
         self.malformed[field as usize] += 1;
     }
 
+    /// So many connections were ended for others that did nothing, and that were slow to begin.
+    pub fn made_room(&mut self, resting: usize, beginning: usize) {
+        self.made_room[0] += resting as u64;
+        self.made_room[1] += beginning as u64;
+    }
+
+    /// A connection was refused: there is no memory for it.
+    pub fn turned_away(&mut self) {
+        self.turned_away += 1;
+    }
+
     /// Bytes of answers that are held until they are whole, as of now.
     pub fn held(&mut self, bytes: usize) {
         self.held_bytes = bytes;
@@ -354,6 +369,15 @@ impl ClientMetrics {
             if count > 0 {
                 metrics::counter!(name::MALFORMED, "field" => field.name()).increment(count);
             }
+        }
+        for (why, count) in ["idle", "slow_head"].into_iter().zip(std::mem::take(&mut self.made_room)) {
+            if count > 0 {
+                metrics::counter!(name::MADE_ROOM, "reason" => why).increment(count);
+            }
+        }
+        let refused = std::mem::take(&mut self.turned_away);
+        if refused > 0 {
+            metrics::counter!(name::TURNED_AWAY, "reason" => "memory").increment(refused);
         }
         let (open, accepted) = std::mem::take(&mut self.unreported);
         if open != 0 {

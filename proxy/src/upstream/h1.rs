@@ -12,8 +12,9 @@ use bytes::Bytes;
 
 use super::{Broken, Home, Link, Upstream};
 use crate::data::body::{Piece, Upload};
+use crate::data::timer;
+use crate::data::trailers::{self, Passing};
 use crate::data::worker::Holding;
-use crate::data::{headers, timer};
 use crate::error::Reason;
 use crate::http::framing::{self, To};
 use crate::http::head::{Name, Version};
@@ -46,6 +47,7 @@ struct Wire {
 #[derive(Debug)]
 struct Sending {
     body: Rc<Upload>,
+    trailers: Option<Passing>,
     cursor: u64,
     piece: usize,
     lead: Vec<u8>,
@@ -77,11 +79,21 @@ pub enum Heard {
 }
 
 impl Attempt {
-    /// Begins to send: `head` is the outgoing head, whole, in a vector from the scratch pool.
-    pub fn new(link: Link, home: Home, head: Vec<u8>, body: Rc<Upload>, asked: Asked, pools: Rc<Pools>) -> Self {
+    /// Begins to send: `head` is the outgoing head, whole, in a vector from the scratch pool. Without `trailers` none are
+    /// sent, whatever follows the body.
+    pub fn new(
+        link: Link,
+        home: Home,
+        head: Vec<u8>,
+        body: Rc<Upload>,
+        trailers: Option<Passing>,
+        asked: Asked,
+        pools: Rc<Pools>,
+    ) -> Self {
         let chunked = body.length() == Length::Chunked;
         let sending = Sending {
             body,
+            trailers,
             cursor: 0,
             piece: 0,
             lead: head,
@@ -120,7 +132,8 @@ impl Attempt {
             match ready!(self.wire.poll_fill(cx)) {
                 Ok(n) if n > 0 => self.heard = true,
                 // The answer may have been lost with the connection; a part of a head is no head.
-                Ok(_) | Err(_) => return Poll::Ready(Err(self.broken(Reason::UpstreamClosed))),
+                Ok(_) => return Poll::Ready(Err(self.broken(Reason::UpstreamClosed))),
+                Err(error) => return Poll::Ready(Err(self.broken(closed(&error)))),
             }
         }
     }
@@ -167,10 +180,15 @@ impl Attempt {
             };
         let content = Content::new(length);
         let mut answer = Answer { wire: self.wire, content, length, persistent, heard_at: Some(now), held: None };
-        if answer.advance().is_err() {
-            return Err(Broken { reason: Reason::UpstreamProtocol, written: true, stale: false });
+        if let Err(bad) = answer.advance() {
+            return Err(Broken { reason: upstream_reason(bad), written: true, stale: false });
         }
         Ok(answer)
+    }
+
+    /// Whether the whole request is on its way.
+    pub fn is_sent(&self) -> bool {
+        self.wire.sending.state == SendState::Done
     }
 
     /// The bare connection and what was read beyond the head, after 101.
@@ -219,6 +237,11 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Whether the whole request is on its way.
+    pub fn is_sent(&self) -> bool {
+        self.wire.sending.state == SendState::Done
+    }
+
     /// How its end is known.
     pub fn length(&self) -> Length {
         self.length
@@ -239,7 +262,8 @@ impl Answer {
             match ready!(self.wire.poll_fill(cx)) {
                 Ok(n) if n > 0 => {}
                 Ok(_) if self.content.close() => continue,
-                Ok(_) | Err(_) => return Poll::Ready(Err(Reason::UpstreamClosed)),
+                Ok(_) => return Poll::Ready(Err(Reason::UpstreamClosed)),
+                Err(error) => return Poll::Ready(Err(closed(&error))),
             }
             self.advance().map_err(upstream_reason)?;
         }
@@ -281,7 +305,8 @@ impl Answer {
             match ready!(self.wire.poll_fill(cx)) {
                 Ok(n) if n > 0 => {}
                 Ok(_) if self.content.close() => continue,
-                Ok(_) | Err(_) => return Poll::Ready(Err(Reason::UpstreamClosed)),
+                Ok(_) => return Poll::Ready(Err(Reason::UpstreamClosed)),
+                Err(error) => return Poll::Ready(Err(closed(&error))),
             }
             self.advance().map_err(upstream_reason)?;
         }
@@ -368,7 +393,13 @@ impl Wire {
         if self.input.is_none() {
             ready!(link.io.poll_readable(cx));
         }
-        let input = self.input.get_or_insert_with(|| self.pools.buffers.take());
+        let input = match &mut self.input {
+            Some(input) => input,
+            none => match self.pools.buffers.take() {
+                Ok(buffer) => none.insert(buffer),
+                Err(spent) => return Poll::Ready(Err(spent.into())),
+            },
+        };
         if !input.has_room() {
             input.compact();
         }
@@ -413,11 +444,10 @@ impl Sending {
                         self.state = SendState::Ending;
                         if self.chunked {
                             self.drop_sent_lead();
-                            headers::write_last_chunk(
-                                &mut self.lead,
-                                self.first_chunk,
-                                self.body.trailers().as_deref(),
-                            );
+                            let came = self.body.trailers();
+                            let these =
+                                self.trailers.as_ref().zip(came.as_deref()).map(|(rules, head)| rules.these(head));
+                            trailers::write_last_chunk(&mut self.lead, self.first_chunk, these);
                         }
                     }
                     Poll::Ready(Err(reason)) => return Poll::Ready(SendState::Failed(reason)),
@@ -454,6 +484,14 @@ impl Sending {
 
 /// More interim answers than any server has a use for.
 const INTERIMS: u32 = 32;
+
+/// Whose fault it is that nothing more can be read.
+fn closed(error: &std::io::Error) -> Reason {
+    match error.kind() {
+        std::io::ErrorKind::OutOfMemory => Reason::MemoryShort,
+        _ => Reason::UpstreamClosed,
+    }
+}
 
 /// What is wrong with an endpoint whose head is refused.
 pub(super) fn upstream_reason(bad: Bad) -> Reason {

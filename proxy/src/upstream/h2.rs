@@ -1,154 +1,31 @@
 //! Attempts over HTTP/2: hyper's, with the pool around it ours.
-//!
-//! One connection carries many requests, so the pool is short: another connection is opened when the endpoint's limit
-//! on streams is reached on all there are. One dial at a time: a burst of first requests shares the connection that
-//! the first of them opens.
 
-use std::cell::{Cell, RefCell};
+mod pool;
+
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use hyper::client::conn::http2::SendRequest;
-use hyper_util::rt::{TokioIo, TokioTimer};
 
 use super::h1::upstream_reason;
-use super::slow::Terms;
-use super::{Broken, Home, Link, Upstream};
-use crate::config::settings::Policy;
+use super::{Broken, Home};
 use crate::data::body::{Piece, Upload};
-use crate::data::h2::{LocalExecutor, head_from, trailers_from};
+use crate::data::gather::{SMALL, gather};
+use crate::data::h2::{PIECE, Pulse, Watch, head_from, trailers_from};
 use crate::data::headers::Onward;
 use crate::data::request::Request;
+use crate::data::trailers::Passing;
 use crate::data::worker::{Holding, Worker};
-use crate::data::{headers, timer};
 use crate::error::Reason;
-use crate::http::{Head, HeadPool, Length, framing};
+use crate::http::{Head, Length, Pools, framing};
 use crate::net::Io;
 
-/// A connection to an endpoint that many requests share.
-#[derive(Debug)]
-pub struct Connection {
-    sender: RefCell<SendRequest<Outbound>>,
-    shared: Rc<Shared>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    /// Streams open now.
-    streams: Cell<usize>,
-    /// Streams that the endpoint allows.
-    limit: Cell<usize>,
-    over: Cell<bool>,
-    used: Cell<Instant>,
-}
-
-/// A place on a connection, until it is dropped.
-#[derive(Debug)]
-pub struct Stream {
-    connection: Rc<Connection>,
-    fresh: bool,
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        let shared = &self.connection.shared;
-        shared.streams.set(shared.streams.get().saturating_sub(1));
-        shared.used.set(timer::now());
-    }
-}
-
-impl Connection {
-    fn place(self: &Rc<Self>, fresh: bool) -> Stream {
-        self.shared.streams.set(self.shared.streams.get() + 1);
-        Stream { connection: Rc::clone(self), fresh }
-    }
-
-    fn has_room(&self) -> bool {
-        !self.shared.over.get() && self.shared.streams.get() < self.shared.limit.get()
-    }
-
-    /// Whether it has ended, or carried nothing for the idle time.
-    pub fn is_over(&self, idle_timeout: Duration, now: Instant) -> bool {
-        let idle =
-            self.shared.streams.get() == 0 && now.saturating_duration_since(self.shared.used.get()) >= idle_timeout;
-        self.shared.over.get() || idle
-    }
-}
-
-impl Upstream {
-    /// A place on a connection that has one, or on a new one. `dialled` is called where one is opened.
-    pub async fn h2(&self, policy: &Policy, terms: Terms, dialled: impl FnOnce()) -> Result<Stream, Reason> {
-        if let Some(place) = self.h2_place() {
-            return Ok(place);
-        }
-        let _turn = self.h2_turn.acquire().await.map_err(|_| Reason::Internal)?;
-        if let Some(place) = self.h2_place() {
-            return Ok(place);
-        }
-        let link = match self.dial(policy, terms).await {
-            Ok(link) => link,
-            // More streams than are allowed wait on a connection for their turn.
-            Err(Reason::ConnectionLimit) => return self.h2_any().ok_or(Reason::ConnectionLimit),
-            Err(reason) => return Err(reason),
-        };
-        dialled();
-        let connection = tokio::time::timeout(policy.connect_timeout, handshake(link))
-            .await
-            .map_err(|_| Reason::ConnectTimeout)?
-            .map_err(|_| Reason::ConnectFailed)?;
-        let connection = Rc::new(connection);
-        self.h2.borrow_mut().push(Rc::clone(&connection));
-        Ok(connection.place(true))
-    }
-
-    fn h2_place(&self) -> Option<Stream> {
-        self.h2.borrow().iter().find(|connection| connection.has_room()).map(|connection| connection.place(false))
-    }
-
-    fn h2_any(&self) -> Option<Stream> {
-        let connections = self.h2.borrow();
-        let open = connections.iter().filter(|connection| !connection.shared.over.get());
-        open.min_by_key(|connection| connection.shared.streams.get()).map(|connection| connection.place(false))
-    }
-}
-
-async fn handshake(link: Link) -> Result<Connection, hyper::Error> {
-    let Link { io, open, .. } = link;
-    let (sender, driver) = hyper::client::conn::http2::Builder::new(LocalExecutor)
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .keep_alive_interval(KEEP_ALIVE)
-        .keep_alive_timeout(KEEP_ALIVE)
-        .handshake(TokioIo::new(io))
-        .await?;
-    let shared = Rc::new(Shared {
-        streams: Cell::new(0),
-        limit: Cell::new(FIRST_STREAMS),
-        over: Cell::new(false),
-        used: Cell::new(timer::now()),
-    });
-    let told = Rc::clone(&shared);
-    tokio::task::spawn_local(async move {
-        let mut driver = std::pin::pin!(driver);
-        let ended = std::future::poll_fn(|cx| {
-            let polled = driver.as_mut().poll(cx);
-            told.limit.set(driver.current_max_send_streams().max(1));
-            polled
-        });
-        if let Err(error) = ended.await {
-            tracing::debug!(%error, "an HTTP/2 connection to an endpoint broke");
-        }
-        told.over.set(true);
-        drop(open);
-    });
-    Ok(Connection { sender: RefCell::new(sender), shared })
-}
+#[cfg(test)]
+pub(super) use pool::handshake;
+pub use pool::{Connection, Dial, Stream};
 
 impl Stream {
     /// Sends a request and waits for the answer's head.
@@ -159,7 +36,8 @@ impl Stream {
         home: Home,
         onward: Onward<'_>,
     ) -> Result<(Rc<Head>, Answer), Broken> {
-        let message = outbound(worker, request, onward).map_err(Broken::unwritten)?;
+        let body = self.outbound(worker, request);
+        let message = message(worker, request, onward, body).map_err(Broken::unwritten)?;
         let mut sender = self.connection.sender.borrow().clone();
         let response = sender.send_request(message).await.map_err(|error| self.broken(&error, &request.body))?;
         let (parts, incoming) = response.into_parts();
@@ -170,6 +48,7 @@ impl Stream {
                 .and_then(|()| head_from(&parts.headers, empty)),
             None => Ok(()),
         };
+        let understood = understood.and_then(|()| worker.pools.limits.admit(&head));
         understood.map_err(|bad| Broken { reason: upstream_reason(bad), written: true, stale: false })?;
         let length = framing::of_response(&head, request.to()).map_err(|bad| Broken {
             reason: upstream_reason(bad),
@@ -181,11 +60,12 @@ impl Stream {
         let ended = incoming.as_ref().is_none_or(Incoming::is_end_stream);
         let answer = Answer {
             incoming,
-            heads: worker.pools.heads.clone(),
+            pools: Rc::clone(&worker.pools),
             ready: Bytes::new(),
             length,
             trailers: None,
             ended,
+            broken: None,
             held: None,
             _home: home,
             _stream: self,
@@ -193,9 +73,18 @@ impl Stream {
         Ok((head, answer))
     }
 
+    fn outbound(&self, worker: &Worker, request: &Request) -> Outbound {
+        let ended = request.body.is_empty();
+        let watched = (!ended).then(|| {
+            let (pulse, watch) = self.connection.watch_upload(worker.http.stream_idle_timeout);
+            (pulse, Some(watch))
+        });
+        Outbound { body: Rc::clone(&request.body), passing: request.passing(worker), cursor: 0, ended, watched }
+    }
+
     fn broken(&self, error: &hyper::Error, body: &Upload) -> Broken {
         if self.connection.sender.borrow().is_closed() {
-            self.connection.shared.over.set(true);
+            self.connection.end();
         }
         if let Some(reason) = body.failure() {
             return Broken { reason, written: true, stale: false };
@@ -210,20 +99,39 @@ impl Stream {
             }
             source = cause.source();
         }
-        Broken { reason: Reason::UpstreamClosed, written: !unprocessed, stale: !self.fresh && unprocessed }
+        Broken { reason: self.reason(error), written: !unprocessed, stale: !self.fresh && unprocessed }
+    }
+
+    /// What has broken a stream: what came, or that nothing more does.
+    fn reason(&self, error: &hyper::Error) -> Reason {
+        if self.connection.too_large.get() {
+            return Reason::UpstreamHeadTooLarge;
+        }
+        let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+        while let Some(cause) = source {
+            // It was the library that broke it off, for a rule that the endpoint broke.
+            if cause.downcast_ref::<h2::Error>().is_some_and(|cause| {
+                cause.is_library() && !matches!(cause.reason(), None | Some(h2::Reason::NO_ERROR | h2::Reason::CANCEL))
+            }) {
+                return Reason::UpstreamProtocol;
+            }
+            source = cause.source();
+        }
+        Reason::UpstreamClosed
     }
 }
 
-fn outbound(worker: &Rc<Worker>, request: &Request, onward: Onward<'_>) -> Result<http::Request<Outbound>, Reason> {
-    let outgoing = request.outgoing(worker, onward);
+fn message(
+    worker: &Rc<Worker>,
+    request: &Request,
+    onward: Onward<'_>,
+    body: Outbound,
+) -> Result<http::Request<Outbound>, Reason> {
+    let outgoing = request.outgoing(worker, onward, true);
     let target = &outgoing.target;
-    let uri = if &*target.origin == b"*" {
-        http::Uri::builder().scheme("http").authority(target.host).path_and_query("*").build()
-    } else {
-        http::Uri::builder().scheme("http").authority(target.host).path_and_query(&*target.origin).build()
-    };
-    let mut message =
-        http::Request::new(Outbound { body: Rc::clone(&request.body), cursor: 0, ended: request.body.is_empty() });
+    let build = |path: &[u8]| http::Uri::builder().scheme("http").authority(target.host).path_and_query(path).build();
+    let uri = build(&target.origin).or_else(|_| build(&spelled_out(&target.origin)));
+    let mut message = http::Request::new(body);
     *message.uri_mut() = uri.map_err(|_| Reason::BadRequest)?;
     *message.method_mut() = http::Method::from_bytes(request.head.method()).map_err(|_| Reason::BadRequest)?;
     *message.version_mut() = http::Version::HTTP_2;
@@ -231,12 +139,40 @@ fn outbound(worker: &Rc<Worker>, request: &Request, onward: Onward<'_>) -> Resul
     Ok(message)
 }
 
+/// A target in which what `http::Uri` does not take is percent-encoded: characters that no target should have (RFC 3986
+/// section 2), that are understood all the same, and that HTTP/1.1 carries as they are.
+fn spelled_out(target: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(target.len() + 16);
+    for byte in target {
+        match byte {
+            b'"' => out.extend_from_slice(b"%22"),
+            b'<' => out.extend_from_slice(b"%3C"),
+            b'>' => out.extend_from_slice(b"%3E"),
+            b'`' => out.extend_from_slice(b"%60"),
+            other => out.push(*other),
+        }
+    }
+    out
+}
+
 /// A request's body on its way out.
 #[derive(Debug)]
 struct Outbound {
     body: Rc<Upload>,
+    passing: Passing,
     cursor: u64,
     ended: bool,
+    /// What ends it where the endpoint takes nothing; and who is told so, until it is.
+    watched: Option<(Rc<Pulse>, Option<Watch>)>,
+}
+
+impl Drop for Outbound {
+    fn drop(&mut self) {
+        // Nothing of it waits any more.
+        if let Some((pulse, _)) = &self.watched {
+            pulse.asked();
+        }
+    }
 }
 
 impl Body for Outbound {
@@ -247,20 +183,32 @@ impl Body for Outbound {
         if self.ended {
             return Poll::Ready(None);
         }
+        let mut most = PIECE;
+        if let Some((pulse, watch)) = &mut self.watched {
+            most = pulse.asked();
+            if let Some(watch) = watch.take() {
+                watch.next(pulse);
+            }
+        }
         let polled = self.body.poll_piece(cx, self.cursor);
         if polled.is_pending() {
             // The endpoint is ready for the body; hyper tells us so by asking for it, and in no other way.
             self.body.continue_now();
+            self.body.remember(cx);
         }
         match ready!(polled) {
             Ok(Piece::Data(len)) => {
-                let data = self.body.copy(self.cursor, len.min(FRAME));
+                let data = self.body.copy(self.cursor, len.min(most));
                 self.cursor += data.len() as u64;
+                if let Some((pulse, _)) = &self.watched {
+                    pulse.handed();
+                }
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
             Ok(Piece::End) => {
                 self.ended = true;
-                Poll::Ready(self.body.trailers().map(|trailers| Ok(Frame::trailers(headers::trailers_h2(&trailers)))))
+                let came = self.body.trailers();
+                Poll::Ready(came.map(|came| Ok(Frame::trailers(self.passing.these(&came).fields_h2()))))
             }
             Err(reason) => {
                 self.ended = true;
@@ -287,11 +235,13 @@ impl Body for Outbound {
 pub struct Answer {
     /// None where the answer ended at its head.
     incoming: Option<Incoming>,
-    heads: HeadPool,
+    pools: Rc<Pools>,
     ready: Bytes,
     length: Length,
     trailers: Option<Rc<Head>>,
     ended: bool,
+    /// What comes after the bytes that are here.
+    broken: Option<Reason>,
     held: Option<Holding>,
     _home: Home,
     _stream: Stream,
@@ -308,24 +258,43 @@ impl Answer {
         while self.ready.is_empty() && !self.ended {
             ready!(self.poll_more(cx))?;
         }
+        // What is small takes along what else is there.
+        while self.ready.len() < SMALL && !self.ended && self.broken.is_none() {
+            match self.poll_more(cx) {
+                Poll::Ready(Err(reason)) => self.broken = Some(reason),
+                Poll::Ready(Ok(())) => {}
+                Poll::Pending => break,
+            }
+        }
         Poll::Ready(Ok(self.ready.len()))
     }
 
     /// Takes in one frame, or learns that there is none.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Reason>> {
+        if let Some(reason) = self.broken {
+            return Poll::Ready(Err(reason));
+        }
         let frame = match &mut self.incoming {
             Some(incoming) => ready!(Pin::new(incoming).poll_frame(cx)),
             None => None,
         };
         match frame {
             None => self.ended = true,
-            Some(Err(_)) => return Poll::Ready(Err(Reason::UpstreamClosed)),
+            Some(Err(error)) => return Poll::Ready(Err(self._stream.reason(&error))),
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) if self.ready.is_empty() => self.ready = data,
-                Ok(data) => self.ready = [&self.ready[..], &data[..]].concat().into(),
+                Ok(data) => gather(&mut self.ready, &data),
                 Err(frame) => {
                     if let Ok(map) = frame.into_trailers() {
-                        self.trailers = trailers_from(&map, &self.heads);
+                        match trailers_from(&map, &self.pools) {
+                            Ok(trailers) => self.trailers = Some(trailers),
+                            Err(bad) => {
+                                // Without them it is not whole, however often it is asked.
+                                let reason = upstream_reason(bad);
+                                self.broken = Some(reason);
+                                return Poll::Ready(Err(reason));
+                            }
+                        }
                     }
                 }
             },
@@ -345,7 +314,7 @@ impl Answer {
 
     /// Ready when the whole body is here, or as much of it as is kept; with `first`, when anything of it is.
     pub fn poll_hold(&mut self, cx: &mut Context<'_>, first: bool) -> Poll<Result<(), Reason>> {
-        while !self.ended && self.ready.len() < FRAME {
+        while !self.ended && self.ready.len() < PIECE {
             if first && (!self.ready.is_empty() || self.trailers.is_some()) {
                 break;
             }
@@ -390,10 +359,3 @@ impl Answer {
         self.trailers.clone()
     }
 }
-
-const FRAME: usize = 64 * 1024;
-const STREAM_WINDOW: u32 = 1024 * 1024;
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
-const KEEP_ALIVE: Duration = Duration::from_secs(20);
-/// Until the endpoint has said how many streams it allows.
-const FIRST_STREAMS: usize = 100;

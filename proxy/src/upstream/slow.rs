@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use super::Upstream;
 use crate::data::body::Upload;
+use crate::http::Limits;
 
 /// An endpoint's connections that a client keeps waiting, or kept at some time.
 #[derive(Debug, Default)]
@@ -63,7 +64,7 @@ pub struct Held {
     id: u64,
 }
 
-/// What a minimum rate is held against.
+/// What holds for a connection that is dialled, and for whoever has it.
 #[derive(Debug, Clone, Copy)]
 pub struct Terms {
     /// Connections that the endpoint may have, of all workers.
@@ -72,6 +73,10 @@ pub struct Terms {
     pub min_rate: usize,
     /// How many workers share in the work.
     pub workers: usize,
+    /// Whether memory is short: then whoever is too slow has to go, however many connections are left.
+    pub short: bool,
+    /// How large an answer's head may be.
+    pub limits: Limits,
 }
 
 /// A rate says nothing before this.
@@ -95,8 +100,8 @@ impl Slow {
         }
         holders.values().for_each(|holder| holder.look(now));
         let excess = open.saturating_sub(plenty(terms.cap)) as usize;
-        if excess > 0 && terms.min_rate > 0 {
-            let least = excess.div_ceil(terms.workers.max(1));
+        if (excess > 0 || terms.short) && terms.min_rate > 0 {
+            let least = if terms.short { holders.len() } else { excess.div_ceil(terms.workers.max(1)) };
             tell(&holders, terms, GRACE, now, least);
         }
     }

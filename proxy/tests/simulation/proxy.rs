@@ -75,6 +75,7 @@ pub fn proxy(sim: &mut Sim<'static>, setup: Setup) -> Rc<Cell<Option<Handles>>> 
                 access_log: AccessLog::off(),
                 crew: Arc::clone(&crew),
                 explainer: Explainer::off(),
+                budget: outrigger::http::Budget::new(256 << 20),
             };
             let (mut serving, mut made) = (Vec::new(), Vec::new());
             for (index, desk) in desks.into_iter().enumerate() {

@@ -1,13 +1,13 @@
 //! What the checks share: ranges, names that have to be declared, and where to put the blame.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Build;
 use crate::config::error::did_you_mean;
-use crate::config::text::Interval;
+use crate::config::text::{Interval, Patience};
 use crate::config::tree::Kind;
 
 impl Build<'_> {
@@ -23,7 +23,16 @@ impl Build<'_> {
         }
     }
 
+    pub(super) fn some_patience(&mut self, path: &[&str], found: Patience) {
+        if let Some(time) = found.0 {
+            self.some_time(path, Interval(time));
+        }
+    }
+
     pub(super) fn known_service(&mut self, path: &[&str], name: &str) {
+        if self.config.services.contains_key(name) {
+            return;
+        }
         let known = self.known(&["services"], &self.config.services);
         self.known_name(path, name, "service", "services", known);
     }
@@ -74,9 +83,9 @@ impl Build<'_> {
 
     /// The keys under a path, those with errors and those that only the command line gave included.
     pub(super) fn known<T>(&self, path: &[&str], read: &BTreeMap<String, T>) -> Vec<String> {
-        let mut known: Vec<String> = self.tree.keys(path).into_iter().map(str::to_owned).collect();
-        known.extend(read.keys().filter(|k| !self.tree.keys(path).contains(&k.as_str())).cloned());
-        known
+        let mut known: BTreeSet<String> = self.tree.keys(path).into_iter().map(str::to_owned).collect();
+        known.extend(read.keys().cloned());
+        known.into_iter().collect()
     }
 
     /// The places in the file of a list's items.

@@ -26,6 +26,7 @@ pub(super) fn policy(layers: &[PolicyKeys]) -> Policy {
             Some(written::Protocol::Http2) => settings::Protocol::Http2,
             Some(written::Protocol::Http1) | None => settings::Protocol::Http1,
         },
+        request_trailers: keys.request_trailers.unwrap_or(built_in.request_trailers),
         max_connections: keys.max_connections.unwrap_or(built_in.max_connections),
         max_idle: keys.max_idle.unwrap_or(built_in.max_idle),
         idle_timeout: time(keys.idle_timeout, built_in.idle_timeout),

@@ -1,6 +1,6 @@
 //! The declared services.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -70,9 +70,10 @@ impl Build<'_> {
             self.blame(&list, "found none, expected at least one".into());
         }
         let indexes = self.places(&list, instances.len());
-        for (i, (index, instance)) in indexes.iter().zip(instances).enumerate() {
+        let mut seen = HashSet::new();
+        for (index, instance) in indexes.iter().zip(instances) {
             self.within(&["services", name, "instances", index, "weight"], instance.weight, 0..=65535);
-            if instances[..i].iter().any(|other| other.address == instance.address) {
+            if !seen.insert(&instance.address) {
                 let message = format!("found {} again; to send it more, give it a `weight`", instance.address);
                 self.blame(&["services", name, "instances", index], message);
             }

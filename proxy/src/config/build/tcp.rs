@@ -29,11 +29,11 @@ impl Build<'_> {
                     continue;
                 }
             };
-            self.some_time(&path("idle_timeout"), tcp.idle_timeout);
+            self.some_patience(&path("idle_timeout"), tcp.idle_timeout);
             if let Some(timeout) = tcp.connect_timeout {
                 self.some_time(&path("connect_timeout"), timeout);
             }
-            let times = Times { idle: tcp.idle_timeout.0, connect: tcp.connect_timeout.map(|timeout| timeout.0) };
+            let times = Times { idle: tcp.idle_timeout.time(), connect: tcp.connect_timeout.map(|timeout| timeout.0) };
             all.push(TcpSettings { name: tcp.name.as_str().into(), listen: tcp.listen.0, upstream, times });
         }
         all

@@ -17,6 +17,8 @@ pub struct Policy {
     pub balance: Balance,
     /// What endpoints speak.
     pub protocol: Protocol,
+    /// Whether a request's trailers go to endpoints over HTTP/1.1.
+    pub request_trailers: bool,
     /// Connections to one endpoint, for the whole process.
     pub max_connections: u32,
     /// Idle connections kept to one endpoint, for the whole process; shared out among the workers.
@@ -56,6 +58,7 @@ impl Default for Policy {
             connect_timeout: Duration::from_millis(250),
             balance: Balance::P2c,
             protocol: Protocol::Http1,
+            request_trailers: false,
             max_connections: 1024,
             max_idle: 256,
             idle_timeout: Duration::from_secs(4),

@@ -76,6 +76,7 @@ impl From<&Policy> for PolicyKeys {
                 settings::Protocol::Http1 => Protocol::Http1,
                 settings::Protocol::Http2 => Protocol::Http2,
             }),
+            request_trailers: Some(policy.request_trailers),
             max_connections: Some(policy.max_connections),
             max_idle: Some(policy.max_idle),
             idle_timeout: Some(Interval(policy.idle_timeout)),

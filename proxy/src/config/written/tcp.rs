@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::text::{Address, Interval, Target};
+use crate::config::text::{Address, Interval, Patience, Target};
 
 /// A plain TCP proxy: an address that leads to another one or to a service, for what does not speak HTTP. Its clients'
 /// connections are among those that `http.max_connections` counts.
@@ -20,14 +20,15 @@ pub struct Tcp {
     /// A host name or an IP address, and a port. A name is looked up at each connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream: Option<Target>,
-    /// A connection on which nothing moves in either direction for so long is closed.
+    /// A connection on which nothing moves in either direction for so long is closed, and one of which a side takes nothing
+    /// of what is ready for it. `off`: never.
     #[serde(default = "an_hour")]
-    pub idle_timeout: Interval,
+    pub idle_timeout: Patience,
     /// For one attempt to connect. Left out: what the service says; 5s for an `upstream`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connect_timeout: Option<Interval>,
 }
 
-fn an_hour() -> Interval {
-    Interval(crate::tcp::IDLE)
+fn an_hour() -> Patience {
+    Patience(Some(crate::tcp::IDLE))
 }

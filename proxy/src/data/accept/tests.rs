@@ -6,6 +6,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use super::*;
 use crate::data::testing::{Stage, paused};
 
+mod ends;
+mod flow;
+mod frames;
+mod instances;
 mod messages;
 mod time;
 
@@ -105,8 +109,16 @@ fn the_futures_are_no_larger_than_they_have_to_be() {
         let task = connection(Rc::clone(&worker), Io::nowhere(), peer, None, slots, seat, Rc::new(()));
         let task = std::mem::size_of_val(&task);
         let client = Rc::new(request::client(peer, &[]));
-        let (first, timer) = (worker.pools.buffers.take(), Timer::new(timer::now()));
-        let conn = Rc::new(Conn::new(Io::nowhere(), first, timer, client, None, Rc::clone(&worker)));
+        let (first, timer) = (worker.pools.buffers.take().unwrap(), Timer::new(timer::now()));
+        let conn = Rc::new(Conn::new(
+            Io::nowhere(),
+            first,
+            timer,
+            client,
+            None,
+            worker.register().presence(),
+            Rc::clone(&worker),
+        ));
         let exchange = std::mem::size_of_val(&crate::data::h1::exchange(Rc::clone(&conn)));
         let conn = std::mem::size_of::<Conn>();
         eprintln!("task {task}, connection {conn}, request {exchange}");

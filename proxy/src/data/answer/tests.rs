@@ -8,7 +8,8 @@ const SERVICE: &str = "or\"der\\s-ü";
 /// An answer as an HTTP/1.1 client gets it: its head read back, and its body.
 fn answered(reason: Reason, fields: &[(&str, &str)]) -> (Head, Vec<u8>) {
     let mut request = Head::default();
-    request.set_request(b"GET", b"/", Version::Http11).unwrap();
+    let version = if fields.iter().any(|(name, _)| *name == "TE") { Version::Http2 } else { Version::Http11 };
+    request.set_request(b"GET", b"/", version).unwrap();
     for (name, value) in fields {
         request.push(name.as_bytes(), value.as_bytes()).unwrap();
     }
@@ -122,8 +123,8 @@ fn every_reason_gives_json_to_whom_asks_for_it() {
 #[test]
 fn every_reason_gives_a_grpc_client_a_status_of_its_own_kind() {
     for &reason in Reason::ALL {
-        let (head, body) =
-            answered(reason, &[("Content-Type", "application/grpc+proto"), ("Accept", "application/json")]);
+        let fields = [("Content-Type", "application/grpc+proto"), ("TE", "trailers"), ("Accept", "application/json")];
+        let (head, body) = answered(reason, &fields);
         assert_eq!((head.status(), body.len()), (200, 0), "{reason:?}");
         assert_eq!(text(&head, "Content-Type"), "application/grpc");
         let status: u8 = text(&head, "grpc-status").parse().unwrap();
@@ -133,6 +134,33 @@ fn every_reason_gives_a_grpc_client_a_status_of_its_own_kind() {
         assert_eq!(percent_decoded(&message), format!("{SERVICE}: {}", reason.row().advice));
         proxy_status(&text(&head, "Proxy-Status"));
     }
+}
+
+#[test]
+fn a_grpc_web_client_finds_the_status_in_the_body_as_its_protocol_says() {
+    for &reason in Reason::ALL {
+        let (head, body) = answered(reason, &[("Content-Type", "application/grpc-web+proto; charset=utf-8")]);
+        assert_eq!(head.status(), 200, "{reason:?}");
+        assert_eq!(text(&head, "Content-Type"), "application/grpc-web+proto");
+        assert!(!head.fields().any(|(_, name, _)| name.starts_with(b"grpc-")), "{reason:?}");
+        let [0x80, a, b, c, d, lines @ ..] = &body[..] else { panic!("{reason:?}: {body:?}") };
+        assert_eq!(u32::from_be_bytes([*a, *b, *c, *d]) as usize, lines.len());
+        let lines = String::from_utf8(lines.to_vec()).unwrap();
+        let message = lines.strip_prefix(&format!("grpc-status:{}\r\ngrpc-message:", reason.row().grpc)).unwrap();
+        assert_eq!(percent_decoded(message.trim_end()), format!("{SERVICE}: {}", reason.row().advice));
+
+        let (head, coded) = answered(reason, &[("Content-Type", "application/grpc-web-text")]);
+        assert_eq!(text(&head, "Content-Type"), "application/grpc-web-text");
+        // The flag and the length's first bytes.
+        assert!(coded.starts_with(b"gAAAA") && coded.len() == body.len().div_ceil(3) * 4, "{reason:?}");
+    }
+}
+
+#[test]
+fn who_only_says_grpc_over_http_1_1_gets_an_answer_of_http() {
+    let (head, body) = answered(Reason::NoRoute, &[("Content-Type", "application/grpc"), ("te", "trailers")]);
+    assert_eq!(head.status(), 404);
+    assert!(body.starts_with(b"outrigger: 404 no_route: "));
 }
 
 fn percent_decoded(text: &str) -> String {

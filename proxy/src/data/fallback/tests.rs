@@ -14,7 +14,8 @@ fn wall() -> SystemTime {
 
 fn request(method: &str, fields: &[(&str, &str)]) -> Head {
     let mut head = Head::default();
-    head.set_request(method.as_bytes(), b"/a", Version::Http11).unwrap();
+    let version = if fields.iter().any(|(name, _)| *name == "TE") { Version::Http2 } else { Version::Http11 };
+    head.set_request(method.as_bytes(), b"/a", version).unwrap();
     for (name, value) in fields {
         head.push(name.as_bytes(), value.as_bytes()).unwrap();
     }
@@ -98,7 +99,8 @@ fn an_answer_without_content_has_none_whatever_is_written() {
 
 #[test]
 fn a_grpc_client_gets_only_what_it_can_read() {
-    let grpc = request("POST", &[("Content-Type", "application/grpc+proto")]);
+    let grpc = request("POST", &[("Content-Type", "application/grpc+proto"), ("TE", "trailers")]);
+    let web = request("POST", &[("Content-Type", "application/grpc-web+proto; v=1")]);
     for (headers, body, usable) in [
         (&[][..], "[]", false),
         (&[], "", false),
@@ -112,6 +114,14 @@ fn a_grpc_client_gets_only_what_it_can_read() {
             let (fields, _) = sent(made, &grpc);
             assert!(fields.contains(&"content-type: application/grpc".to_owned()), "{fields:?}");
             assert!(fields.contains(&"grpc-status: 14".to_owned()), "{fields:?}");
+        }
+        let made = fixed(&configured(200, headers, body), &web, Reason::Timeout, wall());
+        assert_eq!(made.is_some(), usable, "{headers:?} {body:?} over gRPC-Web");
+        if let Some(made) = made {
+            let (fields, body) = sent(made, &web);
+            assert!(fields.contains(&"content-type: application/grpc-web+proto".to_owned()), "{fields:?}");
+            assert!(!fields.iter().any(|field| field.starts_with("grpc-")), "{fields:?}");
+            assert_eq!(body, b"\x80\0\0\0\x1fgrpc-status:14\r\ngrpc-message:\r\n");
         }
     }
 }

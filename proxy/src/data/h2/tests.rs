@@ -20,6 +20,27 @@ fn read(target: &str, fields: &[(&str, &str)]) -> Result<Head, Reason> {
     request_head(&parts, &mut head).map(|()| head)
 }
 
+fn trailers(fields: &[(&str, &str)]) -> Result<Rc<Head>, Bad> {
+    trailers_from(&map(fields), &Pools::new(crate::http::Limits::default()))
+}
+
+#[test]
+fn trailers_have_the_rules_and_the_limits_of_http_1_1() {
+    let long = "a".repeat(33 * 1024);
+    let names: Vec<_> = (0..101).map(|n| format!("x-{n}")).collect();
+    let many: Vec<_> = names.iter().map(|name| (name.as_str(), "1")).collect();
+    for (fields, expected) in [
+        (&[("x-sum", "1"), ("grpc-status", "0")][..], Ok(2)),
+        (&many[1..], Ok(100)),
+        (&many, Err(Bad::TooManyLines)),
+        (&[("x-long", &long)], Err(Bad::TooLarge)),
+        (&[("content-length", "1")], Err(Bad::Grammar)),
+        (&[("host", "a")], Err(Bad::Grammar)),
+    ] {
+        assert_eq!(trailers(fields).map(|head| head.len()), expected);
+    }
+}
+
 #[test]
 fn blanks_around_a_value_stay_behind() {
     let head = read("http://orders/", &[("x-y", " \ta b\t "), ("cookie", ""), ("content-length", "5 ")]).unwrap();
@@ -31,7 +52,7 @@ fn blanks_around_a_value_stay_behind() {
 fn a_name_with_a_quotation_mark_is_refused() {
     assert_eq!(read("http://orders/", &[("x\"y", "1")]).err(), Some(Reason::BadRequest));
     assert_eq!(head_from(&map(&[("\"", "1")]), &mut Head::default()), Err(Bad::Grammar));
-    assert!(trailers_from(&map(&[("x\"", "1")]), &HeadPool::new(1)).is_none());
+    assert_eq!(trailers(&[("x\"", "1")]).err(), Some(Bad::Grammar));
 }
 
 #[test]

@@ -43,7 +43,8 @@ fn with_outgoing<T>(head: &Head, client: &Client, length: Length, upgrade: bool,
         caller: b"x-outrigger-caller",
     };
     let onward = Onward { names, remaining: None, attempt: 1 };
-    f(&Outgoing { head, target: b"/", host, length, client, identity: &identity, id: &id, upgrade, onward })
+    let (identity, id, target, trailers) = (&identity, &id, &b"/"[..], true);
+    f(&Outgoing { head, target, host, length, client, identity, id, upgrade, trailers, onward })
 }
 
 fn lines(bytes: &[u8]) -> Vec<String> {
@@ -374,36 +375,6 @@ fn an_answer_that_asks_for_an_upgrade_still_says_whether_the_connection_ends() {
         assert_eq!(lines.iter().filter(|l| l.starts_with("Connection")).collect::<Vec<_>>(), [said]);
         assert!(lines.iter().any(|line| line == "Upgrade: websocket"), "{lines:?}");
     }
-}
-
-#[test]
-fn trailers_say_nothing_that_only_a_head_can() {
-    let mut trailers = Head::default();
-    for (name, value) in [
-        ("X-Sum", "1"),
-        ("grpc-status", "0"),
-        ("Content-Length", "3"),
-        ("Transfer-Encoding", "chunked"),
-        ("Host", "other"),
-        ("Authorization", "Basic eA=="),
-        ("Cookie", "a=b"),
-        ("Set-Cookie", "a=b"),
-        ("Content-Encoding", "gzip"),
-        ("Cache-Control", "public"),
-        ("Connection", "close"),
-        ("X-Forwarded-For", "10.0.0.1"),
-        ("TE", "trailers"),
-    ] {
-        trailers.push(name.as_bytes(), value.as_bytes()).unwrap();
-    }
-    let mut out = Vec::new();
-    write_last_chunk(&mut out, false, Some(&trailers));
-    assert_eq!(String::from_utf8(out).unwrap(), "\r\n0\r\nX-Sum: 1\r\ngrpc-status: 0\r\n\r\n");
-    let mut out = Vec::new();
-    write_last_chunk(&mut out, true, None);
-    assert_eq!(out, b"0\r\n\r\n");
-    let map = trailers_h2(&trailers);
-    assert_eq!((map.len(), &map["x-sum"], &map["grpc-status"]), (2, &"1".parse().unwrap(), &"0".parse().unwrap()));
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::fault::Keeper;
 use crate::tcp::{TcpProxies, Upstream, Wanted};
 
 /// A TCP proxy that was just made, and its socket on its way to the worker.
+#[allow(clippy::unwrap_used, reason = "what a test begins with")]
 async fn made(stage: &Stage) -> (TcpProxies, Opening, SocketAddr) {
     let keeper = Keeper::new(FaultLimits::default(), stage.plan.reader.clone());
     let (tcp, mut desks) = TcpProxies::new(keeper, 1);

@@ -5,7 +5,7 @@ use super::*;
 
 /// A buffer that is small enough for its ends to be met often.
 fn small() -> Buffer {
-    Buffer::new(vec![0; FRONT + 32].into_boxed_slice())
+    Buffer::new(Budget::new(usize::MAX / 2).block(FRONT + 32, usize::MAX).unwrap())
 }
 
 fn fill(buffer: &mut Buffer, data: &[u8]) -> usize {
@@ -115,13 +115,63 @@ fn what_is_asked_of_the_front_stays_within_the_buffer() {
 #[test]
 fn a_pool_keeps_as_many_as_it_was_told() {
     let pool = BufferPool::new(1);
-    let (mut one, other) = (pool.take(), pool.take());
+    let (mut one, other) = (pool.take().unwrap(), pool.take().unwrap());
     assert_eq!(one.spare().len(), ROOM);
     fill(&mut one, b"left over");
     pool.give(one);
     pool.give(other);
     assert_eq!(pool.free(), 1);
-    let again = pool.take();
+    let again = pool.take().unwrap();
     assert!(again.is_empty());
     assert_eq!(pool.free(), 0);
+}
+
+#[test]
+fn a_small_buffer_grows_with_what_is_in_it_and_once() {
+    let pool = BufferPool::new(2);
+    let mut buffer = pool.take_small().unwrap();
+    assert_eq!((buffer.spare().len(), buffer.is_small()), (LITTLE, true));
+    fill(&mut buffer, b"head and more");
+    buffer.consume(5);
+    assert_eq!(pool.grow(&mut buffer), Ok(true));
+    assert_eq!(buffer.bytes(), b"and more");
+    assert_eq!(buffer.spare().len(), ROOM - 8);
+    assert_eq!(pool.grow(&mut buffer), Ok(false));
+    pool.give(buffer);
+    assert_eq!(pool.free(), 1);
+}
+
+#[test]
+fn no_buffer_is_made_beyond_the_budget_and_all_of_it_comes_back() {
+    const LARGE: usize = FRONT + ROOM;
+    let budget = Budget::new(4 * LARGE);
+    let pool = BufferPool::within(&budget, 2);
+    let mut held: Vec<_> = (0..3).map(|_| pool.take().unwrap()).collect();
+    assert_eq!((budget.excess(), budget.is_spent()), (0, false));
+    let mut small: Vec<_> = std::iter::from_fn(|| pool.take_small().ok()).collect();
+    assert_eq!(small.len(), LARGE / Buffer::SMALL);
+    assert_eq!(pool.grow(&mut small[0]), Err(Spent));
+    assert!(budget.excess() > 0 && budget.used() <= 4 * LARGE);
+    // What is under way may have a quarter more.
+    held.push(pool.take().unwrap());
+    assert!(budget.is_spent() && pool.take().is_err());
+    held.drain(..).chain(small.drain(..)).for_each(|buffer| pool.give(buffer));
+    assert_eq!(budget.used(), 2 * LARGE + 8 * Buffer::SMALL);
+    drop(pool);
+    assert_eq!(budget.used(), 0);
+}
+
+#[test]
+fn what_nobody_needs_goes_back_to_the_system() {
+    let budget = Budget::new(usize::MAX / 2);
+    let pool = BufferPool::within(&budget, 64);
+    let held: Vec<_> = (0..64).map(|_| pool.take().unwrap()).collect();
+    held.into_iter().for_each(|buffer| pool.give(buffer));
+    // What was needed since the last look is kept, and after that less and less.
+    pool.trim();
+    assert_eq!(pool.free(), 64);
+    for _ in 0..10 {
+        pool.trim();
+    }
+    assert_eq!(pool.free(), KEPT);
 }

@@ -27,7 +27,7 @@ fn chunked(body: &[u8], sizes: &[usize], trailers: bool) -> Vec<u8> {
 /// Feeds `wire` in pieces, takes bytes out as `takes` says, and gives back the body and what is left of the buffer.
 fn read(content: &mut Content, wire: &[u8], cuts: &[usize], takes: &[usize]) -> (Vec<u8>, Vec<u8>) {
     let heads = HeadPool::new(4);
-    let mut buffer = BufferPool::new(1).take();
+    let mut buffer = BufferPool::new(1).take().unwrap();
     let (mut rest, mut body) = (wire, Vec::new());
     let (mut cuts, mut takes) = (cuts.iter().cycle(), takes.iter().cycle());
     while !rest.is_empty() {
@@ -85,7 +85,7 @@ proptest! {
         cuts in vec(1usize..20, 1..8),
     ) {
         let heads = HeadPool::new(4);
-        let mut buffer = BufferPool::new(1).take();
+        let mut buffer = BufferPool::new(1).take().unwrap();
         let mut content = Content::new(Length::Chunked);
         let (mut rest, mut cuts) = (&noise[..], cuts.iter().cycle());
         while !rest.is_empty() {
@@ -105,7 +105,7 @@ proptest! {
 fn what_lies_behind_a_complete_body_is_seen() {
     let heads = HeadPool::new(1);
     for (wire, leaves) in [(&b"3\r\nabc\r\n0\r\n\r\n"[..], false), (b"3\r\nabc\r\n0\r\n\r\nG", true)] {
-        let mut buffer = BufferPool::new(1).take();
+        let mut buffer = BufferPool::new(1).take().unwrap();
         buffer.spare()[..wire.len()].copy_from_slice(wire);
         buffer.filled(wire.len());
         let mut content = Content::new(Length::Chunked);

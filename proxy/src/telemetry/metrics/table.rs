@@ -52,6 +52,8 @@ pub(super) mod name {
     pub const AUDIT_LOG_DROPPED: &str = "outrigger_audit_log_dropped_total";
     pub const CLIENT_CONNECTIONS: &str = "outrigger_client_connections";
     pub const CLIENT_CONNECTIONS_ACCEPTED: &str = "outrigger_client_connections_accepted_total";
+    pub const MADE_ROOM: &str = "outrigger_client_connections_made_room_total";
+    pub const TURNED_AWAY: &str = "outrigger_client_connections_refused_total";
     pub const TCP_CONNECTIONS: &str = "outrigger_tcp_connections";
     pub const TCP_ACCEPTED: &str = "outrigger_tcp_connections_accepted_total";
     pub const TCP_FAILED: &str = "outrigger_tcp_connections_failed_total";
@@ -277,6 +279,18 @@ pub const TABLE: &[Metric] = &[
     ),
     facade(name::CLIENT_CONNECTIONS, Gauge, &["worker"], "Open connections from clients."),
     facade(name::CLIENT_CONNECTIONS_ACCEPTED, Counter, &["worker"], "Connections accepted from clients."),
+    facade(
+        name::TURNED_AWAY,
+        Counter,
+        &["reason"],
+        "Connections from clients that were refused as they came: memory, where buffers take all that http.max_buffered allows.",
+    ),
+    facade(
+        name::MADE_ROOM,
+        Counter,
+        &["reason"],
+        "Clients' connections that were ended for others because little room was left: idle, the longest first, or slow_head.",
+    ),
     facade(
         name::CHECKS_NOT_MADE,
         Counter,

@@ -200,6 +200,8 @@ fn every_family_is_declared_once_and_is_in_the_table() {
     clients.opened();
     clients.malformed(Steering::RetryAfter);
     clients.held(1_000);
+    clients.made_room(1, 1);
+    clients.turned_away();
     clients.flush();
     let mut text = installed.render(&snapshot(ServiceMetrics::new("a"), "a"), 1000, &facts);
     text.push_str(&installed.render_tcp(&[]));

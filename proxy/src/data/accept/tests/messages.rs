@@ -22,6 +22,32 @@ fn what_a_client_pipelines_is_answered_in_order() {
     });
 }
 
+/// Endpoints that say that they keep trailers apart.
+fn taking_trailers() -> String {
+    ORDERS.replace("timeout: 15s", "timeout: 15s, request_trailers: true")
+}
+
+#[test]
+fn a_requests_trailers_end_here_unless_the_service_takes_them() {
+    for (config, expected) in
+        [(ORDERS.to_owned(), "5\r\nhello\r\n0\r\n\r\n"), (taking_trailers(), "5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n")]
+    {
+        paused(async {
+            let stage = Stage::new(&config, 1);
+            let mut client = connect(&stage);
+            let mut endpoint = stage.endpoint("orders");
+            let head = "POST / HTTP/1.1\r\nHost: orders\r\nConnection: X-Hop\r\nTrailer: X-Sum\r\n";
+            let body = "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n";
+            let trailers = "X-Sum: 1\r\nX-Hop: 2\r\nX-Outrigger-Priority: critical\r\nConnection: close\r\n\r\n";
+            client.write_all(format!("{head}{body}{trailers}").as_bytes()).await.unwrap();
+            let sent = read_until(&mut endpoint, expected).await;
+            let (head, body) = sent.split_once("\r\n\r\n").unwrap();
+            assert_eq!(head.contains("\r\nTrailer: X-Sum"), expected.contains("X-Sum"), "{head}");
+            assert_eq!(body, expected);
+        });
+    }
+}
+
 /// An endpoint that sends back what it is sent, trailers included, as it comes.
 fn echo_at(stage: &Stage) {
     let echo = hyper::service::service_fn(|request: http::Request<hyper::body::Incoming>| async {
@@ -61,7 +87,7 @@ async fn assert_echoed(answer: http::Response<hyper::body::Incoming>, size: u32)
 #[test]
 fn hyper_at_both_ends_sees_bodies_and_trailers() {
     paused(async {
-        let stage = Stage::new(ORDERS, 1);
+        let stage = Stage::new(&taking_trailers(), 1);
         echo_at(&stage);
         let io = hyper_util::rt::TokioIo::new(connect(&stage));
         let (mut send, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
@@ -78,12 +104,12 @@ fn hyper_at_both_ends_sees_bodies_and_trailers() {
 #[test]
 fn hyper_over_h2_sees_bodies_and_trailers_of_many_streams() {
     paused(async {
-        let stage = Stage::new(ORDERS, 1);
+        let stage = Stage::new(&taking_trailers(), 1);
         let sizes = [0, 1, 1000, 60_000, 500_000, 300_000, 70_000, 16_384];
         sizes.iter().for_each(|_| echo_at(&stage));
         let io = hyper_util::rt::TokioIo::new(connect(&stage));
         let (send, connection) =
-            hyper::client::conn::http2::handshake(crate::data::h2::LocalExecutor, io).await.unwrap();
+            hyper::client::conn::http2::handshake(crate::data::h2::Watch::default(), io).await.unwrap();
         let connection = tokio::task::spawn_local(connection);
         let streams = sizes.map(|size| {
             let mut send = send.clone();

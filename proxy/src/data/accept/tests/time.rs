@@ -85,6 +85,28 @@ fn a_connection_without_a_request_ends_after_the_idle_timeout() {
 }
 
 #[test]
+fn the_time_for_the_next_request_begins_at_the_end_of_the_answer() {
+    paused(async {
+        let stage = Stage::new(ORDERS, 1);
+        let mut client = connect(&stage);
+        let mut endpoint = stage.endpoint("orders");
+        client.write_all(GET).await.unwrap();
+        read_until(&mut endpoint, "\r\n\r\n").await;
+        // More than is held back until it is whole.
+        endpoint.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n").await.unwrap();
+        let mut most = [0; 90_000];
+        let (sent, _) = tokio::join!(endpoint.write_all(&[b'x'; 99_999]), client.read_exact(&mut most));
+        sent.unwrap();
+        tokio::time::sleep(Duration::from_secs(200)).await;
+        endpoint.write_all(b"!").await.unwrap();
+        read_until(&mut client, "!").await;
+        let (answer, taken) = read_all(&mut client, timer::now()).await;
+        assert_eq!(answer, "");
+        assert_about(taken, 120);
+    });
+}
+
+#[test]
 fn a_body_that_stops_arriving_gets_408_after_the_stream_idle_timeout() {
     paused(async {
         let stage = Stage::new(ORDERS, 1);
@@ -171,6 +193,50 @@ fn a_client_that_was_never_told_loses_its_connection_after_the_answer() {
     });
 }
 
+/// A tunnel through a stage, and what its client says and hears.
+async fn tunnel(stage: &Stage) -> (DuplexStream, DuplexStream) {
+    let mut client = connect(stage);
+    let mut endpoint = stage.endpoint("orders");
+    let ask = b"GET /ws HTTP/1.1\r\nHost: orders\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    client.write_all(ask).await.unwrap();
+    read_until(&mut endpoint, "\r\n\r\n").await;
+    let answer = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    endpoint.write_all(answer).await.unwrap();
+    read_until(&mut client, "\r\n\r\n").await;
+    (client, endpoint)
+}
+
+#[test]
+fn a_tunnel_ends_when_one_side_takes_nothing_although_it_goes_on_to_send() {
+    paused(async {
+        let stage = Stage::new(ORDERS, 1);
+        let (mut client, endpoint) = tunnel(&stage).await;
+        let (mut reading, mut writing) = tokio::io::split(endpoint);
+        let start = timer::now();
+        let flood = tokio::task::spawn_local(async move {
+            while writing.write_all(&[0; 10_000]).await.is_ok() {}
+            timer::now()
+        });
+        let hear = tokio::task::spawn_local(async move { reading.read_to_end(&mut Vec::new()).await });
+        while client.write_all(b"I am here").await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        assert_about(flood.await.unwrap() - start, 300);
+        hear.await.unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_tunnel_that_may_rest_for_ever_does() {
+    paused(async {
+        let stage = Stage::new(&ORDERS.replacen("http: {", "http: { tunnel_idle_timeout: off,", 1), 1);
+        let (mut client, mut endpoint) = tunnel(&stage).await;
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        client.write_all(b"still here").await.unwrap();
+        read_until(&mut endpoint, "still here").await;
+    });
+}
+
 #[test]
 fn a_tunnel_carries_bytes_both_ways_and_ends_when_nothing_moves() {
     paused(async {
@@ -205,4 +271,25 @@ fn a_tunnel_carries_bytes_both_ways_and_ends_when_nothing_moves() {
         assert_about(timer::now() - start, 300);
         assert_eq!(stage.upstream("orders").in_flight(), 0);
     });
+}
+
+#[test]
+fn who_says_grpc_over_http_1_1_has_the_routes_timeout_all_the_same() {
+    for kind in ["application/grpc", "application/grpc+proto", "application/grpc-web+proto"] {
+        paused(async {
+            let stage = Stage::new(ORDERS, 1);
+            let mut client = connect(&stage);
+            let mut endpoint = stage.endpoint("orders");
+            let start = timer::now();
+            let fields = format!("Content-Type: {kind}\r\nTE: trailers\r\nConnection: TE, close\r\n");
+            let request = format!("POST /shop.Cart/Add HTTP/1.1\r\nHost: orders\r\n{fields}Content-Length: 0\r\n\r\n");
+            client.write_all(request.as_bytes()).await.unwrap();
+            read_until(&mut endpoint, "\r\n\r\n").await;
+            let mut answer = Vec::new();
+            client.read_to_end(&mut answer).await.unwrap();
+            assert_about(timer::now() - start, 15);
+            let expected: &[u8] = if kind.contains("web") { b"HTTP/1.1 200 " } else { b"HTTP/1.1 504 " };
+            assert!(answer.starts_with(expected), "{kind}: {}", String::from_utf8_lossy(&answer));
+        });
+    }
 }
