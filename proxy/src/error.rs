@@ -41,6 +41,8 @@ pub enum Reason {
     NoEndpoint,
     /// Every endpoint is at its connection cap.
     ConnectionLimit,
+    /// The proxy has no descriptor, memory or local port left for another connection.
+    OutOfResources,
     /// The connection to the endpoint was refused or reset while it was being made.
     ConnectFailed,
     /// The connection to the endpoint was not made in time.
@@ -96,6 +98,7 @@ impl Reason {
         Reason::TooManyNames,
         Reason::NoEndpoint,
         Reason::ConnectionLimit,
+        Reason::OutOfResources,
         Reason::ConnectFailed,
         Reason::ConnectTimeout,
         Reason::UpstreamClosed,
@@ -128,7 +131,7 @@ impl Reason {
 
     /// Everything that is known of it.
     pub const fn row(self) -> Row {
-        use Blame::{Client, Endpoint, Proxy};
+        use Blame::{Answer, Client, Endpoint, Proxy};
         use Retry::{Never, Replayable, Safe};
         const fn row(
             status: u16,
@@ -276,6 +279,15 @@ impl Reason {
             Self::ConnectionLimit => {
                 row(503, "connection_limit_reached", "UO", 14, Proxy, Safe, "every instance is at `max_connections`")
             }
+            Self::OutOfResources => row(
+                503,
+                "proxy_internal_error",
+                "OOR",
+                14,
+                Proxy,
+                Safe,
+                "the proxy has no file descriptor, memory or local port left for another connection; raise its limits",
+            ),
             Self::ConnectFailed => {
                 row(502, "connection_refused", "UF", 14, Endpoint, Safe, "the instance could not be connected to")
             }
@@ -302,7 +314,7 @@ impl Reason {
                 "http_protocol_error",
                 "UPE",
                 14,
-                Endpoint,
+                Answer,
                 Replayable,
                 "the instance's answer breaks HTTP's grammar or its framing rules",
             ),
@@ -311,8 +323,8 @@ impl Reason {
                 "http_response_header_section_size",
                 "UPE",
                 14,
-                Endpoint,
-                Never,
+                Answer,
+                Replayable,
                 "the instance's head, or what follows its body, is larger than `http.max_head_size` or has more lines than `http.max_headers`",
             ),
             Self::Timeout => row(504, "http_response_timeout", "UT", 4, Endpoint, Never, "no answer within `timeout`"),
@@ -397,7 +409,7 @@ pub struct Row {
     pub flag: &'static str,
     /// The status for a gRPC client.
     pub grpc: u8,
-    /// Who is to blame; only what an endpoint is to blame for may count against it.
+    /// Who is to blame; only what an endpoint or its answer is to blame for may count against it.
     pub blame: Blame,
     /// Whether another attempt may help.
     pub retry: Retry,
@@ -412,6 +424,8 @@ pub enum Blame {
     Client,
     /// The endpoint, or the way to it.
     Endpoint,
+    /// What the endpoint answered breaks a rule: its own fault only where another one answers the same cleanly.
+    Answer,
     /// The proxy, its limits or its registry.
     Proxy,
 }

@@ -53,6 +53,14 @@ enum Stream {
     Nowhere,
 }
 
+/// Whether a connection could not be made for something that is lacking here: descriptors, memory, local ports. The other
+/// side has nothing to do with it.
+pub fn is_own_lack(error: &io::Error) -> bool {
+    use nix::libc::{EADDRNOTAVAIL, EAGAIN, EMFILE, ENFILE, ENOBUFS, ENOMEM};
+    let ours = [EMFILE, ENFILE, ENOMEM, ENOBUFS, EADDRNOTAVAIL, EAGAIN];
+    error.raw_os_error().is_some_and(|code| ours.contains(&code))
+}
+
 impl Io {
     /// Dials an address.
     pub async fn connect(address: SocketAddr) -> io::Result<Self> {

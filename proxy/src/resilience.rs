@@ -10,6 +10,7 @@ pub mod outlier;
 pub mod pace;
 pub mod retry;
 pub mod safest;
+pub mod shape;
 pub mod shelf;
 pub mod sketch;
 pub mod sync;

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::config::settings::{NameSettings, Policy, RouteSettings};
+use crate::resilience::breaker::CircuitBreaker;
 
 use name::NameRules;
 pub use name::is_service_name;
@@ -35,6 +36,8 @@ pub struct Route {
     pub service: Arc<str>,
     /// The policies of its requests.
     pub policy: Arc<Policy>,
+    /// A circuit of its own, where it has rules of its own for one.
+    pub breaker: Option<CircuitBreaker>,
     /// Its place in the file, from 0.
     pub index: usize,
     /// What became of its requests.
@@ -63,9 +66,10 @@ impl Outcomes {
 }
 
 impl PartialEq for Route {
-    /// Whether they are the same route; what they have counted is no part of that.
+    /// Whether they are the same route; what they have counted, and how its circuit stands, is no part of that.
     fn eq(&self, other: &Self) -> bool {
-        (&self.name, &self.service, &self.policy) == (&other.name, &other.service, &other.policy)
+        (&self.name, &self.service, &self.policy, self.breaker.is_some())
+            == (&other.name, &other.service, &other.policy, other.breaker.is_some())
     }
 }
 

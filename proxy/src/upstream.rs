@@ -20,7 +20,7 @@ use crate::balance::ewma::PeakEwma;
 use crate::config::settings::Policy;
 use crate::data::timer;
 use crate::error::Reason;
-use crate::net::Io;
+use crate::net::{Io, is_own_lack};
 use crate::relay::Taps;
 pub use crate::resilience::retry::Broken;
 use crate::resilience::sketch::RunningMedian;
@@ -245,7 +245,7 @@ impl Upstream {
             Ok(Ok(io)) => Ok(Link { io: io.tapped(tap), reused: false, open }),
             Ok(Err(error)) => {
                 tracing::debug!(address = %self.address, %error, "connect failed");
-                Err(Reason::ConnectFailed)
+                Err(not_connected(&error))
             }
             Err(_) => Err(Reason::ConnectTimeout),
         }
@@ -333,6 +333,11 @@ impl Drop for Upstream {
             self.shared.in_flight.fetch_sub(i64::from(before), Ordering::Relaxed);
         }
     }
+}
+
+/// Why a connection was not made.
+pub fn not_connected(error: &std::io::Error) -> Reason {
+    if is_own_lack(error) { Reason::OutOfResources } else { Reason::ConnectFailed }
 }
 
 /// An attempt in flight: load until it is dropped, at the end of the answer's body.

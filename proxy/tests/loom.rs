@@ -13,7 +13,8 @@ use loom::thread;
 use outrigger::config::settings::{Breaker, Outlier};
 use outrigger::resilience::breaker::{Admission, CircuitBreaker};
 use outrigger::resilience::budget::{RetryBudget, Terms};
-use outrigger::resilience::outlier::{Members, OutlierState, PoolState};
+use outrigger::resilience::outlier::{Failure, Members, OutlierState, PoolState};
+use outrigger::resilience::shape::{Record, Shape};
 
 const TERMS: Terms = Terms { budget: 0.2, min_per_second: 0.1, hedge_share: 0.05 };
 
@@ -54,15 +55,20 @@ fn the_income_of_a_time_is_reckoned_once() {
     });
 }
 
-const BREAKER: Breaker = Breaker { enabled: true, consecutive: 2, probe_every: Duration::from_millis(100) };
+const BREAKER: Breaker =
+    Breaker { enabled: true, consecutive: 2, silence: Duration::ZERO, probe_every: Duration::from_millis(100) };
+
+fn shape(path: &str) -> Shape {
+    Shape::of(b"GET", path.as_bytes())
+}
 
 #[test]
 fn one_of_those_who_come_at_once_probes_a_dead_service() {
     loom::model(|| {
         let shared = Arc::new((CircuitBreaker::default(), AtomicUsize::new(0)));
-        (0..2).for_each(|_| _ = shared.0.failed(&BREAKER, 1_000, 1_000));
+        (0..2).for_each(|_| _ = shared.0.failed(&BREAKER, shape("/"), 1_000, 1_000));
         let admit = |shared: &(CircuitBreaker, AtomicUsize)| {
-            let passed = shared.0.admit(&BREAKER, 1_200) != Admission::Refused;
+            let passed = shared.0.admit(&BREAKER, shape("/"), 1_200) != Admission::Refused;
             shared.1.fetch_add(usize::from(passed), Ordering::SeqCst);
         };
         together(&shared, admit, admit);
@@ -76,12 +82,47 @@ fn a_breaker_opens_once_for_failures_that_come_at_once() {
         let shared = Arc::new((CircuitBreaker::default(), AtomicUsize::new(0)));
         let fail = |shared: &(CircuitBreaker, AtomicUsize)| {
             (0..2).for_each(|_| {
-                _ = shared.1.fetch_add(usize::from(shared.0.failed(&BREAKER, 1_000, 1_000)), Ordering::SeqCst)
+                _ = shared
+                    .1
+                    .fetch_add(usize::from(shared.0.failed(&BREAKER, shape("/"), 1_000, 1_000)), Ordering::SeqCst)
             });
         };
         together(&shared, fail, fail);
         assert!(shared.0.is_open());
         assert_eq!((shared.1.load(Ordering::SeqCst), shared.0.status(1_000).openings), (1, 1));
+    });
+}
+
+#[test]
+fn an_open_breaker_passes_those_who_have_not_failed_and_one_of_the_others() {
+    loom::model(|| {
+        let shared = Arc::new((CircuitBreaker::default(), AtomicUsize::new(0)));
+        (0..2).for_each(|_| _ = shared.0.failed(&BREAKER, shape("/bad"), 1_000, 1_000));
+        let bad = |shared: &(CircuitBreaker, AtomicUsize)| {
+            let passed = shared.0.admit(&BREAKER, shape("/bad"), 1_200) != Admission::Refused;
+            shared.1.fetch_add(usize::from(passed), Ordering::SeqCst);
+            _ = shared.0.failed(&BREAKER, shape("/bad"), 1_200, 1_200);
+        };
+        let good = |shared: &(CircuitBreaker, AtomicUsize)| {
+            assert_eq!(shared.0.admit(&BREAKER, shape("/"), 1_200), Admission::Pass);
+            _ = shared.0.succeeded(|| shape("/"), 1_200, 1_200);
+        };
+        together(&shared, bad, good);
+        assert_eq!(shared.1.load(Ordering::SeqCst), 1);
+        assert_eq!(shared.0.admit(&BREAKER, shape("/"), 1_201), Admission::Pass);
+    });
+}
+
+#[test]
+fn what_fails_while_others_are_answered_is_no_evidence_in_the_end() {
+    loom::model(|| {
+        let record = Arc::new((Record::default(), AtomicUsize::new(0)));
+        let fail = |shared: &(Record, AtomicUsize)| _ = shared.0.failed(shape("/bad"), 10_000, 1_000);
+        let succeed = |shared: &(Record, AtomicUsize)| shared.0.succeeded(shape("/"), 1_000);
+        together(&record, fail, succeed);
+        // Whoever was first, the next answer settles it.
+        record.0.succeeded(shape("/"), 1_001);
+        assert!(!record.0.failed(shape("/bad"), 10_000, 1_002));
     });
 }
 
@@ -113,7 +154,8 @@ impl Rig {
 
     fn fail(&self, index: usize) {
         let rules = Outlier { consecutive: 1, max_ejected: 0.5, ..Outlier::default() };
-        let held = self.pool.failed(self, index, &rules, 1, 60_000, 0.5);
+        let failure = Failure { shape: shape("/"), trouble: 1 };
+        let held = self.pool.failed(self, index, &rules, failure, 60_000, 0.5);
         self.counted.fetch_add(usize::from(held.ejected), Ordering::SeqCst);
     }
 

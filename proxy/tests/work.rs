@@ -68,8 +68,19 @@ fn pass_on(bytes: &[u8], head: &mut Head, out: &mut Vec<u8>) {
     let upgrade = request::asks_upgrade(head, length);
     let (client, identity, id) = (&client, &identity, &id);
     out.clear();
-    Outgoing { head, target: &target.origin, host: target.host, length, client, identity, id, upgrade, onward }
-        .write_h1(out);
+    Outgoing {
+        head,
+        target: &target.origin,
+        host: target.host,
+        length,
+        client,
+        identity,
+        id,
+        upgrade,
+        trailers: true,
+        onward,
+    }
+    .write_h1(out);
 }
 
 #[test]

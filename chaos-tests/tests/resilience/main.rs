@@ -11,6 +11,7 @@
 mod attempts;
 mod availability;
 mod balance;
+mod blame;
 mod bodies;
 mod breaker;
 mod deadlines;

@@ -132,6 +132,8 @@ mod tests {
 
     use super::*;
     use crate::config::settings::{Outlier, Policy};
+    use crate::resilience::outlier::Failure;
+    use crate::resilience::shape::Shape;
     use crate::snapshot::{Clock, ClusterShared, EndpointId, Health, Standing as Known};
     use crate::telemetry::metrics::ServiceMetrics;
 
@@ -166,8 +168,9 @@ mod tests {
 
     fn eject(cluster: &Cluster, index: usize) {
         let rules = Outlier { consecutive: 1, max_ejected: 1.0, ..Outlier::default() };
+        let failure = Failure { shape: Shape::default(), trouble: 1 };
         (0..20).for_each(|_| {
-            cluster.shared.pool.failed(&*cluster.endpoints, index, &rules, 1, NOW, 0.5);
+            cluster.shared.pool.failed(&*cluster.endpoints, index, &rules, failure, NOW, 0.5);
         });
     }
 

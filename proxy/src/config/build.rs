@@ -172,6 +172,7 @@ impl Build<'_> {
                     .get_key_value(written.service.as_str())
                     .map_or_else(|| written.service.as_str().into(), |(k, _)| Arc::clone(k)),
                 policy: policy(&[written.policies(), of_service, config.defaults.policies()]),
+                own_breaker: written.policies().breaker.is_some(),
             };
             route.methods.sort();
             let same = |r: &&settings::RouteSettings| {

@@ -197,6 +197,8 @@ pub struct RouteSettings {
     pub service: Arc<str>,
     /// Its policies.
     pub policy: Policy,
+    /// Whether it has a circuit breaker of its own.
+    pub own_breaker: bool,
 }
 
 /// How a path is matched, byte for byte as it was sent.

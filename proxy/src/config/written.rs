@@ -341,7 +341,8 @@ macro_rules! with_policies {
             /// Instances that do worse than their peers are left out for a while, or `off`. The service's alone.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub outlier: Option<Switch<Outlier>>,
-            /// A service of which every instance fails is left alone, or `off`. The service's alone.
+            /// A service of which nothing succeeds is left alone, or `off`. A route that has this key has a breaker of its own: what
+            /// fails of it is not the service's matter then, and the reverse.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub breaker: Option<Switch<Breaker>>,
             /// How many requests may be at the service at once. The service's alone.

@@ -15,13 +15,14 @@ use super::forward::Answer;
 use super::headers::{ControlNames, Onward};
 use super::inject::Injection;
 use super::request::Request;
-use super::side::{Pick, Probe, Side};
+use super::side::{Case, Pick, Probe, Side};
 use super::timer;
 use super::worker::{Holding, Worker};
 use crate::config::settings::{Policy, Protocol};
 use crate::error::Reason;
 use crate::http::framing::To;
 use crate::http::{Head, Length};
+use crate::resilience::breaker::CircuitBreaker;
 use crate::resilience::hold::{Held, held};
 use crate::upstream::h1::Heard;
 use crate::upstream::{self, Broken, Home, Link, Upstream};
@@ -41,6 +42,16 @@ pub struct Exchange<'r> {
     pub repeatable: bool,
     /// What the control fields are called.
     pub names: ControlNames<'r>,
+    /// The circuit of the request's route, where that has one of its own.
+    pub circuit: Option<&'r CircuitBreaker>,
+}
+
+impl<'r> Exchange<'r> {
+    /// What its attempts are judged by.
+    pub fn case(&self) -> Case<'r> {
+        let Self { worker, request, policy, circuit, .. } = *self;
+        Case { worker, request: Some(request), route: circuit, rules: &policy.breaker }
+    }
 }
 
 /// Why an attempt was started.

@@ -231,7 +231,11 @@ impl Asking<'_> {
         let admitted = admission::admit(side, policy.bulkhead, who, ask, now).await?;
         // After its turn in line.
         let now = admitted.since();
-        let x = Exchange { worker, request, side, policy, repeatable, names };
+        // Under another service's policies, as its fallback, it is not the route's.
+        let own = |route: &&Arc<Route>| route.breaker.is_some() && std::ptr::eq(&*route.policy, policy);
+        let route = trail.route.as_ref().filter(own).cloned();
+        let circuit = route.as_ref().and_then(|route| route.breaker.as_ref());
+        let x = Exchange { worker, request, side, policy, repeatable, names, circuit };
         let mut clock = Clock { timer, body: &request.body, deadline, held: None };
         let mut life = Life::new(x, deadline, self.controls, trail, started);
         if let Err(reason) = life.begin(now) {

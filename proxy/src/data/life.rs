@@ -6,6 +6,8 @@
 
 mod endings;
 
+use self::endings::Accused;
+
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
@@ -16,7 +18,7 @@ use super::forward::{Answer, GaveUp, Trail};
 use super::headers::Onward;
 use super::inject::{self, Injection};
 use super::race::Race;
-use super::side::{Probe, Tried};
+use super::side::{Token, Tried};
 use super::story::{self, Held};
 use crate::error::Reason;
 use crate::fault::Place;
@@ -42,11 +44,11 @@ pub struct Life<'r> {
     /// An answer that is no good, and better than none.
     kept: Option<Box<Answer>>,
     last: Reason,
-    /// What is to be started, and when.
-    next: Option<(Instant, Why)>,
+    /// What is to be started, when, and what pays for it.
+    next: Option<(Instant, Why, Option<Token<'r>>)>,
     rounds: u32,
-    /// Who answered 500, until another one was asked.
-    accused: Option<Box<(Tale, Option<Probe<'r>>)>>,
+    /// Who answered 500 or against the rules, until another one was asked.
+    accused: Option<Box<Accused<'r>>>,
     kind: usize,
     hedge: Option<Duration>,
     per_try: Option<Duration>,
@@ -77,7 +79,9 @@ impl<'r> Life<'r> {
         let safe = retry::is_safe(x.request.head.method());
         let mut kinds = x.side.kinds.borrow_mut();
         let kind = kinds.place(trail.route.as_deref(), x.request.head.method(), started);
-        let (hedge, per_try) = match kinds.at(kind).filter(|_| x.repeatable && x.policy.retries.max > 0) {
+        // What it would become is a tunnel, and two of them are two conversations: it is never raced.
+        let may_race = x.repeatable && x.policy.retries.max > 0 && !x.request.upgrade;
+        let (hedge, per_try) = match kinds.at(kind).filter(|_| may_race) {
             Some(learned) => {
                 let known = learned.known();
                 let total = deadline.total.unwrap_or(deadline.stream_idle);
@@ -113,9 +117,8 @@ impl<'r> Life<'r> {
 
     /// Starts the first attempt, unless the service is taken for dead.
     pub fn begin(&mut self, now: Instant) -> Result<(), Reason> {
-        let side = self.x.side;
-        if side.cluster.shared.breaker.is_open() {
-            let admission = side.cluster.shared.breaker.admit(&side.cluster.policy.breaker, side.ms(now));
+        let admission = self.x.side.admit(&self.x.case(), now);
+        if admission != Admission::Pass {
             let passed = admission != Admission::Refused;
             if !passed {
                 self.trouble(None);
@@ -129,8 +132,11 @@ impl<'r> Life<'r> {
             let held = self.held();
             self.trail.held(&held);
         }
-        if self.start(Why::First, now) {
+        if self.start(Why::First, None, now) {
             return Ok(());
+        }
+        if admission == Admission::Probe {
+            self.x.side.not_asked(&self.x.case(), now);
         }
         self.trouble(None);
         Err(Reason::NoEndpoint)
@@ -174,7 +180,7 @@ impl<'r> Life<'r> {
 
     /// When the next thing is to be done that nothing from outside calls for.
     pub fn due(&self) -> Option<Instant> {
-        let planned = self.next.map(|(at, _)| at);
+        let planned = self.next.as_ref().map(|(at, ..)| *at);
         let Some(ended) = self.x.request.body.ended() else { return planned };
         let slow = self.race.tales().filter_map(|tale| self.slow_at(tale, ended)).min();
         [planned, slow].into_iter().flatten().min()
@@ -191,11 +197,8 @@ impl<'r> Life<'r> {
 
     /// The time has come: for what was planned, or for another attempt beside one that is slow.
     pub fn slow(&mut self, now: Instant) -> Step {
-        if let Some((at, why)) = self.next
-            && at <= now
-        {
-            self.next = None;
-            if !self.start(why, now) && self.race.is_empty() {
+        if let Some((_, why, token)) = self.next.take_if(|(at, ..)| *at <= now) {
+            if !self.start(why, token, now) && self.race.is_empty() {
                 return self.give_up();
             }
             return Step::Wait;
@@ -232,27 +235,33 @@ impl<'r> Life<'r> {
     fn start_beside(&mut self, why: Why, now: Instant) {
         let x = self.x;
         // Where all is slow a second attempt is twice the load, and no sooner.
-        if x.side.is_overloaded() || x.side.cluster.shared.breaker.is_open() {
+        if x.side.is_overloaded() || x.side.is_refused(&x.case()) {
             return;
         }
         for attempt in self.race.live() {
             self.tried.add(attempt.tale.upstream.id);
         }
-        let replayable = x.request.body.is_replayable();
-        if self.allowance.beside(replayable) && self.withdraw(why, now) && self.start(why, now) && why == Why::Hedge {
-            x.side.counts.tally.borrow_mut().hedged();
+        if !self.allowance.has_one_beside(x.request.body.is_replayable()) || !x.side.has_untried(&self.tried) {
+            return;
+        }
+        let Some(token) = self.withdraw(why, now) else { return };
+        if self.start(why, Some(token), now) {
+            self.allowance.spend_beside();
+            if why == Why::Hedge {
+                x.side.counts.tally.borrow_mut().hedged();
+            }
         }
     }
 
-    fn withdraw(&mut self, why: Why, now: Instant) -> bool {
-        let granted = self.x.side.withdraw(why == Why::Hedge, now);
-        let tokens = || self.x.side.cluster.shared.budget.balance().tokens;
+    fn withdraw(&mut self, why: Why, now: Instant) -> Option<Token<'r>> {
+        let token = self.x.side.withdraw(why == Why::Hedge, &self.x.case(), now);
+        let (tokens, granted) = (|| self.x.side.cluster.shared.budget.balance().tokens, token.is_some());
         self.trail.note(now, || What::Budget { tokens: tokens(), granted, for_a: story::start(why) });
-        granted
+        token
     }
 
-    /// Picks an endpoint and begins. False when there is none, or no time.
-    fn start(&mut self, why: Why, now: Instant) -> bool {
+    /// Picks an endpoint and begins. False when there is none, or no time: then what was to pay for it is given back.
+    fn start(&mut self, why: Why, token: Option<Token<'r>>, now: Instant) -> bool {
         let x = self.x;
         let written = self.trail.story.record.is_some();
         let candidates = written.then(|| x.side.candidates(&self.tried, x.repeatable, now));
@@ -266,6 +275,9 @@ impl<'r> Life<'r> {
         if why != Why::First && !retry::fits(remaining, Duration::ZERO, pick.upstream.expected()) {
             self.trail.give_up(now, GaveUp::Time);
             return false;
+        }
+        if let Some(token) = token {
+            token.spend();
         }
         self.trail.endpoint = Some(pick.upstream.address);
         self.trail.attempts += 1;
@@ -293,14 +305,13 @@ impl<'r> Life<'r> {
         inject::draw(x.worker, subject, Place::Upstream, target, self.trail, now)
     }
 
-    /// Plans what follows a failure.
-    fn follow(&mut self, next: Next, wait: Option<Duration>, now: Instant) -> Step {
+    /// Plans what follows a failure. `next` says what may, and spends it: nothing is spent while another one is under way.
+    fn follow(&mut self, next: impl FnOnce(&mut Self) -> Next, wait: Option<Duration>, now: Instant) -> Step {
         let x = self.x;
         if !self.race.is_empty() {
-            // Another one is under way already.
             return Step::Wait;
         }
-        let why = match next {
+        let why = match next(self) {
             Next::GiveUp => {
                 let may = x.repeatable && x.request.body.is_replayable();
                 if self.trail.gave_up.is_none() {
@@ -312,11 +323,12 @@ impl<'r> Life<'r> {
             Next::Move => Why::Move,
             Next::Retry => Why::Retry,
         };
-        if x.side.cluster.shared.breaker.is_open() {
+        if x.side.is_refused(&x.case()) {
             self.trail.give_up(now, GaveUp::Breaker);
             return self.give_up();
         }
-        if why != Why::Replay && !self.withdraw(why, now) {
+        let token = if why == Why::Replay { None } else { self.withdraw(why, now) };
+        if why != Why::Replay && token.is_none() {
             self.trail.give_up(now, GaveUp::Budget);
             return self.give_up();
         }
@@ -343,11 +355,11 @@ impl<'r> Life<'r> {
             return self.give_up();
         }
         if pause.is_zero() {
-            if !self.start(why, now) {
+            if !self.start(why, token, now) {
                 return self.give_up();
             }
         } else {
-            self.next = Some((now + pause, why));
+            self.next = Some((now + pause, why, token));
         }
         Step::Wait
     }
@@ -382,6 +394,7 @@ impl Drop for Life<'_> {
         if !self.race.is_empty() {
             self.abandoned();
         }
+        self.unresolved();
     }
 }
 

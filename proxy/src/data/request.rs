@@ -15,6 +15,7 @@ use crate::error::Reason;
 use crate::http::framing::To;
 use crate::http::head::{Name, Version};
 use crate::http::{Head, Length};
+use crate::resilience::shape::Shape;
 use crate::route::Route;
 use crate::upstream::h1::Asked;
 
@@ -70,6 +71,11 @@ impl Request {
     /// What of its trailers goes on.
     pub fn passing(&self, worker: &Worker) -> Passing {
         Passing { of: Rc::clone(&self.head), http: Arc::clone(&worker.http) }
+    }
+
+    /// What it has in common with others of its kind.
+    pub fn shape(&self) -> Shape {
+        Shape::of(self.head.method(), self.target().path())
     }
 
     /// What its answer is the answer to.

@@ -4,6 +4,7 @@
 //! endpoint is picked, what is learned from an attempt, who pays. What workers share hangs on the cluster and its
 //! endpoints; what each has for itself is here.
 
+mod judge;
 mod safe;
 
 use std::cell::{Cell, RefCell};
@@ -13,11 +14,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+pub use self::judge::Case;
 use self::safe::Safe;
 use super::admission::Gate;
-use super::attempt::Tale;
 use super::kinds::Kinds;
-use super::worker::Worker;
 use crate::balance::slow_start::{self, Newcomers};
 use crate::balance::{self, Candidates, LoadBalancer, ewma};
 use crate::relay::Taps;
@@ -125,11 +125,28 @@ impl Drop for Probe<'_> {
     }
 }
 
+/// A token for a further attempt. Dropped without one, it is given back.
+#[derive(Debug)]
+pub struct Token<'s> {
+    side: &'s Side,
+    hedge: bool,
+}
+
+impl Token<'_> {
+    /// The attempt was made.
+    pub fn spend(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Token<'_> {
+    fn drop(&mut self) {
+        self.side.cluster.shared.budget.give_back(self.hedge);
+    }
+}
+
 /// Requests are paid into the budget so many at a time.
 const BATCH: u32 = 16;
-/// Failures that show only in being overtaken are trouble from the second in a row on: every endpoint is overtaken now and
-/// then.
-const ROW_OF_TROUBLE: u32 = 2;
 
 impl Side {
     pub(super) fn new(cluster: &Arc<Cluster>, before: Option<&Side>, workers: usize, seed: u64, now: Instant) -> Self {
@@ -224,70 +241,6 @@ impl Side {
         self.gate.borrow().is_overloaded()
     }
 
-    // What is learned.
-
-    /// An endpoint answered, and that was good.
-    pub fn good(&self, tale: &Tale, probe: Option<Probe<'_>>, latency: Duration, now: Instant, worker: &Worker) {
-        tale.upstream.answered(latency, now);
-        let shared = &self.cluster.shared;
-        if let Some(state) = self.cluster.endpoints.get(tale.index).map(|endpoint| &endpoint.shared.outlier) {
-            state.succeeded();
-        }
-        if let Some(probe) = probe {
-            self.probed(probe, Some(latency), now, worker);
-        }
-        if shared.breaker.succeeded(self.ms(tale.started), self.ms(now)) {
-            tracing::info!(service = &*self.cluster.name, "the circuit breaker has closed");
-        }
-    }
-
-    /// An attempt failed by its endpoint's fault.
-    pub fn bad(&self, tale: &Tale, probe: Option<Probe<'_>>, now: Instant, worker: &Worker) {
-        tale.upstream.failed(now);
-        self.hold_against(tale, probe, now, worker, true);
-        let (shared, rules) = (&self.cluster.shared, &self.cluster.policy.breaker);
-        if shared.breaker.failed(rules, self.ms(tale.started), self.ms(now)) {
-            self.counts.tally.borrow_mut().breaker_opened();
-            tracing::warn!(service = &*self.cluster.name, "the circuit breaker has opened");
-        }
-    }
-
-    /// An attempt was overtaken by a later one, or left by its client. `stuck`: it had taken longer than a try may. True
-    /// when that says something of how long the service's answers take, and not of this endpoint alone: the first time. An
-    /// endpoint that is overtaken again and again is in trouble, and its service's other answers take what they take.
-    pub fn overtaken(&self, tale: &Tale, probe: Option<Probe<'_>>, stuck: bool, now: Instant, worker: &Worker) -> bool {
-        tale.upstream.outlasted(now.saturating_duration_since(tale.started), now);
-        self.hold_against(tale, probe, now, worker, stuck) == 1
-    }
-
-    /// How long the row of failures is; 0 for one that was to be expected.
-    fn hold_against(&self, tale: &Tale, probe: Option<Probe<'_>>, now: Instant, worker: &Worker, surely: bool) -> u32 {
-        let (shared, endpoints) = (&self.cluster.shared, &*self.cluster.endpoints);
-        if tale.index >= endpoints.len() {
-            return 0;
-        }
-        if let Some(probe) = probe {
-            self.probed(probe, None, now, worker);
-            return 0;
-        }
-        let trouble = if surely { 1 } else { ROW_OF_TROUBLE };
-        let rules = &self.cluster.policy.outlier;
-        let held = shared.pool.failed(endpoints, tale.index, rules, trouble, self.ms(now), worker.random());
-        if held.ejected {
-            self.counts.tally.borrow_mut().ejected(Ejection::Consecutive);
-            tracing::warn!(service = &*self.cluster.name, endpoint = %tale.upstream.address, "ejected: failures in a row");
-        }
-        held.row
-    }
-
-    fn probed(&self, probe: Probe<'_>, took: Option<Duration>, now: Instant, worker: &Worker) {
-        let took = took.map(|took| took.as_micros() as u64);
-        let (shared, rules) = (&self.cluster.shared, &self.cluster.policy.outlier);
-        shared.pool.probed(&*self.cluster.endpoints, probe.index, took, rules, self.ms(now), worker.random());
-        // It has its outcome: there is nothing to release.
-        std::mem::forget(probe);
-    }
-
     // Who pays.
 
     /// A request is for the service.
@@ -307,15 +260,22 @@ impl Side {
         }
     }
 
-    /// Takes a token for a further attempt.
-    pub fn withdraw(&self, hedge: bool, now: Instant) -> bool {
+    /// Takes a token for a further attempt, if there is one.
+    pub fn withdraw(&self, hedge: bool, case: &Case<'_>, now: Instant) -> Option<Token<'_>> {
         self.deposit();
         let (budget, ms) = (&self.cluster.shared.budget, self.ms(now));
-        let granted = if hedge { budget.withdraw_hedge(&self.terms, ms) } else { budget.withdraw(&self.terms, ms) };
+        let granted = if hedge {
+            budget.withdraw_hedge(&self.terms, ms)
+        } else if self.fails_alone(case) {
+            budget.withdraw_modestly(&self.terms, ms)
+        } else {
+            budget.withdraw(&self.terms, ms)
+        };
         if !granted {
             self.counts.tally.borrow_mut().budget_refused();
         }
-        granted
+        // Made only where there is one: whoever drops it gives it back.
+        granted.then(|| Token { side: self, hedge })
     }
 
     /// Hands over what was counted, and looks at what only shows over time. `clock` is the joint's.

@@ -12,6 +12,9 @@
 //! a token: below fifteen requests a second, time pays instead (three tokens a second, with the defaults; at fifteen
 //! both pay the same).
 //!
+//! **What fails alone leaves half of it.** A page that fails whatever is tried would otherwise spend what the others need when an
+//! instance dies ([`super::shape`]).
+//!
 //! **One account per service and process**, not per route and not per worker: the service does not care which of them
 //! overloads it. Paying in happens with every request, so each worker counts for itself and hands over the sum now and
 //! then; taking out happens when something is wrong, and is one atomic operation. (Finagle's `RetryBudget`, later
@@ -97,6 +100,14 @@ impl RetryBudget {
         self.counted(take(&self.tokens))
     }
 
+    /// Takes a token out for what fails whatever is done about it: the second half of the account is left to others.
+    pub fn withdraw_modestly(&self, terms: &Terms, now: u64) -> bool {
+        self.settle(terms, now);
+        let rate = self.rate.load(Ordering::Relaxed) as f64 / 1e3;
+        let half = reserve(terms.budget, terms.min_per_second, rate) / 2;
+        self.counted(self.tokens.load(Ordering::Relaxed) - TOKEN >= half && take(&self.tokens))
+    }
+
     /// Takes one out for a hedge, if there is one and hedges have not had their share.
     pub fn withdraw_hedge(&self, terms: &Terms, now: u64) -> bool {
         self.settle(terms, now);
@@ -110,9 +121,12 @@ impl RetryBudget {
         self.counted(taken)
     }
 
-    /// Gives one back that was not used after all.
-    pub fn give_back(&self) {
+    /// Gives one back that was not used after all, to hedges too where it was one's.
+    pub fn give_back(&self, hedge: bool) {
         self.tokens.fetch_add(TOKEN, Ordering::Relaxed);
+        if hedge {
+            self.hedges.fetch_add(TOKEN, Ordering::Relaxed);
+        }
     }
 
     /// How it stands.
@@ -181,6 +195,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn what_fails_alone_leaves_half_of_the_account_to_the_others() {
+        let terms = Terms { budget: 0.2, min_per_second: 3.0, hedge_share: 0.05 };
+        let budget = RetryBudget::new(&terms, 1_000);
+        assert_eq!((0..100).filter(|_| budget.withdraw_modestly(&terms, 1_000)).count(), 15);
+        assert_eq!((0..100).filter(|_| budget.withdraw(&terms, 1_000)).count(), 15);
+    }
 
     const TERMS: Terms = Terms { budget: 0.2, min_per_second: 3.0, hedge_share: 0.05 };
 

@@ -32,6 +32,7 @@ pub const fn calls(reason: Reason) -> bool {
     match reason {
         Reason::NoEndpoint
         | Reason::ConnectionLimit
+        | Reason::OutOfResources
         | Reason::ConnectFailed
         | Reason::ConnectTimeout
         | Reason::UpstreamClosed

@@ -15,6 +15,11 @@
 //! their failures would give by chance in one case of a hundred thousand. The whole service's health is the
 //! [breaker](super::breaker)'s matter.
 //!
+//! **What fails by its page is nobody's either.** A page with a defect fails wherever it is asked for, and often, if it is asked
+//! for often: rows of it say as little as rows of 404 would. So failures are told apart by [shape](super::shape). What fails
+//! at an endpoint while that answers other things is no sign that it is dead, and counts in no row; it counts in its share,
+//! where endpoints are compared, unless most of the others fail at it alone, too.
+//!
 //! **Never the pool.** At most a share of a pool is out ([`Outlier::max_ejected`]), and never the last endpoint. What would
 //! be ejected beyond that stays in. And a pick that finds nobody else takes an ejected endpoint, in preference to none:
 //! that is counted, and visible.
@@ -27,6 +32,7 @@
 //!
 //! Local trouble (a limit of ours, a client that left) is never an endpoint's: only [`Blame::Endpoint`] comes here.
 
+use super::shape::{Record, Shape};
 use super::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::config::settings::Outlier;
 use crate::error::{Blame, Reason};
@@ -36,6 +42,8 @@ mod evaluate;
 /// What is held against one endpoint. Times are milliseconds on the joint's clock, never 0.
 #[derive(Debug)]
 pub struct OutlierState {
+    /// What fails at it, and what alone.
+    record: Record,
     consecutive: AtomicU32,
     /// When it may be tried again; 0 while it is not ejected.
     until: AtomicU64,
@@ -97,10 +105,19 @@ pub enum Cause {
     Probe,
 }
 
+/// A failure that is held against an endpoint, or an attempt at it that was overtaken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failure {
+    /// What was asked.
+    pub shape: Shape,
+    /// From how long a row of them on an endpoint is in trouble: that depends on how sure a sign each is.
+    pub trouble: u32,
+}
+
 /// What a failure came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Held {
-    /// Failures in a row, with this one.
+    /// Failures in a row, with this one; 1 for one that is in no row.
     pub row: u32,
     /// Whether the endpoint was ejected for it.
     pub ejected: bool,
@@ -143,6 +160,10 @@ pub const fn counts(reason: Reason) -> bool {
 const PATIENCE: u64 = 1_000;
 /// While most of a pool is out, one of its endpoints is tried this often.
 const HURRY: u64 = 250;
+/// In a larger pool so many of the others speak for all.
+const MOST_ASKED: usize = 32;
+/// Who has answered nothing for so long is judged by whatever fails.
+const DEAD_AFTER: u64 = 1_000;
 /// Failures that are older say nothing about now.
 const RECENT: u64 = 5_000;
 /// An endpoint that has stayed in for so many times its last ejection begins at the beginning again.
@@ -153,6 +174,7 @@ const CHANCE: f64 = 1e-5;
 impl Default for OutlierState {
     fn default() -> Self {
         Self {
+            record: Record::default(),
             consecutive: AtomicU32::new(0),
             failed: AtomicU64::new(0),
             until: AtomicU64::new(0),
@@ -191,7 +213,11 @@ impl OutlierState {
     }
 
     /// It answered. Writes only where something was held against it.
-    pub fn succeeded(&self) {
+    pub fn succeeded(&self, shape: impl FnOnce() -> Shape, now: u64) {
+        if self.record.is_clean() {
+            return;
+        }
+        self.record.succeeded(shape(), now);
         if self.consecutive.load(Ordering::Relaxed) != 0 {
             self.consecutive.store(0, Ordering::Relaxed);
         }
@@ -253,7 +279,11 @@ impl OutlierState {
 
     /// The share of its attempts that failed in the last ten seconds or so, and how many there were.
     fn share(&self) -> (f64, f64) {
-        let (good, bad) = (self.good.load(Ordering::Relaxed) as f64, self.bad.load(Ordering::Relaxed) as f64);
+        // With what is new: in the first second there is nothing else to compare with.
+        let sum = |old: &AtomicU64, new: &AtomicU64| {
+            old.load(Ordering::Relaxed) as f64 + new.load(Ordering::Relaxed) as f64 * 1e3
+        };
+        let (good, bad) = (sum(&self.good, &self.new_good), sum(&self.bad, &self.new_bad));
         let all = good + bad;
         (if all > 0.0 { bad / all } else { 0.0 }, all / 1e3)
     }
@@ -287,18 +317,20 @@ impl PoolState {
         self.panics.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// An attempt failed by the endpoint's fault, or was overtaken by a later one. From how long a row of failures on the
-    /// endpoint is in `trouble` depends on how sure a sign each is.
+    /// An attempt failed by the endpoint's fault, or was overtaken by a later one.
     pub fn failed(
         &self,
         members: &(impl Members + ?Sized),
         index: usize,
         rules: &Outlier,
-        trouble: u32,
+        Failure { shape, trouble }: Failure,
         now: u64,
         random: f64,
     ) -> Held {
         let state = members.state(index);
+        if !state.record.failed(shape, DEAD_AFTER, now) || self.is_its_own(members, index, shape) {
+            return Held { row: 1, ejected: false };
+        }
         let row = state.consecutive.fetch_add(1, Ordering::AcqRel).saturating_add(1);
         state.failed.store(now, Ordering::Relaxed);
         if row >= trouble {
@@ -312,6 +344,23 @@ impl PoolState {
         Held { row, ejected }
     }
 
+    /// An endpoint failed in a way that is no sign of its being dead.
+    pub fn suspected(&self, members: &(impl Members + ?Sized), index: usize, shape: Shape, now: u64) {
+        members.state(index).record.failed(shape, DEAD_AFTER, now);
+    }
+
+    /// Whether requests of this shape fail by themselves: most of those who are in, but this one, answer other things and fail
+    /// at them.
+    pub fn is_its_own(&self, members: &(impl Members + ?Sized), index: usize, shape: Shape) -> bool {
+        let (mut fail, mut all) = (0, 0);
+        let others = (1..members.count()).map(|further| members.state((index + further) % members.count()));
+        for state in others.filter(|state| !state.is_out()).take(MOST_ASKED) {
+            all += 1;
+            fail += usize::from(state.record.alone() & shape.bit() != 0);
+        }
+        fail * 2 > all
+    }
+
     /// Whether what happens to an endpoint happens to the others, too.
     fn is_shared(&self, members: &(impl Members + ?Sized), index: usize, row: u32, now: u64) -> bool {
         let others = || (0..members.count()).filter(|i| *i != index).map(|i| members.state(i)).filter(|s| !s.is_out());
@@ -319,6 +368,11 @@ impl PoolState {
             state.consecutive.load(Ordering::Relaxed) > 0 && now.saturating_sub(state.trouble()) < RECENT
         };
         if others().all(fails) {
+            return true;
+        }
+        // Whatever it fails at, somebody who answers other things fails at.
+        let elsewhere = others().fold(0, |shapes, state| shapes | state.record.alone());
+        if members.state(index).record.failing() & !elsewhere == 0 {
             return true;
         }
         let (bad, all) = others().fold((0.0, 0.0), |(bad, all), state| {

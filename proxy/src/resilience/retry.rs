@@ -15,7 +15,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::error::{Reason, Retry};
+use crate::error::{Blame, Reason, Retry};
 
 /// An attempt that failed, and what is known for the decision to try again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub struct Allowance {
     pub moves: u32,
     /// Whether the free replay is still there.
     pub replay: bool,
-    /// Whether an answer of 500 may still be asked for elsewhere.
+    /// Whether an answer of 500, or one that breaks a rule, may still be asked for elsewhere.
     pub second_opinion: bool,
     /// Whether the request may be processed twice.
     pub repeatable: bool,
@@ -82,7 +82,12 @@ impl Allowance {
             self.replay = false;
             return Next::Replay;
         }
-        let may = match broken.reason.row().retry {
+        let row = broken.reason.row();
+        let may = match row.retry {
+            // One other is asked, as after a 500, and no third: where the rule is broken by the page, nobody does better.
+            Retry::Replayable if row.blame == Blame::Answer => {
+                self.repeatable && std::mem::take(&mut self.second_opinion)
+            }
             Retry::Never => false,
             Retry::Safe => true,
             Retry::Replayable => self.repeatable || !broken.written,
@@ -113,8 +118,13 @@ impl Allowance {
     }
 
     /// Whether another attempt may be started beside one that is slow.
-    pub fn beside(&mut self, replayable: bool) -> bool {
-        self.spend(replayable && self.repeatable) == Next::Retry
+    pub fn has_one_beside(&self, replayable: bool) -> bool {
+        replayable && self.repeatable && self.retries > 0
+    }
+
+    /// One was.
+    pub fn spend_beside(&mut self) {
+        self.retries = self.retries.saturating_sub(1);
     }
 
     fn spend(&mut self, may: bool) -> Next {
@@ -292,6 +302,16 @@ mod tests {
         assert_eq!(allowance.after_answer(Verdict::Error, true), Next::GiveUp);
         assert_eq!(allowance.after_answer(Verdict::Unavailable, true), Next::Retry);
         assert_eq!(post().after_answer(Verdict::Error, true), Next::GiveUp);
+    }
+
+    #[test]
+    fn an_answer_that_breaks_a_rule_is_asked_for_elsewhere_once() {
+        for reason in [Reason::UpstreamProtocol, Reason::UpstreamHeadTooLarge] {
+            let mut allowance = get();
+            assert_eq!(allowance.after(&broken(reason, true, false), true), Next::Retry);
+            assert_eq!(allowance.after(&broken(reason, true, false), true), Next::GiveUp);
+            assert_eq!(post().after(&broken(reason, true, false), true), Next::GiveUp);
+        }
     }
 
     #[test]

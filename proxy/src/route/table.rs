@@ -145,6 +145,7 @@ impl Entry {
                 name: Arc::clone(&written.name),
                 service: Arc::clone(&written.service),
                 policy: Arc::new(written.policy.clone()),
+                breaker: written.own_breaker.then(Default::default),
                 index: place,
                 outcomes: Outcomes::default(),
             }),

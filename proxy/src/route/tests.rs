@@ -26,6 +26,7 @@ fn routes(lines: &[&str]) -> Vec<RouteSettings> {
             methods: word().map(|m| m.split('|').map(Arc::from).collect()).unwrap_or_default(),
             service: format!("s{i}").into(),
             policy: policy.clone(),
+            own_breaker: false,
         }
     };
     lines.iter().enumerate().map(route).collect()

@@ -25,6 +25,7 @@
 )]
 
 mod basics;
+mod blame;
 mod client;
 mod crowd;
 mod endpoint;

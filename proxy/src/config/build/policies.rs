@@ -120,6 +120,7 @@ fn breaker(keys: Switch<written::Breaker>) -> settings::Breaker {
         Switch::On(keys) => settings::Breaker {
             enabled: true,
             consecutive: keys.consecutive.unwrap_or(built_in.consecutive),
+            silence: keys.silence.map_or(built_in.silence, |t| t.0),
             probe_every: keys.probe_every.map_or(built_in.probe_every, |t| t.0),
         },
     }
@@ -286,6 +287,7 @@ impl Build<'_> {
         if let Some(Switch::On(breaker)) = &keys.breaker {
             let at = |key: &'static str| [path, &["breaker", key]].concat();
             self.within(&at("consecutive"), breaker.consecutive.unwrap_or(2), 2..=1_000_000);
+            self.sane_time(&at("silence"), breaker.silence);
             self.sane_time(&at("probe_every"), breaker.probe_every);
         }
     }
@@ -403,7 +405,6 @@ impl Build<'_> {
         let retries = keys.retries.as_ref();
         for (key, written) in [
             (&["outlier"][..], keys.outlier.is_some()),
-            (&["breaker"], keys.breaker.is_some()),
             (&["limit"], keys.limit.is_some()),
             (&["health_check"], keys.health_check.is_some()),
             (&["slow_start"], keys.slow_start.is_some()),

@@ -211,15 +211,18 @@ impl Default for Outlier {
 pub struct Breaker {
     /// Whether it ever is.
     pub enabled: bool,
-    /// After so many failed attempts in a row, over all its endpoints.
+    /// After so many failed attempts in a row, over all its endpoints,
     pub consecutive: u32,
+    /// and so long without one that succeeded.
+    pub silence: Duration,
     /// While it is dead, one request is let through this often.
     pub probe_every: Duration,
 }
 
 impl Default for Breaker {
     fn default() -> Self {
-        Self { enabled: true, consecutive: 20, probe_every: Duration::from_millis(100) }
+        let (silence, probe_every) = (Duration::from_secs(1), Duration::from_millis(100));
+        Self { enabled: true, consecutive: 20, silence, probe_every }
     }
 }
 

@@ -35,7 +35,7 @@ fn every_policy_can_be_written() {
         "retries: {max: 1, budget: 10%, min_per_second: 5, any_method: true}, per_try_timeout: {multiple: 250%, floor: 5ms, ceiling: 2s},
          hedge: {share: 2.5%, floor: 1ms}, hold: {max_size: 16KiB, unknown_for: 5ms},
          outlier: {consecutive: 3, failure_share: 40%, min_attempts: 10, latency_factor: 4, base_ejection: 2s, max_ejection: 20s, max_ejected: 50%},
-         breaker: {consecutive: 30, probe_every: 50ms}, limit: {max_in_flight: 200, adaptive: false, queue: 10, queue_timeout: 20ms},
+         breaker: {consecutive: 30, silence: 2s, probe_every: 50ms}, limit: {max_in_flight: 200, adaptive: false, queue: 10, queue_timeout: 20ms},
          bulkhead: {per: caller, max_in_flight: 5}, priority: critical,
          health_check: {http: /healthz, host: x, port: 81, interval: 3s, timeout: 500ms, healthy: 1, unhealthy: 2, keep_absent: 10s},
          slow_start: 10s, fallback: {stale: 10m, service: a, status: 203, headers: {content-type: text/plain}, body: hi}",
@@ -46,6 +46,7 @@ fn every_policy_can_be_written() {
         (p.hedge.share, p.hold.max_bytes, p.outlier.consecutive, p.outlier.max_ejected),
         (0.025, 16 << 10, 3, 0.5)
     );
+    assert_eq!((p.breaker.consecutive, p.breaker.silence.as_secs()), (30, 2));
     assert_eq!((p.breaker.consecutive, p.limit.max_in_flight, p.limit.adaptive), (30, Some(200), false));
     assert_eq!((p.bulkhead, p.priority), (Some(Bulkhead::PerCaller(5)), Priority::Critical));
     let check = p.health_check.unwrap();
@@ -170,7 +171,6 @@ fn services_that_fall_back_in_a_circle_are_refused() {
 fn what_is_a_services_is_refused_in_a_route() {
     for (text, key) in [
         ("outlier: off", "outlier"),
-        ("breaker: {consecutive: 5}", "breaker"),
         ("limit: {queue: 1}", "limit"),
         ("health_check: off", "health_check"),
         ("slow_start: 1s", "slow_start"),

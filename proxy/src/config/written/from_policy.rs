@@ -44,6 +44,7 @@ impl From<&Policy> for PolicyKeys {
                 policy.breaker.enabled,
                 Breaker {
                     consecutive: Some(policy.breaker.consecutive),
+                    silence: Some(Interval(policy.breaker.silence)),
                     probe_every: Some(Interval(policy.breaker.probe_every)),
                 },
             )),

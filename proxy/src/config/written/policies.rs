@@ -192,8 +192,10 @@ group! {
 
     /// When the whole service is taken for dead, and its requests fail at once.
     pub struct Breaker {
-        /// After so many failed attempts in a row, over all instances.
+        /// After so many failed attempts in a row, over all instances, ...
         pub consecutive: u32,
+        /// ... and so long a time in which none succeeded. What fails while other paths are answered does not count.
+        pub silence: Interval,
         /// How often one request is let through to see whether it is back.
         pub probe_every: Interval,
     }

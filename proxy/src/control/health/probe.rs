@@ -31,7 +31,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::grpc;
 use crate::config::settings::{Probe, Protocol};
-use crate::net::Io;
+use crate::net::{Io, is_own_lack};
 
 /// Bytes of a body that are read.
 const BODY: usize = 64 << 10;
@@ -190,8 +190,7 @@ fn fault<'e>(error: &'e (dyn Error + 'static)) -> Fault {
     if let Some(error) = chain.clone().find_map(|error| error.downcast_ref::<io::Error>())
         && error.kind() != io::ErrorKind::Other
     {
-        let ours = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS, libc::EADDRNOTAVAIL];
-        return match error.raw_os_error().is_some_and(|code| ours.contains(&code)) {
+        return match is_own_lack(error) {
             true => Fault::Ours(error.to_string()),
             false => Fault::Theirs(error.kind().to_string()),
         };

@@ -7,7 +7,7 @@ use super::super::side::Probe;
 use super::super::timer;
 use super::{Life, Step};
 use crate::data::forward::GaveUp;
-use crate::error::Reason;
+use crate::error::{Blame, Reason};
 use crate::http::head::Name;
 use crate::resilience::outlier;
 use crate::resilience::retry::{self, Next, Pushback, Verdict};
@@ -17,6 +17,17 @@ use crate::upstream::Broken;
 
 /// A client that leaves before that has not waited for the endpoint; it has changed its mind.
 const IMPATIENT: Duration = Duration::from_millis(100);
+/// One whose deadline is after that has, however long a try may take.
+const PATIENT: Duration = Duration::from_secs(1);
+
+/// Who answered 500, or against the rules.
+#[derive(Debug)]
+pub(super) struct Accused<'r> {
+    tale: Tale,
+    probe: Option<Probe<'r>>,
+    /// Whether it was an answer by the rules.
+    answered: bool,
+}
 
 impl<'r> Life<'r> {
     /// An attempt has an answer.
@@ -40,7 +51,7 @@ impl<'r> Life<'r> {
                 return Step::Done(Ok(answer));
             }
             Verdict::Unavailable => self.blame(&tale, probe, Reason::UpstreamStatus, heard),
-            Verdict::Error => self.accuse(tale, probe, heard),
+            Verdict::Error => self.accuse(tale, probe, Reason::UpstreamError, heard),
         }
         let pushed = self.wishes(head, trailers.as_deref());
         self.last = if verdict == Verdict::Error { Reason::UpstreamError } else { Reason::UpstreamStatus };
@@ -49,7 +60,7 @@ impl<'r> Life<'r> {
             self.trail.give_up(heard, GaveUp::Pushback);
             return if self.race.is_empty() { self.give_up() } else { Step::Wait };
         }
-        let next = self.allowance.after_answer(verdict, self.x.request.body.is_replayable());
+        let next = |life: &mut Self| life.allowance.after_answer(verdict, life.x.request.body.is_replayable());
         let wait = match pushed {
             Some(Pushback::After(time)) => Some(time),
             _ => None,
@@ -62,7 +73,7 @@ impl<'r> Life<'r> {
         let x = self.x;
         let ended = x.request.body.ended();
         let latency = heard.saturating_duration_since(tale.started);
-        x.side.good(tale, probe, latency, heard, x.worker);
+        x.side.good(tale, probe, latency, heard, &x.case());
         self.trail.by = Some(tale.why);
         let first = if tale.why == Why::Hedge { First::Overtaken } else { First::Good };
         self.trail.first.get_or_insert(first);
@@ -77,8 +88,8 @@ impl<'r> Life<'r> {
             learned.observe(heard.saturating_duration_since(tale.started.max(ended)));
         }
         if let Some(accused) = self.accused.take() {
-            let (accused, probe) = *accused;
-            x.side.bad(&accused, probe, heard, x.worker);
+            let Accused { tale, probe, .. } = *accused;
+            x.side.worse(&tale, probe, heard, &x.case());
         }
         for loser in self.race.losers() {
             let overtaken = loser.tale.started < tale.started;
@@ -96,6 +107,7 @@ impl<'r> Life<'r> {
     /// An attempt has broken.
     pub fn broke(&mut self, tale: Tale, probe: Option<Probe<'r>>, broken: Broken) -> Step {
         let now = timer::now();
+        let tried = tale.upstream.id;
         if !broken.stale {
             self.trouble(Some(&tale));
             self.trail.first.get_or_insert(First::Failed);
@@ -105,14 +117,23 @@ impl<'r> Life<'r> {
             // The connection was at its end, not the endpoint.
             self.x.side.counts.tally.borrow_mut().attempted(Some(broken.reason));
             drop(probe);
+        } else if self.x.request.body.ended().is_none() && self.x.request.body.is_starved() {
+            // Who closes on a client that has stopped sending does what it should.
+            self.x.side.counts.tally.borrow_mut().attempted(Some(broken.reason));
+            drop(probe);
+        } else if broken.reason.row().blame == Blame::Answer {
+            self.accuse(tale, probe, broken.reason, now);
         } else {
             self.blame(&tale, probe, broken.reason, now);
         }
         self.last = broken.reason;
-        let next = self.allowance.after(&broken, self.x.request.body.is_replayable());
-        if next != Next::Replay {
-            self.tried.add(tale.upstream.id);
-        }
+        let next = |life: &mut Self| {
+            let next = life.allowance.after(&broken, life.x.request.body.is_replayable());
+            if next != Next::Replay {
+                life.tried.add(tried);
+            }
+            next
+        };
         self.follow(next, None, now)
     }
 
@@ -120,22 +141,37 @@ impl<'r> Life<'r> {
         self.tried.add(tale.upstream.id);
         self.x.side.counts.tally.borrow_mut().attempted(Some(reason));
         if outlier::counts(reason) {
-            self.x.side.bad(tale, probe, now, self.x.worker);
+            self.x.side.bad(tale, probe, now, &self.x.case());
         }
     }
 
-    /// A 500 may be the endpoint's fault or the request's: another one's answer will tell. Where that is one too, it
-    /// counts against neither.
-    fn accuse(&mut self, tale: Tale, probe: Option<Probe<'r>>, heard: Instant) {
+    /// A 500, or an answer that breaks a rule, may be the endpoint's fault or the request's: another one's answer will tell.
+    /// Where that is one too, it counts against neither.
+    fn accuse(&mut self, tale: Tale, probe: Option<Probe<'r>>, reason: Reason, heard: Instant) {
         self.tried.add(tale.upstream.id);
-        self.x.side.counts.tally.borrow_mut().attempted(Some(Reason::UpstreamError));
+        self.x.side.counts.tally.borrow_mut().attempted(Some(reason));
         let latency = heard.saturating_duration_since(tale.started);
+        let second = Accused { tale, probe, answered: reason == Reason::UpstreamError };
         match self.accused.take() {
-            None => self.accused = Some(Box::new((tale, probe))),
+            None => self.accused = Some(Box::new(second)),
             Some(first) => {
-                let (first, first_probe) = *first;
-                self.x.side.good(&first, first_probe, latency, heard, self.x.worker);
-                self.x.side.good(&tale, probe, latency, heard, self.x.worker);
+                // The second opinion was had.
+                self.allowance.second_opinion = false;
+                for Accused { tale, probe, .. } in [*first, second].into_iter().filter(|accused| accused.answered) {
+                    self.x.side.does_its_work(&tale, probe, latency, heard, &self.x.case());
+                }
+                self.x.side.is_in_doubt(&self.x.case(), heard);
+            }
+        }
+    }
+
+    /// Nobody else was asked: what broke a rule shows in its endpoint's share of failures, if at all.
+    pub(super) fn unresolved(&mut self) {
+        if let Some(accused) = self.accused.take() {
+            let now = timer::now();
+            self.x.side.is_in_doubt(&self.x.case(), now);
+            if !accused.answered {
+                self.x.side.suspect(&accused.tale, now, &self.x.case());
             }
         }
     }
@@ -146,16 +182,23 @@ impl<'r> Life<'r> {
         let x = self.x;
         self.trouble(None);
         self.trail.first.get_or_insert(First::Failed);
+        // A caller that leaves no time for an answer learns nothing of who was to give it.
+        let callers = self.waits.is_some() && self.waits == self.deadline.total;
+        let patience =
+            if callers { self.per_try.unwrap_or(IMPATIENT).clamp(IMPATIENT, PATIENT) } else { Duration::ZERO };
         for attempt in self.race.losers() {
             if let Some(record) = &mut self.trail.story.record {
                 record.ended(attempt.tale.number, now, Ending::failed(reason));
             }
             x.side.counts.tally.borrow_mut().attempted(Some(reason));
+            if now.saturating_duration_since(attempt.tale.started) < patience {
+                continue;
+            }
             if let Some(learned) = x.side.kinds.borrow_mut().at(self.kind) {
                 learned.give_up();
             }
             if outlier::counts(reason) {
-                x.side.bad(&attempt.tale, attempt.probe, now, x.worker);
+                x.side.bad(&attempt.tale, attempt.probe, now, &x.case());
             }
         }
         self.last = reason;
@@ -169,7 +212,7 @@ impl<'r> Life<'r> {
         for attempt in self.race.losers() {
             let waited = now.saturating_duration_since(attempt.tale.started);
             if waited >= patience && self.x.request.body.ended().is_some() {
-                let tells = self.x.side.overtaken(&attempt.tale, attempt.probe, true, now, self.x.worker);
+                let tells = self.x.side.overtaken(&attempt.tale, attempt.probe, true, now, &self.x.case());
                 if tells && let Some(learned) = self.x.side.kinds.borrow_mut().at(self.kind) {
                     learned.give_up();
                 }
@@ -182,7 +225,7 @@ impl<'r> Life<'r> {
 /// something of the service, too.
 fn lose<'r>(x: Exchange<'r>, mut loser: Attempt<'r>, overtaken: bool, now: Instant) -> bool {
     let probe = loser.probe.take();
-    let tells = overtaken && x.side.overtaken(&loser.tale, probe, loser.tale.timed, now, x.worker);
+    let tells = overtaken && x.side.overtaken(&loser.tale, probe, loser.tale.timed, now, &x.case());
     loser.lose();
     tells
 }

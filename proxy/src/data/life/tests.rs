@@ -1,3 +1,5 @@
+mod blame;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::super::timer;

@@ -7,6 +7,8 @@ use super::*;
 use crate::data::testing::{Stage, asked, head, paused};
 use crate::data::timer;
 use crate::error::Reason;
+use crate::resilience::outlier::Failure;
+use crate::resilience::shape::Shape;
 use crate::telemetry::explain::{Ending, Verdict};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -162,7 +164,8 @@ fn who_cannot_be_picked_is_told_with_the_reason() {
         let rules = &side.cluster.policy.outlier;
         // Twice: it is out. Once: in doubt.
         for index in [1, 1, 2] {
-            shared.pool.failed(endpoints, index, rules, 1, side.ms(now), 0.5);
+            let failure = Failure { shape: Shape::default(), trouble: 1 };
+            shared.pool.failed(endpoints, index, rules, failure, side.ms(now), 0.5);
         }
         let why =
             |pick: &Pick| pick.left_out.iter().map(|absent| (absent.endpoint.port(), absent.why)).collect::<Vec<_>>();

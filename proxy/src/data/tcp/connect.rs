@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::Line;
 use crate::config::settings::Policy;
 use crate::data::attempt::{Tale, Why};
-use crate::data::side::{Side, Tried};
+use crate::data::side::{Case, Side, Tried};
 use crate::data::timer;
 use crate::data::worker::Worker;
 use crate::error::Reason;
@@ -22,7 +22,7 @@ use crate::resilience::breaker::Admission;
 use crate::resilience::outlier;
 use crate::snapshot::Standing;
 use crate::tcp::{CONNECT, Upstream};
-use crate::upstream::{InFlight, Link};
+use crate::upstream::{InFlight, Link, not_connected};
 
 /// A connection to whoever serves.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ async fn to_address(line: &Line, written: &str, timeout: Duration) -> Result<Ser
         Ok(Ok(io)) => Ok(Server { io, _held: None }),
         Ok(Err(error)) => {
             tracing::debug!(address = written, %error, "connect failed");
-            Err(Reason::ConnectFailed)
+            Err(not_connected(&error))
         }
         Err(_) => Err(Reason::ConnectTimeout),
     }
@@ -98,8 +98,10 @@ async fn to_service(worker: &Rc<Worker>, name: &Arc<str>, timeout: Option<Durati
     let side = find(worker, name).await?;
     side.asked();
     let now = timer::now();
-    let breaker = &side.cluster.shared.breaker;
-    if breaker.is_open() && breaker.admit(&side.cluster.policy.breaker, side.ms(now)) == Admission::Refused {
+    let rules = &side.cluster.policy.breaker;
+    let case = Case { worker, request: None, route: None, rules };
+    let admission = side.admit(&case, now);
+    if admission == Admission::Refused {
         return Err(Reason::BreakerOpen);
     }
     let mut policy = Arc::clone(&side.cluster.policy);
@@ -110,10 +112,25 @@ async fn to_service(worker: &Rc<Worker>, name: &Arc<str>, timeout: Option<Durati
     let mut last = Reason::NoEndpoint;
     for attempt in 0..MOST {
         let now = timer::now();
-        if attempt > 0 && (!side.has_untried(&tried) || breaker.is_open() || !side.withdraw(false, now)) {
-            break;
+        let mut token = None;
+        if attempt > 0 {
+            if !side.has_untried(&tried) || side.is_refused(&case) {
+                break;
+            }
+            token = side.withdraw(false, &case, now);
+            if token.is_none() {
+                break;
+            }
         }
-        let Some(mut pick) = side.pick(&tried, true, now) else { break };
+        let Some(mut pick) = side.pick(&tried, true, now) else {
+            if attempt == 0 && admission == Admission::Probe {
+                side.not_asked(&case, now);
+            }
+            break;
+        };
+        if let Some(token) = token {
+            token.spend();
+        }
         let upstream = Rc::clone(&pick.upstream);
         let why = if attempt == 0 { Why::First } else { Why::Move };
         upstream.wait(now);
@@ -129,7 +146,7 @@ async fn to_service(worker: &Rc<Worker>, name: &Arc<str>, timeout: Option<Durati
         let now = timer::now();
         match dialled {
             Ok(link) => {
-                side.good(&tale, pick.probe.take(), now.saturating_duration_since(tale.started), now, worker);
+                side.good(&tale, pick.probe.take(), now.saturating_duration_since(tale.started), now, &case);
                 side.counts.tally.borrow_mut().attempted(None);
                 let Link { io, open, .. } = link;
                 return Ok(Server { io, _held: Some((in_flight, open)) });
@@ -138,7 +155,7 @@ async fn to_service(worker: &Rc<Worker>, name: &Arc<str>, timeout: Option<Durati
                 side.counts.tally.borrow_mut().attempted(Some(reason));
                 tried.add(tale.upstream.id);
                 if outlier::counts(reason) {
-                    side.bad(&tale, pick.probe.take(), now, worker);
+                    side.bad(&tale, pick.probe.take(), now, &case);
                 }
                 last = reason;
             }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use super::super::side::Tried;
 use super::*;
 use crate::config::settings::Policy;
+use crate::resilience::outlier::Failure;
+use crate::resilience::shape::Shape;
 use crate::snapshot::{Clock, Cluster, ClusterShared, Endpoint, EndpointId, Health, Standing};
 use crate::telemetry::metrics::ServiceMetrics;
 use crate::upstream::Upstream;
@@ -177,10 +179,11 @@ fn what_one_worker_waits_for_too_long_keeps_requests_with_one_try_of_all_workers
     // It was overtaken once: bad news until it answers well, or for five seconds.
     let (shared, rules) = (&cluster.shared, &cluster.policy.outlier);
     let clock = side(&one).ms(now);
-    shared.pool.failed(&*cluster.endpoints, 2, rules, 2, clock, 0.5);
+    let failure = Failure { shape: Shape::default(), trouble: 2 };
+    shared.pool.failed(&*cluster.endpoints, 2, rules, failure, clock, 0.5);
     assert_eq!(left(&other, now), [1, 2, 4]);
     assert_eq!(left(&other, now + Duration::from_secs(6)), [1, 2, 3, 4]);
-    cluster.endpoints[2].shared.outlier.succeeded();
+    cluster.endpoints[2].shared.outlier.succeeded(Shape::default, clock);
     assert_eq!(left(&other, now), [1, 2, 3, 4]);
 }
 

@@ -11,6 +11,10 @@ struct Pool {
     rules: Outlier,
 }
 
+fn get(path: &str) -> Shape {
+    Shape::of(b"GET", path.as_bytes())
+}
+
 impl Members for Pool {
     fn count(&self) -> usize {
         self.states.len()
@@ -32,7 +36,16 @@ impl Pool {
     }
 
     fn fail(&self, index: usize, now: u64) -> bool {
-        self.shared.failed(self, index, &self.rules, 1, now, 0.5).ejected
+        self.fail_at(index, "/", now)
+    }
+
+    fn fail_at(&self, index: usize, path: &str, now: u64) -> bool {
+        let failure = Failure { shape: get(path), trouble: 1 };
+        self.shared.failed(self, index, &self.rules, failure, now, 0.5).ejected
+    }
+
+    fn good_at(&self, index: usize, path: &str, now: u64) {
+        self.states[index].succeeded(|| get(path), now);
     }
 
     fn fail_row(&self, index: usize, now: u64) -> bool {
@@ -61,7 +74,7 @@ fn five_failures_in_a_row_eject_and_a_success_between_them_does_not() {
     let pool = Pool::of(3);
     for _ in 0..50 {
         (0..4).for_each(|_| assert!(!pool.fail(0, 1_000)));
-        pool.states[0].succeeded();
+        pool.good_at(0, "/", 1_000);
     }
     assert!(pool.fail_row(0, 1_000));
     assert_eq!(pool.out(), [0]);
@@ -104,7 +117,7 @@ fn a_part_of_errors_that_all_endpoints_share_ejects_none() {
             ejected += usize::from(pool.fail(index, now) && now > 2_000);
         } else {
             pool.states[index].count(1, 0);
-            pool.states[index].succeeded();
+            pool.good_at(index, "/", now);
         }
         pool.evaluate(now);
         if let Some(index) = pool.claim(true, now) {
@@ -259,8 +272,63 @@ fn one_that_was_slow_comes_back_only_when_it_is_not() {
 }
 
 #[test]
+fn a_page_that_fails_at_every_endpoint_ejects_none_and_hides_no_dead_one() {
+    for count in 2..8 {
+        let pool = Pool::of(count);
+        let mut random = fastrand::Rng::with_seed(count as u64);
+        let mut ejected = Vec::new();
+        for now in 1_000..31_000u64 {
+            let index = random.usize(0..count);
+            // Three of four are for the page.
+            if random.f64() < 0.75 {
+                pool.states[index].count(0, u64::from(!pool.shared.is_its_own(&pool, index, get("/bad"))));
+                ejected.extend(pool.fail_at(index, "/bad", now).then_some(now));
+            } else {
+                pool.states[index].count(1, 0);
+                pool.good_at(index, "/", now);
+            }
+            ejected.extend((pool.evaluate(now) > 0).then_some(now));
+        }
+        assert_eq!(ejected, [0; 0], "of {count}");
+        // One of them dies, and the page goes on failing everywhere.
+        let now = 31_000;
+        (0..count).for_each(|i| pool.good_at(i, "/", now));
+        let dies = (0..100).find(|n| pool.fail_at(0, if n % 2 == 0 { "/bad" } else { "/" }, now + n));
+        assert_eq!(dies, Some(9), "of {count}: five of what it answered before");
+    }
+}
+
+#[test]
+fn one_that_fails_at_what_the_others_answer_is_ejected_by_its_share() {
+    let pool = Pool::of(5);
+    for now in 1_000..8_000u64 {
+        let index = now as usize % 5;
+        let bad = index == 2 && now % 10 < 7;
+        pool.states[index].count(u64::from(!bad), u64::from(bad && !pool.shared.is_its_own(&pool, index, get("/x"))));
+        match bad {
+            true => assert!(!pool.fail_at(index, "/x", now) || now % 1_000 < 30, "it answers other things"),
+            false => pool.good_at(index, "/", now),
+        }
+        pool.evaluate(now);
+    }
+    assert_eq!(pool.out(), [2]);
+}
+
+#[test]
+fn one_that_answers_nothing_any_more_is_dead_whatever_failed_alone_before() {
+    let pool = Pool::of(3);
+    pool.fail_at(0, "/a", 1_000);
+    pool.good_at(0, "/b", 1_001);
+    let ejected = (1_002..5_000).find(|now| {
+        pool.good_at(1, "/a", *now);
+        pool.fail_at(0, "/a", *now)
+    });
+    assert_eq!(ejected, Some(1_001 + DEAD_AFTER + 4), "a second, and five in a row");
+}
+
+#[test]
 fn what_is_not_an_endpoints_fault_does_not_count() {
-    for reason in [Reason::LimitReached, Reason::BreakerOpen, Reason::ClientGone, Reason::ConnectionLimit] {
+    for reason in Reason::ALL.iter().copied().filter(|reason| reason.row().blame != Blame::Endpoint) {
         assert!(!counts(reason), "{reason:?}");
     }
     for reason in [Reason::ConnectFailed, Reason::Timeout, Reason::UpstreamStatus, Reason::UpstreamClosed] {
@@ -294,7 +362,7 @@ proptest! {
             let index = index % count;
             match what {
                 0..=2 => { let _ = pool.fail(index, now); }
-                3 => { pool.states[index].succeeded(); pool.states[index].count(3, 1); }
+                3 => { pool.good_at(index, "/", now); pool.states[index].count(3, 1); }
                 4 => { let _ = pool.evaluate(now); }
                 5 => claimed.extend(pool.claim(now % 2 == 0, now)),
                 _ => if let Some(index) = claimed.pop() {
