@@ -93,20 +93,25 @@ impl Frames {
 
     /// The next frame that is not housekeeping: SETTINGS and PING are answered here. None at the end.
     pub fn next(&mut self) -> Option<Frame> {
-        loop {
-            let mut head = [0; 9];
-            self.stream.read_exact(&mut head).ok()?;
-            let [a, b, c, kind, flags, stream @ ..] = head;
-            let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
-            self.stream.read_exact(&mut payload).ok()?;
-            match kind {
-                SETTINGS | PING if flags & ACK == 0 => {
-                    self.send(kind, ACK, 0, if kind == PING { &payload } else { &[] });
-                }
-                SETTINGS | PING => {}
-                _ => return Some(Frame { kind, flags, stream: u32::from_be_bytes(stream) & (u32::MAX >> 1), payload }),
-            }
+        std::iter::from_fn(|| self.read()).find(|frame| !matches!(frame.kind, SETTINGS | PING))
+    }
+
+    /// Returns when the peer has looked at all that was sent. What comes before its answer is lost.
+    pub fn ping(&mut self) {
+        self.send(PING, 0, 0, &[0; 8]);
+        std::iter::from_fn(|| self.read()).find(|frame| frame.kind == PING && frame.flags & ACK != 0);
+    }
+
+    fn read(&mut self) -> Option<Frame> {
+        let mut head = [0; 9];
+        self.stream.read_exact(&mut head).ok()?;
+        let [a, b, c, kind, flags, stream @ ..] = head;
+        let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+        self.stream.read_exact(&mut payload).ok()?;
+        if matches!(kind, SETTINGS | PING) && flags & ACK == 0 {
+            self.send(kind, ACK, 0, if kind == PING { &payload } else { &[] });
         }
+        Some(Frame { kind, flags, stream: u32::from_be_bytes(stream) & (u32::MAX >> 1), payload })
     }
 
     /// The next frame of that kind, whatever comes before it.

@@ -16,6 +16,7 @@ pub mod fallback;
 mod faulted;
 pub mod find;
 pub mod forward;
+pub mod framed;
 pub mod gather;
 pub mod grpc;
 pub mod h1;

@@ -18,6 +18,7 @@ use hyper::body::{Body as _, Incoming};
 
 use super::conn::Conn;
 use super::faulted::Faulted;
+use super::framed::Room;
 use super::gather::{SMALL, gather};
 use super::timer;
 use super::worker::Holding;
@@ -326,29 +327,18 @@ impl Upload {
         self.gone.get() + kept as u64
     }
 
-    /// Sends some of `lead`, then of the `len` bytes at the cursor; says how many of both together.
-    pub fn poll_send(
-        &self,
-        cx: &mut Context<'_>,
-        io: &mut Io,
-        lead: &[u8],
-        cursor: u64,
-        len: usize,
-    ) -> Poll<io::Result<usize>> {
-        if self.over.get().is_some() && len > 0 {
+    /// Sends what goes before and some of what is at the cursor, as far as there is room; says how many bytes of both together.
+    pub fn poll_send(&self, cx: &mut Context<'_>, io: &mut Io, cursor: u64, room: Room<'_>) -> Poll<io::Result<usize>> {
+        if self.over.get().is_some() && !room.is_empty() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         let at = usize::try_from(cursor - self.gone.get()).unwrap_or(usize::MAX);
         let sent = match &self.source {
-            Source::Empty => io.poll_write_from(cx, lead),
-            Source::H1 { conn, .. } => conn.poll_send_to(cx, io, lead, at, len),
-            Source::H2 { held, .. } => {
-                let held = held.borrow();
-                let chunk = held.slice(at);
-                io.poll_write_both(cx, lead, &chunk[..chunk.len().min(len)])
-            }
+            Source::Empty => io.poll_write_from(cx, room.lead()),
+            Source::H1 { conn, .. } => conn.poll_send_to(cx, io, at, room),
+            Source::H2 { held, .. } => io.poll_write_both(cx, room.lead(), room.of(held.borrow().slice(at))),
         };
-        if len > 0 && sent.is_ready() {
+        if !room.is_empty() && sent.is_ready() {
             self.moved.set(timer::now());
         }
         sent
@@ -580,17 +570,14 @@ impl Download {
         }
     }
 
-    /// Sends some of `lead`, then of the first `len` bytes of what is there.
-    pub fn poll_send(&mut self, cx: &mut Context<'_>, io: &mut Io, lead: &[u8], len: usize) -> Poll<io::Result<usize>> {
+    /// Sends what goes before and some of what is there, as far as there is room; says how many bytes of both together.
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, io: &mut Io, room: Room<'_>) -> Poll<io::Result<usize>> {
         match self {
-            Self::Empty => io.poll_write_from(cx, lead),
-            Self::Held(bytes) => io.poll_write_both(cx, lead, &bytes[..len.min(bytes.len())]),
-            Self::H1(answer) => answer.poll_send(cx, io, lead, len),
-            Self::H2(answer) => answer.poll_send(cx, io, lead, len),
-            Self::Faulted(faulted) => {
-                let piece = faulted.piece();
-                io.poll_write_both(cx, lead, &piece[..len.min(piece.len())])
-            }
+            Self::Empty => io.poll_write_from(cx, room.lead()),
+            Self::Held(bytes) => io.poll_write_both(cx, room.lead(), room.of(bytes)),
+            Self::H1(answer) => answer.poll_send(cx, io, room),
+            Self::H2(answer) => answer.poll_send(cx, io, room),
+            Self::Faulted(faulted) => io.poll_write_both(cx, room.lead(), room.of(faulted.piece())),
         }
     }
 

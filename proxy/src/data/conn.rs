@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::framed::Room;
 use super::headers::{self, Client};
 use super::presence::{Does, Presence};
 use super::timer::{self, Timer};
@@ -206,22 +207,18 @@ impl Conn {
         }
     }
 
-    /// Sends some of `lead`, then of the `len` bytes at `at`.
+    /// Sends what goes before and some of what is at `at`, as far as there is room.
     pub fn poll_send_to(
         &self,
         cx: &mut Context<'_>,
         io: &mut Io,
-        lead: &[u8],
         at: usize,
-        len: usize,
+        room: Room<'_>,
     ) -> Poll<io::Result<usize>> {
         match &mut *self.input.borrow_mut() {
-            Some(input) if at == 0 => io.poll_write_fronted(cx, lead, input, len),
-            Some(input) => {
-                let bytes = input.bytes().get(at..at + len).unwrap_or_default();
-                io.poll_write_both(cx, lead, bytes)
-            }
-            None => io.poll_write_from(cx, lead),
+            Some(input) if at == 0 => io.poll_write_fronted(cx, room.lead(), input, room.len()),
+            Some(input) => io.poll_write_both(cx, room.lead(), room.of(input.bytes().get(at..).unwrap_or_default())),
+            None => io.poll_write_from(cx, room.lead()),
         }
     }
 

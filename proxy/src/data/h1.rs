@@ -17,6 +17,7 @@ use super::answer::Refusal;
 use super::body::{Download, Upload};
 use super::conn::{Conn, LINGER};
 use super::forward::{Answer, Trail, forward};
+use super::framed::Framed;
 use super::headers::{Reply, RequestId};
 use super::presence::Does;
 use super::request::{self, Request};
@@ -28,7 +29,7 @@ use crate::drain::Phase;
 use crate::error::Reason;
 use crate::http::framing::To;
 use crate::http::head::{Name, Version};
-use crate::http::{Bad, Head, Length, Scan, framing, parse, write};
+use crate::http::{Bad, Head, Length, Scan, framing, parse};
 use crate::net::Io;
 use crate::resilience::fallback::Degraded;
 use crate::upstream::slow::Held;
@@ -218,8 +219,11 @@ async fn respond(
     reply.write_h1(head, &mut out);
     let body = reply.body(head);
     download.keep_within(body);
-    let whole = send(conn, request, head, &mut download, &mut out, body == Length::Chunked, finished).await;
-    worker.pools.scratch.give(out);
+    // From here on nothing else may be written before the answer's end, not even that the client may send its body.
+    conn.continued.set(true);
+    let mut framed = Framed::new(out, body);
+    let whole = send(conn, request, head, &mut download, &mut framed, finished).await;
+    worker.pools.scratch.give(framed.take_lead());
     if !whole && reply.ends_by_close(head) {
         // Only a reset tells this client that something is missing.
         conn.abort();
@@ -260,61 +264,52 @@ fn wants_to_stay(head: &Head) -> bool {
     }
 }
 
-/// Sends what is in `out`, then the body of the answer that has that head. False when the client did not get all of it, or must not believe so.
+/// Sends a head, which goes out for this one, and the body. False when the client did not get all of it, or must not believe so.
 async fn send(
     conn: &Conn,
     request: &Request,
     head: &Head,
     download: &mut Download,
-    out: &mut Vec<u8>,
-    chunked: bool,
+    framed: &mut Framed,
     finished: &mut Finished,
 ) -> bool {
     let idle = conn.worker.http.stream_idle_timeout;
-    let mut sent = 0;
-    let mut piece = 0;
-    let mut first_chunk = true;
-    let mut ended = matches!(download, Download::Empty);
     let mut deadline = None;
     let mut held = None;
     poll_fn(|cx| {
         loop {
-            if !conn.interim.borrow().is_empty() && ready!(conn.poll_interim(cx)).is_err() {
+            if !framed.has_begun() && !conn.interim.borrow().is_empty() && ready!(conn.poll_interim(cx)).is_err() {
                 return Poll::Ready(false);
             }
             let mut starved = false;
-            if piece == 0 && !ended {
-                match download.poll_piece(cx) {
+            if framed.wants() {
+                let fits = match download.poll_piece(cx) {
                     Poll::Ready(Ok(0)) => {
-                        ended = true;
-                        if chunked {
-                            out.drain(..std::mem::take(&mut sent));
-                            let came = download.trailers();
-                            let names = conn.worker.http.control_names();
-                            let these = came.as_deref().map(|fields| Trailers { fields, of: head, names });
-                            trailers::write_last_chunk(out, first_chunk, these);
-                        }
+                        let came = download.trailers();
+                        let names = conn.worker.http.control_names();
+                        let these = came.as_deref().map(|fields| Trailers { fields, of: head, names });
+                        framed.end(|out, first| trailers::write_last_chunk(out, first, these))
                     }
-                    Poll::Ready(Ok(len)) => {
-                        piece = len;
-                        if chunked {
-                            out.drain(..std::mem::take(&mut sent));
-                            write::chunk_line(out, len, first_chunk);
-                            first_chunk = false;
-                        }
-                    }
+                    Poll::Ready(Ok(len)) => framed.offer(len),
                     // An answer that breaks off has to look like one: the connection closes without its end.
                     Poll::Ready(Err(reason)) => {
                         finished.broken(reason);
                         return Poll::Ready(false);
                     }
-                    Poll::Pending => starved = true,
+                    Poll::Pending => {
+                        starved = true;
+                        Ok(())
+                    }
+                };
+                if fits.is_err() {
+                    finished.broken(Reason::UpstreamProtocol);
+                    return Poll::Ready(false);
                 }
             }
-            if sent == out.len() && piece == 0 {
-                if ended {
-                    return Poll::Ready(true);
-                }
+            if framed.is_over() {
+                return Poll::Ready(true);
+            }
+            if framed.is_written() {
                 if !starved {
                     continue;
                 }
@@ -325,20 +320,17 @@ async fn send(
                 return wait_until(conn, cx, &mut deadline, request, idle);
             }
             // Not inside the match: what is left of the upload is read from the same socket.
-            let polled = download.poll_send(cx, &mut conn.io.borrow_mut(), &out[sent..], piece);
+            let polled = framed.poll_write(|room| download.poll_send(cx, &mut conn.io.borrow_mut(), room));
             match polled {
-                Poll::Ready(Ok(n)) if n > 0 => {
-                    let of_lead = n.min(out.len() - sent);
-                    sent += of_lead;
-                    piece -= n - of_lead;
-                    download.consume(n - of_lead);
-                    finished.sent(n - of_lead);
+                Poll::Ready(Ok(n)) => {
+                    download.consume(n);
+                    finished.sent(n);
                     deadline = None;
                     if let Some(held) = &held {
                         Held::progress(held, finished.bytes(), false);
                     }
                 }
-                Poll::Ready(_) => return Poll::Ready(false),
+                Poll::Ready(Err(_)) => return Poll::Ready(false),
                 Poll::Pending => {
                     download.poll_upload(cx);
                     finished.waited();
@@ -403,8 +395,9 @@ async fn run_tunnel(
     };
     let mut out = worker.pools.scratch.take();
     reply.write_h1(head, &mut out);
-    let sent = send(conn, request, head, &mut Download::Empty, &mut out, false, finished).await;
-    worker.pools.scratch.give(out);
+    let mut framed = Framed::new(out, Length::NONE);
+    let sent = send(conn, request, head, &mut Download::Empty, &mut framed, finished).await;
+    worker.pools.scratch.give(framed.take_lead());
     if !sent {
         return;
     }
@@ -449,8 +442,9 @@ async fn refuse(conn: &Rc<Conn>, reason: Reason, head: Option<&Rc<Head>>) {
     };
     let mut out = Vec::with_capacity(512);
     reply.write_h1(&answer, &mut out);
-    download.keep_within(reply.body(&answer));
-    send(conn, &request, &answer, &mut download, &mut out, false, &mut finished).await;
+    let body = reply.body(&answer);
+    download.keep_within(body);
+    send(conn, &request, &answer, &mut download, &mut Framed::new(out, body), &mut finished).await;
     worker.finished(&finished, &request, &mut Trail::default());
 }
 

@@ -29,6 +29,7 @@ use super::trailers::Trailers;
 use super::worker::{Finished, Worker};
 use crate::drain::Phase;
 use crate::error::Reason;
+use crate::http::framing::Rest;
 use crate::http::head::{Version, trim_blanks};
 use crate::http::{Bad, Head, Length, Pools, framing, parse};
 use crate::net::Io;
@@ -161,7 +162,9 @@ async fn call(
     let ended = framing::ends_at_head(head.status(), reply.to);
     let idle = worker.http.stream_idle_timeout;
     let status = head.status();
-    let outbound = Outbound { head, download, request, trail, finished, worker, pulse, idle, deadline: None, ended };
+    let rest = Rest::of(reply.body(&head));
+    let outbound =
+        Outbound { head, download, request, trail, finished, worker, pulse, idle, deadline: None, rest, ended };
     let mut response = http::Response::new(outbound);
     *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::BAD_GATEWAY);
     *response.headers_mut() = fields;
@@ -233,7 +236,17 @@ struct Outbound {
     pulse: Rc<Pulse>,
     idle: Duration,
     deadline: Option<Instant>,
+    rest: Rest,
     ended: bool,
+}
+
+impl Outbound {
+    /// Ends a body that is not as long as its head says, and the stream with it.
+    fn misframed(&mut self) -> Poll<Option<Result<Frame<Bytes>, Reason>>> {
+        self.ended = true;
+        self.finished.broken(Reason::UpstreamProtocol);
+        Poll::Ready(Some(Err(Reason::UpstreamProtocol)))
+    }
 }
 
 impl Body for Outbound {
@@ -258,6 +271,7 @@ impl Body for Outbound {
         }
         this.deadline = None;
         match ready!(polled) {
+            Ok(0) if this.rest.end().is_err() => this.misframed(),
             Ok(0) => {
                 this.ended = true;
                 let names = this.worker.http.control_names();
@@ -273,6 +287,9 @@ impl Body for Outbound {
                 // hyper waits for the window before a piece and not behind it: the last byte of a large one is the next, so
                 // that an answer's task ends when all of it may go, and not with what the client never takes.
                 let data = this.download.take(if len > TAIL { len - 1 } else { len });
+                if this.rest.take(data.len()).is_err() {
+                    return this.misframed();
+                }
                 this.finished.sent(data.len());
                 this.pulse.handed_of(this.download.occupies().map(|upstream| Keeps {
                     upstream: Rc::clone(upstream),

@@ -88,6 +88,30 @@ pub fn belies_its_end(head: &Head, to: To) -> bool {
         && (head.first(Name::TransferEncoding).is_some() || !matches!(content_length(head), Ok(None | Some(0))))
 }
 
+/// What may still be sent of a message's body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rest(Length);
+
+impl Rest {
+    /// All of it.
+    pub fn of(body: Length) -> Self {
+        Self(body)
+    }
+
+    /// Takes so many bytes off; an error where the body would become longer than it was said to be.
+    pub fn take(&mut self, n: usize) -> Result<(), Bad> {
+        if let Length::Exact(left) = &mut self.0 {
+            *left = left.checked_sub(n as u64).ok_or(Bad::Grammar)?;
+        }
+        Ok(())
+    }
+
+    /// The body ends here; an error where it was said to be longer.
+    pub fn end(self) -> Result<(), Bad> {
+        if matches!(self.0, Length::Exact(1..)) { Err(Bad::Grammar) } else { Ok(()) }
+    }
+}
+
 /// The value of a `Content-Length` that is stated once and is digits only.
 pub fn content_length(head: &Head) -> Result<Option<u64>, Bad> {
     let Some(_) = head.first(Name::ContentLength) else { return Ok(None) };

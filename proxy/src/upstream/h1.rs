@@ -12,13 +12,14 @@ use bytes::Bytes;
 
 use super::{Broken, Home, Link, Upstream};
 use crate::data::body::{Piece, Upload};
+use crate::data::framed::{Framed, Room};
 use crate::data::timer;
 use crate::data::trailers::{self, Passing};
 use crate::data::worker::Holding;
 use crate::error::Reason;
 use crate::http::framing::{self, To};
 use crate::http::head::{Name, Version};
-use crate::http::{Bad, Buffer, Content, Head, Length, Pools, Scan, parse, write};
+use crate::http::{Bad, Buffer, Content, Head, Length, Pools, Scan, parse};
 use crate::net::Io;
 
 /// A request on its way, until the head of its answer is there.
@@ -49,11 +50,7 @@ struct Sending {
     body: Rc<Upload>,
     trailers: Option<Passing>,
     cursor: u64,
-    piece: usize,
-    lead: Vec<u8>,
-    lead_sent: usize,
-    chunked: bool,
-    first_chunk: bool,
+    framed: Framed,
     state: SendState,
     written: bool,
 }
@@ -61,7 +58,6 @@ struct Sending {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SendState {
     Going,
-    Ending,
     Done,
     /// The endpoint takes no more; it may have answered.
     Refused,
@@ -90,19 +86,8 @@ impl Attempt {
         asked: Asked,
         pools: Rc<Pools>,
     ) -> Self {
-        let chunked = body.length() == Length::Chunked;
-        let sending = Sending {
-            body,
-            trailers,
-            cursor: 0,
-            piece: 0,
-            lead: head,
-            lead_sent: 0,
-            chunked,
-            first_chunk: true,
-            state: SendState::Going,
-            written: false,
-        };
+        let framed = Framed::new(head, body.length());
+        let sending = Sending { body, trailers, cursor: 0, framed, state: SendState::Going, written: false };
         Self {
             wire: Wire { link: Some(link), home: Some(home), input: None, sending, pools },
             scan: Scan::default(),
@@ -323,17 +308,11 @@ impl Answer {
         let _ = self.wire.poll_upload(cx);
     }
 
-    /// Sends some of `lead`, then of the first `len` bytes.
-    pub fn poll_send(
-        &mut self,
-        cx: &mut Context<'_>,
-        io: &mut Io,
-        lead: &[u8],
-        len: usize,
-    ) -> Poll<std::io::Result<usize>> {
+    /// Sends what goes before and some of what is there, as far as there is room.
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, io: &mut Io, room: Room<'_>) -> Poll<std::io::Result<usize>> {
         match &mut self.wire.input {
-            Some(input) => io.poll_write_fronted(cx, lead, input, len),
-            None => io.poll_write_from(cx, lead),
+            Some(input) => io.poll_write_fronted(cx, room.lead(), input, room.len()),
+            None => io.poll_write_from(cx, room.lead()),
         }
     }
 
@@ -421,7 +400,7 @@ impl Wire {
         let Some(link) = &mut self.link else { return Poll::Ready(SendState::Done) };
         let state = ready!(self.sending.poll(cx, &mut link.io));
         self.sending.state = state;
-        self.pools.scratch.give(std::mem::take(&mut self.sending.lead));
+        self.pools.scratch.give(self.sending.framed.take_lead());
         Poll::Ready(state)
     }
 }
@@ -429,56 +408,37 @@ impl Wire {
 impl Sending {
     fn poll(&mut self, cx: &mut Context<'_>, io: &mut Io) -> Poll<SendState> {
         loop {
-            let lead_left = self.lead.len() - self.lead_sent;
-            if self.piece == 0 && self.state == SendState::Going {
-                match self.body.poll_piece(cx, self.cursor) {
-                    Poll::Ready(Ok(Piece::Data(len))) => {
-                        if self.chunked {
-                            self.drop_sent_lead();
-                            write::chunk_line(&mut self.lead, len, self.first_chunk);
-                            self.first_chunk = false;
-                        }
-                        self.piece = len;
-                    }
+            if self.framed.wants() {
+                let fits = match self.body.poll_piece(cx, self.cursor) {
+                    Poll::Ready(Ok(Piece::Data(len))) => self.framed.offer(len),
                     Poll::Ready(Ok(Piece::End)) => {
-                        self.state = SendState::Ending;
-                        if self.chunked {
-                            self.drop_sent_lead();
-                            let came = self.body.trailers();
-                            let these =
-                                self.trailers.as_ref().zip(came.as_deref()).map(|(rules, head)| rules.these(head));
-                            trailers::write_last_chunk(&mut self.lead, self.first_chunk, these);
-                        }
+                        let came = self.body.trailers();
+                        let these = self.trailers.as_ref().zip(came.as_deref()).map(|(rules, head)| rules.these(head));
+                        self.framed.end(|out, first| trailers::write_last_chunk(out, first, these))
                     }
                     Poll::Ready(Err(reason)) => return Poll::Ready(SendState::Failed(reason)),
-                    Poll::Pending if lead_left == 0 => return Poll::Pending,
+                    Poll::Pending if self.framed.is_written() => return Poll::Pending,
                     // What there is goes out: the client may wait for the answer to its head (RFC 9110 section 10.1.1).
-                    Poll::Pending => {}
+                    Poll::Pending => Ok(()),
+                };
+                if fits.is_err() {
+                    return Poll::Ready(SendState::Failed(Reason::BadRequest));
                 }
             }
-            let lead = &self.lead[self.lead_sent..];
-            if lead.is_empty() && self.piece == 0 {
-                if self.state == SendState::Ending {
-                    return Poll::Ready(SendState::Done);
-                }
+            if self.framed.is_over() {
+                return Poll::Ready(SendState::Done);
+            }
+            if self.framed.is_written() {
                 continue;
             }
-            match ready!(self.body.poll_send(cx, io, lead, self.cursor, self.piece)) {
-                Ok(n) if n > 0 => {
+            match ready!(self.framed.poll_write(|room| self.body.poll_send(cx, io, self.cursor, room))) {
+                Ok(n) => {
                     self.written = true;
-                    let of_lead = n.min(lead.len());
-                    self.lead_sent += of_lead;
-                    self.cursor += (n - of_lead) as u64;
-                    self.piece -= n - of_lead;
+                    self.cursor += n as u64;
                 }
-                _ => return Poll::Ready(SendState::Refused),
+                Err(_) => return Poll::Ready(SendState::Refused),
             }
         }
-    }
-
-    fn drop_sent_lead(&mut self) {
-        self.lead.drain(..self.lead_sent);
-        self.lead_sent = 0;
     }
 }
 

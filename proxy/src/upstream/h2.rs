@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use super::h1::upstream_reason;
 use super::{Broken, Home};
 use crate::data::body::{Piece, Upload};
+use crate::data::framed::Room;
 use crate::data::gather::{SMALL, gather};
 use crate::data::h2::{PIECE, Pulse, Watch, head_from, trailers_from};
 use crate::data::headers::Onward;
@@ -20,7 +21,8 @@ use crate::data::request::Request;
 use crate::data::trailers::Passing;
 use crate::data::worker::{Holding, Worker};
 use crate::error::Reason;
-use crate::http::{Head, Length, Pools, framing};
+use crate::http::framing::{self, Rest};
+use crate::http::{Head, Length, Pools};
 use crate::net::Io;
 
 #[cfg(test)]
@@ -79,7 +81,8 @@ impl Stream {
             let (pulse, watch) = self.connection.watch_upload(worker.http.stream_idle_timeout);
             (pulse, Some(watch))
         });
-        Outbound { body: Rc::clone(&request.body), passing: request.passing(worker), cursor: 0, ended, watched }
+        let rest = Rest::of(request.body.length());
+        Outbound { body: Rc::clone(&request.body), passing: request.passing(worker), cursor: 0, rest, ended, watched }
     }
 
     fn broken(&self, error: &hyper::Error, body: &Upload) -> Broken {
@@ -161,6 +164,7 @@ struct Outbound {
     body: Rc<Upload>,
     passing: Passing,
     cursor: u64,
+    rest: Rest,
     ended: bool,
     /// What ends it where the endpoint takes nothing; and who is told so, until it is.
     watched: Option<(Rc<Pulse>, Option<Watch>)>,
@@ -172,6 +176,17 @@ impl Drop for Outbound {
         if let Some((pulse, _)) = &self.watched {
             pulse.asked();
         }
+    }
+}
+
+impl Outbound {
+    /// Takes what there is out; none at the end. An error where the body is not as long as its head says.
+    fn take(&mut self, piece: Piece, most: usize) -> Result<Option<Bytes>, Reason> {
+        let Piece::Data(len) = piece else { return self.rest.end().map(|()| None).map_err(|_| Reason::BadRequest) };
+        let data = self.body.copy(self.cursor, len.min(most));
+        self.rest.take(data.len()).map_err(|_| Reason::BadRequest)?;
+        self.cursor += data.len() as u64;
+        Ok(Some(data))
     }
 }
 
@@ -196,16 +211,14 @@ impl Body for Outbound {
             self.body.continue_now();
             self.body.remember(cx);
         }
-        match ready!(polled) {
-            Ok(Piece::Data(len)) => {
-                let data = self.body.copy(self.cursor, len.min(most));
-                self.cursor += data.len() as u64;
+        match ready!(polled).and_then(|piece| self.take(piece, most)) {
+            Ok(Some(data)) => {
                 if let Some((pulse, _)) = &self.watched {
                     pulse.handed();
                 }
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
-            Ok(Piece::End) => {
+            Ok(None) => {
                 self.ended = true;
                 let came = self.body.trailers();
                 Poll::Ready(came.map(|came| Ok(Frame::trailers(self.passing.these(&came).fields_h2()))))
@@ -328,15 +341,9 @@ impl Answer {
         self.held = Some(held);
     }
 
-    /// Sends some of `lead`, then of the first `len` bytes.
-    pub fn poll_send(
-        &mut self,
-        cx: &mut Context<'_>,
-        io: &mut Io,
-        lead: &[u8],
-        len: usize,
-    ) -> Poll<std::io::Result<usize>> {
-        io.poll_write_both(cx, lead, &self.ready[..len.min(self.ready.len())])
+    /// Sends what goes before and some of what is there, as far as there is room.
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, io: &mut Io, room: Room<'_>) -> Poll<std::io::Result<usize>> {
+        io.poll_write_both(cx, room.lead(), room.of(&self.ready))
     }
 
     /// Takes up to `len` bytes out.

@@ -2,6 +2,7 @@ use std::net::SocketAddr;
 use std::task::Waker;
 
 use super::*;
+use crate::data::framed::Framed;
 use crate::data::headers::Client;
 use crate::data::testing::{Stage, paused};
 use crate::data::timer::Timer;
@@ -41,7 +42,9 @@ fn whoever_still_sends_a_body_when_its_exchange_is_over_gets_an_error_and_nothin
             assert_eq!(upload.finish(), whole);
             // Announced before, not sent yet.
             let (end, mut peer) = tokio::io::duplex(1024);
-            let sent = upload.poll_send(&mut cx, &mut Io::pipe(end), b"", 2, came.len() - 2);
+            let mut framed = Framed::new(Vec::new(), Length::Exact(11));
+            framed.offer(came.len() - 2).unwrap();
+            let sent = framed.poll_write(|room| upload.poll_send(&mut cx, &mut Io::pipe(end), 2, room));
             assert!(matches!(sent, Poll::Ready(Err(_))), "{came}: {sent:?}");
             let mut leaked = Vec::new();
             tokio::io::AsyncReadExt::read_to_end(&mut peer, &mut leaked).await.unwrap();
