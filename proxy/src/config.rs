@@ -40,6 +40,9 @@ pub struct Loaded {
     tree: Tree,
 }
 
+/// Makes settings of a configuration's text.
+pub type Load = Box<dyn Fn(&str) -> Result<Settings, ConfigErrors> + Send>;
+
 /// How a running proxy reads its configuration again.
 pub struct Reload {
     /// The file, to be watched.
@@ -47,7 +50,7 @@ pub struct Reload {
     /// Its text as it was read last.
     pub text: String,
     /// Makes settings of another text of it, with what was said on the command line on top.
-    pub load: Box<dyn Fn(&str) -> Result<Settings, ConfigErrors> + Send>,
+    pub load: Load,
 }
 
 impl std::fmt::Debug for Reload {
