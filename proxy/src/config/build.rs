@@ -49,6 +49,7 @@ pub(super) fn settings(config: &Config, tree: &Tree, errors: &mut Vec<ConfigErro
         faults: build.faults(),
         shutdown: build.shutdown(),
         access_log: config.access_log,
+        query_values: config.query_values,
         ready_grace: config.ready_grace.0,
     };
     build.faults_at_start(&settings);
