@@ -19,6 +19,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::proxy::free_address;
+use crate::tools::say;
 use crate::{SOON, raw, wait_for};
 
 /// How long a client's whole script may take.
@@ -34,13 +35,17 @@ pub fn python() -> Option<&'static Path> {
 /// there is no Python.
 pub fn venv(requirements: &str) -> Option<PathBuf> {
     let interpreter = on_path("python3").or_else(|| missing("python3"))?;
+    // Debian has it in a package of its own.
+    if run(Command::new(&interpreter).args(["-c", "import venv, ensurepip"])).is_err() {
+        return missing("Python's venv (python3-venv)");
+    }
     let folder = installed(&[requirements], |folder| {
-        eprintln!("installing Python packages for the tests, once, about 20 s");
-        run(Command::new(&interpreter).args(["-m", "venv"]).arg(folder.join("venv")));
+        say("installing Python packages for the tests, once, about 20 s");
+        run(Command::new(&interpreter).args(["-m", "venv"]).arg(folder.join("venv")))?;
         run(Command::new(folder.join("venv/bin/pip"))
             .args(["install", "--quiet", "--disable-pip-version-check", "-r"])
-            .arg(sources().join(requirements)));
-    });
+            .arg(sources().join(requirements)))
+    })?;
     Some(folder.join("venv/bin"))
 }
 
@@ -57,14 +62,14 @@ fn node_with(pinned: &str) -> Option<(PathBuf, PathBuf)> {
     let npm = on_path("npm").or_else(|| missing("npm"))?;
     let pins = ["package.json", "package-lock.json"].map(|name| format!("{pinned}{name}"));
     let folder = installed(&pins.each_ref().map(String::as_str), |folder| {
-        eprintln!("installing Node packages for the tests, once, a few seconds");
+        say("installing Node packages for the tests, once, a few seconds");
         for name in ["package.json", "package-lock.json"] {
             std::fs::copy(sources().join(pinned).join(name), folder.join(name)).expect("a copy");
         }
         run(Command::new(&npm)
             .args(["ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"])
-            .current_dir(folder));
-    });
+            .current_dir(folder))
+    })?;
     Some((interpreter, folder))
 }
 
@@ -91,13 +96,13 @@ pub fn toxiproxy_rust() -> Option<PathBuf> {
     }
     let pins = ["toxiproxy/rust/Cargo.lock", "toxiproxy/rust/Cargo.toml", "toxiproxy/rust/src/main.rs"];
     let folder = installed(&pins, |folder| {
-        eprintln!("building toxiproxy_rust for the tests, once, about two minutes");
+        say("building toxiproxy_rust for the tests, once, about two minutes");
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         run(Command::new(cargo)
             .args(["build", "--quiet", "--locked", "--target-dir"])
             .arg(folder)
-            .current_dir(sources().join("toxiproxy/rust")));
-    });
+            .current_dir(sources().join("toxiproxy/rust")))
+    })?;
     Some(folder.join("debug/toxiproxy-client"))
 }
 
@@ -268,7 +273,7 @@ fn collect(stream: Option<impl Read + Send + 'static>) -> std::thread::JoinHandl
 }
 
 /// The folder for what the named files pin, made by `install` unless it is there already.
-fn installed(pins: &[&str], install: impl FnOnce(&Path)) -> PathBuf {
+fn installed(pins: &[&str], install: impl FnOnce(&Path) -> Result<(), String>) -> Option<PathBuf> {
     let mut hash = DefaultHasher::new();
     for pin in pins {
         std::fs::read(sources().join(pin)).expect("a file that pins").hash(&mut hash);
@@ -282,15 +287,18 @@ fn installed(pins: &[&str], install: impl FnOnce(&Path)) -> PathBuf {
     if !folder.join("complete").exists() {
         std::fs::remove_dir_all(&folder).ok();
         std::fs::create_dir_all(&folder).expect("a folder");
-        install(&folder);
+        if let Err(why) = install(&folder) {
+            return missing(&why);
+        }
         std::fs::write(folder.join("complete"), "").expect("a mark");
     }
-    folder
+    Some(folder)
 }
 
-fn run(command: &mut Command) {
-    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    assert!(output.status.success(), "{command:?}: {}\n{}", output.status, said(&output));
+fn run(command: &mut Command) -> Result<(), String> {
+    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    let trouble = || format!("{command:?}: {}\n{}", output.status, said(&output));
+    output.status.success().then_some(()).ok_or_else(trouble)
 }
 
 fn sources() -> PathBuf {
@@ -312,6 +320,6 @@ fn on_path(name: &str) -> Option<PathBuf> {
 fn missing<T>(name: &str) -> Option<T> {
     let strict = std::env::var_os("CI") == Some(OsString::from("true"));
     assert!(!strict, "{name} is not to be had, and CI=true");
-    eprintln!("NOT RUN: {name} is not to be had");
+    say(&format!("SKIPPED, NOT TESTED: {name} is not to be had"));
     None
 }

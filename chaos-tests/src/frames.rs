@@ -92,7 +92,7 @@ impl Frames {
     }
 
     /// The next frame that is not housekeeping: SETTINGS and PING are answered here. None at the end.
-    pub fn next(&mut self) -> Option<Frame> {
+    pub fn receive(&mut self) -> Option<Frame> {
         std::iter::from_fn(|| self.read()).find(|frame| !matches!(frame.kind, SETTINGS | PING))
     }
 
@@ -116,7 +116,7 @@ impl Frames {
 
     /// The next frame of that kind, whatever comes before it.
     pub fn find(&mut self, kind: u8) -> Option<Frame> {
-        std::iter::from_fn(|| self.next()).find(|frame| frame.kind == kind)
+        std::iter::from_fn(|| self.receive()).find(|frame| frame.kind == kind)
     }
 }
 

@@ -145,7 +145,7 @@ impl Proxy {
     pub fn rewrite(&self, config: &Value) {
         let mut config = config.clone();
         config["listeners"] = json!([{ "address": self.address.to_string() }]);
-        config["admin"] = json!({ "address": self.admin.to_string() });
+        config["admin"]["address"] = json!(self.admin.to_string());
         config["workers"] = 2.into();
         write(&self.config, &config);
     }

@@ -99,7 +99,7 @@ fn one(world: &mut World, long: &Arc<Proxy>, short: Proxy, minute: u64) -> (Minu
     let mut failed = fault(long, minute, struck);
     until(25);
     long.rewrite(&world.config(minute + 1));
-    if minute % 2 == 0 {
+    if minute.is_multiple_of(2) {
         long.signal(Signal::SIGHUP);
     }
     until(30);

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use chaos_tests::proxies::origin::Origin;
 use chaos_tests::proxies::{Proxy, Setting, build, target_directory};
+use chaos_tests::tools::say;
 
 /// What was measured, and 10 % for what differs between machines and is no matter of ours: which of the C library's
 /// variants of `memcpy` and the like a processor gets, and how the requests happen to fall between two ticks. 24,073 is the
@@ -62,7 +63,7 @@ fn what_the_floor_and_the_peers_take() {
 fn valgrind_is_there() -> bool {
     let there = Command::new("valgrind").arg("--version").output().is_ok_and(|o| o.status.success());
     if !there {
-        eprintln!("NOT RUN: no valgrind here, so nobody counts the proxy's instructions");
+        say("SKIPPED, NOT TESTED: no valgrind here, so nobody counts the proxy's instructions");
         assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "CI has to have valgrind");
     }
     there

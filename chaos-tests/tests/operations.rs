@@ -102,10 +102,11 @@ fn a_drain_under_load_with_a_second_proxy_taking_over_fails_no_request() {
     let target = Arc::clone(&moved);
     let load = Load::start(move || if target.load(Ordering::SeqCst) { over } else { to }, "a", 200, 8);
     let mut slow = Connection::open(first.address);
-    std::thread::sleep(Duration::from_secs(1));
-    // One that is still at work when the lame duck's time is over.
-    slow.send("GET /delay/4500 HTTP/1.1\r\nHost: a\r\n\r\n");
     wait_for("requests at the origin", SOON, || origin.requests() > 50);
+    // One that is still at work when the lame duck's time is over.
+    let before = origin.requests();
+    slow.send("GET /delay/4500 HTTP/1.1\r\nHost: a\r\n\r\n");
+    wait_for("it and others at the origin", SOON, || origin.requests() > before + 20);
     let started = Instant::now();
     first.signal(Signal::SIGTERM);
     assert_eq!(slow.answer().text(), "a\n", "what was in flight is finished");
@@ -114,7 +115,8 @@ fn a_drain_under_load_with_a_second_proxy_taking_over_fails_no_request() {
     assert!(status.success(), "{status}: {}", first.log());
     assert!(took >= Duration::from_millis(2900), "it did not stay for its lame duck: {took:?}");
     watcher.join().unwrap();
-    std::thread::sleep(Duration::from_millis(500));
+    let before = origin.requests();
+    wait_for("requests by way of the second", SOON, || origin.requests() > before + 50);
     let tally = load.finish();
     assert!(moved.load(Ordering::SeqCst));
     assert!(tally.failed.is_empty(), "{} of {} failed: {:?}", tally.failed.len(), tally.good, tally.failed);

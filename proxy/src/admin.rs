@@ -4,16 +4,16 @@
 //! whose workers are all busy still answers its probes. It reads what the two halves publish and changes nothing but
 //! [`faults`], which are there to be changed.
 //!
-//! Bound to loopback by default. There is one way in from outside even so: a web page whose host name resolves to
-//! 127.0.0.1 (DNS rebinding) may read what a browser on this machine can. So while it is bound to loopback, a
-//! request whose `Host` is a DNS name other than `localhost` is refused with 403; addresses and `localhost` pass.
-//! Bound to anything else, the network in front decides who may ask.
+//! Bound to loopback by default; who may ask and who may change something is [`access`]'s. That clients who stall keep nobody
+//! from an answer is the door's (`door`).
 //!
 //! The same thread answers [Toxiproxy's API](toxiproxy) at an address of its own, where that is switched on; each of the two can be
 //! there without the other.
 
+pub mod access;
 pub mod api;
 pub mod availability;
+mod door;
 pub mod faults;
 pub mod learned;
 mod respond;
@@ -29,17 +29,9 @@ use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
-use tokio::time::{interval, sleep, timeout};
+use tokio::time::{interval, timeout};
 
 use crate::control::{Readiness, StatusBoard};
 use crate::fault::Keeper;
@@ -49,30 +41,21 @@ use crate::telemetry::availability::Ledger;
 use crate::telemetry::explain::{Record, Shelves};
 use crate::telemetry::metrics::Metrics;
 
+use access::Access;
+use door::{Door, Doorway, Patience, converse};
 use toxiproxy::{Toxiproxy, ToxiproxyInputs};
 
-/// Connections at one time; more wait to be accepted.
-const CONNECTIONS: usize = 64;
 /// How long a client of the admin API may take.
 const ADMIN: Patience = Patience { head: Duration::from_secs(5), life: Some(Duration::from_secs(60)) };
 /// How long a client of Toxiproxy's API may take. As long as Toxiproxy lets it: a client that keeps its connection between two
 /// tests does not expect it to be closed, and would not send a POST again.
 const TOXIPROXY: Patience = Patience { head: Duration::from_secs(60), life: None };
-/// What an answer may still take then.
-const LAST_ANSWER: Duration = Duration::from_secs(10);
+/// How long a request may take once its head is there, its body included.
+const ANSWER: Duration = Duration::from_secs(10);
 /// From one folding of the metrics to the next.
 const UPKEEP: Duration = Duration::from_secs(5);
 /// From one look at what became of requests to the next.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// How long a client may take.
-#[derive(Debug, Clone, Copy)]
-struct Patience {
-    /// For a request's head, and for the next request on a connection.
-    head: Duration,
-    /// After this long a connection is closed behind its next answer, so that nobody holds a place for good.
-    life: Option<Duration>,
-}
 
 /// Why the admin API or Toxiproxy's is not there.
 #[derive(Debug, thiserror::Error)]
@@ -112,6 +95,8 @@ pub struct AdminInputs {
     pub keeper: Arc<Keeper>,
     /// TCP proxies.
     pub tcp: TcpProxies,
+    /// Who may ask, and who may change something.
+    pub access: Access,
     /// Records of requests, from the workers.
     pub records: mpsc::Receiver<Box<Record>>,
 }
@@ -183,8 +168,8 @@ pub fn serve(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (admin, toxiproxy) = {
         let _inside = runtime.enter();
-        let admin = admin.map(|bound| Door::open("admin", bound)).transpose()?;
-        let toxiproxy = toxiproxy.map(|(bound, inputs)| Door::open("toxiproxy", bound).map(|door| (door, inputs)));
+        let admin = admin.map(|bound| Doorway::new("admin", bound)).transpose()?;
+        let toxiproxy = toxiproxy.map(|(bound, inputs)| Doorway::new("toxiproxy", bound).map(|door| (door, inputs)));
         (admin, toxiproxy.transpose()?)
     };
     let (stop, stopped) = oneshot::channel();
@@ -234,11 +219,12 @@ impl AdminHandle {
     }
 }
 
-async fn accept(mut door: Option<Door>, mut inputs: AdminInputs) {
+async fn accept(door: Option<Doorway>, mut inputs: AdminInputs) {
     let (_, none) = mpsc::channel(1);
     let mut records = std::mem::replace(&mut inputs.records, none);
     let desk = Rc::new(Desk { inputs, ledger: RefCell::default(), shelves: RefCell::default() });
     let loopback = door.as_ref().is_some_and(|door| door.loopback);
+    let mut door = door.map(Door::open);
     let (mut upkeep, mut look) = (interval(UPKEEP), interval(LOOK));
     loop {
         let next = async {
@@ -248,11 +234,14 @@ async fn accept(mut door: Option<Door>, mut inputs: AdminInputs) {
             }
         };
         tokio::select! {
-            (stream, place) = next => {
+            (stream, seat) = next => {
                 let desk = Rc::clone(&desk);
-                tokio::task::spawn_local(converse(stream, place, ADMIN, move |request, peer| {
+                tokio::task::spawn_local(converse(stream, seat, ADMIN, move |request, peer| {
                     let desk = Rc::clone(&desk);
-                    async move { respond::respond(request, &desk, loopback, peer).await }
+                    async move {
+                        let answer = timeout(ANSWER, respond::respond(request, &desk, loopback, peer)).await;
+                        answer.unwrap_or_else(|_| respond::late())
+                    }
                 }));
             }
             _ = upkeep.tick() => desk.inputs.metrics.upkeep(),
@@ -262,84 +251,15 @@ async fn accept(mut door: Option<Door>, mut inputs: AdminInputs) {
     }
 }
 
-async fn accept_toxiproxy(mut door: Door, toxiproxy: Toxiproxy) {
+async fn accept_toxiproxy(door: Doorway, toxiproxy: Toxiproxy) {
+    let mut door = Door::open(door);
     loop {
-        let (stream, place) = door.next().await;
+        let (stream, seat) = door.next().await;
         let toxiproxy = toxiproxy.clone();
-        tokio::task::spawn_local(converse(stream, place, TOXIPROXY, move |request, peer| {
+        tokio::task::spawn_local(converse(stream, seat, TOXIPROXY, move |request, peer| {
             let toxiproxy = toxiproxy.clone();
             async move { toxiproxy.respond(request, peer).await }
         }));
-    }
-}
-
-/// Where connections come in, a bounded number at a time.
-#[derive(Debug)]
-struct Door {
-    what: &'static str,
-    listener: tokio::net::TcpListener,
-    loopback: bool,
-    places: Arc<Semaphore>,
-    failing: bool,
-}
-
-impl Door {
-    /// Inside the runtime that it will be used in.
-    fn open(what: &'static str, bound: Bound) -> io::Result<Self> {
-        let loopback = bound.address.ip().is_loopback();
-        let listener = tokio::net::TcpListener::from_std(bound.listener)?;
-        Ok(Self { what, listener, loopback, places: Arc::new(Semaphore::new(CONNECTIONS)), failing: false })
-    }
-
-    async fn next(&mut self) -> (TcpStream, OwnedSemaphorePermit) {
-        loop {
-            match self.try_next().await {
-                Ok(next) => {
-                    self.failing = false;
-                    return next;
-                }
-                Err(error) => {
-                    // Out of descriptors, mostly: it passes, and one line is enough.
-                    if !self.failing {
-                        tracing::warn!(%error, "{}: cannot accept", self.what);
-                    }
-                    self.failing = true;
-                    sleep(Duration::from_millis(100)).await;
-                }
-            }
-        }
-    }
-
-    async fn try_next(&self) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
-        let place = Arc::clone(&self.places).acquire_owned().await.map_err(io::Error::other)?;
-        let (stream, _) = self.listener.accept().await?;
-        Ok((stream, place))
-    }
-}
-
-async fn converse<F, A>(stream: TcpStream, _place: OwnedSemaphorePermit, patience: Patience, respond: F)
-where
-    F: Fn(Request<Incoming>, SocketAddr) -> A,
-    A: Future<Output = Response<Full<Bytes>>>,
-{
-    let peer = stream.peer_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
-    let answer = service_fn(|request| {
-        let answer = respond(request, peer);
-        async { Ok::<_, std::convert::Infallible>(answer.await) }
-    });
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(patience.head).max_buf_size(16 << 10);
-    let connection = http.serve_connection(TokioIo::new(stream), answer);
-    tokio::pin!(connection);
-    let Some(life) = patience.life else {
-        // However it ends: there is nobody to tell.
-        let _ended = connection.await;
-        return;
-    };
-    if timeout(life, connection.as_mut()).await.is_err() {
-        connection.as_mut().graceful_shutdown();
-        // Whoever has not read the answer by now is cut off.
-        let _cut = timeout(LAST_ANSWER, connection).await;
     }
 }
 

@@ -18,8 +18,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::toxiproxy::ToxiproxyInputs;
 use crate::admin::{self, AdminHandle, AdminInputs};
-use crate::config::Reload;
 use crate::config::settings::{RegistrySettings, Settings};
+use crate::config::{Reload, warnings};
 use crate::control::{self, ControlHandle, ControlInputs, Registries};
 use crate::data::accept::{Crew, Socket};
 use crate::data::headers::Identity;
@@ -125,6 +125,11 @@ impl App {
     ///
     /// When an address, a registry or a thread is not to be had; then nothing is left running.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
+        #[cfg(not(sim))]
+        net::descriptors::prepare();
+        for warning in warnings(&settings) {
+            tracing::warn!("{warning}");
+        }
         let metrics = metrics::install();
         let (publisher, reader, demands) = snapshot::joint(control::first_snapshot(&settings));
         let admin = settings.admin.map(|address| admin::bind("admin", address)).transpose()?;
@@ -191,6 +196,7 @@ impl App {
                     records,
                     keeper: Arc::clone(&keeper),
                     tcp: tcp.clone(),
+                    access: settings.admin_access.clone(),
                 },
             )?),
         };

@@ -15,14 +15,17 @@ pub(crate) mod read;
 pub mod settings;
 pub mod text;
 pub(crate) mod tree;
+mod warnings;
 pub mod written;
 
+use std::cell::RefCell;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 pub use error::{ConfigError, ConfigErrors, Mark};
 pub use explain::{ExplainedKey, ExplainedRoute, ExplainedService};
 use settings::Settings;
+pub use warnings::warnings;
 pub use written::Config;
 
 use tree::Tree;
@@ -37,6 +40,9 @@ pub struct Loaded {
     tree: Tree,
 }
 
+/// Makes settings of a configuration's text.
+pub type Load = Box<dyn Fn(&str) -> Result<Settings, ConfigErrors> + Send>;
+
 /// How a running proxy reads its configuration again.
 pub struct Reload {
     /// The file, to be watched.
@@ -44,7 +50,7 @@ pub struct Reload {
     /// Its text as it was read last.
     pub text: String,
     /// Makes settings of another text of it, with what was said on the command line on top.
-    pub load: Box<dyn Fn(&str) -> Result<Settings, ConfigErrors> + Send>,
+    pub load: Load,
 }
 
 impl std::fmt::Debug for Reload {
@@ -98,10 +104,18 @@ pub fn parse(
     env: &dyn Fn(&str) -> Option<String>,
     adjust: impl FnOnce(&mut Config),
 ) -> Result<Loaded, ConfigErrors> {
-    let mut tree = Tree::parse(text, env).map_err(|e| ConfigErrors::new(file, vec![e]))?;
-    let mut config: Config = read::read(&mut tree);
-    adjust(&mut config);
-    finish(file, config, tree)
+    let used = RefCell::new(Vec::new());
+    let noted = |name: &str| {
+        let value = env(name)?;
+        used.borrow_mut().push((name.to_owned(), value.clone()));
+        Some(value)
+    };
+    let loaded = Tree::parse(text, &noted).map_err(|e| ConfigErrors::new(file, vec![e])).and_then(|mut tree| {
+        let mut config: Config = read::read(&mut tree);
+        adjust(&mut config);
+        finish(file, config, tree)
+    });
+    loaded.map_err(|errors| errors.without(&used.borrow(), text))
 }
 
 /// Checks a configuration that stands in no file. `origin` is what messages call it: `<arguments>`.

@@ -8,6 +8,10 @@
 //! so a message costs one read, not two. And after a read that fills its buffer exactly, tokio still says
 //! "readable": what looks like a dead idle connection is confirmed by a read before it is thrown away.
 
+#[cfg(not(sim))]
+pub mod descriptors;
+pub mod names;
+
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -61,6 +65,8 @@ impl Io {
     /// Dials an address.
     pub async fn connect(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
+        #[cfg(not(sim))]
+        descriptors::within_reach(&stream)?;
         stream.set_nodelay(true)?;
         Ok(Self::tcp(stream))
     }
@@ -417,6 +423,8 @@ impl Listener {
     /// The next connection.
     pub async fn accept(&self) -> io::Result<(Io, SocketAddr)> {
         let (stream, peer) = self.inner.accept().await?;
+        #[cfg(not(sim))]
+        descriptors::within_reach(&stream)?;
         #[cfg(sim)]
         stream.set_nodelay(true)?;
         Ok((Io::tcp(stream), peer))
@@ -428,13 +436,23 @@ impl Listener {
         {
             let mut cx = Context::from_waker(Waker::noop());
             match self.inner.poll_accept(&mut cx) {
-                Poll::Ready(Ok((stream, peer))) => Some((Io::tcp(stream), peer)),
+                Poll::Ready(Ok((stream, peer))) if descriptors::within_reach(&stream).is_ok() => {
+                    Some((Io::tcp(stream), peer))
+                }
                 _ => None,
             }
         }
         #[cfg(sim)]
         None
     }
+}
+
+/// Says that nothing can be accepted, once in a while.
+pub fn tell_failing(error: &io::Error) {
+    #[cfg(not(sim))]
+    descriptors::tell(error);
+    #[cfg(sim)]
+    tracing::warn!(%error, "accepting failed; trying again");
 }
 
 /// Binds one listening socket per worker to an address, all of one `SO_REUSEPORT` group.

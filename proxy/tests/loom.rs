@@ -3,23 +3,25 @@
 //! `RUSTFLAGS='--cfg outrigger_loom' cargo test -p outrigger --test loom --target-dir target/loom`
 
 #![cfg(outrigger_loom)]
-#![allow(clippy::unwrap_used, reason = "a test says what is wrong by ending")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by ending")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use loom::thread;
-use outrigger::config::settings::{Breaker, Outlier};
+use outrigger::config::settings::{Breaker, Limit, Outlier, Priority};
 use outrigger::resilience::breaker::{Admission, CircuitBreaker};
 use outrigger::resilience::budget::{RetryBudget, Terms};
+use outrigger::resilience::limit::bulkhead::Bulkheads;
+use outrigger::resilience::limit::{Ask, Entry, Limiter, RECHECK, Shared, TURN};
 use outrigger::resilience::outlier::{Failure, Members, OutlierState, PoolState};
 use outrigger::resilience::shape::{Record, Shape};
 
 const TERMS: Terms = Terms { budget: 0.2, min_per_second: 0.1, hedge_share: 0.05 };
 
 /// Runs both at once, in every order.
-fn together<T: Send + Sync + 'static>(shared: &Arc<T>, one: fn(&T), other: fn(&T)) {
+fn together<T: Send + Sync + 'static>(shared: &Arc<T>, one: impl FnOnce(&T) + Send + 'static, other: impl FnOnce(&T)) {
     let theirs = Arc::clone(shared);
     let thread = thread::spawn(move || one(&theirs));
     other(shared);
@@ -90,6 +92,97 @@ fn a_breaker_opens_once_for_failures_that_come_at_once() {
         together(&shared, fail, fail);
         assert!(shared.0.is_open());
         assert_eq!((shared.1.load(Ordering::SeqCst), shared.0.status(1_000).openings), (1, 1));
+    });
+}
+
+const FIXED: Limit =
+    Limit { max_in_flight: Some(1), adaptive: false, queue: 4, queue_timeout: Duration::from_secs(60) };
+const ASK: Ask = Ask { priority: Priority::Default, deadline: None };
+
+#[test]
+fn workers_that_let_in_at_once_share_one_fixed_number() {
+    let now = Instant::now();
+    loom::model(move || {
+        let shared = Arc::new((Arc::new(Shared::default()), AtomicUsize::new(0)));
+        let enter = move |(shared, within): &(Arc<Shared>, AtomicUsize)| {
+            let mut limiter = Limiter::<()>::new(shared, &FIXED, 2, now);
+            if let Entry::Now(pass) = limiter.enter(ASK, || (), now) {
+                assert_eq!(within.fetch_add(1, Ordering::SeqCst), 0, "two where one may be");
+                within.fetch_sub(1, Ordering::SeqCst);
+                limiter.end(pass);
+            }
+        };
+        together(&shared, enter, enter);
+        assert_eq!(shared.0.counted(), 0, "a place was lost");
+        assert_eq!(shared.0.status().queued, 0);
+    });
+}
+
+#[test]
+fn whoever_waits_at_one_worker_gets_the_place_that_another_leaves() {
+    let now = Instant::now();
+    loom::model(move || {
+        let shared = Arc::new(Shared::default());
+        let mut busy = Limiter::<()>::new(&shared, &FIXED, 2, now);
+        let Entry::Now(pass) = busy.enter(ASK, || (), now) else { panic!("it is free") };
+        let theirs = Arc::clone(&shared);
+        let thread = thread::spawn(move || {
+            let mut waiting = Limiter::<()>::new(&theirs, &FIXED, 2, now);
+            match waiting.enter(ASK, || (), now) {
+                Entry::Wait(..) => {
+                    // Once to say that it wants one, and once more however late the other one leaves.
+                    let later = now + TURN;
+                    let first = waiting.next(later).is_some();
+                    (waiting, first)
+                }
+                _ => (waiting, true),
+            }
+        });
+        busy.end(pass);
+        // It would take what is free again, and must not where another one has said that it waits.
+        let again = matches!(busy.enter(ASK, || (), now), Entry::Now(_));
+        let (mut waiting, mut served) = thread.join().unwrap();
+        served |= waiting.next(now + TURN + RECHECK).is_some();
+        assert!(served != again, "one place: the waiting one has it: {served}, the busy one: {again}");
+        assert_eq!(shared.counted(), 1);
+    });
+}
+
+#[test]
+fn a_caller_that_comes_twice_at_once_has_one_count() {
+    // Whoever is there first may sit where the caller's count would be, and leave just then.
+    for other in [b"b", b"c", b"d", b"e"] {
+        // Of three threads there are too many orders; three switches in the middle of something show what there is.
+        let mut some = loom::model::Builder::new();
+        some.preemption_bound = Some(3);
+        some.check(move || {
+            let shared = Arc::new((Bulkheads::default(), AtomicUsize::new(0)));
+            let first = shared.0.enter(other, 1).unwrap();
+            let enter = |(bulkheads, entered): &(Bulkheads, AtomicUsize)| {
+                entered.fetch_add(usize::from(bulkheads.enter(b"a", 1).is_some()), Ordering::SeqCst);
+            };
+            let threads = [(); 2].map(|()| {
+                let shared = Arc::clone(&shared);
+                thread::spawn(move || enter(&shared))
+            });
+            shared.0.leave(first);
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+            assert_eq!(shared.1.load(Ordering::SeqCst), 1, "of one place");
+        });
+    }
+}
+
+#[test]
+fn bulkheads_are_empty_when_all_have_left() {
+    loom::model(|| {
+        let shared = Arc::new(Bulkheads::default());
+        let come_and_go = |bulkheads: &Bulkheads| {
+            if let Some(place) = bulkheads.enter(b"a", 2) {
+                bulkheads.leave(place);
+            }
+        };
+        together(&shared, come_and_go, come_and_go);
+        assert_eq!(shared.callers(), 0);
     });
 }
 

@@ -21,6 +21,9 @@ pub struct Sample {
     descriptors: usize,
 }
 
+/// What may not grow: its name, how much of it there was, and how much there may be later.
+type Rule = (&'static str, fn(&Sample) -> usize, fn(usize) -> usize);
+
 impl Sample {
     pub fn of(proxy: &Proxy) -> Self {
         let descriptors = std::fs::read_dir(format!("/proc/{}/fd", proxy.pid())).map_or(0, Iterator::count);
@@ -120,7 +123,7 @@ impl Report {
     pub fn judge(mut self, proxy: &Proxy) -> ExitCode {
         let quarter = self.minutes.len() / 4;
         if quarter >= 2 {
-            let rules: [(&str, fn(&Sample) -> usize, fn(usize) -> usize); 2] =
+            let rules: [Rule; 2] =
                 [("bytes of memory", |s| s.memory, MEMORY), ("descriptors", |s| s.descriptors, DESCRIPTORS)];
             for (name, what, allowed) in rules {
                 let least = |minutes: &[Minute]| minutes.iter().map(|m| m.least(what)).collect::<Vec<_>>();

@@ -128,6 +128,7 @@ fn a_body_that_breaks_off_is_never_a_clean_end() {
     let origin = Scripted::start(|peer| {
         if peer.request().is_some() {
             peer.connection.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+            // Streams for a while: what is done here, since the proxy does not say when it has passed something on.
             std::thread::sleep(std::time::Duration::from_millis(300));
         }
     });

@@ -97,6 +97,7 @@ fn whoever_a_guard_has_stopped_learns_it_and_may_not_go_on() {
     for _ in 0..50 {
         get(proxy.address, "app", "/another");
     }
+    // More than a guard takes to look; that it has looked and found nothing shows nowhere.
     std::thread::sleep(Duration::from_millis(600));
     assert_eq!(beat()["aborted"], json!(null), "another route is not watched");
     for _ in 0..50 {

@@ -182,7 +182,7 @@ fn a_body_whose_answer_came_early_arrives_whole_at_an_http2_instance_or_is_reset
     let instance = frames::serve(&[], move |frames| {
         let head = frames::fields(&[(":status", "200"), ("content-length", "2")]);
         let (mut upload, mut body, mut heads) = (0, Vec::new(), 0);
-        while let Some(frame) = frames.next() {
+        while let Some(frame) = frames.receive() {
             match frame.kind {
                 HEADERS => {
                     heads += 1;

@@ -1,6 +1,8 @@
 //! Attempts after one that failed: for whom, where, how many, and within which time.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use chaos_tests::fleet::{Fault, Origin, Scripted, Speaks};
@@ -173,9 +175,14 @@ fn a_request_lost_on_a_stale_connection_is_sent_again_once_and_free() {
 
 #[test]
 fn a_connection_that_the_origin_closed_while_idle_is_not_used() {
-    let origin = Scripted::start(|peer| {
+    let closed = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&closed);
+    let origin = Scripted::start(move |peer| {
         if peer.request().is_some() {
             peer.connection.send(OK);
+            // Over loopback the other end knows of it when this returns.
+            peer.connection.finish();
+            counted.fetch_add(1, Ordering::SeqCst);
         }
     });
     let proxy = Proxy::before(&[origin.address]);
@@ -184,8 +191,7 @@ fn a_connection_that_the_origin_closed_while_idle_is_not_used() {
         client.send(POST.replace("Connection: close\r\n", ""));
         let answer = client.answer();
         assert_eq!(answer.status(), 200, "POST {n}: {}", answer.text());
-        // The close is on its way over loopback; only a connection that is used before it arrives may meet it.
-        std::thread::sleep(Duration::from_millis(20));
+        wait_for("the origin to have closed", SOON, || closed.load(Ordering::SeqCst) > n);
     }
     assert_eq!(origin.requests(), 20);
 }

@@ -24,7 +24,7 @@ fn but_one_page(bad: &str) -> Scripted {
 }
 
 fn get(client: &mut Connection, path: &str) -> Message {
-    client.send(&format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+    client.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
     client.answer()
 }
 

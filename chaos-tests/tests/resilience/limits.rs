@@ -89,7 +89,7 @@ fn who_has_waited_long_enough_is_refused_and_who_goes_away_leaves_no_place_taken
     let mut first = held(&proxy, &origin, &of("a"));
     assert_refused(&ask(proxy.address, of("a")), "queue_timeout");
     for _ in 0..10 {
-        // Gone while it waits.
+        // Gone while it waits, or before: how long it stays is what is done here.
         drop(begin(&proxy, &of("a")));
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -34,6 +34,7 @@ fn a_fault_meets_a_connection_that_is_open_and_its_end_is_felt_at_once() {
     let id = add(&proxy, "latency", json!({ "latency": 600_000 }), NOTHING());
     let bytes = pattern(100_000);
     client.write_all(&bytes).unwrap();
+    // What is done here is to hold them for a while; that they are held shows nowhere.
     std::thread::sleep(Duration::from_millis(100));
     end(&proxy, id);
     let mut back = vec![0; bytes.len()];
@@ -85,6 +86,7 @@ fn faults_are_added_and_removed_under_load_and_nothing_hangs_or_is_lost() {
         let first = add(&proxy, kind, attributes.clone(), json!({ "stream": stream }));
         let (kind, attributes) = &kinds[(round * 3 + 1) % kinds.len()];
         let second = add(&proxy, kind, attributes.clone(), json!({ "stream": stream }));
+        // For how long faults are there, and are not, is what is done here.
         std::thread::sleep(Duration::from_millis(20));
         end(&proxy, first);
         end(&proxy, second);

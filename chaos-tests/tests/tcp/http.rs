@@ -96,6 +96,7 @@ fn what_is_held_for_a_request_comes_when_the_fault_ends() {
         let address = proxy.address;
         let waiting = std::thread::spawn(move || raw::get(address, "app", "/bytes/100000"));
         wait_for("the request at the origin", SOON, || origin.requests() == 1 || protocol == "http2");
+        // What is done here is to hold it for a while; that it is held shows nowhere.
         std::thread::sleep(Duration::from_millis(100));
         end(&proxy, id);
         assert_eq!(waiting.join().unwrap().body, pattern(100_000), "{protocol}");

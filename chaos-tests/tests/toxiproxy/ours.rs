@@ -282,6 +282,7 @@ fn removing_a_toxic_waits_for_nobody() {
     for (kind, attributes) in kinds {
         let began = Instant::now();
         server.toxic("p", &json!({ "type": kind, "name": "t", "attributes": attributes }));
+        // For how long it is there is what is done here.
         std::thread::sleep(Duration::from_millis(100));
         assert_eq!(server.call("DELETE", "/proxies/p/toxics/t", "").status(), 204);
         assert!(began.elapsed() < Duration::from_secs(5), "{kind}: {:?}", began.elapsed());

@@ -83,7 +83,7 @@ fn name_fixed(current: &Settings, next: &Settings) {
         ("faults", current.faults != next.faults),
         ("workers", current.workers != next.workers),
         ("http", current.http != next.http),
-        ("admin", current.admin != next.admin),
+        ("admin", (current.admin, &current.admin_access) != (next.admin, &next.admin_access)),
         ("access_log", current.access_log != next.access_log),
         ("shutdown", current.shutdown != next.shutdown),
     ];

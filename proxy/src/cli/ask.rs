@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{Method, Request, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
+use outrigger::drill::client::authorization;
 pub use outrigger::drill::client::escaped;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -61,10 +62,15 @@ async fn converse(admin: &str, method: Method, path: &str, body: Option<&Value>)
     let conversation = async {
         let bytes = body.map(Value::to_string).unwrap_or_default();
         let mut request = Request::builder()
-            .method(method)
+            .method(method.clone())
             .uri(path)
             .header("host", authority.as_str())
             .header("accept", "application/json");
+        if method != Method::GET
+            && let Some(field) = authorization()
+        {
+            request = request.header("authorization", field);
+        }
         if body.is_some() {
             request = request.header("content-type", "application/json");
         }

@@ -103,8 +103,9 @@ fn good(name: &str, loaded: &Loaded, json: bool) -> ExitCode {
         ("services", settings.services.len()),
         ("routes", settings.routes.len()),
     ];
+    let warnings = config::warnings(settings);
     if json {
-        let mut report = json!({ "valid": true, "file": name });
+        let mut report = json!({ "valid": true, "file": name, "warnings": warnings });
         for (what, count) in counts {
             report[what] = count.into();
         }
@@ -112,7 +113,9 @@ fn good(name: &str, loaded: &Loaded, json: bool) -> ExitCode {
     }
     let counts: Vec<_> = counts.iter().map(|(what, count)| format!("{what}: {count}")).collect();
     let good = Paint::of(&io::stdout()).green("good");
-    print(format_args!("{name}: {good} ({})\n", counts.join(", ")), ExitCode::SUCCESS)
+    let yellow = Paint::of(&io::stdout()).yellow("warning:");
+    let warnings: String = warnings.iter().map(|warning| format!("{name}: {yellow} {warning}\n")).collect();
+    print(format_args!("{warnings}{name}: {good} ({})\n", counts.join(", ")), ExitCode::SUCCESS)
 }
 
 fn route(loaded: &Loaded, asked: &Asked, json: bool) -> ExitCode {

@@ -42,6 +42,10 @@ pub(super) fn settings(config: &Config, tree: &Tree, errors: &mut Vec<ConfigErro
         services,
         defaults: policy(&[config.defaults.policies()]),
         admin: config.admin.enabled.then_some(config.admin.address.0),
+        admin_access: crate::admin::access::Access {
+            hosts: config.admin.hosts.iter().map(|host| host.trim_end_matches('.').to_ascii_lowercase()).collect(),
+            token_file: config.admin.token_file.clone(),
+        },
         faults: build.faults(),
         shutdown: build.shutdown(),
         access_log: config.access_log,

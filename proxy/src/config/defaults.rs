@@ -105,7 +105,7 @@ impl Default for Names {
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { enabled: true, address: loopback(9901) }
+        Self { enabled: true, address: loopback(9901), hosts: Vec::new(), token_file: None }
     }
 }
 

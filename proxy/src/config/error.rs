@@ -45,6 +45,36 @@ impl ConfigErrors {
         Self { file: file.to_owned(), errors }
     }
 
+    /// The same without what stands in the environment: a log is read by more people than a password is meant for.
+    ///
+    /// What stands on a line with a `${VARIABLE}` may be one in another form (`2m` for `120s`), so what was found there is left
+    /// out altogether. Elsewhere a value that is long enough to be told from a word of the message is replaced by its name.
+    pub(crate) fn without(mut self, used: &[(String, String)], text: &str) -> Self {
+        for error in &mut self.errors {
+            let line = error.mark.and_then(|mark| text.lines().nth(mark.line.saturating_sub(1))).unwrap_or_default();
+            let from_there = line.contains("${");
+            if from_there
+                && error.message.starts_with("found ")
+                && let Some(at) = error.message.rfind(", expected ")
+                && used.iter().any(|(name, _)| line.contains(name.as_str()))
+            {
+                error.message.replace_range(..at, "found what the environment says (not shown)");
+            }
+            let longest = |(_, value): &&(String, String)| std::cmp::Reverse(value.len());
+            let mut values: Vec<_> =
+                used.iter().filter(|(_, value)| value.len() >= if from_there { 1 } else { 4 }).collect();
+            values.sort_by_key(longest);
+            for (name, value) in values {
+                for hidden in [&mut error.message, &mut error.path] {
+                    if hidden.contains(value.as_str()) {
+                        *hidden = hidden.replace(value.as_str(), &format!("${{{name}}}"));
+                    }
+                }
+            }
+        }
+        self
+    }
+
     /// One error that concerns the file as a whole.
     pub(crate) fn whole(file: &str, message: String) -> Self {
         Self { file: file.to_owned(), errors: vec![ConfigError { path: String::new(), mark: None, message }] }

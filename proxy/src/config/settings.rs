@@ -39,6 +39,8 @@ pub struct Settings {
     pub names: Option<NameSettings>,
     /// Where the admin API listens; none where switched off.
     pub admin: Option<SocketAddr>,
+    /// Who may ask it, and who may change something through it.
+    pub admin_access: crate::admin::access::Access,
     /// How far faults may reach, and whether there are any.
     pub faults: FaultLimits,
     /// How the process ends.

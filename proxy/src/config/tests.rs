@@ -345,3 +345,26 @@ fn a_file_that_takes_anothers_place_is_refused_where_there_is_nothing_in_it() {
     }
     assert!(super::parse("f.yaml", "", &|_| None, |_| ()).is_ok(), "at the start, defaults are enough");
 }
+
+#[test]
+fn what_the_environment_holds_is_in_no_error() {
+    const SECRET: &str = "hunter2-s3cret";
+    let env = |name: &str| match name {
+        "SECRET" => Some(SECRET.to_owned()),
+        "SHORT" => Some("zz9".to_owned()),
+        _ => None,
+    };
+    for text in [
+        "admin: {address: '${SECRET}'}",
+        "admin:\n  address: ${SECRET}\n",
+        "admin:\n  enabled: ${SECRET}\n",
+        "workers: ${SHORT}\n",
+        "defaults:\n  timeout: ${SECRET}\n",
+        "defaults:\n  balance: ${SECRET}\n",
+        "services:\n  a:\n    instances: ['${SECRET}']\n",
+    ] {
+        let errors = super::parse("f", text, &env, |_| ()).map(drop);
+        let told = errors.map_err(|errors| errors.to_string()).expect_err(text);
+        assert!(!told.contains(SECRET) && !told.contains("zz9"), "{text}: {told}");
+    }
+}

@@ -155,8 +155,19 @@ pub enum Division {
 pub struct Admin {
     /// Whether it listens at all.
     pub enabled: bool,
-    /// Where it listens. It tells about every service to whoever asks, so keep it off public addresses.
+    /// Where it listens. It tells about every service to whoever asks, so keep it off public addresses; on one that is not
+    /// loopback, changes from other machines need `token_file`.
     pub address: Address,
+    /// Host names that it answers to, beside addresses and `localhost`: `outrigger.shop.svc`. On loopback, and wherever this
+    /// is given, a request with another `Host` is refused with 403 (a web page may reach what a browser here reaches);
+    /// `/livez` and `/readyz` are not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+    /// A file with a token that changes (adding and ending faults, guards, drills) have to carry: `Authorization: Bearer TOKEN`.
+    /// Read for each of them. Reading, probes and metrics need none. The commands of `outrigger` send what stands in
+    /// `OUTRIGGER_ADMIN_TOKEN`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<std::path::PathBuf>,
 }
 
 /// How the process ends on SIGTERM.
@@ -368,7 +379,8 @@ macro_rules! with_policies {
             /// Connections to one instance, for the whole process.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub max_connections: Option<u32>,
-            /// Idle connections that are kept to one instance, for the whole process; 0 for none.
+            /// Idle connections that are kept to one instance, for the whole process: shared out among the workers, each of which
+            /// keeps at least one. 0 for none.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub max_idle: Option<u32>,
             /// How long an idle connection to an instance is kept. Keep it below what the instances allow: many servers

@@ -65,6 +65,7 @@ pub fn settings(declared: &[&str]) -> Settings {
         }),
         faults: Default::default(),
         admin: None,
+        admin_access: Default::default(),
         shutdown: Shutdown { lame_duck: Duration::ZERO, deadline: Duration::ZERO },
         access_log: false,
         ready_grace: Duration::from_secs(10),

@@ -189,7 +189,7 @@ where
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "accepting failed; trying again");
+                crate::net::tell_failing(&error);
                 tokio::time::sleep(OUT_OF_FILES).await;
             }
         }

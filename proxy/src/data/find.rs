@@ -82,6 +82,10 @@ async fn direct_or(
 async fn direct_to(worker: &Rc<Worker>, host: &str, trail: &mut Trail) -> Result<(Rc<Side>, Arc<Policy>), Reason> {
     let has_port =
         host.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()));
+    let port = host.rsplit_once(':').filter(|_| has_port).map(|(_, port)| port.parse::<u16>());
+    if port.is_some_and(|port| port.is_err() || port == Ok(0)) {
+        return Err(Reason::BadRequest);
+    }
     let authority: Arc<str> = if has_port { Arc::from(host) } else { Arc::from(format!("{host}:80")) };
     let side = wait_for(worker, &authority, Demand::Direct(Arc::clone(&authority)), trail).await?;
     let policy = Arc::clone(&side.cluster.policy);

@@ -55,6 +55,7 @@ use crate::upstream::slow::Held;
 
 /// What a request got.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "nearly every answer is the large one, and a box is an allocation")]
 pub enum Answer {
     /// A head and a body that owns everything that has to live until its last byte.
     Response(Rc<Head>, Download),

@@ -107,7 +107,7 @@ async fn follow(worker: Rc<Worker>, opening: Opening, alive: Rc<()>) {
                     }
                     Some(Err(error)) if is_of_one_connection(&error) => {}
                     Some(Err(error)) => {
-                        tracing::warn!(%error, proxy = &*line.name, "accepting failed; trying again");
+                        crate::net::tell_failing(&error);
                         resting = true;
                     }
                 }

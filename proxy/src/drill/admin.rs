@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -172,6 +172,7 @@ impl Admin {
     async fn write(&self, method: Method, path: &str, body: &Value) -> Result<Answer, Trouble> {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.extend(client::authorization().map(|field| (AUTHORIZATION, field)));
         let body = if body.is_null() { Bytes::new() } else { Bytes::from(body.to_string()) };
         self.ask(method, path, headers, body).await
     }

@@ -90,6 +90,14 @@ async fn exchange(url: &Url, method: Method, headers: &HeaderMap, body: Bytes) -
     }
 }
 
+/// What a change of an admin API carries, where the environment says so.
+pub fn authorization() -> Option<HeaderValue> {
+    let token = std::env::var("OUTRIGGER_ADMIN_TOKEN").ok().filter(|token| !token.is_empty())?;
+    let mut field = HeaderValue::from_str(&format!("Bearer {}", token.trim())).ok()?;
+    field.set_sensitive(true);
+    Some(field)
+}
+
 /// A part of a path or of a query, so that nothing in it ends the part.
 pub fn escaped(part: &str) -> String {
     let mut escaped = String::with_capacity(part.len());

@@ -22,12 +22,12 @@ pub mod queue;
 
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use self::adaptive::{Adaptive, Done, Ticket};
 use self::bulkhead::Bulkheads;
 use self::queue::Queue;
+use super::sync::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use crate::config::settings::{Limit, Priority};
 use crate::error::Reason;
 

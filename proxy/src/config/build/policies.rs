@@ -343,6 +343,22 @@ impl Build<'_> {
         if let Some(stale) = fallback.stale.filter(|t| t.0.is_zero()) {
             self.blame(&at("stale"), format!("found {stale}, expected at least 1ms"));
         }
+        let answers = fallback.status.is_some() || fallback.body.is_some();
+        if !answers && fallback.headers.as_ref().is_some_and(|headers| !headers.is_empty()) {
+            self.blame(
+                &at("headers"),
+                "found fields and no answer to send them with, expected `status` or `body`, too".into(),
+            );
+        }
+        // RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5.
+        let bodiless = matches!(fallback.status, Some(204 | 205 | 304));
+        if bodiless && fallback.body.as_ref().is_some_and(|body| !body.is_empty()) {
+            let status = fallback.status.unwrap_or_default();
+            self.blame(
+                &at("body"),
+                format!("found a body, expected none: an answer with the status {status} has none"),
+            );
+        }
         if fallback.body.as_ref().is_some_and(|body| body.len() > MAX_BODY) {
             self.blame(&at("body"), "found more than 1MiB; an answer that large is a service's".into());
         }

@@ -15,6 +15,21 @@ fn policy(text: &str) -> Policy {
 }
 
 #[test]
+fn a_fallback_that_could_not_be_answered_as_written_is_refused() {
+    let wrong = |fallback: &str| {
+        let text = format!("services: {{a: {{instances: ['x:1'], fallback: {fallback}}}}}");
+        crate::config::parse("f", &text, &|_| None, |_| ()).err().map(|errors| errors.errors[0].path.clone())
+    };
+    assert_eq!(wrong("{headers: {x-a: b}}").as_deref(), Some("services.a.fallback.headers"));
+    for status in [204, 205, 304] {
+        let path = wrong(&format!("{{status: {status}, body: x}}"));
+        assert_eq!(path.as_deref(), Some("services.a.fallback.body"), "{status}");
+        assert_eq!(wrong(&format!("{{status: {status}, headers: {{x-a: b}}}}")), None);
+    }
+    assert_eq!(wrong("{body: x, headers: {x-a: b}}"), None);
+}
+
+#[test]
 fn every_policy_can_be_written() {
     let p = policy(
         "retries: {max: 1, budget: 10%, min_per_second: 5, any_method: true}, per_try_timeout: {multiple: 250%, floor: 5ms, ceiling: 2s},

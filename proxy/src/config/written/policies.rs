@@ -179,9 +179,10 @@ group! {
         pub failure_share: Share,
         /// Attempts within ten seconds below which a share says nothing.
         pub min_attempts: u32,
-        /// When its typical latency is so many times that of its peers; at least 2.
+        /// When its typical latency is so many times that of its peers; a whole number, at least 2.
         pub latency_factor: u32,
-        /// For how long, the first time; each further time twice as long.
+        /// For how long, the first time; each further time twice as long. Drawn from a fifth around it, so that instances do not
+        /// come back together.
         pub base_ejection: Interval,
         /// For how long at most.
         pub max_ejection: Interval,
@@ -205,7 +206,8 @@ group! {
         pub max_in_flight: u32,
         /// Whether a bound is found by itself while the service is overloaded.
         pub adaptive: bool,
-        /// Requests that may wait for their turn, for the process.
+        /// Requests that may wait for their turn, for the process: shared out among the workers, each of which lets at least one
+        /// wait, so that no fewer wait than there are workers. 0: none.
         pub queue: u32,
         /// How long one waits at most.
         pub queue_timeout: Interval,
@@ -233,7 +235,7 @@ group! {
         pub port: u16,
         /// From one check of an instance to the next.
         pub interval: Interval,
-        /// For one check; shorter than `interval`.
+        /// For one check; no longer than `interval`. Left out: `interval`, where that is shorter than the built-in value.
         pub timeout: Interval,
         /// So many good ones in a row, and it is healthy.
         pub healthy: u32,

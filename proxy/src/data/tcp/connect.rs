@@ -17,7 +17,7 @@ use crate::data::side::{Case, Side, Tried};
 use crate::data::timer;
 use crate::data::worker::Worker;
 use crate::error::Reason;
-use crate::net::Io;
+use crate::net::{Io, names};
 use crate::resilience::breaker::Admission;
 use crate::resilience::outlier;
 use crate::snapshot::Standing;
@@ -41,24 +41,25 @@ const REGISTRY_WAIT: Duration = Duration::from_secs(1);
 /// Connects on.
 pub(super) async fn on(worker: &Rc<Worker>, line: &Line) -> Result<Server, Reason> {
     match line.upstream() {
-        Upstream::Address(address) => to_address(&address, line.times.connect.unwrap_or(CONNECT)).await,
+        Upstream::Address(address) => to_address(line, &address, line.times.connect.unwrap_or(CONNECT)).await,
         Upstream::Service(name) => to_service(worker, &name, line.times.connect).await,
     }
 }
 
-async fn to_address(written: &str, timeout: Duration) -> Result<Server, Reason> {
+async fn to_address(line: &Line, written: &str, timeout: Duration) -> Result<Server, Reason> {
     let dial = async {
         if let Ok(address) = written.parse::<SocketAddr>() {
             return Io::connect(address).await;
         }
         let mut last = io::Error::from(io::ErrorKind::NotFound);
-        // On a thread of the runtime's own.
-        for address in tokio::net::lookup_host(written).await? {
+        for address in addresses(line, written).await? {
             match Io::connect(address).await {
                 Ok(io) => return Ok(io),
                 Err(error) => last = error,
             }
         }
+        // The name may mean something else by now.
+        line.found.take();
         Err(last)
     };
     match tokio::time::timeout(timeout, dial).await {
@@ -68,6 +69,28 @@ async fn to_address(written: &str, timeout: Duration) -> Result<Server, Reason> 
             Err(not_connected(&error))
         }
         Err(_) => Err(Reason::ConnectTimeout),
+    }
+}
+
+/// What a name stands for: as it was found lately, or looked up.
+async fn addresses(line: &Line, written: &str) -> io::Result<Vec<SocketAddr>> {
+    let known = || line.found.borrow().as_ref().and_then(|found| found.of(written, timer::now()));
+    if let Some(known) = known() {
+        return Ok(known);
+    }
+    let slot = names::slot().await?;
+    // Whoever waited before may have found it.
+    if let Some(known) = known() {
+        return Ok(known);
+    }
+    match names::look_up(written, slot, timer::now()).await {
+        Ok(found) => {
+            let addresses = found.ever(written).unwrap_or_default();
+            line.found.replace(Some(found));
+            Ok(addresses)
+        }
+        // An error empties nothing.
+        Err(error) => line.found.borrow().as_ref().and_then(|found| found.ever(written)).ok_or(error),
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Line {
     /// A waker for each connection; a free place holds none.
     wakers: RefCell<Vec<Option<Waker>>>,
     free: RefCell<Vec<usize>>,
+    /// What the name that it leads to stands for.
+    pub(super) found: RefCell<Option<crate::net::names::Found>>,
     tally: Cell<Tally>,
 }
 
@@ -51,6 +53,7 @@ impl Line {
             closed: Cell::new(false),
             wakers: RefCell::default(),
             free: RefCell::default(),
+            found: RefCell::default(),
             tally: Cell::default(),
         }
     }

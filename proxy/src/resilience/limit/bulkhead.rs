@@ -9,12 +9,19 @@
 //! each process, or a caller could choose whose entry to share. When more callers are in flight than fit, those that
 //! found no entry are not counted: where thousands share a service, none of them has all of it.
 
-use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::hash::BuildHasher;
+#[cfg(not(outrigger_loom))]
+use std::hash::RandomState as Hashing;
 
-const ENTRIES: usize = 4096;
+use super::super::sync::{AtomicU64, Ordering, in_one_order, spin_loop};
+
+/// Loom runs the same thing again and again, and can look at a few words only.
+#[cfg(outrigger_loom)]
+type Hashing = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;
+
+const ENTRIES: usize = if cfg!(outrigger_loom) { 3 } else { 4096 };
 /// Entries that one caller can have its count in.
-const WINDOW: usize = 16;
+const WINDOW: usize = if cfg!(outrigger_loom) { 3 } else { 16 };
 const COUNT_BITS: u32 = 24;
 const COUNT: u64 = (1 << COUNT_BITS) - 1;
 
@@ -22,7 +29,7 @@ const COUNT: u64 = (1 << COUNT_BITS) - 1;
 #[derive(Debug)]
 pub struct Bulkheads {
     entries: Box<[AtomicU64]>,
-    hasher: RandomState,
+    hasher: Hashing,
 }
 
 /// A place that is held.
@@ -31,7 +38,7 @@ pub struct Place(Option<u16>);
 
 impl Default for Bulkheads {
     fn default() -> Self {
-        Self { entries: (0..ENTRIES).map(|_| AtomicU64::new(0)).collect(), hasher: RandomState::new() }
+        Self { entries: (0..ENTRIES).map(|_| AtomicU64::new(0)).collect(), hasher: Hashing::default() }
     }
 }
 
@@ -55,19 +62,25 @@ impl Bulkheads {
             let count = match seen {
                 0 => 0,
                 _ if seen & !COUNT == tag => seen & COUNT,
-                _ => continue,
+                _ => {
+                    spin_loop();
+                    continue;
+                }
             };
             if count >= places {
                 return None;
             }
             let next = tag | (count + 1);
             if self.entries[at].compare_exchange(seen, next, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+                spin_loop();
                 continue;
             }
-            // Two that come first at the same moment may have found different entries free: the earlier one is right.
-            let earlier = self.window(first).take_while(|other| *other != at);
-            if count == 0 && earlier.into_iter().any(|other| self.load(other) & !COUNT == tag) {
+            // Two that come at the same moment may have found different entries free, where a third one was about to leave
+            // the first of them. At least the later of them sees the other's count here, and comes again.
+            in_one_order();
+            if self.window(first).any(|other| other != at && self.load(other) & !COUNT == tag) {
                 self.leave(Place(Some(at as u16)));
+                spin_loop();
                 continue;
             }
             return Some(Place(Some(at as u16)));

@@ -81,6 +81,8 @@ pub fn services(snapshot: &Snapshot, clock: u64, facts: &dyn Fn(&str) -> PoolFac
     let gauges: Vec<(&String, &Gauges)> =
         known.iter().map(|(s, cluster)| (s, cluster.shared.metrics.gauges())).collect();
     policies(&mut page, &counted, &gauges);
+    let limits = known.iter().map(|(service, cluster)| (service, limit(cluster)));
+    page.by_service(name::LIMIT, limits);
     page.single(name::GENERATION, snapshot.generation);
     page.0
 }
@@ -142,6 +144,13 @@ fn accounts(page: &mut Page, counted: &[(String, &Counts)], facts: &[(&String, P
     }
 }
 
+/// The lower of the bound that was configured and the one that was found; 0 where there is neither.
+fn limit(cluster: &Cluster) -> i64 {
+    let found = cluster.shared.metrics.gauges().read(Level::Limit);
+    let fixed = cluster.policy.limit.max_in_flight.map(i64::from);
+    [Some(found).filter(|found| *found > 0), fixed].into_iter().flatten().min().unwrap_or(0)
+}
+
 /// What policies did, and how they stand.
 fn policies(page: &mut Page, counted: &[(String, &Counts)], gauges: &[(&String, &Gauges)]) {
     let read = |count: fn(&Counts) -> &AtomicU64| counted.iter().map(move |(s, c)| (s, count(c).load(Relaxed)));
@@ -159,7 +168,7 @@ fn policies(page: &mut Page, counted: &[(String, &Counts)], gauges: &[(&String, 
     page.by_service(name::EJECTED, gauges.iter().map(|(s, gauges)| (*s, gauges.read_ejected())));
     page.by_service(name::FAIL_OPEN, gauges.iter().map(|(s, gauges)| (*s, gauges.read_fail_open())));
     page.by_service(name::BREAKER, gauges.iter().map(|(s, gauges)| (*s, gauges.read_breaker())));
-    for (name, level) in [(name::LIMIT, Level::Limit), (name::LET_IN, Level::LetIn), (name::QUEUED, Level::Queued)] {
+    for (name, level) in [(name::LET_IN, Level::LetIn), (name::QUEUED, Level::Queued)] {
         page.by_service(name, gauges.iter().map(|(s, gauges)| (*s, gauges.read(level))));
     }
 }

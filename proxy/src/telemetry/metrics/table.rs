@@ -132,7 +132,12 @@ pub const TABLE: &[Metric] = &[
     metric(name::DURATION, Histogram, &["service"], "From a request's head to its answer's head, whoever answered."),
     metric(name::ATTEMPTS, Counter, &["service", "result"], "Attempts at endpoints: ok, or the reason of the failure."),
     metric(name::RETRIES, Counter, &["service"], "Attempts after a request's first."),
-    metric(name::CONNECTIONS_OPENED, Counter, &["service"], "Connections opened to endpoints."),
+    metric(
+        name::CONNECTIONS_OPENED,
+        Counter,
+        &["service"],
+        "Connections to endpoints that were begun, those that failed included.",
+    ),
     metric(name::CONNECTIONS, Gauge, &["service"], "Open connections to endpoints."),
     metric(name::IN_FLIGHT, Gauge, &["service"], "Requests at endpoints now, as of the workers' last ticks."),
     metric(name::ENDPOINTS, Gauge, &["service"], "Endpoints that take traffic."),
@@ -220,7 +225,7 @@ pub const TABLE: &[Metric] = &[
         name::LIMIT,
         Gauge,
         &["service"],
-        "How many requests may be at the service at once, as of the workers' last ticks; 0 while there is no limit.",
+        "How many requests may be at the service at once: `max_in_flight`, or less where one was found while the service is overloaded; 0 while there is no limit.",
     ),
     metric(name::LET_IN, Gauge, &["service"], "Requests that the limit has let in and that have not ended."),
     metric(
@@ -297,7 +302,7 @@ pub const TABLE: &[Metric] = &[
         name::MALFORMED,
         Counter,
         &["field"],
-        "Fields that steer the proxy and were ignored because they make no sense.",
+        "Fields that steer the proxy and were ignored because they make no sense; by their usual names, also where they were renamed.",
     ),
     facade(
         name::EXPLAIN_DROPPED,
