@@ -3,4 +3,5 @@
 
 mod crowds;
 mod outputs;
+mod promises;
 mod reloads;
