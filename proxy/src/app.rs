@@ -33,6 +33,7 @@ use crate::tcp::TcpProxies;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::explain::Explainer;
 use crate::telemetry::metrics::{Metrics, PoolFacts};
+use crate::telemetry::query::Values;
 use crate::telemetry::{logs, metrics};
 use crate::{net, snapshot};
 
@@ -144,8 +145,9 @@ impl App {
             let failed = |source| StartError::Listen { address: proxy.listen, source };
             tcp.configure(&proxy.name, proxy.listen, proxy.upstream.clone(), proxy.times).map_err(failed)?;
         }
-        let access_log = if settings.access_log { AccessLog::start()? } else { AccessLog::off() };
-        let (explainer, records) = Explainer::start();
+        let values = Values::of(settings.query_values);
+        let access_log = if settings.access_log { AccessLog::start(values)? } else { AccessLog::off() };
+        let (explainer, records) = Explainer::start(values);
         // Without an admin API there is nobody to read them.
         let explainer = if admin.is_some() { explainer } else { Explainer::off() };
         let (drain, drained) = Drain::new();

@@ -26,7 +26,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use active::{Active, Subject};
-pub use keeper::Keeper;
+pub(crate) use keeper::refused_at_start;
+pub use keeper::{Keeper, Refused};
 pub use spec::{Fault, Spec};
 
 /// Where a fault acts.

@@ -7,3 +7,4 @@ pub mod logs;
 pub mod metrics;
 pub mod outlet;
 pub mod paces;
+pub mod query;

@@ -143,7 +143,7 @@ fn spoiled(frames: &mut Frames, asked: &AtomicUsize) {
         let nth = asked.fetch_add(1, Ordering::SeqCst);
         let case = &MODERN[nth / 4];
         let mut head;
-        if nth % 2 == 0 {
+        if nth.is_multiple_of(2) {
             head = frames::field(":status", &case.status.to_string());
             for line in case.fields.lines() {
                 let (name, value) = line.split_once(": ").unwrap();

@@ -194,3 +194,34 @@ fn an_early_answer_of_an_origin_that_goes_on_reading_lets_the_connection_live() 
         assert_eq!(client.answer().text(), "ok");
     }
 }
+
+#[test]
+fn a_switch_to_what_was_not_asked_for_is_a_502_and_no_tunnel() {
+    for (granted, through) in [
+        ("Upgrade: echo/1", true),
+        ("Upgrade: ECHO/1", true),
+        ("Upgrade: chat, echo/1", true),
+        ("X-No: upgrade", false),
+        ("Upgrade:", false),
+        ("Upgrade: other", false),
+        ("Upgrade: echo", false),
+        ("Upgrade: echo/1, other", false),
+        ("Upgrade: echo/1\r\nUpgrade: other", false),
+    ] {
+        let origin = Scripted::start(move |peer| {
+            if peer.request().is_some() {
+                let head = format!("HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\n{granted}\r\n\r\ntunnelled");
+                let _gone = peer.connection.try_send(head);
+                while peer.connection.bytes(1).is_ok() {}
+            }
+        });
+        let proxy = Proxy::before(&[origin.address]);
+        let mut client = Connection::open(proxy.address);
+        client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: chat, echo/1\r\n\r\n");
+        let head = client.head().unwrap();
+        assert_eq!(head.status(), if through { 101 } else { 502 }, "{granted}");
+        if through {
+            assert_eq!(client.bytes(9).unwrap(), b"tunnelled");
+        }
+    }
+}

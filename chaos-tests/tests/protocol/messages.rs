@@ -213,3 +213,66 @@ fn a_client_that_ends_in_the_middle_of_its_body_ends_the_request_at_the_origin()
         assert!(matches!(fault, Fault::Cut | Fault::Reset), "{fault:?}");
     }
 }
+
+#[test]
+fn an_empty_line_before_a_request_is_passed_over_and_a_flood_of_them_is_not() {
+    let origin = Scripted::answering(OK);
+    let proxy = Proxy::before(&[origin.address]);
+    let mut client = Connection::open(proxy.address);
+    let post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi";
+    let requests =
+        [format!("{post}\r\n{post}"), format!("\r\n\r\n{post}"), format!("\r\n\r\n\r\n\r\n{post}"), post.into()];
+    for requests in &requests {
+        client.send(requests);
+        for _ in 0..requests.matches("POST").count() {
+            assert_eq!(client.answer().text(), "ok", "{requests}");
+        }
+    }
+    // Cut anywhere.
+    for byte in format!("\r\n{post}").as_bytes() {
+        client.send([*byte]);
+    }
+    assert_eq!(client.answer().text(), "ok");
+    assert_eq!(origin.requests(), 6);
+    for bad in ["\r\n".repeat(5) + post, format!("\n{post}"), format!("\r{post}"), format!("\r\n\n{post}")] {
+        let mut client = Connection::open(proxy.address);
+        client.send(&bad);
+        assert_eq!(client.answer().status(), 400, "{bad:?}");
+    }
+}
+
+#[test]
+fn an_expectation_of_a_request_without_a_body_goes_no_further() {
+    let origin = Scripted::answering(OK);
+    let proxy = Proxy::before(&[origin.address]);
+    let mut client = Connection::open(proxy.address);
+    for fields in ["", "Content-Length: 0\r\n"] {
+        client.send(format!("GET / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n{fields}\r\n"));
+        let answer = client.answer();
+        assert_eq!((answer.text().as_str(), answer.interim.len()), ("ok", 0));
+        assert_eq!(origin.last().head.field("expect"), None, "{fields}");
+    }
+}
+
+#[test]
+fn a_refusal_names_the_rule_of_framing_that_was_broken() {
+    let origin = Scripted::answering(OK);
+    let proxy = Proxy::before(&[origin.address]);
+    for (fields, rule) in [
+        ("Content-Length: 3\r\nContent-Length: 3", "Content-Length is stated twice"),
+        ("Content-Length: 3\r\nTransfer-Encoding: chunked", "Content-Length and Transfer-Encoding are both stated"),
+        ("Content-Length: +3", "Content-Length is no decimal number below 2^63"),
+        ("Transfer-Encoding: gzip", "Transfer-Encoding is not exactly chunked"),
+    ] {
+        let mut client = Connection::open(proxy.address);
+        client.send(format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n"));
+        let answer = client.answer();
+        assert!(answer.text().contains(rule), "{fields}: {}", answer.text());
+        assert!(
+            answer.field("proxy-status").is_some_and(|status| status.contains(rule)),
+            "{fields}: {:?}",
+            answer.head
+        );
+    }
+    assert_eq!(origin.requests(), 0);
+}

@@ -102,6 +102,7 @@ pub fn request(message: &Message, read: &Read<'_>, how: How) {
             name if RESAID.contains(&name) || name == DEADLINE => {}
             name if WORTH.contains(&name) && !how.trusted => {}
             "cookie" if apart => {}
+            "expect" if message.length == Length::NONE => {}
             "max-forwards" if counts_down => passing.push((name.to_vec(), one_less(value))),
             _ => passing.push((name.to_vec(), value.to_vec())),
         }

@@ -85,6 +85,7 @@ fn name_fixed(current: &Settings, next: &Settings) {
         ("http", current.http != next.http),
         ("admin", (current.admin, &current.admin_access) != (next.admin, &next.admin_access)),
         ("access_log", current.access_log != next.access_log),
+        ("query_values", current.query_values != next.query_values),
         ("shutdown", current.shutdown != next.shutdown),
     ];
     for (key, _) in fixed.iter().filter(|(_, changed)| *changed) {

@@ -31,7 +31,7 @@ pub(super) fn settings(config: &Config, tree: &Tree, errors: &mut Vec<ConfigErro
     let mut build = Build { config, tree, errors };
     let services = build.services();
     build.fallback_loops(&services);
-    Settings {
+    let settings = Settings {
         workers: build.workers(),
         listeners: build.listeners(),
         tcp: build.tcp(),
@@ -49,8 +49,11 @@ pub(super) fn settings(config: &Config, tree: &Tree, errors: &mut Vec<ConfigErro
         faults: build.faults(),
         shutdown: build.shutdown(),
         access_log: config.access_log,
+        query_values: config.query_values,
         ready_grace: config.ready_grace.0,
-    }
+    };
+    build.faults_at_start(&settings);
+    settings
 }
 
 struct Build<'a> {

@@ -34,6 +34,7 @@ impl Default for Config {
             shutdown: Shutdown::default(),
             workers: None,
             access_log: false,
+            query_values: false,
             ready_grace: seconds(10),
         }
     }

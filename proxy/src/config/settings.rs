@@ -47,6 +47,8 @@ pub struct Settings {
     pub shutdown: Shutdown,
     /// Whether each request is written to the access log, as a JSON line on stdout.
     pub access_log: bool,
+    /// Whether it and the explanations have the values of queries.
+    pub query_values: bool,
     /// How long `/readyz` waits for the registries' first answers before it says ready without them.
     pub ready_grace: Duration,
 }

@@ -503,6 +503,9 @@ pub struct Config {
     pub workers: Option<u32>,
     /// Whether each request is written to standard output as a JSON line.
     pub access_log: bool,
+    /// Whether the access log and the explanations of requests (`outrigger explain`) have the values of a request's query,
+    /// which may be tokens and names: `/a?token=secret`. Otherwise they have what each is called: `/a?token=…`.
+    pub query_values: bool,
     /// How long `/readyz` waits for the registries' first answers before it says ready without them.
     pub ready_grace: Interval,
 }

@@ -68,6 +68,7 @@ pub fn settings(declared: &[&str]) -> Settings {
         admin_access: Default::default(),
         shutdown: Shutdown { lame_duck: Duration::ZERO, deadline: Duration::ZERO },
         access_log: false,
+        query_values: false,
         ready_grace: Duration::from_secs(10),
     }
 }

@@ -14,7 +14,7 @@ use super::grpc::{self, Dialect};
 use super::headers::RequestId;
 use crate::error::Reason;
 use crate::http::head::{Name, Version};
-use crate::http::{Head, write};
+use crate::http::{Head, framing, write};
 
 /// What there is to say about a request that the proxy answers itself.
 #[derive(Debug, Clone, Copy)]
@@ -33,10 +33,16 @@ impl Refusal<'_> {
         let row = self.reason.row();
         let dialect = request.map_or(Dialect::None, Dialect::of);
         let json = request.and_then(|r| r.first(Name::Accept)).is_some_and(|a| contains(a, b"application/json"));
-        let message = match self.service {
+        let mut message = match self.service {
             Some(service) => format!("{service}: {}", row.advice),
             None => row.advice.to_owned(),
         };
+        // A rule of framing can be named wherever there is a head that breaks it.
+        if matches!(self.reason, Reason::BadRequest | Reason::UnsupportedCoding)
+            && let Some(rule) = request.and_then(framing::broken_rule)
+        {
+            message = format!("{message}: {rule}");
+        }
         let status = if dialect == Dialect::None { row.status } else { 200 };
         let mut head = Head::default();
         let body = match dialect {

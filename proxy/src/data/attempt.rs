@@ -220,6 +220,10 @@ impl<'r> Attempt<'r> {
                         let State::Asking(asking) = std::mem::replace(&mut self.state, State::Over) else { continue };
                         let heard = timer::now();
                         if head.status() == 101 {
+                            if !x.request.is_granted_by(&head) {
+                                let reason = Reason::UpstreamProtocol;
+                                return Poll::Ready(Err(Broken { reason, written: true, stale: false }));
+                            }
                             let tunnel = asking.into_tunnel().ok_or(Broken::unwritten(Reason::Internal))?;
                             return Poll::Ready(Ok(Landed { answer: Answer::Tunnel(head, tunnel), heard }));
                         }

@@ -34,6 +34,8 @@ pub struct Upload {
     length: Length,
     /// How many bytes from the front have been let go.
     gone: Cell<u64>,
+    /// How many were read and had no taker: those that were kept to the end, and those of an answer that came early.
+    drained: Cell<u64>,
     /// When the last byte had come.
     ended: Cell<Option<Instant>>,
     /// When something last moved, in either direction.
@@ -134,6 +136,7 @@ impl Upload {
             source,
             length,
             gone: Cell::new(0),
+            drained: Cell::new(0),
             ended: Cell::new(ended),
             moved: Cell::new(now),
             starved: Cell::new(false),
@@ -317,14 +320,14 @@ impl Upload {
         }
     }
 
-    /// Bytes of it that came so far and can be told of: those let go and those kept.
+    /// Bytes of it that came so far, whoever has them now.
     pub fn taken(&self) -> u64 {
         let kept = match &self.source {
             Source::Empty => 0,
             Source::H1 { content, .. } => content.borrow().ready(),
             Source::H2 { held, .. } => held.borrow().len,
         };
-        self.gone.get() + kept as u64
+        self.gone.get() + self.drained.get() + kept as u64
     }
 
     /// Sends what goes before and some of what is at the cursor, as far as there is room; says how many bytes of both together.
@@ -392,12 +395,17 @@ impl Upload {
             Source::Empty => true,
             Source::H1 { conn, content } => {
                 let mut content = content.borrow_mut();
-                let ready = content.ready();
-                conn.consume(&mut content, ready);
+                self.drain(conn, &mut content);
                 content.is_complete()
             }
             Source::H2 { .. } => true,
         }
+    }
+
+    fn drain(&self, conn: &Conn, content: &mut Content) {
+        let ready = content.ready();
+        conn.consume(content, ready);
+        self.drained.set(self.drained.get() + ready as u64);
     }
 
     /// Reads and throws away what is still to come, so that the connection can go on or close without a reset.
@@ -405,8 +413,7 @@ impl Upload {
         let Source::H1 { conn, content } = &self.source else { return Poll::Ready(true) };
         let mut content = content.borrow_mut();
         loop {
-            let ready = content.ready();
-            conn.consume(&mut content, ready);
+            self.drain(conn, &mut content);
             if content.is_complete() {
                 return Poll::Ready(true);
             }

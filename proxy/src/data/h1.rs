@@ -29,7 +29,7 @@ use crate::drain::Phase;
 use crate::error::Reason;
 use crate::http::framing::To;
 use crate::http::head::{Name, Version};
-use crate::http::{Bad, Head, Length, Scan, framing, parse};
+use crate::http::{Bad, Buffer, Head, Length, Scan, framing, parse};
 use crate::net::Io;
 use crate::resilience::fallback::Degraded;
 use crate::upstream::slow::Held;
@@ -39,10 +39,16 @@ pub async fn exchange(conn: Rc<Conn>) -> bool {
     let worker = Rc::clone(&conn.worker);
     let mut head = worker.pools.heads.take();
     let sound = match read_head(&conn, &mut head).await {
-        Ok(length) => request::screen(&head, &worker.identity).map(|()| length),
+        Ok(Some(length)) => request::screen(&head, &worker.identity).map(|()| length),
+        Ok(None) => {
+            worker.pools.heads.give(head);
+            return true;
+        }
         Err(None) => return false,
         Err(Some(reason)) => {
-            refuse(&conn, reason, None).await;
+            // Where the head was understood and only its framing is not, the answer can say what is wrong with it.
+            let understood = (!head.method().is_empty()).then_some(&head);
+            refuse(&conn, reason, understood).await;
             return false;
         }
     };
@@ -138,15 +144,16 @@ async fn wait(conn: &Rc<Conn>, request: &Request, trail: &mut Trail, started: In
     .await
 }
 
-/// Reads one head. `Err(None)` when the client has gone before there was anything of one.
-async fn read_head(conn: &Conn, head: &mut Rc<Head>) -> Result<Length, Option<Reason>> {
+/// Reads one head. None when there were but empty lines, `Err(None)` when the client has gone before there was anything of one.
+async fn read_head(conn: &Conn, head: &mut Rc<Head>) -> Result<Option<Length>, Option<Reason>> {
     let mut scan = Scan::default();
+    let mut skipped = 0;
     let limits = conn.worker.pools.limits;
     let mut deadline = None;
     poll_fn(|cx| {
         loop {
             if let Some(input) = &mut *conn.input.borrow_mut()
-                && !input.is_empty()
+                && has_begun(input, &mut skipped)
                 && let Some(end) = scan.end(input.bytes(), limits).map_err(|bad| Some(client_reason(bad)))?
             {
                 let Some(empty) = Rc::get_mut(head) else { return Poll::Ready(Err(Some(Reason::Internal))) };
@@ -155,7 +162,7 @@ async fn read_head(conn: &Conn, head: &mut Rc<Head>) -> Result<Length, Option<Re
                 }
                 let parsed = parse::request(&input.bytes()[..end], empty).and_then(|()| framing::of_request(empty));
                 input.consume(end);
-                return Poll::Ready(parsed.map_err(|bad| Some(client_reason(bad))));
+                return Poll::Ready(parsed.map(Some).map_err(|bad| Some(client_reason(bad))));
             }
             match conn.poll_fill(cx) {
                 Poll::Ready(Ok(n)) if n > 0 => {}
@@ -164,6 +171,10 @@ async fn read_head(conn: &Conn, head: &mut Rc<Head>) -> Result<Length, Option<Re
                 }
                 // A part of a head is no request; nobody is there to be told.
                 Poll::Ready(_) => return Poll::Ready(Err(None)),
+                // An empty line is no request: the connection rests as it did before.
+                Poll::Pending if skipped > 0 && conn.input.borrow().as_ref().is_none_or(Buffer::is_empty) => {
+                    return Poll::Ready(Ok(None));
+                }
                 Poll::Pending => {
                     if let Some(input) = &mut *conn.input.borrow_mut()
                         && !input.has_room()
@@ -192,6 +203,18 @@ async fn read_head(conn: &Conn, head: &mut Rc<Head>) -> Result<Length, Option<Re
         }
     })
     .await
+}
+
+/// Empty lines before a request line that are passed over: some clients end a body with one (RFC 9112 section 2.2).
+const EMPTY_LINES: u32 = 4;
+
+/// Passes over empty lines. Whether a head begins behind them, as far as what has come can tell.
+fn has_begun(input: &mut Buffer, skipped: &mut u32) -> bool {
+    while *skipped < EMPTY_LINES && input.bytes().starts_with(b"\r\n") {
+        input.consume(2);
+        *skipped += 1;
+    }
+    !input.is_empty() && (*skipped == EMPTY_LINES || input.bytes() != b"\r")
 }
 
 /// Writes an answer. True when the connection can carry another request after it.

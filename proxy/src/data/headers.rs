@@ -236,7 +236,8 @@ impl Outgoing<'_> {
         for (known, name, value) in head.fields() {
             match known {
                 Name::Other if nominated.has(name) => {}
-                Name::Expect if h2 => {}
+                // Without a body there is nothing to wait for (RFC 9110 section 10.1.1); over HTTP/2 hyper asks in its own way.
+                Name::Expect if h2 || self.length == Length::NONE => {}
                 Name::Trailer if !self.trailers => {}
                 Name::Disguised => {}
                 Name::Cookie if joins_cookies => {}

@@ -13,7 +13,7 @@ use super::worker::Worker;
 use crate::config::settings::{Bulkhead, Cidr};
 use crate::error::Reason;
 use crate::http::framing::To;
-use crate::http::head::{Name, Version};
+use crate::http::head::{Name, Version, list};
 use crate::http::{Head, Length};
 use crate::resilience::shape::Shape;
 use crate::route::Route;
@@ -81,6 +81,12 @@ impl Request {
     /// What its answer is the answer to.
     pub fn to(&self) -> To {
         To::of(self.head.method())
+    }
+
+    /// Whether a 101 switches to what was asked for: it says to what, and to nothing else (RFC 9110 section 7.8).
+    pub fn is_granted_by(&self, answer: &Head) -> bool {
+        let mut granted = answer.all(Name::Upgrade).flat_map(list).peekable();
+        granted.peek().is_some() && granted.all(|protocol| self.head.lists(Name::Upgrade, protocol))
     }
 
     /// What the answer's reading depends on.

@@ -21,6 +21,7 @@ use crate::net::Io;
 use crate::snapshot::{self, Demand, Publisher};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::explain::{Explainer, Record};
+use crate::telemetry::query::Values;
 use crate::upstream::Upstream;
 
 /// A worker, and what has to live as long.
@@ -41,7 +42,7 @@ impl Stage {
 
     /// One worker, and what it writes down of requests.
     pub fn explained(text: &str) -> (Self, Receiver<Box<Record>>) {
-        let (explainer, records) = Explainer::start();
+        let (explainer, records) = Explainer::start(Values::Masked);
         (Self::explained_to(explainer, text, 1), records)
     }
 

@@ -413,11 +413,14 @@ impl Finished {
     fn entry(&self, request: &Request, trail: &Trail) -> Entry {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let target = request.target();
+        // Of a request that could not be parsed nothing is known, least of all that it was for `/`.
+        let unread = request.head.method().is_empty();
+        let or_dash = |text: String| if unread { "-".to_owned() } else { text };
         Entry {
             time: SystemTime::now(),
-            method: text(request.head.method()),
+            method: or_dash(text(request.head.method())),
             host: text(target.host),
-            path: text(&target.origin),
+            path: or_dash(text(&target.origin)),
             service: trail.side.as_ref().map(|side| Arc::clone(&side.cluster.name)).or_else(|| trail.name.clone()),
             route: trail.route.as_ref().map(|route| Arc::clone(&route.name)),
             endpoint: trail.endpoint,

@@ -10,6 +10,7 @@
 mod audit;
 mod caps;
 mod controllers;
+mod rehearsal;
 mod view;
 mod words;
 
@@ -28,6 +29,7 @@ use crate::snapshot::Reader;
 
 pub use audit::{Audit, Entry, Happened};
 pub use controllers::Drill;
+pub(crate) use rehearsal::refused_at_start;
 pub use view::FaultView;
 pub use words::{End, Refused, Which};
 

@@ -112,6 +112,21 @@ impl Rest {
     }
 }
 
+/// Which rule a head breaks whose length is refused, for whoever has to mend its sender; none where no rule is broken.
+pub fn broken_rule(head: &Head) -> Option<&'static str> {
+    let stated = |name| head.all(name).count();
+    match (stated(Name::ContentLength), stated(Name::TransferEncoding), head.version()) {
+        (2.., _, _) => Some("Content-Length is stated twice"),
+        (1, 1.., _) => Some("Content-Length and Transfer-Encoding are both stated"),
+        (1, 0, _) if content_length(head).is_err() => Some("Content-Length is no decimal number below 2^63"),
+        (0, 1.., Version::Http10) => Some("HTTP/1.0 has no Transfer-Encoding"),
+        (0, 1.., Version::Http2) => Some("HTTP/2 has no Transfer-Encoding"),
+        (0, 2.., _) => Some("Transfer-Encoding is stated twice"),
+        (0, 1, _) if self::stated(head).is_err() => Some("Transfer-Encoding is not exactly chunked"),
+        _ => None,
+    }
+}
+
 /// The value of a `Content-Length` that is stated once and is digits only.
 pub fn content_length(head: &Head) -> Result<Option<u64>, Bad> {
     let Some(_) = head.first(Name::ContentLength) else { return Ok(None) };

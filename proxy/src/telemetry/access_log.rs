@@ -4,6 +4,7 @@
 //! [`Entry`] into a bounded channel, one thread formats and writes, and what finds the channel full is dropped.
 //! A log that lost lines says so: they are counted in `outrigger_access_log_dropped_total`, and told on stderr.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use serde::Serialize;
 use crate::error::Reason;
 use crate::telemetry::metrics;
 use crate::telemetry::outlet::{self, Lost, Sink};
+use crate::telemetry::query::Values;
 
 /// Lines that may wait for the writer.
 const WAITING: usize = 8192;
@@ -30,7 +32,7 @@ pub struct Entry {
     pub method: String,
     /// As sent, port included.
     pub host: String,
-    /// As sent, query included.
+    /// As sent, query included; what is told of that is the log's to decide.
     pub path: String,
     /// Where it went.
     pub service: Option<Arc<str>>,
@@ -87,8 +89,8 @@ impl AccessLog {
     /// # Errors
     ///
     /// When the thread cannot be made.
-    pub fn start() -> io::Result<Self> {
-        Self::to(outlet::apart(&io::stdout())?)
+    pub fn start(values: Values) -> io::Result<Self> {
+        Self::to(outlet::apart(&io::stdout())?, values)
     }
 
     /// Writes to something else.
@@ -96,13 +98,13 @@ impl AccessLog {
     /// # Errors
     ///
     /// When the thread cannot be made.
-    pub fn to(sink: impl Write + Send + 'static) -> io::Result<Self> {
-        Self::with(sink, Lost::new("access log", metrics::access_log_dropped()))
+    pub fn to(sink: impl Write + Send + 'static, values: Values) -> io::Result<Self> {
+        Self::with(sink, values, Lost::new("access log", metrics::access_log_dropped()))
     }
 
-    fn with(sink: impl Write + Send + 'static, lost: Lost) -> io::Result<Self> {
+    fn with(sink: impl Write + Send + 'static, values: Values, lost: Lost) -> io::Result<Self> {
         let (lines, waiting) = sync_channel(WAITING);
-        let writer = Writer { sink: Sink::new(sink), lost: lost.clone(), page: Vec::new(), lines: 0 };
+        let writer = Writer { sink: Sink::new(sink), values, lost: lost.clone(), page: Vec::new(), lines: 0 };
         std::thread::Builder::new().name("access-log".into()).spawn(move || writer.run(&waiting))?;
         Ok(Self(Some(Arc::new(Open { lines, lost }))))
     }
@@ -134,6 +136,7 @@ impl AccessLog {
 
 struct Writer<W: Write> {
     sink: Sink<W>,
+    values: Values,
     lost: Lost,
     /// Lines that are written at once, and how many they are.
     page: Vec<u8>,
@@ -169,7 +172,7 @@ impl<W: Write> Writer<W> {
 
     fn write(&mut self, entry: &Entry) {
         let begun = self.page.len();
-        match serde_json::to_writer(&mut self.page, &Line::of(entry)) {
+        match serde_json::to_writer(&mut self.page, &Line::of(entry, self.values)) {
             Ok(()) => {
                 self.page.push(b'\n');
                 self.lines += 1;
@@ -202,7 +205,7 @@ struct Line<'e> {
     protocol: &'static str,
     method: &'e str,
     host: &'e str,
-    path: &'e str,
+    path: Cow<'e, str>,
     service: Option<&'e str>,
     route: Option<&'e str>,
     endpoint: Option<SocketAddr>,
@@ -218,14 +221,14 @@ struct Line<'e> {
 }
 
 impl<'e> Line<'e> {
-    fn of(entry: &'e Entry) -> Self {
+    fn of(entry: &'e Entry, values: Values) -> Self {
         Self {
             time: rfc3339(entry.time),
             client: entry.client,
             protocol: entry.protocol,
             method: &entry.method,
             host: &entry.host,
-            path: &entry.path,
+            path: values.tell(&entry.path),
             service: entry.service.as_deref(),
             route: entry.route.as_deref(),
             endpoint: entry.endpoint,

@@ -59,7 +59,7 @@ pub struct Record {
     pub method: String,
     /// As sent.
     pub host: String,
-    /// As sent, with the query; its beginning where it is long.
+    /// With the query, its values masked unless they are wanted; its beginning where it is long.
     pub path: String,
     /// Who sent it.
     pub client: Option<SocketAddr>,

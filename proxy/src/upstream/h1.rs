@@ -155,7 +155,11 @@ impl Attempt {
 
     /// The rest of the answer, after its head.
     pub fn into_answer(self, head: &Head, now: Instant) -> Result<Answer, Broken> {
-        let length = framing::of_response(head, self.to).map_err(|bad| self.broken(upstream_reason(bad)))?;
+        let length = framing::of_response(head, self.to).map_err(|bad| {
+            let rule = framing::broken_rule(head);
+            tracing::debug!(rule, status = head.status(), "an instance's answer breaks a rule of framing");
+            self.broken(upstream_reason(bad))
+        })?;
         let belied = self.belied || framing::belies_its_end(head, self.to);
         let persistent = length != Length::UntilClose
             && !belied

@@ -57,3 +57,22 @@ fn whoever_still_sends_a_body_when_its_exchange_is_over_gets_an_error_and_nothin
         }
     });
 }
+
+#[test]
+fn what_came_of_a_body_is_counted_whoever_has_taken_it() {
+    paused(async {
+        let stage = Stage::new("services: { a: { instances: ['127.0.0.1:1'] } }", 1);
+        let mut cx = Context::from_waker(Waker::noop());
+        let chunked = b"5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n";
+        for (bytes, length) in [(&b"hello world"[..], Length::Exact(11)), (chunked, Length::Chunked)] {
+            let upload = Upload::h1(connection(&stage, bytes), length, timer::now()).unwrap();
+            assert_eq!(upload.taken(), 11, "kept");
+            assert_eq!(upload.poll_piece(&mut cx, 0), Poll::Ready(Ok(Piece::Data(11))));
+            assert!(upload.finish());
+            assert_eq!(upload.taken(), 11, "let go at the end: {length:?}");
+            let upload = Upload::h1(connection(&stage, bytes), length, timer::now()).unwrap();
+            assert_eq!(upload.poll_discard(&mut cx), Poll::Ready(true));
+            assert_eq!(upload.taken(), 11, "never wanted: {length:?}");
+        }
+    });
+}

@@ -216,3 +216,42 @@ fn the_word_of_a_client_that_is_not_trusted_is_neither_obeyed_nor_passed_on() {
         }
     });
 }
+
+#[test]
+fn who_loses_gets_no_byte_more_and_keeps_its_connection_only_where_it_has_the_whole_request() {
+    let request = format!("PUT /cart HTTP/1.1\r\nHost: orders\r\nContent-Length: 2000\r\n\r\n{}", "a".repeat(2_000));
+    // What an instance's connection takes, what it has said when it loses, and how long it has for the rest.
+    for (takes, said, kept) in [
+        (512, "", 0 * MS),
+        (512, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no", 0 * MS),
+        (64 * 1024, "", 50 * MS),
+        (64 * 1024, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no", 50 * MS),
+    ] {
+        paused(async {
+            let stage = orders("per_try_timeout: 100ms, hedge: off");
+            let side = stage.side("orders");
+            let lend = |member: &crate::data::side::Member| {
+                let (ours, theirs) = tokio::io::duplex(takes);
+                member.upstream.lend(crate::net::Io::pipe(ours), timer::now());
+                theirs
+            };
+            let mut ends: Vec<_> = side.upstreams.iter().map(lend).collect();
+            let mut client = stage.client(LOOPBACK);
+            client.write_all(request.as_bytes()).await.unwrap();
+            let (first, _) = asked(&mut ends).await;
+            ends[first].write_all(said.as_bytes()).await.unwrap();
+            head(&mut ends[1 - first]).await;
+            ends[1 - first].read_exact(&mut [0; 2_000]).await.unwrap();
+            ends[1 - first].write_all(OK).await.unwrap();
+            assert_eq!(answer(&mut client, 2).await.1, "ok");
+            // In the same buffer now.
+            client.write_all(b"PUT /next HTTP/1.1\r\nX: bbbb").await.unwrap();
+            let won = timer::now();
+            let mut rest = String::new();
+            ends[first].read_to_string(&mut rest).await.unwrap();
+            assert_eq!(timer::now() - won, kept, "of {takes} bytes, after {said:?}");
+            assert!(rest.bytes().all(|byte| byte == b'a'), "another request's: {rest}");
+            assert_eq!(rest.len() < 2_000, kept.is_zero(), "{} of {takes} bytes", rest.len());
+        });
+    }
+}

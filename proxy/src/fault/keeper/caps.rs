@@ -1,7 +1,7 @@
 //! How far faults may reach.
 //!
-//! Two shares: of requests, and of a service's endpoints. The second counts what all faults of a service meet together, and
-//! whatever the share, one healthy endpoint is left alone, unless somebody has said `all` in so many words.
+//! Two shares: of requests, and of a service's endpoints. The second counts what such faults of a service meet together, and
+//! whatever the share, one healthy endpoint is left alone by those that were not told `all` in so many words.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -41,11 +41,18 @@ pub(super) fn check<'a>(
     if fault.place == Place::Upstream && subject.sort == Sort::Service {
         let snapshot = reader.snapshot();
         if let Some(cluster) = snapshot.clusters.get(&subject.name) {
-            let before = living.iter().filter(|active| std::ptr::eq(&*active.subject, subject));
+            let before =
+                living.iter().filter(|active| std::ptr::eq(&*active.subject, subject) && is_held_to_a_share(active));
             return endpoints(limits, cluster, before.copied(), fault);
         }
     }
     Ok(())
+}
+
+/// Whether it counts towards the endpoints that are met. Those at the edge meet none, and those told `all` were meant to:
+/// neither is held to a share, so neither uses one up, whatever the order in which they were added.
+fn is_held_to_a_share(active: &Active) -> bool {
+    active.fault.place == Place::Upstream && matches!(active.fault.scope.endpoints, Aim::These(_))
 }
 
 /// Refuses a share of the requests that is too large.
@@ -118,7 +125,7 @@ fn healthy(cluster: &Cluster) -> Vec<SocketAddr> {
 
 /// Faults that by now meet every endpoint that is still healthy, and were not told to: the newest of each service goes first.
 pub(super) fn last_healthy(reader: &Reader, faults: &[Arc<Active>]) -> Vec<u64> {
-    let listed = |active: &&Arc<Active>| matches!(active.fault.scope.endpoints, Aim::These(_)) && !active.origin.exempt;
+    let listed = |active: &&Arc<Active>| is_held_to_a_share(active) && !active.origin.exempt;
     if !faults.iter().any(|active| listed(&active)) {
         return Vec::new();
     }

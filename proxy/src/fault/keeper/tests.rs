@@ -117,6 +117,38 @@ fn one_healthy_endpoint_is_left_alone_unless_all_are_asked_for_by_name() {
 }
 
 #[test]
+fn which_faults_may_stand_beside_each_other_does_not_depend_on_their_order() {
+    let edge = delay("orders", json!({ "place": "edge" }));
+    let all = delay("orders", json!({ "endpoints": "all" }));
+    let bytes = spec(json!({ "type": "latency", "service": "orders", "endpoints": "all" }));
+    let elsewhere = delay("lone", json!({ "endpoints": "all" }));
+    let half = delay("orders", json!({ "endpoints": "50%" }));
+    let third = delay("orders", json!({ "endpoints": "10.0.0.1:3" }));
+    let first = delay("orders", json!({ "endpoints": 1 }));
+    let both = |one: &Spec, other: &Spec| {
+        let mut world = world(|_| {});
+        let added = [one, other].map(|spec| world.add(spec.clone()).is_ok());
+        // What may be added stays.
+        world.tend(Duration::from_millis(100));
+        assert_eq!(world.keeper.list(world.now).len(), added.iter().filter(|added| **added).count());
+        added == [true, true]
+    };
+    for (one, other, fit) in [
+        (&edge, &first, true),
+        (&edge, &half, true),
+        (&edge, &all, true),
+        (&all, &half, true),
+        (&bytes, &half, true),
+        (&bytes, &all, true),
+        (&elsewhere, &half, true),
+        (&first, &half, true),
+        (&third, &half, false),
+    ] {
+        assert_eq!((both(one, other), both(other, one)), (fit, fit), "{one:?}\n{other:?}");
+    }
+}
+
+#[test]
 fn a_share_of_endpoints_is_a_list_of_them_within_its_cap() {
     let world = world(|_| {});
     let half = world.add(delay("orders", json!({ "endpoints": "50%" }))).unwrap();

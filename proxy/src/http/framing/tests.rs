@@ -90,6 +90,34 @@ fn a_request_whose_length_can_be_read_in_two_ways_is_refused() {
 }
 
 #[test]
+fn a_length_that_is_refused_is_refused_by_a_rule_that_can_be_named() {
+    for (lines, rule) in [
+        ("HTTP/1.1|Content-Length: 3|Content-Length: 3", "Content-Length is stated twice"),
+        (
+            "HTTP/1.1|Content-Length: 3|Transfer-Encoding: chunked",
+            "Content-Length and Transfer-Encoding are both stated",
+        ),
+        ("HTTP/1.1|Content-Length: 3, 3", "Content-Length is no decimal number below 2^63"),
+        ("HTTP/1.1|Content-Length: 9223372036854775808", "Content-Length is no decimal number below 2^63"),
+        ("HTTP/1.0|Transfer-Encoding: chunked", "HTTP/1.0 has no Transfer-Encoding"),
+        ("HTTP/1.1|Transfer-Encoding: chunked|Transfer-Encoding: chunked", "Transfer-Encoding is stated twice"),
+        ("HTTP/1.1|Transfer-Encoding: gzip, chunked", "Transfer-Encoding is not exactly chunked"),
+    ] {
+        let mut head = Head::default();
+        parse::request(format!("POST / {lines}\r\n\r\n").replace('|', "\r\n").as_bytes(), &mut head).unwrap();
+        assert_eq!((of_request(&head).is_err(), broken_rule(&head)), (true, Some(rule)), "{lines}");
+    }
+    for stated in STATED {
+        let head = response_head(&format!("HTTP/1.1 200 X{stated}")).unwrap();
+        assert_eq!(of_response(&head, To::Other).is_err(), broken_rule(&head).is_some(), "{stated}");
+    }
+    assert_eq!(
+        broken_rule(&over_h2(200, &[("transfer-encoding", "chunked")])),
+        Some("HTTP/2 has no Transfer-Encoding")
+    );
+}
+
+#[test]
 fn a_coding_other_than_exactly_chunked_is_refused() {
     for value in [
         "",

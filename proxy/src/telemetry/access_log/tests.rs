@@ -56,7 +56,7 @@ fn lines(written: &Receiver<Vec<u8>>) -> Vec<Value> {
 #[test]
 fn a_line_is_json_with_every_field() {
     let (sink, written) = channel();
-    let log = AccessLog::to(Gated { written: sink, gate: None }).unwrap();
+    let log = AccessLog::to(Gated { written: sink, gate: None }, Values::Masked).unwrap();
     log.log(entry("/a\"b\n"));
     log.log(Entry { service: None, route: None, endpoint: None, client: None, reason: None, ..entry("/") });
     assert!(log.flush(Duration::from_secs(10)));
@@ -73,12 +73,23 @@ fn a_line_is_json_with_every_field() {
 }
 
 #[test]
+fn values_of_queries_are_written_only_where_that_is_wanted() {
+    for (values, told) in [(Values::Masked, "/a?token=…"), (Values::Whole, "/a?token=secret")] {
+        let (sink, written) = channel();
+        let log = AccessLog::to(Gated { written: sink, gate: None }, values).unwrap();
+        log.log(entry("/a?token=secret"));
+        assert!(log.flush(Duration::from_secs(10)));
+        assert_eq!(lines(&written)[0]["path"], told);
+    }
+}
+
+#[test]
 fn a_reader_that_stops_blocks_nobody_and_what_is_lost_is_counted() {
     let (sink, written) = channel();
     let (open, gate) = channel();
     let counted = Arc::new(AtomicU64::new(0));
     let lost = Lost::new("access log", ::metrics::Counter::from_arc(Arc::clone(&counted)));
-    let log = AccessLog::with(Gated { written: sink, gate: Some(gate) }, lost).unwrap();
+    let log = AccessLog::with(Gated { written: sink, gate: Some(gate) }, Values::Masked, lost).unwrap();
     let sent = 3 * WAITING;
     for _ in 0..sent {
         log.log(entry("/"));
@@ -102,7 +113,7 @@ fn a_closed_stdout_is_survived_and_each_line_counted() {
     drop(written);
     let counted = Arc::new(AtomicU64::new(0));
     let lost = Lost::new("access log", ::metrics::Counter::from_arc(Arc::clone(&counted)));
-    let log = AccessLog::with(Gated { written: sink, gate: None }, lost).unwrap();
+    let log = AccessLog::with(Gated { written: sink, gate: None }, Values::Masked, lost).unwrap();
     for _ in 0..1000 {
         log.log(entry("/"));
         assert!(log.flush(Duration::from_secs(10)));

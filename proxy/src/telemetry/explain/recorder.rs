@@ -1,11 +1,13 @@
 //! How records get from the workers to whoever keeps them, without anybody waiting.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 
 use tokio::sync::mpsc;
 
 use super::Record;
 use crate::telemetry::metrics;
+use crate::telemetry::query::Values;
 
 /// Records that a worker begins from one tick (250 ms) to the next; those that were asked for come on top.
 pub const PER_TICK: u32 = 16;
@@ -14,18 +16,18 @@ pub(super) const WAITING: usize = 256;
 
 /// The way from the workers to whoever keeps records, or no way. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Explainer(Option<mpsc::Sender<Box<Record>>>);
+pub struct Explainer(Option<mpsc::Sender<Box<Record>>>, Values);
 
 impl Explainer {
     /// Nobody keeps records, so none is written.
     pub fn off() -> Self {
-        Self(None)
+        Self(None, Values::Masked)
     }
 
     /// A way, and its end.
-    pub fn start() -> (Self, mpsc::Receiver<Box<Record>>) {
+    pub fn start(values: Values) -> (Self, mpsc::Receiver<Box<Record>>) {
         let (sender, records) = mpsc::channel(WAITING);
-        (Self(Some(sender)), records)
+        (Self(Some(sender), values), records)
     }
 }
 
@@ -63,10 +65,12 @@ impl Recorder {
     }
 
     /// Hands over the record of a request that is over. Never waits.
-    pub fn hand_in(&self, record: Box<Record>) {
-        if let Some(sender) = &self.explainer.0
-            && sender.try_send(record).is_err()
-        {
+    pub fn hand_in(&self, mut record: Box<Record>) {
+        let Explainer(Some(sender), values) = &self.explainer else { return };
+        if let Cow::Owned(told) = values.tell(&record.path) {
+            record.path = told;
+        }
+        if sender.try_send(record).is_err() {
             self.dropped.set(self.dropped.get() + 1);
         }
     }

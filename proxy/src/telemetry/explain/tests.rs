@@ -2,6 +2,7 @@ use super::facts::LEFT_OUT;
 use super::recorder::WAITING;
 use super::*;
 use crate::telemetry::availability::{First, Rescue};
+use crate::telemetry::query::Values;
 
 const EPOCH: SystemTime = SystemTime::UNIX_EPOCH;
 
@@ -174,7 +175,7 @@ fn the_newest_win_each_in_their_own_group() {
 
 #[test]
 fn a_storm_is_recorded_by_its_beginning() {
-    let (explainer, mut records) = Explainer::start();
+    let (explainer, mut records) = Explainer::start(Values::Masked);
     let recorder = Recorder::new(explainer);
     let admitted = (0..1_000).filter(|_| recorder.admits(false)).count();
     assert_eq!(admitted, PER_TICK as usize);

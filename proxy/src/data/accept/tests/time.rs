@@ -293,3 +293,23 @@ fn who_says_grpc_over_http_1_1_has_the_routes_timeout_all_the_same() {
         });
     }
 }
+
+#[test]
+fn an_empty_line_after_a_request_leaves_the_idle_timeout_as_it_was() {
+    paused(async {
+        let stage = Stage::new(ORDERS, 1);
+        let mut client = connect(&stage);
+        let start = timer::now();
+        client.write_all(b"\r").await.unwrap();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        client.write_all(b"\n").await.unwrap();
+        // Half a line is the beginning of a head, and has its time; a whole one is nothing.
+        for _ in 0..10 {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            client.write_all(b"\r\n").await.unwrap();
+        }
+        let (answer, taken) = read_all(&mut client, start).await;
+        assert_eq!(answer, "");
+        assert_about(taken, 120);
+    });
+}
