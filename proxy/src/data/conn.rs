@@ -133,6 +133,8 @@ impl Conn {
         })
         .await;
         self.give_buffer_back();
+        // A body may be held for longer, by a stream whose endpoint takes nothing of it.
+        self.io.replace(Io::nowhere());
     }
 
     /// Has the connection end in a reset.
