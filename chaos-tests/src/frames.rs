@@ -81,6 +81,11 @@ impl Frames {
         Self { stream }
     }
 
+    /// The socket itself.
+    pub fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     /// Sends a frame, as far as the peer lets it.
     pub fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         let mut bytes = u32::try_from(payload.len()).expect("a length of 24 bits").to_be_bytes()[1..].to_vec();

@@ -252,6 +252,22 @@ impl Io {
         self.is_idle()
     }
 
+    /// Whether the peer has left, be it that what it sent before has not been read: by a reset, or by its end, too, unless it
+    /// may end its side alone. At the price of a system call.
+    pub fn has_left(&self, half_close: bool) -> bool {
+        #[cfg(not(sim))]
+        if let Stream::Tcp(stream) = &self.stream {
+            use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+            use std::os::fd::AsFd;
+            // Errors and the end of both sides are told without being asked for.
+            let asked = if half_close { 0 } else { nix::libc::POLLRDHUP };
+            let mut ends = [PollFd::new(stream.as_fd(), PollFlags::from_bits_retain(asked))];
+            return poll(&mut ends, PollTimeout::ZERO).is_ok_and(|told| told > 0);
+        }
+        let _ = half_close;
+        false
+    }
+
     /// Writes some of `bytes`.
     pub fn poll_write_from(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.heed();

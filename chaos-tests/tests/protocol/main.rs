@@ -11,6 +11,7 @@ mod bodies;
 mod ends;
 mod fields;
 mod interim;
+mod leaving;
 mod messages;
 mod pace;
 mod pressure;

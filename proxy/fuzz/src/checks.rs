@@ -6,7 +6,7 @@ use outrigger::http::{Bad, Head, Length, Limits, Version};
 
 use crate::ours::{self, Kind, Message, Stop, walk};
 use crate::peer::{Peer, Seen};
-use crate::rewrite::How;
+use crate::rewrite::{How, Written};
 use crate::{duties, mapped, rewrite, strict};
 
 /// More messages than an input has room for are not looked at.
@@ -79,45 +79,71 @@ pub fn strict_output(input: &[u8]) {
     };
     let mut out = Vec::new();
     let mut written = 0;
+    let mut broken = None;
     for message in &messages {
-        let more = match kind {
+        let became = match kind {
             Kind::Requests => rewrite::request(&mut out, message, how),
             _ => rewrite::answer(&mut out, message, kind, how),
         };
-        // A request that is refused is not written, an answer that is the last one is.
-        written += usize::from(more || kind != Kind::Requests);
-        if !more {
+        match became {
+            Written::Whole { .. } => written += 1,
+            Written::Broken => broken = Some(message),
+            Written::Nothing => {}
+        }
+        if became != (Written::Whole { more: true }) {
             break;
         }
     }
     let messages = &messages[..written];
     let mut rest = out.as_slice();
     for message in messages {
-        let read = match kind {
-            Kind::Requests => strict::request(rest),
-            _ => strict::response(rest, kind == Kind::HeadResponses),
-        };
-        let read = read.unwrap_or_else(|refusal| panic!("{refusal}: {:?}", rest.escape_ascii().to_string()));
-        match kind {
-            Kind::Requests => duties::request(message, &read, how),
-            _ => duties::answer(message, &read, kind, how),
-        }
+        let read = strictly(rest, message, kind, how);
         assert_eq!(message.body, read.body, "other bodies");
         if read.fields.iter().any(|(name, _)| *name == b"Transfer-Encoding") {
             duties::trailers(message, &read);
         }
         rest = &rest[read.len..];
     }
-    assert!(rest.is_empty(), "there is more than was meant: {:?}", rest.escape_ascii().to_string());
+    let whole = out.len() - rest.len();
+    match broken {
+        Some(message) => unfinished(rest, message, kind, how),
+        None => assert!(rest.is_empty(), "there is more than was meant: {:?}", rest.escape_ascii().to_string()),
+    }
     // What was written is read as it was meant by ourselves too, if its own lines fit.
     if messages.iter().any(|message| message.head.len().max(message.trailers.len()) > OWN_LIMIT) {
         return;
     }
-    let (again, stop) = walk(&out, kind, WIDE, MOST);
+    let (again, stop) = walk(&out[..whole], kind, WIDE, MOST);
     assert_eq!(again.len(), messages.len(), "we do not read what we wrote: {stop:?}");
     for (one, other) in messages.iter().zip(&again) {
         assert_eq!(one.body, other.body);
     }
+}
+
+/// One message as the strict reader sees it, with all that is owed to it.
+fn strictly<'a>(bytes: &'a [u8], message: &Message, kind: Kind, how: How) -> strict::Read<'a> {
+    let read = match kind {
+        Kind::Requests => strict::request(bytes),
+        _ => strict::response(bytes, kind == Kind::HeadResponses),
+    };
+    let read = read.unwrap_or_else(|refusal| panic!("{refusal}: {:?}", bytes.escape_ascii().to_string()));
+    match kind {
+        Kind::Requests => duties::request(message, &read, how),
+        _ => duties::answer(message, &read, kind, how),
+    }
+    read
+}
+
+/// What was written of a message whose body is not as long as its head says, before the connection closed: of a body no
+/// byte beyond what was said, and so nothing that could be read as another message, whatever follows.
+fn unfinished(bytes: &[u8], message: &Message, kind: Kind, how: How) {
+    let Length::Exact(stated) = message.length else { panic!("a length that was not said was broken") };
+    let head = bytes.windows(4).position(|four| four == b"\r\n\r\n").map_or(bytes.len(), |at| at + 4);
+    let body = &bytes[head..];
+    assert!(message.body.starts_with(body), "another body: {:?}", body.escape_ascii().to_string());
+    let missing = (stated as usize).checked_sub(body.len()).expect("a byte beyond the stated length");
+    let filled = [bytes, &vec![b'0'; missing]].concat();
+    assert_eq!(strictly(&filled, message, kind, how).len, filled.len(), "it ends elsewhere");
 }
 
 /// Lines, of a head or of trailers over HTTP/2, to which the proxy's own can be added within [`WIDE`].

@@ -3,10 +3,14 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use outrigger::data::h2::{head_from, request_head};
-use outrigger::http::{Head, Length, Version, framing};
+use outrigger::http::framing::{self, To};
+use outrigger::http::{Head, Length, Version};
 
 use crate::ours::{Kind, Message};
 use crate::rewrite::How;
+
+/// What would be the end of a body in chunks, and the beginning of another message, to whoever reads it as such.
+const DATA: &[u8] = b"0\r\n\r\nsome";
 
 /// A message made of lines: a method and a target, or a status; then `name: value` up to an empty line; then trailers.
 /// None where HTTP/2 could not bring it, or the proxy refuses it.
@@ -22,21 +26,21 @@ pub fn message(text: &[u8], kind: Kind, how: How) -> Option<Message> {
         parts.uri = Uri::try_from(second).ok()?;
         parts.headers = fields;
         request_head(&parts, &mut head).ok()?;
-        framing::content_length(&head).ok()?
+        framing::content_length(&head).ok()?.map_or(Length::Chunked, Length::Exact)
     } else {
         let status = http::StatusCode::from_bytes(second).ok().filter(|status| status.as_u16() >= 200)?;
         head.set_status(status.as_u16(), b"", Version::Http2).ok()?;
         head_from(&fields, &mut head).ok()?;
         same(&head, &fields);
-        framing::content_length(&head).ok()?
+        let to = if kind == Kind::HeadResponses { To::Head } else { To::Other };
+        framing::of_response(&head, to).ok()?
     };
-    let bodiless = kind == Kind::HeadResponses || matches!(head.status(), 204 | 304);
+    // DATA may come behind any head, and more or less of it than was said: what of it goes out is for the writer to say.
     let (length, body) = match length {
-        _ if bodiless => (Length::NONE, Vec::new()),
-        Some(n) if n > 4096 => return None,
-        Some(n) => (Length::Exact(n), vec![b'0'; usize::try_from(n).ok()?]),
-        None if how.body => (Length::Chunked, b"0\r\n\r\nsome".to_vec()),
-        None => (Length::NONE, Vec::new()),
+        Length::Exact(n) if n > 4096 => return None,
+        length if how.body => (length, DATA.to_vec()),
+        Length::Exact(n) => (length, vec![b'0'; usize::try_from(n).ok()?]),
+        Length::Chunked | Length::UntilClose => (Length::NONE, Vec::new()),
     };
     let mut trailers = Head::default();
     head_from(&map(&mut lines)?, &mut trailers).ok()?;

@@ -1,16 +1,18 @@
 //! How the proxy writes a message that it understood: each head through `outrigger::data::headers`, in the order a
-//! connection would, with bodies and trailers behind them.
+//! connection would, with what `outrigger::data::framed` lets follow of bodies and trailers behind them.
 
 use std::net::SocketAddr;
 use std::sync::LazyLock;
+use std::task::Poll;
 use std::time::Duration;
 
+use outrigger::data::framed::Framed;
 use outrigger::data::headers::{self, Client, ControlNames, Identity, Onward, Outgoing, Reply, RequestId};
 use outrigger::data::request::{asks_upgrade, screen};
 use outrigger::data::target::Target;
 use outrigger::data::trailers::{self, Trailers};
 use outrigger::http::framing::To;
-use outrigger::http::{Head, Length, Version, write};
+use outrigger::http::{Head, Length, Version};
 
 use crate::ours::{Kind, Message};
 
@@ -36,7 +38,7 @@ pub struct How {
     pub close: bool,
     /// Whether an answer is the proxy's own.
     pub own: bool,
-    /// Whether a message that came over HTTP/2 without a stated length has a body.
+    /// Whether a message that came over HTTP/2 has a body, whatever its head says.
     pub body: bool,
     /// Whether the message came over HTTP/2.
     pub h2: bool,
@@ -104,12 +106,32 @@ pub fn is_interim(head: &Head) -> bool {
     matches!(head.status(), 100 | 102..=199)
 }
 
-/// Writes a request anew. False, and nothing written, where the proxy refuses it.
-pub fn request(out: &mut Vec<u8>, message: &Message, how: How) -> bool {
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// The proxy refuses it, and nothing was written.
+    Nothing,
+    /// All of it.
+    Whole {
+        /// Whether another may follow on the same connection.
+        more: bool,
+    },
+    /// Its body is not as long as its head says: the connection closes where that was seen.
+    Broken,
+}
+
+impl Written {
+    fn new(whole: bool, more: bool) -> Self {
+        if whole { Self::Whole { more } } else { Self::Broken }
+    }
+}
+
+/// Writes a request anew.
+pub fn request(out: &mut Vec<u8>, message: &Message, how: How) -> Written {
     let head = &message.head;
-    let Ok(target) = Target::of(head) else { return false };
+    let Ok(target) = Target::of(head) else { return Written::Nothing };
     if screen(head, &IDENTITY).is_err() {
-        return false;
+        return Written::Nothing;
     }
     assert_eq!(target, Target::again(head), "a target is another the second time");
     let client = how.client();
@@ -125,36 +147,52 @@ pub fn request(out: &mut Vec<u8>, message: &Message, how: How) -> bool {
         trailers: true,
         onward: how.onward(),
     };
-    outgoing.write_h1(out);
-    body(out, message, how, message.length == Length::Chunked);
-    true
+    let mut lead = Vec::new();
+    outgoing.write_h1(&mut lead);
+    Written::new(body(out, lead, message, how, message.length), true)
 }
 
-/// Writes an answer anew. True when another may follow on the same connection.
-pub fn answer(out: &mut Vec<u8>, message: &Message, kind: Kind, how: How) -> bool {
+/// Writes an answer anew.
+pub fn answer(out: &mut Vec<u8>, message: &Message, kind: Kind, how: How) -> Written {
     let head = &message.head;
     if is_interim(head) {
         headers::write_interim(head, out);
-        return true;
+        return Written::Whole { more: true };
     }
     let id = RequestId::of(&Head::default(), &how.client(), || RANDOM);
     let reply = how.reply(message, kind, &id);
-    reply.write_h1(head, out);
-    body(out, message, how, reply.body(head) == Length::Chunked);
-    !reply.close && head.status() != 101
+    let mut lead = Vec::new();
+    reply.write_h1(head, &mut lead);
+    Written::new(body(out, lead, message, how, reply.body(head)), !reply.close && head.status() != 101)
 }
 
-fn body(out: &mut Vec<u8>, message: &Message, how: How, chunked: bool) {
-    if !chunked {
-        out.extend_from_slice(&message.body);
-        return;
-    }
-    for (number, data) in message.body.chunks(how.chunk).enumerate() {
-        write::chunk_line(out, data.len(), number == 0);
-        out.extend_from_slice(data);
+/// Writes a head and what it has room for, as a connection does. True when that is the whole message.
+fn body(out: &mut Vec<u8>, head: Vec<u8>, message: &Message, how: How, room: Length) -> bool {
+    let mut framed = Framed::new(head, room);
+    for piece in message.body.chunks(how.chunk) {
+        let fits = framed.offer(piece.len()).is_ok();
+        drive(out, &mut framed, piece);
+        if !fits {
+            return false;
+        }
     }
     let trailers = (!message.trailers.is_empty()).then_some(&message.trailers);
     let names = how.onward().names;
     let these = trailers.map(|fields| Trailers { fields, of: &message.head, names });
-    trailers::write_last_chunk(out, message.body.is_empty(), these);
+    let whole = framed.end(|out, first| trailers::write_last_chunk(out, first, these)).is_ok();
+    drive(out, &mut framed, b"");
+    assert_eq!(framed.is_over(), whole, "an end that is none");
+    whole
+}
+
+fn drive(out: &mut Vec<u8>, framed: &mut Framed, piece: &[u8]) {
+    while !framed.is_written() {
+        let polled = framed.poll_write(|room| {
+            let before = out.len();
+            out.extend_from_slice(room.lead());
+            out.extend_from_slice(room.of(piece));
+            Poll::Ready(Ok(out.len() - before))
+        });
+        assert!(matches!(polled, Poll::Ready(Ok(_))), "memory takes everything: {polled:?}");
+    }
 }

@@ -568,10 +568,11 @@ impl Download {
         }
     }
 
-    /// Sends what is left of the request's body while nothing of the answer is wanted.
+    /// Sends what is left of the request's body while nothing of the answer is wanted. What goes wrong with it comes up
+    /// again at [`poll_piece`](Self::poll_piece).
     pub fn poll_upload(&mut self, cx: &mut Context<'_>) {
         match self {
-            Self::H1(answer) => answer.poll_upload(cx),
+            Self::H1(answer) => _ = answer.poll_upload(cx),
             Self::Faulted(faulted) => faulted.poll_upload(cx),
             Self::Empty | Self::Held(_) | Self::H2(_) => {}
         }

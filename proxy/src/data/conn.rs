@@ -279,6 +279,20 @@ impl Conn {
     }
 }
 
+impl Conn {
+    /// Ready when the client has gone in the middle of its upload. Whoever reads the upload sees that, but only while there is
+    /// room for more of it: behind bytes that an endpoint does not take, its end is seen by asking for it, now and then.
+    pub(super) fn poll_left(&self, cx: &mut Context<'_>, look: &mut Option<Instant>) -> Poll<()> {
+        while !self.gone.get() {
+            let due = *look.get_or_insert_with(|| timer::now() + LOOK);
+            ready!(self.timer.poll(cx, due));
+            *look = None;
+            self.gone.set(self.io.borrow().has_left(self.worker.http.half_close));
+        }
+        Poll::Ready(())
+    }
+}
+
 /// Whose fault it is that nothing more can be read from a client.
 pub(super) fn gone(error: &io::Error) -> Reason {
     match error.kind() {
@@ -286,6 +300,9 @@ pub(super) fn gone(error: &io::Error) -> Reason {
         _ => Reason::ClientGone,
     }
 }
+
+/// How often a client is looked for whose upload waits for somebody else.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Bytes that are read and thrown away after the last answer.
 const LINGER_BYTES: usize = 16 * 1024 * 1024;

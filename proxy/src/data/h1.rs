@@ -125,6 +125,7 @@ pub async fn exchange(conn: Rc<Conn>) -> bool {
 /// Waits for the answer, the client's end, and writes interim answers meanwhile.
 async fn wait(conn: &Rc<Conn>, request: &Request, trail: &mut Trail, started: Instant) -> Result<Answer, Reason> {
     let mut work = pin!(forward(&conn.worker, &conn.timer, request, trail, started));
+    let mut look = None;
     poll_fn(|cx| {
         if let Poll::Ready(done) = work.as_mut().poll(cx) {
             return Poll::Ready(done);
@@ -136,7 +137,7 @@ async fn wait(conn: &Rc<Conn>, request: &Request, trail: &mut Trail, started: In
         // wait for the socket. It wakes this one at the body's end.
         if request.body.ended().is_none() {
             conn.presence.remember(cx);
-            return Poll::Pending;
+            return conn.poll_left(cx, &mut look).map(|()| Err(Reason::ClientGone));
         }
         conn.poll_gone(cx).map(|()| Err(Reason::ClientGone))
     })
@@ -297,7 +298,7 @@ async fn send(
     finished: &mut Finished,
 ) -> bool {
     let idle = conn.worker.http.stream_idle_timeout;
-    let mut deadline = None;
+    let mut pause = Pause::default();
     let mut held = None;
     poll_fn(|cx| {
         loop {
@@ -340,7 +341,7 @@ async fn send(
                     return Poll::Ready(false);
                 }
                 finished.waited();
-                return wait_until(conn, cx, &mut deadline, request, idle);
+                return pause.poll(conn, cx, request, idle);
             }
             // Not inside the match: what is left of the upload is read from the same socket.
             let polled = framed.poll_write(|room| download.poll_send(cx, &mut conn.io.borrow_mut(), room));
@@ -348,7 +349,7 @@ async fn send(
                 Poll::Ready(Ok(n)) => {
                     download.consume(n);
                     finished.sent(n);
-                    deadline = None;
+                    pause.until = None;
                     if let Some(held) = &held {
                         Held::progress(held, finished.bytes(), false);
                     }
@@ -363,7 +364,7 @@ async fn send(
                         conn.abort();
                         return Poll::Ready(false);
                     }
-                    return wait_until(conn, cx, &mut deadline, request, idle);
+                    return pause.poll(conn, cx, request, idle);
                 }
             }
         }
@@ -386,17 +387,27 @@ fn is_too_slow(held: &mut Option<Held>, cx: &Context<'_>, request: &Request, dow
     held.has_to_go(cx)
 }
 
-/// Not ready until nothing has moved for the idle time, in either direction.
-fn wait_until(
-    conn: &Conn,
-    cx: &mut Context<'_>,
-    deadline: &mut Option<Instant>,
-    request: &Request,
-    idle: Duration,
-) -> Poll<bool> {
-    let own = *deadline.get_or_insert_with(|| timer::now() + idle);
-    let latest = if request.body.ended().is_none() { own.max(request.body.moved() + idle) } else { own };
-    conn.timer.poll(cx, latest).map(|()| false)
+/// Ends an answer of which nothing goes out.
+#[derive(Default)]
+struct Pause {
+    until: Option<Instant>,
+    look: Option<Instant>,
+}
+
+impl Pause {
+    /// Not ready until nothing has moved for the idle time, in either direction, or the client has left in the middle of its
+    /// upload.
+    fn poll(&mut self, conn: &Conn, cx: &mut Context<'_>, request: &Request, idle: Duration) -> Poll<bool> {
+        let own = *self.until.get_or_insert_with(|| timer::now() + idle);
+        let mut latest = own;
+        if request.body.ended().is_none() {
+            if conn.poll_left(cx, &mut self.look).is_ready() {
+                return Poll::Ready(false);
+            }
+            latest = own.max(request.body.moved() + idle);
+        }
+        conn.timer.poll(cx, latest).map(|()| false)
+    }
 }
 
 async fn run_tunnel(

@@ -238,7 +238,7 @@ impl Answer {
 
     /// How many bytes there are; 0 at the end.
     pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Reason>> {
-        self.poll_upload(cx);
+        let upload = self.poll_upload(cx);
         loop {
             if self.content.ready() > 0 {
                 return Poll::Ready(Ok(self.content.ready()));
@@ -247,6 +247,7 @@ impl Answer {
                 self.go_home();
                 return Poll::Ready(Ok(0));
             }
+            upload?;
             self.heard_at = None;
             match ready!(self.wire.poll_fill(cx)) {
                 Ok(n) if n > 0 => {}
@@ -277,11 +278,12 @@ impl Answer {
 
     /// Ready when the whole body is here, or as much of it as fits a buffer; with `first`, when anything of it is.
     pub fn poll_hold(&mut self, cx: &mut Context<'_>, first: bool) -> Poll<Result<(), Reason>> {
-        self.poll_upload(cx);
+        let upload = self.poll_upload(cx);
         loop {
             if self.content.is_complete() || first && self.content.ready() > 0 {
                 return Poll::Ready(Ok(()));
             }
+            upload?;
             if let Some(input) = &mut self.wire.input
                 && !input.has_room()
             {
@@ -306,10 +308,14 @@ impl Answer {
         self.held = Some(held);
     }
 
-    /// Sends what is left of the request's body.
-    pub fn poll_upload(&mut self, cx: &mut Context<'_>) {
-        // An endpoint that has answered may stop reading; that ends the upload, not the answer.
-        let _ = self.wire.poll_upload(cx);
+    /// Sends what is left of the request's body. An error where the rest will never come: an endpoint that waits for it may
+    /// wait without end, and so would whoever waits for the endpoint.
+    pub fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        match self.wire.poll_upload(cx) {
+            Poll::Ready(SendState::Failed(reason)) => Err(reason),
+            // An endpoint that has answered may stop reading; that ends the upload, not the answer.
+            _ => Ok(()),
+        }
     }
 
     /// Sends what goes before and some of what is there, as far as there is room.

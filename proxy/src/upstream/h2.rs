@@ -62,6 +62,7 @@ impl Stream {
         let ended = incoming.as_ref().is_none_or(Incoming::is_end_stream);
         let answer = Answer {
             incoming,
+            upload: Rc::clone(&request.body),
             pools: Rc::clone(&worker.pools),
             ready: Bytes::new(),
             length,
@@ -248,6 +249,7 @@ impl Body for Outbound {
 pub struct Answer {
     /// None where the answer ended at its head.
     incoming: Option<Incoming>,
+    upload: Rc<Upload>,
     pools: Rc<Pools>,
     ready: Bytes,
     length: Length,
@@ -293,7 +295,11 @@ impl Answer {
         };
         match frame {
             None => self.ended = true,
-            Some(Err(error)) => return Poll::Ready(Err(self._stream.reason(&error))),
+            // A stream that was given up because of the request's body says nothing about the endpoint.
+            Some(Err(error)) => {
+                let reason = self.upload.failure().unwrap_or_else(|| self._stream.reason(&error));
+                return Poll::Ready(Err(reason));
+            }
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) if self.ready.is_empty() => self.ready = data,
                 Ok(data) => gather(&mut self.ready, &data),
