@@ -30,6 +30,9 @@ use super::Bound;
 
 /// Connections at one time.
 pub(super) const CONNECTIONS: usize = 64;
+/// Connections that are sent away before they get to close: few enough that the descriptors that are kept back suffice, and
+/// that whoever has just come is not sent away before it was heard.
+const LEAVING: usize = 8;
 /// What an answer may still take once a connection's time is over.
 const LAST_ANSWER: Duration = Duration::from_secs(10);
 /// How long sent bytes may stay unread: nobody holds a place by not reading.
@@ -58,6 +61,7 @@ pub(super) struct Door {
     what: &'static str,
     listener: tokio::net::TcpListener,
     seats: RefCell<Vec<Weak<Seat>>>,
+    leaving: usize,
     failing: bool,
 }
 
@@ -80,7 +84,7 @@ impl Doorway {
 
 impl Door {
     pub(super) fn open(Doorway { what, listener, .. }: Doorway) -> Self {
-        Self { what, listener, seats: RefCell::default(), failing: false }
+        Self { what, listener, seats: RefCell::default(), leaving: 0, failing: false }
     }
 
     pub(super) async fn next(&mut self) -> (TcpStream, Rc<Seat>) {
@@ -88,8 +92,11 @@ impl Door {
             match self.listener.accept().await {
                 Ok((stream, _)) => {
                     self.failing = false;
-                    if self.make_room(CONNECTIONS) {
-                        // Its task has to run for its socket to be closed.
+                    self.leaving += usize::from(self.make_room(CONNECTIONS));
+                    if self.leaving >= LEAVING {
+                        // Their tasks have to run for their sockets to be closed. Not for each: all others run then
+                        // as well, and whoever stands at the end of the queue would wait for all of them each time.
+                        self.leaving = 0;
                         tokio::task::yield_now().await;
                     }
                     // Where it cannot be set, the life of a connection is the bound.
