@@ -222,8 +222,8 @@ fn who_loses_gets_no_byte_more_and_keeps_its_connection_only_where_it_has_the_wh
     let request = format!("PUT /cart HTTP/1.1\r\nHost: orders\r\nContent-Length: 2000\r\n\r\n{}", "a".repeat(2_000));
     // What an instance's connection takes, what it has said when it loses, and how long it has for the rest.
     for (takes, said, kept) in [
-        (512, "", 0 * MS),
-        (512, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no", 0 * MS),
+        (512, "", Duration::ZERO),
+        (512, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no", Duration::ZERO),
         (64 * 1024, "", 50 * MS),
         (64 * 1024, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no", 50 * MS),
     ] {
