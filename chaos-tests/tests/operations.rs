@@ -298,10 +298,11 @@ fn clients_beyond_the_limit_of_connections_do_not_disturb_those_within() {
     config["http"] = json!({ "max_connections": 10 });
     let proxy = Proxy::start(&config);
     let mut within: Vec<_> = (0..10).map(|_| Connection::open(proxy.address)).collect();
+    // At work: connections at rest would make room.
     for client in &mut within {
-        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-        assert_eq!(client.answer().status(), 200);
+        client.send("GET /delay/8000 HTTP/1.1\r\nHost: a\r\n\r\n");
     }
+    wait_for("the requests of those within", SOON, || origin.requests() == 10);
     let mut beyond: Vec<_> = (0..10).map(|_| Connection::open(proxy.address)).collect();
     let mut served = 0;
     for client in &mut beyond {
@@ -311,7 +312,6 @@ fn clients_beyond_the_limit_of_connections_do_not_disturb_those_within() {
     }
     assert_eq!(served, 0, "more than ten were served");
     for client in &mut within {
-        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         assert_eq!(client.answer().status(), 200);
     }
     drop(within);
