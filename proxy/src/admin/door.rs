@@ -24,7 +24,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Bound;
 
@@ -63,6 +63,8 @@ pub(super) struct Door {
     seats: RefCell<Vec<Weak<Seat>>>,
     leaving: usize,
     failing: bool,
+    /// Until when nothing is accepted, after an error.
+    pause: Option<Instant>,
 }
 
 /// A connection's place, until it is dropped.
@@ -84,21 +86,26 @@ impl Doorway {
 
 impl Door {
     pub(super) fn open(Doorway { what, listener, .. }: Doorway) -> Self {
-        Self { what, listener, seats: RefCell::default(), leaving: 0, failing: false }
+        Self { what, listener, seats: RefCell::default(), leaving: 0, failing: false, pause: None }
     }
 
     pub(super) async fn next(&mut self) -> (TcpStream, Rc<Seat>) {
         loop {
+            // Nothing is waited for while a connection is in hand: whoever waits for the next one may stop doing so.
+            if let Some(until) = self.pause {
+                sleep_until(until).await;
+                self.pause = None;
+            }
+            if self.leaving >= LEAVING {
+                // Their tasks have to run for their sockets to be closed. Not for each: all others run then as well, and
+                // whoever stands at the end of the queue would wait for all of them each time.
+                tokio::task::yield_now().await;
+                self.leaving = 0;
+            }
             match self.listener.accept().await {
                 Ok((stream, _)) => {
                     self.failing = false;
                     self.leaving += usize::from(self.make_room(CONNECTIONS));
-                    if self.leaving >= LEAVING {
-                        // Their tasks have to run for their sockets to be closed. Not for each: all others run then
-                        // as well, and whoever stands at the end of the queue would wait for all of them each time.
-                        self.leaving = 0;
-                        tokio::task::yield_now().await;
-                    }
                     // Where it cannot be set, the life of a connection is the bound.
                     let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD));
                     return (stream, self.seat());
@@ -110,7 +117,7 @@ impl Door {
                     }
                     self.failing = true;
                     self.make_room(1);
-                    sleep(Duration::from_millis(100)).await;
+                    self.pause = Some(Instant::now() + Duration::from_millis(100));
                 }
             }
         }
