@@ -134,6 +134,10 @@ impl Proxies {
             return Ok(self.show(&old));
         }
         let One::Tcp(old) = old else { return Err(not_yours(name)) };
+        // Before anything of it is ended: what switches it off among that.
+        if old.configured {
+            return Err(refused(TcpError::Configured(Arc::clone(&old.name)), &at.shown));
+        }
         let before = toxic::listed(&old.subject, now());
         self.keeper.clear(Which::Subject(&old.subject), &End::Cleared, by);
         let replaced = self.replace(&old, body, &at, leads_to(upstream), by).await;
