@@ -118,7 +118,7 @@ pub fn service(snapshot: &Snapshot, cluster: &Cluster, status: Option<&ServiceSt
         last_error: status.and_then(|status| status.last_error.clone()),
         breaker: match cluster.shared.breaker.status(clock) {
             Status { open_for: None, .. } => "closed",
-            Status { row: 0, .. } => "half_open",
+            Status { half_open: true, .. } => "half_open",
             Status { .. } => "open",
         },
         all_failing: status.is_some_and(|status| status.all_failing),

@@ -63,8 +63,8 @@ const INTRODUCTION: &str = "\
 
 # Configuration
 
-One YAML file (JSON is YAML, too). Every key may be left out, and an empty file is a good one. A key that is not known
-is an error, with the one that was probably meant.
+One YAML file (JSON is YAML, too). Every key may be left out, and an empty file is a good one at the start; read again, one is
+refused unless it says `{}`. A key that is not known is an error, with the one that was probably meant.
 
 - `outrigger check FILE` tells every error at once, with the key, the line and the column.
 - `outrigger check --explain[=SERVICE] FILE` prints what a service ends up with, and where each value came from.

@@ -330,7 +330,7 @@ impl Side {
         gauges.fail_open(out > 0 && out == self.cluster.endpoints.len());
         gauges.breaker(match shared.breaker.status(ms) {
             status if status.open_for.is_none() => Circuit::Closed,
-            status if status.row == 0 => Circuit::HalfOpen,
+            status if status.half_open => Circuit::HalfOpen,
             _ => Circuit::Open,
         });
         gauges.budget(shared.budget.balance().tokens);

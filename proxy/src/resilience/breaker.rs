@@ -79,6 +79,8 @@ pub struct Status {
     pub open_for: Option<u64>,
     /// Failures in a row.
     pub row: u32,
+    /// Whether it is open and something has succeeded since.
+    pub half_open: bool,
     /// How often it has opened.
     pub openings: u64,
     /// Requests that were refused.
@@ -222,6 +224,7 @@ impl CircuitBreaker {
         Status {
             open_for: (opened != 0).then(|| now.saturating_sub(opened)),
             row: self.row.load(Ordering::Relaxed),
+            half_open: opened != 0 && self.successes.load(Ordering::Relaxed) > 0,
             openings: self.openings.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
         }

@@ -17,7 +17,7 @@ pub struct Tcp {
     /// The service whose instances its connections go to. This or `upstream`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
-    /// A host name or an IP address, and a port. A name is looked up at each connection.
+    /// A host name or an IP address, and a port. A name is looked up for a connection where the last answer is older than 30 s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream: Option<Target>,
     /// A connection on which nothing moves in either direction for so long is closed, and one of which a side takes nothing

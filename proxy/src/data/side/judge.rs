@@ -56,7 +56,7 @@ impl Side {
 
     /// Whether a further attempt is refused: what is let through to see is one attempt.
     pub fn is_refused(&self, case: &Case<'_>) -> bool {
-        self.circuit(case).refuses(|| case.shape())
+        case.rules.enabled && self.circuit(case).refuses(|| case.shape())
     }
 
     /// Whether such requests fail while others are answered.

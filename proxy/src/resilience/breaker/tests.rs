@@ -56,6 +56,18 @@ fn a_dead_service_gets_a_trickle() {
 }
 
 #[test]
+fn it_is_half_open_from_the_first_success_until_it_closes_or_fails_again() {
+    let breaker = open(1_000);
+    assert!(!breaker.status(1_000).half_open);
+    assert!(!breaker.succeeded(root, 2_000, 2_000));
+    assert!(breaker.status(2_000).half_open);
+    breaker.failed(&RULES, root(), 2_001, 2_001);
+    assert!(!breaker.status(2_001).half_open, "it failed again");
+    let closed = (0..3).map(|_| breaker.succeeded(root, 3_000, 3_000)).last();
+    assert_eq!((closed, breaker.status(3_000).half_open), (Some(true), false));
+}
+
+#[test]
 fn a_service_that_is_back_is_open_to_all_within_a_second() {
     let breaker = open(1_000);
     let back = 5_000;

@@ -220,7 +220,12 @@ pub const TABLE: &[Metric] = &[
         "1 while so much of the pool is out that requests go to ejected endpoints too.",
     ),
     metric(name::BREAKER, Gauge, &["service"], "The service's circuit breaker: 0 closed, 1 half open, 2 open."),
-    metric(name::BREAKER_OPENED, Counter, &["service"], "How often the service's circuit breaker has opened."),
+    metric(
+        name::BREAKER_OPENED,
+        Counter,
+        &["service"],
+        "How often a circuit breaker of the service, or of a route of its, has opened.",
+    ),
     metric(
         name::LIMIT,
         Gauge,
