@@ -4,13 +4,16 @@ use std::net::SocketAddr;
 
 use chaos_tests::fleet::Origin;
 use chaos_tests::foreign::{self, Nginx, Process};
-use chaos_tests::proxy::Proxy;
+use chaos_tests::proxy::{self, Proxy};
 use chaos_tests::raw::get;
 use chaos_tests::{SOON, pattern, wait_for};
 
 /// Runs every client against a server behind the proxy. `get` is for a server of files.
 fn all_clients(origin: SocketAddr, extent: &str, name: &str) {
-    let proxy = Proxy::before(&[origin]);
+    let mut config = proxy::to(&[origin]);
+    // The clients ask for their trailers back.
+    config["services"]["app"]["request_trailers"] = true.into();
+    let proxy = Proxy::start(&config);
     let clients = [
         ("python_client.py", "http.client"),
         ("python_client.py", "aiohttp"),

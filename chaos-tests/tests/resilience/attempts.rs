@@ -217,6 +217,23 @@ fn a_request_without_an_answer_in_time_is_a_504_that_says_so() {
 }
 
 #[test]
+fn a_timeout_runs_from_the_end_of_a_body_over_http2_whoever_reads_it() {
+    for protocol in [Speaks::Http1, Speaks::Http2] {
+        let origin = Origin::start("slow", protocol);
+        let mut config = proxy::to(&[origin.address]);
+        config["services"]["app"]["timeout"] = json!("500ms");
+        config["services"]["app"]["protocol"] = json!(if protocol == Speaks::Http2 { "http2" } else { "http1" });
+        let proxy = Proxy::start(&config);
+        let mut client = h2::Client::open(proxy.address, "a");
+        let started = Instant::now();
+        let answer = client.ask("POST", "/delay/30000", &[], b"hello".to_vec(), http::HeaderMap::new());
+        let took = started.elapsed();
+        assert_eq!(answer.status(), 504);
+        assert!(took >= Duration::from_millis(450) && took < Duration::from_secs(5), "{protocol:?}: after {took:?}");
+    }
+}
+
+#[test]
 fn the_timeout_bounds_all_attempts_together() {
     let hang = || Scripted::faulty(Fault::Hang);
     let origins = [hang(), hang(), hang()];

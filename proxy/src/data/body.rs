@@ -48,6 +48,8 @@ pub struct Upload {
     over: Cell<Option<u64>>,
     /// Tasks of their own that wait for more of it.
     readers: RefCell<Vec<Waker>>,
+    /// Who waits for its end without reading it.
+    waiting: RefCell<Option<Waker>>,
 }
 
 #[derive(Debug)]
@@ -143,6 +145,7 @@ impl Upload {
             failed: Cell::new(None),
             over: Cell::new(None),
             readers: RefCell::default(),
+            waiting: RefCell::default(),
         }
     }
 
@@ -316,6 +319,23 @@ impl Upload {
             // Whoever waits for the answer may now listen for the client's end, and runs against the deadline.
             if let Source::H1 { conn, .. } = &self.source {
                 conn.presence.wake_from(cx);
+            }
+            if let Some(waiting) = self.waiting.take()
+                && !waiting.will_wake(cx.waker())
+            {
+                waiting.wake();
+            }
+        }
+    }
+
+    /// Has the caller's task woken once all of it has come, which another task may see: from then on its deadline runs.
+    pub fn wake_at_end(&self, cx: &Context<'_>) {
+        // An HTTP/1.1 connection's task is woken as such.
+        if let Source::H2 { .. } = &self.source {
+            let mut waiting = self.waiting.borrow_mut();
+            match &mut *waiting {
+                Some(known) => known.clone_from(cx.waker()),
+                None => *waiting = Some(cx.waker().clone()),
             }
         }
     }

@@ -324,6 +324,9 @@ impl Clock<'_> {
                 if self.is_too_slow(cx, race, x, ended) {
                     return Poll::Ready(Turn::Over(Reason::TooSlow));
                 }
+                if ended.is_none() {
+                    self.body.wake_at_end(cx);
+                }
                 let over = self.deadline.at(ended, self.body.moved());
                 let next = [due, race.wakes()].into_iter().flatten().fold(over, Instant::min);
                 if self.timer.poll(cx, next).is_pending() {

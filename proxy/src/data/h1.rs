@@ -302,8 +302,16 @@ async fn send(
     let mut held = None;
     poll_fn(|cx| {
         loop {
-            if !framed.has_begun() && !conn.interim.borrow().is_empty() && ready!(conn.poll_interim(cx)).is_err() {
-                return Poll::Ready(false);
+            if !framed.has_begun() && !conn.interim.borrow().is_empty() {
+                match conn.poll_interim(cx) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(_)) => return Poll::Ready(false),
+                    // A client that does not read has as long for this as for the answer.
+                    Poll::Pending => {
+                        finished.waited();
+                        return pause.poll(conn, cx, request, idle);
+                    }
+                }
             }
             let mut starved = false;
             if framed.wants() {

@@ -147,6 +147,7 @@ impl Upstream {
         dialled: impl FnOnce(),
     ) -> Result<Stream, Reason> {
         let mut dialled = Some(dialled);
+        let mut dials = 0;
         loop {
             if let Some(place) = self.h2_place(uploads) {
                 return Ok(place);
@@ -162,6 +163,11 @@ impl Upstream {
             }
             if own && let Some(dialled) = dialled.take() {
                 dialled();
+            }
+            dials += u32::from(own);
+            if dials > DIALS {
+                // It takes connections and ends them at once, so that none of them has a place when it is looked for.
+                return self.h2_any().ok_or(Reason::ConnectFailed);
             }
         }
     }
@@ -272,6 +278,8 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 /// No bound of its own (RFC 9113 section 6.9.1), so that nothing is held back on one stream for what is not read on
 /// others: what is held is bounded by the streams (`docs/adr/0014-windows.md`).
 const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+/// Own dials of one request, at most, whose connections have no place for it.
+const DIALS: u32 = 3;
 /// An upload of which the endpoint has taken nothing for so long stands still.
 const CHOKED: Duration = Duration::from_millis(100);
 /// How long a connection that is closed has to say so.
