@@ -1,14 +1,14 @@
 //! A long run by hand: what no test of seconds finds, because it grows too slowly or happens too seldom.
 //!
 //! One proxy lives through all of it, and its memory and descriptors are looked at; a second one is restarted every minute, and
-//! its clients are handed from the old to the new. Before both: [loads](load) of every kind, of which each request has an
+//! its clients are handed from the old to the new. Before both: loads of every kind, of which each request has an
 //! answer that is known. Behind them: services of a registry, of HTTP/2 and of plain files. And in every minute, in this
 //! order: an instance dies and comes back, a fault is injected into another, the configuration is changed, the registry dies
 //! and comes back without its memory. Only one instance of a service is in trouble at any time, so every request is owed an
 //! answer, and one that failed is an error.
 //!
 //! It ends by itself, and fails if a request did, if the process ended or panicked, or if memory or descriptors
-//! [have grown](report).
+//! have grown.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;

@@ -1,6 +1,6 @@
 //! The program's own log, on stderr: stdout belongs to the access log.
 //!
-//! A thread of its own writes it ([`outlet`](super::outlet)): a full disk, a reader that is gone or one that has stopped
+//! A thread of its own writes it ([`outlet`]): a full disk, a reader that is gone or one that has stopped
 //! reading ends nothing and holds up nobody.
 
 use std::fmt;
