@@ -92,3 +92,63 @@ fn an_answer_of_unknown_length_is_held_for_a_moment_only() {
     go.say(true);
     assert_eq!(client.bytes(7).expect("the end"), b"\r\n0\r\n\r\n");
 }
+
+#[test]
+fn who_answered_early_gets_no_more_of_a_body_that_another_attempt_sends() {
+    use chaos_tests::frames::{self, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, RST_STREAM};
+    let (tell, told) = std::sync::mpsc::channel();
+    let tell = std::sync::Mutex::new(tell);
+    // The first that is asked refuses at the head, and takes whatever comes after; the second reads it all.
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let play = move |frames: &mut Frames| {
+        let tell = tell.lock().unwrap().clone();
+        let (mut refused, mut came) = (0, Vec::new());
+        while let Some(frame) = frames.receive() {
+            match frame.kind {
+                HEADERS if asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0 => {
+                    refused = frame.stream;
+                    frames.send(HEADERS, END_HEADERS, frame.stream, &frames::field(":status", "503"));
+                    tell.send(("refused", Vec::new())).unwrap();
+                }
+                HEADERS => tell.send(("asked again", Vec::new())).unwrap(),
+                RST_STREAM => tell.send(("given up", std::mem::take(&mut came))).unwrap(),
+                DATA => {
+                    came.extend_from_slice(&frame.payload);
+                    if frame.ends() {
+                        tell.send((if frame.stream == refused { "too much" } else { "whole" }, came.clone())).unwrap();
+                        frames.send(HEADERS, END_HEADERS | END_STREAM, frame.stream, &frames::field(":status", "200"));
+                    }
+                }
+                _ => {}
+            }
+        }
+    };
+    let play = std::sync::Arc::new(play);
+    let instances: Vec<_> = (0..2)
+        .map(|_| {
+            let play = std::sync::Arc::clone(&play);
+            frames::serve(&[], move |frames| play(frames))
+        })
+        .collect();
+    let mut config = one_by_one(&instances);
+    config["services"]["app"]["protocol"] = json!("http2");
+    let proxy = Proxy::start(&config);
+    let next = || told.recv_timeout(chaos_tests::SOON).expect("something of an instance");
+    let mut client = Frames::open(proxy.address);
+    let head = [(":method", "PUT"), (":scheme", "http"), (":path", "/"), (":authority", "a")];
+    client.send(HEADERS, END_HEADERS, 1, &frames::fields(&head));
+    assert_eq!(next().0, "refused");
+    assert_eq!(next().0, "asked again");
+    let body = pattern(12_000);
+    for piece in body.chunks(1_000) {
+        client.send(DATA, 0, 1, piece);
+        // Each is read before the next comes: two who wait for one would take turns.
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    client.send(DATA, END_STREAM, 1, b"");
+    let ends = [next(), next()];
+    assert!(ends.contains(&("whole", body)), "{:?}", ends.each_ref().map(|(what, came)| (what, came.len())));
+    assert!(ends.contains(&("given up", Vec::new())), "{:?}", ends.each_ref().map(|(what, came)| (what, came.len())));
+    // The first of the static table with 200 (RFC 7541 appendix A).
+    assert_eq!(client.find(HEADERS).and_then(|head| head.payload.first().copied()), Some(0x88));
+}

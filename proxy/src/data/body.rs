@@ -598,6 +598,16 @@ impl Download {
         }
     }
 
+    /// Sends no more of the request's body: another attempt reads it from now on.
+    pub fn stop_upload(&mut self) {
+        match self {
+            Self::H1(answer) => answer.stop_upload(),
+            Self::H2(answer) => answer.stop_upload(),
+            Self::Faulted(faulted) => faulted.stop_upload(),
+            Self::Empty | Self::Held(_) => {}
+        }
+    }
+
     /// Sends what goes before and some of what is there, as far as there is room; says how many bytes of both together.
     pub fn poll_send(&mut self, cx: &mut Context<'_>, io: &mut Io, room: Room<'_>) -> Poll<io::Result<usize>> {
         match self {

@@ -95,6 +95,8 @@ impl Conn {
                     self.presence.does(Does::Work);
                     return Poll::Ready(true);
                 }
+                // There is a request, and no room for it: whoever reads its head says so.
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::OutOfMemory => return Poll::Ready(true),
                 Poll::Ready(_) => return Poll::Ready(false),
                 Poll::Pending => self.presence.does(Does::Rest(self.last.get())),
             }

@@ -186,6 +186,11 @@ impl Faulted {
         self.inner.keep(held);
     }
 
+    /// See [`Download::stop_upload`].
+    pub fn stop_upload(&mut self) {
+        self.inner.stop_upload();
+    }
+
     /// See [`Download::poll_upload`].
     pub fn poll_upload(&mut self, cx: &mut Context<'_>) {
         self.inner.poll_upload(cx);

@@ -282,6 +282,13 @@ impl Answer {
         std::str::from_utf8(code).ok()?.parse().ok()
     }
 
+    /// Sends no more of the request's body to whoever gave it: another attempt reads it from now on.
+    pub fn stop_upload(&mut self) {
+        if let Self::Response(_, download) = self {
+            download.stop_upload();
+        }
+    }
+
     /// What follows the answer's body, as far as that has come.
     pub fn trailers(&self) -> Option<Rc<Head>> {
         match self {

@@ -279,6 +279,9 @@ impl<'r> Life<'r> {
         if let Some(token) = token {
             token.spend();
         }
+        if let Some(kept) = &mut self.kept {
+            kept.stop_upload();
+        }
         self.trail.endpoint = Some(pick.upstream.address);
         self.trail.attempts += 1;
         if self.trail.attempts > 1 {

@@ -236,6 +236,13 @@ impl Answer {
         self.length
     }
 
+    /// Sends no more of the request's body: another attempt reads it. The connection is not used again.
+    pub fn stop_upload(&mut self) {
+        if self.wire.sending.state == SendState::Going {
+            self.wire.sending.state = SendState::Refused;
+        }
+    }
+
     /// How many bytes there are; 0 at the end.
     pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Reason>> {
         let upload = self.poll_upload(cx);

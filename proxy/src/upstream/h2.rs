@@ -39,6 +39,7 @@ impl Stream {
         onward: Onward<'_>,
     ) -> Result<(Rc<Head>, Answer), Broken> {
         let body = self.outbound(worker, request);
+        let sending = body.watched.as_ref().map(|(pulse, _)| Rc::clone(pulse));
         let message = message(worker, request, onward, body).map_err(Broken::unwritten)?;
         let mut sender = self.connection.sender.borrow().clone();
         let response = sender.send_request(message).await.map_err(|error| self.broken(&error, &request.body))?;
@@ -63,6 +64,7 @@ impl Stream {
         let answer = Answer {
             incoming,
             upload: Rc::clone(&request.body),
+            sending,
             pools: Rc::clone(&worker.pools),
             ready: Bytes::new(),
             length,
@@ -250,6 +252,8 @@ pub struct Answer {
     /// None where the answer ended at its head.
     incoming: Option<Incoming>,
     upload: Rc<Upload>,
+    /// What sends the request's body, as a task of its own; none where there is no body.
+    sending: Option<Rc<Pulse>>,
     pools: Rc<Pools>,
     ready: Bytes,
     length: Length,
@@ -266,6 +270,13 @@ impl Answer {
     /// How its end is known.
     pub fn length(&self) -> Length {
         self.length
+    }
+
+    /// Sends no more of the request's body: another attempt reads it, or nobody does.
+    pub fn stop_upload(&mut self) {
+        if let Some(sending) = self.sending.take() {
+            sending.give_up();
+        }
     }
 
     /// How many bytes there are; 0 at the end.
@@ -370,5 +381,14 @@ impl Answer {
     /// What followed the last byte.
     pub fn trailers(&self) -> Option<Rc<Head>> {
         self.trailers.clone()
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        // An endpoint that has said all may go on reading.
+        if !self.ended {
+            self.stop_upload();
+        }
     }
 }

@@ -65,6 +65,9 @@ pub struct Pulse {
     /// The endpoint whose connection it keeps for itself meanwhile.
     keeps: RefCell<Option<Keeps>>,
     held: RefCell<Option<Held>>,
+    given_up: Cell<bool>,
+    /// The stream's task, where somebody else may give the stream up.
+    waker: RefCell<Option<Waker>>,
     streams: Option<Rc<Streams>>,
 }
 
@@ -82,6 +85,8 @@ impl Pulse {
             ended: Cell::new(None),
             keeps: RefCell::default(),
             held: RefCell::default(),
+            given_up: Cell::new(false),
+            waker: RefCell::default(),
             streams: streams.map(Rc::clone),
         })
     }
@@ -120,6 +125,28 @@ impl Pulse {
     /// Why it was ended, where it was because its peer took nothing.
     pub fn ended(&self) -> Option<Reason> {
         self.ended.get()
+    }
+
+    /// Nobody wants what is sent any more: its task ends now, whatever its peer does.
+    pub fn give_up(&self) {
+        self.given_up.set(true);
+        if let Some(task) = self.waker.take() {
+            task.wake();
+        }
+    }
+
+    fn poll_given_up(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.given_up.get() {
+            return Poll::Ready(());
+        }
+        // A client's stream is given up by hyper.
+        if self.streams.is_none() {
+            match &mut *self.waker.borrow_mut() {
+                Some(known) => known.clone_from(cx.waker()),
+                none => *none = Some(cx.waker().clone()),
+            }
+        }
+        Poll::Pending
     }
 
     fn poll_stalled(&self, cx: &mut Context<'_>) -> Poll<()> {
@@ -177,9 +204,11 @@ where
         };
         tokio::task::spawn_local(async move {
             let mut future = pin!(future);
-            poll_fn(|cx| match future.as_mut().poll(cx) {
-                Poll::Ready(_) => Poll::Ready(()),
-                Poll::Pending => pulse.poll_stalled(cx),
+            poll_fn(|cx| {
+                if pulse.poll_given_up(cx).is_ready() || future.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                pulse.poll_stalled(cx)
             })
             .await;
         });
