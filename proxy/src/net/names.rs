@@ -3,11 +3,13 @@
 //! `getaddrinfo` blocks a thread (`docs/adr/0008-getaddrinfo.md`), and a name that hangs does so for many seconds. Each
 //! connection would take such a thread of its own, hundreds of them; so there are few for all, and what was found is kept.
 
+use std::cell::RefCell;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 
 /// Look-ups that run at the same time.
 const AT_ONCE: usize = 8;
@@ -16,64 +18,161 @@ const KEPT: Duration = Duration::from_secs(30);
 
 static SLOTS: Semaphore = Semaphore::const_new(AT_ONCE);
 
-/// What was found last.
+/// What one name stands for, kept between look-ups. A name that hangs holds one thread and not all of them.
+#[derive(Debug)]
+pub struct Names {
+    found: RefCell<Option<Found>>,
+    one: Arc<Semaphore>,
+}
+
 #[derive(Debug, Clone)]
-pub struct Found {
+struct Found {
     written: String,
     addresses: Vec<SocketAddr>,
-    at: Instant,
+    /// Until when it is used without another look.
+    until: Instant,
 }
 
-impl Found {
-    /// The addresses, where they are of this name and not too old.
-    pub fn of(&self, written: &str, now: Instant) -> Option<Vec<SocketAddr>> {
-        self.ever(written).filter(|_| now.saturating_duration_since(self.at) < KEPT)
-    }
-
-    /// The addresses, where they are of this name.
-    pub fn ever(&self, written: &str) -> Option<Vec<SocketAddr>> {
-        (self.written == written).then(|| self.addresses.clone())
+impl Default for Names {
+    fn default() -> Self {
+        Self { found: RefCell::default(), one: Arc::new(Semaphore::new(1)) }
     }
 }
 
-/// One of the look-ups that may run. Waits for it.
-///
-/// # Errors
-///
-/// Never: there are always some.
-pub async fn slot() -> io::Result<SemaphorePermit<'static>> {
-    SLOTS.acquire().await.map_err(io::Error::other)
-}
-
-/// Looks `host:port` up, on a thread for it. The slot is given back when the call ends, not when nobody waits any more.
-///
-/// # Errors
-///
-/// What the system says, or that there is no address.
-pub async fn look_up(written: &str, slot: SemaphorePermit<'static>, now: Instant) -> io::Result<Found> {
-    let name = written.to_owned();
-    let looked_up = tokio::task::spawn_blocking(move || {
-        let _slot = slot;
-        Ok::<_, io::Error>(name.to_socket_addrs()?.collect::<Vec<_>>())
-    });
-    let addresses = looked_up.await.map_err(io::Error::other)??;
-    if addresses.is_empty() {
-        return Err(io::ErrorKind::NotFound.into());
+impl Names {
+    /// The addresses of `host:port`: as they were found lately, or looked up. Where that fails, or takes longer than half
+    /// of `patience`, those that were found last: an error empties nothing.
+    ///
+    /// # Errors
+    ///
+    /// What the system says, or that there is no address, where none was ever found.
+    pub async fn addresses(&self, written: &str, patience: Duration, now: Instant) -> io::Result<Vec<SocketAddr>> {
+        self.resolved(written, patience, now, |name| Ok(name.to_socket_addrs()?.collect())).await
     }
-    Ok(Found { written: written.to_owned(), addresses, at: now })
+
+    async fn resolved(
+        &self,
+        written: &str,
+        patience: Duration,
+        now: Instant,
+        resolve: impl FnOnce(&str) -> io::Result<Vec<SocketAddr>> + Send + 'static,
+    ) -> io::Result<Vec<SocketAddr>> {
+        if let Some(known) = self.known(written, Some(now)) {
+            return Ok(known);
+        }
+        let look = self.look_up(written, now, resolve);
+        match self.known(written, None) {
+            None => look.await,
+            Some(last) => match tokio::time::timeout(patience / 2, look).await {
+                Ok(Ok(found)) => Ok(found),
+                Ok(Err(_)) | Err(_) => Ok(last),
+            },
+        }
+    }
+
+    /// Nothing that it stood for could be connected to: the name may mean something else by now.
+    pub fn outdate(&self, now: Instant) {
+        if let Some(found) = &mut *self.found.borrow_mut() {
+            found.until = now;
+        }
+    }
+
+    /// What was found, where it is of this name and not too old at `fresh`.
+    fn known(&self, written: &str, fresh: Option<Instant>) -> Option<Vec<SocketAddr>> {
+        let found = self.found.borrow();
+        let found = found.as_ref().filter(|found| found.written == written);
+        found.filter(|found| fresh.is_none_or(|now| now < found.until)).map(|found| found.addresses.clone())
+    }
+
+    /// Looks it up, on a thread for it. Its places are given back when the call ends, not when nobody waits any more.
+    async fn look_up(
+        &self,
+        written: &str,
+        now: Instant,
+        resolve: impl FnOnce(&str) -> io::Result<Vec<SocketAddr>> + Send + 'static,
+    ) -> io::Result<Vec<SocketAddr>> {
+        let own = Arc::clone(&self.one).acquire_owned().await.map_err(io::Error::other)?;
+        // Whoever waited before may have found it.
+        if let Some(known) = self.known(written, Some(now)) {
+            return Ok(known);
+        }
+        let slot = SLOTS.acquire().await.map_err(io::Error::other)?;
+        let name = written.to_owned();
+        let looked_up = tokio::task::spawn_blocking(move || {
+            let (_own, _slot) = (own, slot);
+            resolve(&name)
+        });
+        let addresses = looked_up.await.map_err(io::Error::other)??;
+        if addresses.is_empty() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let found = Found { written: written.to_owned(), addresses: addresses.clone(), until: now + KEPT };
+        self.found.replace(Some(found));
+        Ok(addresses)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
+
     use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    fn some() -> Vec<SocketAddr> {
+        vec![SocketAddr::from(([127, 0, 0, 1], 80))]
+    }
 
     #[tokio::test]
     async fn what_was_found_is_used_for_its_own_name_and_for_a_while() {
-        let now = Instant::now();
-        let found = look_up("localhost:80", slot().await.unwrap(), now).await.unwrap();
-        assert!(found.of("localhost:80", now).unwrap().iter().all(|a| a.ip().is_loopback() && a.port() == 80));
-        assert_eq!(found.of("localhost:81", now), None);
-        assert!(found.of("localhost:80", now + KEPT).is_none());
-        assert!(look_up("no such name:1", slot().await.unwrap(), now).await.is_err());
+        let (names, now) = (Names::default(), Instant::now());
+        let found = names.addresses("localhost:80", PATIENCE, now).await.unwrap();
+        assert!(found.iter().all(|a| a.ip().is_loopback() && a.port() == 80));
+        assert_eq!(names.known("localhost:80", Some(now)), Some(found.clone()));
+        assert_eq!(names.known("localhost:81", None), None);
+        assert_eq!(names.known("localhost:80", Some(now + KEPT)), None);
+        names.outdate(now);
+        assert_eq!(names.known("localhost:80", Some(now)), None);
+        assert_eq!(names.known("localhost:80", None), Some(found));
+        assert!(names.addresses("no such name:1", PATIENCE, now).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_resolver_that_fails_or_hangs_empties_nothing() {
+        let (names, now) = (Names::default(), Instant::now());
+        names.resolved("a:80", PATIENCE, now, |_| Ok(some())).await.unwrap();
+        names.outdate(now);
+        let failed = names.resolved("a:80", PATIENCE, now, |_| Err(io::ErrorKind::NotFound.into())).await;
+        assert_eq!(failed.unwrap(), some());
+        let (go, gate) = mpsc::channel::<()>();
+        let hung = names.resolved("a:80", Duration::from_millis(20), now, move |_| {
+            gate.recv().ok();
+            Err(io::ErrorKind::NotFound.into())
+        });
+        assert_eq!(hung.await.unwrap(), some());
+        drop(go);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_hangs_takes_one_thread() {
+        let (names, now) = (Names::default(), Instant::now());
+        let asked = Arc::new(AtomicUsize::new(0));
+        let (go, gate) = mpsc::channel::<()>();
+        let gate = Arc::new(std::sync::Mutex::new(gate));
+        for _ in 0..20 {
+            let (asked, gate) = (Arc::clone(&asked), Arc::clone(&gate));
+            let hung = names.resolved("a:80", PATIENCE, now, move |_| {
+                asked.fetch_add(1, Ordering::SeqCst);
+                gate.lock().unwrap().recv().ok();
+                Ok(some())
+            });
+            // As who dials does: it waits for its own time and leaves.
+            assert!(tokio::time::timeout(Duration::from_millis(5), hung).await.is_err());
+        }
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+        drop(go);
+        assert_eq!(names.addresses("localhost:80", PATIENCE, now).await.unwrap()[0].port(), 80);
     }
 }

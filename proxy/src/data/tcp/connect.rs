@@ -17,7 +17,7 @@ use crate::data::side::{Case, Side, Tried};
 use crate::data::timer;
 use crate::data::worker::Worker;
 use crate::error::Reason;
-use crate::net::{Io, names};
+use crate::net::Io;
 use crate::resilience::breaker::Admission;
 use crate::resilience::outlier;
 use crate::snapshot::Standing;
@@ -52,14 +52,13 @@ async fn to_address(line: &Line, written: &str, timeout: Duration) -> Result<Ser
             return Io::connect(address).await;
         }
         let mut last = io::Error::from(io::ErrorKind::NotFound);
-        for address in addresses(line, written).await? {
+        for address in line.names.addresses(written, timeout, timer::now()).await? {
             match Io::connect(address).await {
                 Ok(io) => return Ok(io),
                 Err(error) => last = error,
             }
         }
-        // The name may mean something else by now.
-        line.found.take();
+        line.names.outdate(timer::now());
         Err(last)
     };
     match tokio::time::timeout(timeout, dial).await {
@@ -69,28 +68,6 @@ async fn to_address(line: &Line, written: &str, timeout: Duration) -> Result<Ser
             Err(not_connected(&error))
         }
         Err(_) => Err(Reason::ConnectTimeout),
-    }
-}
-
-/// What a name stands for: as it was found lately, or looked up.
-async fn addresses(line: &Line, written: &str) -> io::Result<Vec<SocketAddr>> {
-    let known = || line.found.borrow().as_ref().and_then(|found| found.of(written, timer::now()));
-    if let Some(known) = known() {
-        return Ok(known);
-    }
-    let slot = names::slot().await?;
-    // Whoever waited before may have found it.
-    if let Some(known) = known() {
-        return Ok(known);
-    }
-    match names::look_up(written, slot, timer::now()).await {
-        Ok(found) => {
-            let addresses = found.ever(written).unwrap_or_default();
-            line.found.replace(Some(found));
-            Ok(addresses)
-        }
-        // An error empties nothing.
-        Err(error) => line.found.borrow().as_ref().and_then(|found| found.ever(written)).ok_or(error),
     }
 }
 

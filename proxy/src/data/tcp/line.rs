@@ -27,7 +27,7 @@ pub struct Line {
     wakers: RefCell<Vec<Option<Waker>>>,
     free: RefCell<Vec<usize>>,
     /// What the name that it leads to stands for.
-    pub(super) found: RefCell<Option<crate::net::names::Found>>,
+    pub(super) names: crate::net::names::Names,
     tally: Cell<Tally>,
 }
 
@@ -53,7 +53,7 @@ impl Line {
             closed: Cell::new(false),
             wakers: RefCell::default(),
             free: RefCell::default(),
-            found: RefCell::default(),
+            names: crate::net::names::Names::default(),
             tally: Cell::default(),
         }
     }
