@@ -21,7 +21,7 @@ use crate::telemetry::metrics;
 pub async fn follow(
     reload: Option<Reload>,
     hangup: &mut Signal,
-    mut current: Settings,
+    started: Settings,
     control: &ControlHandle,
 ) -> Infallible {
     let Some(Reload { path, text, load }) = reload else {
@@ -41,6 +41,7 @@ pub async fn follow(
         tracing::warn!("the configuration cannot be read again: {error}");
         return std::future::pending().await;
     }
+    let mut current = started.clone();
     loop {
         let seen = tokio::select! {
             Some(seen) = told.recv() => seen,
@@ -55,7 +56,7 @@ pub async fn follow(
         match text.and_then(|text| load(&text)) {
             Ok(next) if next == current && !asked => {}
             Ok(next) => {
-                name_fixed(&current, &next);
+                name_fixed(&started, &next);
                 apply(&path, next, &mut current, control).await;
             }
             Err(errors) => {
@@ -76,17 +77,18 @@ async fn apply(path: &Path, next: Settings, current: &mut Settings, control: &Co
     }
 }
 
-fn name_fixed(current: &Settings, next: &Settings) {
+/// Names what differs from what the process runs with since its start, however often the file was read since.
+fn name_fixed(started: &Settings, next: &Settings) {
     let fixed = [
-        ("listeners", current.listeners != next.listeners),
-        ("tcp", current.tcp != next.tcp),
-        ("faults", current.faults != next.faults),
-        ("workers", current.workers != next.workers),
-        ("http", current.http != next.http),
-        ("admin", (current.admin, &current.admin_access) != (next.admin, &next.admin_access)),
-        ("access_log", current.access_log != next.access_log),
-        ("query_values", current.query_values != next.query_values),
-        ("shutdown", current.shutdown != next.shutdown),
+        ("listeners", started.listeners != next.listeners),
+        ("tcp", started.tcp != next.tcp),
+        ("faults", started.faults != next.faults),
+        ("workers", started.workers != next.workers),
+        ("http", started.http != next.http),
+        ("admin", (started.admin, &started.admin_access) != (next.admin, &next.admin_access)),
+        ("access_log", started.access_log != next.access_log),
+        ("query_values", started.query_values != next.query_values),
+        ("shutdown", started.shutdown != next.shutdown),
     ];
     for (key, _) in fixed.iter().filter(|(_, changed)| *changed) {
         tracing::warn!("`{key}` has changed and takes effect at the next start");

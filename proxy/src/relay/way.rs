@@ -312,6 +312,10 @@ impl Way {
                     }
                 }
             }
+            if chain.front().is_none() {
+                // What it took nothing of may have been swallowed since.
+                self.stuck = None;
+            }
             match chain.ended() {
                 Some(chain::End::Closed) => {
                     // It is closed in any case.

@@ -8,7 +8,9 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
@@ -20,6 +22,8 @@ use crate::telemetry::query::Values;
 
 /// Lines that may wait for the writer.
 const WAITING: usize = 8192;
+/// Bytes of what clients have sent that may wait for the writer.
+const WAITING_BYTES: usize = 8 << 20;
 /// Bytes that are written at once while lines wait.
 const PAGE: usize = 64 << 10;
 
@@ -62,6 +66,13 @@ pub struct Entry {
     pub protocol: &'static str,
 }
 
+impl Entry {
+    /// Bytes of it that are as large as the client made them.
+    fn sent(&self) -> usize {
+        self.method.len() + self.host.len() + self.path.len() + self.request_id.len()
+    }
+}
+
 /// The log, or no log. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct AccessLog(Option<Arc<Open>>);
@@ -69,6 +80,7 @@ pub struct AccessLog(Option<Arc<Open>>);
 #[derive(Debug)]
 struct Open {
     lines: SyncSender<Message>,
+    bytes: Arc<AtomicUsize>,
     lost: Lost,
 }
 
@@ -104,9 +116,11 @@ impl AccessLog {
 
     fn with(sink: impl Write + Send + 'static, values: Values, lost: Lost) -> io::Result<Self> {
         let (lines, waiting) = sync_channel(WAITING);
-        let writer = Writer { sink: Sink::new(sink), values, lost: lost.clone(), page: Vec::new(), lines: 0 };
+        let bytes = Arc::new(AtomicUsize::new(0));
+        let (queued, losses) = (Arc::clone(&bytes), lost.clone());
+        let writer = Writer { sink: Sink::new(sink), values, lost: losses, queued, page: Vec::new(), lines: 0 };
         std::thread::Builder::new().name("access-log".into()).spawn(move || writer.run(&waiting))?;
-        Ok(Self(Some(Arc::new(Open { lines, lost }))))
+        Ok(Self(Some(Arc::new(Open { lines, bytes, lost }))))
     }
 
     /// Whether an entry would be written; making one costs allocations.
@@ -118,8 +132,13 @@ impl AccessLog {
     /// writer may be stuck for good.
     pub fn log(&self, entry: Entry) {
         let Some(open) = &self.0 else { return };
-        if open.lines.try_send(Message::Line(Box::new(entry))).is_err() {
-            open.lost.add(1, None);
+        let Open { lines, bytes, lost } = &**open;
+        let len = entry.sent();
+        if bytes.fetch_add(len, Relaxed) + len > WAITING_BYTES
+            || lines.try_send(Message::Line(Box::new(entry))).is_err()
+        {
+            bytes.fetch_sub(len, Relaxed);
+            lost.add(1, None);
         }
     }
 
@@ -138,6 +157,7 @@ struct Writer<W: Write> {
     sink: Sink<W>,
     values: Values,
     lost: Lost,
+    queued: Arc<AtomicUsize>,
     /// Lines that are written at once, and how many they are.
     page: Vec<u8>,
     lines: u64,
@@ -152,14 +172,21 @@ impl<W: Write> Writer<W> {
                 Err(TryRecvError::Empty) => {
                     // Nothing waits: now is the time for what was put off.
                     self.flush();
-                    match waiting.recv() {
+                    match waiting.recv_timeout(outlet::TELL_EVERY) {
                         Ok(message) => message,
-                        Err(_) => break,
+                        Err(RecvTimeoutError::Timeout) => {
+                            self.lost.tell();
+                            continue;
+                        }
+                        Err(RecvTimeoutError::Disconnected) => break,
                     }
                 }
             };
             match message {
-                Message::Line(entry) => self.write(&entry),
+                Message::Line(entry) => {
+                    self.queued.fetch_sub(entry.sent(), Relaxed);
+                    self.write(&entry);
+                }
                 Message::Flush(done) => {
                     self.flush();
                     // Whoever waited may have given up.

@@ -12,7 +12,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 #[allow(clippy::disallowed_types, reason = "taken where a line is lost, for an addition")]
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -113,7 +113,15 @@ impl Write for Outlet {
 
 fn run(sink: impl Write, waiting: &Receiver<Message>, bytes: &AtomicUsize, lost: &Lost) {
     let mut sink = Sink::new(sink);
-    while let Ok(message) = waiting.recv() {
+    loop {
+        let message = match waiting.recv_timeout(TELL_EVERY) {
+            Ok(message) => message,
+            Err(RecvTimeoutError::Timeout) => {
+                lost.tell();
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
         match message {
             Message::Line(line) => {
                 bytes.fetch_sub(line.len(), Relaxed);
@@ -201,6 +209,18 @@ struct Untold {
     told: Option<Instant>,
 }
 
+impl Untold {
+    /// Counts, and hands out what is to be told: nothing twice within the interval.
+    fn due(&mut self, lines: u64) -> Option<u64> {
+        self.lines += lines;
+        if self.lines == 0 || self.told.is_some_and(|told| told.elapsed() < TELL_EVERY) {
+            return None;
+        }
+        self.told = Some(Instant::now());
+        Some(std::mem::take(&mut self.lines))
+    }
+}
+
 impl Lost {
     /// `what` is whose lines they are, in the log; `counter` counts them.
     pub fn new(what: &'static str, counter: metrics::Counter) -> Self {
@@ -212,19 +232,19 @@ impl Lost {
     pub fn add(&self, lines: u64, error: Option<&io::Error>) {
         let Losses { what, counter, untold } = &*self.0;
         counter.increment(lines);
-        let lines = {
-            let mut untold = untold.lock().unwrap_or_else(PoisonError::into_inner);
-            untold.lines += lines;
-            if untold.told.is_some_and(|told| told.elapsed() < TELL_EVERY) {
-                return;
-            }
-            untold.told = Some(Instant::now());
-            std::mem::take(&mut untold.lines)
-        };
+        let Some(lines) = untold.lock().unwrap_or_else(PoisonError::into_inner).due(lines) else { return };
         // The lock is gone: this line may be lost as well, and comes back here.
         match error {
             Some(error) => tracing::warn!(lines, %error, "lines of the {what} were lost: it cannot be written"),
             None => tracing::warn!(lines, "lines of the {what} were lost: its reader is too slow"),
+        }
+    }
+
+    /// Says what was lost since it was last said, for whoever loses no further line.
+    pub(super) fn tell(&self) {
+        let Losses { what, untold, .. } = &*self.0;
+        if let Some(lines) = untold.lock().unwrap_or_else(PoisonError::into_inner).due(0) {
+            tracing::warn!(lines, "further lines of the {what} were lost");
         }
     }
 }

@@ -108,6 +108,28 @@ fn a_reader_that_stops_blocks_nobody_and_what_is_lost_is_counted() {
 }
 
 #[test]
+fn long_paths_wait_within_a_bound_of_bytes() {
+    let (sink, written) = channel();
+    let (open, gate) = channel();
+    let counted = Arc::new(AtomicU64::new(0));
+    let lost = Lost::new("access log", ::metrics::Counter::from_arc(Arc::clone(&counted)));
+    let log = AccessLog::with(Gated { written: sink, gate: Some(gate) }, Values::Masked, lost).unwrap();
+    let path = "/a".repeat(16 << 10);
+    let fit = WAITING_BYTES / path.len();
+    for _ in 0..2 * fit {
+        log.log(entry(&path));
+    }
+    let dropped = counted.load(Relaxed) as usize;
+    // Beside what waits, the writer has a page of them and the line in its hands.
+    assert!((fit - 8..=fit + 1).contains(&dropped), "{dropped} of {}, {fit} may wait", 2 * fit);
+    (0..2 * fit).for_each(|_| open.send(()).unwrap());
+    assert!(log.flush(Duration::from_secs(10)));
+    log.log(entry(&path));
+    assert!(log.flush(Duration::from_secs(10)));
+    assert_eq!(lines(&written).len(), 2 * fit - dropped + 1, "there is room again");
+}
+
+#[test]
 fn a_closed_stdout_is_survived_and_each_line_counted() {
     let (sink, written) = channel();
     drop(written);

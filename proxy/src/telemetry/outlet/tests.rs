@@ -65,3 +65,15 @@ fn after_half_a_line_the_next_begins_on_its_own() {
     assert!(sink.write(b"second\n").is_ok());
     assert_eq!(failing.0, b"fir\nsecond\n");
 }
+
+#[test]
+fn losses_are_told_even_where_no_further_line_is_lost() {
+    let mut untold = Untold::default();
+    assert_eq!(untold.due(1), Some(1), "the first at once");
+    assert_eq!(untold.due(4), None, "no flood");
+    assert_eq!(untold.due(0), None);
+    untold.told = Instant::now().checked_sub(TELL_EVERY);
+    assert_eq!(untold.due(0), Some(4), "by whoever looks after the interval");
+    untold.told = Instant::now().checked_sub(TELL_EVERY);
+    assert_eq!(untold.due(0), None, "nothing is told twice");
+}
