@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests and their helpers")]
 
 mod crowds;
+mod keys;
 mod metrics;
 mod outputs;
 mod promises;
