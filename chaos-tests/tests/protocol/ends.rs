@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use chaos_tests::fleet::Scripted;
-use chaos_tests::frames::{self, DATA, END_HEADERS, END_STREAM, Frames, HEADERS};
+use chaos_tests::frames::{self, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS};
 use chaos_tests::h2;
 use chaos_tests::proxy::{self, Proxy};
-use chaos_tests::raw::{Connection, Fault};
+use chaos_tests::raw::{Connection, Fault, get};
 use http::HeaderMap;
 use serde_json::json;
 
@@ -200,5 +200,24 @@ fn a_body_from_http2_that_is_not_as_long_as_it_was_said_to_be_ends_the_client_s_
                 );
             }
         }
+    }
+}
+
+#[test]
+fn an_http2_instance_that_ends_each_connection_at_once_is_not_dialled_without_end() {
+    let dialled = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&dialled);
+    // SETTINGS, so that the connection is one, and the end of it: NO_ERROR, and no stream was looked at.
+    let instance = frames::serve(&[], move |frames| {
+        count.fetch_add(1, Ordering::SeqCst);
+        frames.send(GOAWAY, 0, 0, &[0; 8]);
+        while frames.receive().is_some() {}
+    });
+    let proxy = over(instance, "http2");
+    for request in 1..=3 {
+        let answer = get(proxy.address, "a", "/");
+        assert!((502..=503).contains(&answer.status()), "{}", answer.status());
+        let most = request * 3 * (1 + 3);
+        assert!(dialled.load(Ordering::SeqCst) <= most, "{} dials for {request}", dialled.load(Ordering::SeqCst));
     }
 }

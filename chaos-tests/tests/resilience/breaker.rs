@@ -84,3 +84,25 @@ fn in_a_total_outage_without_a_breaker_a_service_gets_no_more_than_its_budget_al
     // machine. The reserve is there from the start.
     assert!(arrived(&origins) >= 510, "{} attempts: what is left is spent", arrived(&origins));
 }
+
+#[test]
+fn a_breaker_that_is_switched_off_refuses_neither_requests_nor_their_retries() {
+    let dead = Word::default();
+    dead.say(true);
+    let origins = [failing_while(&dead, OK), failing_while(&dead, OK), failing_while(&dead, OK)];
+    let mut config = in_turn(&origins.each_ref().map(|origin| origin.address));
+    let proxy = Proxy::start(&config);
+    let mut client = Connection::open(proxy.address);
+    let mut ask = || {
+        client.send(GET);
+        client.answer()
+    };
+    wait_for("the circuit breaker to open", chaos_tests::SOON, || refused(&ask()));
+    config["services"]["app"]["breaker"] = json!("off");
+    proxy.rewrite(&config);
+    wait_for("the reload", chaos_tests::SOON, || proxy.metric("outrigger_reloads_total", &["applied"]) == [1.0]);
+    let before = arrived(&origins);
+    let statuses: Vec<_> = (0..3).map(|_| ask()).map(|answer| (answer.status(), refused(&answer))).collect();
+    assert_eq!(statuses, [(503, false); 3]);
+    assert!(arrived(&origins) > before + 3, "{} attempts for three requests", arrived(&origins) - before);
+}

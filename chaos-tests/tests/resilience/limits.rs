@@ -8,7 +8,7 @@ use chaos_tests::raw::{Connection, Message, ask};
 use chaos_tests::{SOON, wait_for};
 use serde_json::{Value, json};
 
-use crate::stage::{Word, answering_after, begin, error, get_with, one_by_one, wait_for_metric};
+use crate::stage::{POST, Word, answering_after, begin, error, get_with, one_by_one, wait_for_metric};
 
 fn limited(origin: &Scripted, policy: &str, keys: Value) -> Proxy {
     let mut config = one_by_one(&[origin.address]);
@@ -128,4 +128,19 @@ fn a_critical_request_takes_the_place_of_a_sheddable_one_in_line() {
     go.say(true);
     assert_eq!(first.answer().status(), 200);
     assert_eq!(critical.answer().status(), 200);
+}
+
+#[test]
+fn at_the_cap_a_post_has_the_place_of_an_idle_connection_that_is_too_old_for_it() {
+    let origin = Scripted::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let mut config = one_by_one(&[origin.address]);
+    config["services"]["app"]["max_connections"] = json!(1);
+    config["services"]["app"]["idle_timeout"] = json!("30s");
+    let proxy = Proxy::start(&config);
+    let ask = |request: &str| ask(proxy.address, request).status();
+    assert_eq!(ask(&get_with("/", &[])), 200);
+    // A connection that was used within the last second is taken for anything.
+    assert_eq!((ask(POST), origin.connections()), (200, 1));
+    std::thread::sleep(Duration::from_millis(1100));
+    assert_eq!((ask(POST), origin.connections()), (200, 2));
 }

@@ -358,6 +358,14 @@ fn proxies_and_toxics_of_the_configuration_are_there_from_the_start() {
     let refused = server.call("DELETE", "/proxies/cache", "");
     assert_eq!(refused.status(), 403, "{}", refused.text());
     assert!(refused.text().contains("stands in the configuration"), "{}", refused.text());
+    // Neither does a list with another upstream replace it, nor is it other than before after that.
+    assert_eq!(server.call("POST", "/proxies/cache", r#"{"enabled":false}"#).status(), 200);
+    let list = json!([{ "name": "cache", "listen": listen, "upstream": "127.0.0.1:1" }]).to_string();
+    let refused = server.call("POST", "/populate", &list);
+    assert_eq!(refused.status(), 403, "{}", refused.text());
+    let cache = parsed(&server.call("GET", "/proxies/cache", ""));
+    assert_eq!((&cache["enabled"], &cache["upstream"]), (&json!(false), &json!(echo.address)));
+    assert!(Connection::try_open(listen).is_err(), "switched on by a list that was refused");
 }
 
 #[test]

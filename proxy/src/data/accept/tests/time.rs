@@ -313,3 +313,37 @@ fn an_empty_line_after_a_request_leaves_the_idle_timeout_as_it_was() {
         assert_about(taken, 120);
     });
 }
+
+#[test]
+fn a_client_that_reads_no_interim_answers_has_the_idle_time_for_them() {
+    paused(async {
+        let stage = Stage::new(ORDERS, 1);
+        let mut client = connect(&stage);
+        let mut endpoint = stage.endpoint("orders");
+        client.write_all(GET).await.unwrap();
+        read_until(&mut endpoint, "\r\n\r\n").await;
+        // Far more than the pipe holds.
+        let hint = format!("HTTP/1.1 103 Early Hints\r\nLink: </{}>\r\n\r\n", "a".repeat(30_000));
+        for _ in 0..10 {
+            endpoint.write_all(hint.as_bytes()).await.unwrap();
+        }
+        endpoint.write_all(OK).await.unwrap();
+        let start = timer::now();
+        while stage.worker.crew().connections(0) > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        // And the two seconds in which a connection that ends is read from.
+        assert_about(timer::now() - start, 302);
+        // Who reads in time has all of them, and the answer behind them.
+        let mut client = connect(&stage);
+        let mut endpoint = stage.endpoint("orders");
+        client.write_all(GET).await.unwrap();
+        read_until(&mut endpoint, "\r\n\r\n").await;
+        for _ in 0..10 {
+            endpoint.write_all(hint.as_bytes()).await.unwrap();
+        }
+        endpoint.write_all(OK).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(200)).await;
+        assert_eq!(read_until(&mut client, "\r\n\r\nok").await.matches("103 Early Hints").count(), 10);
+    });
+}
