@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 mod attempts;
 mod blame;
+mod found;
 mod http;
 mod services;
 
