@@ -15,6 +15,7 @@ mod attempts;
 mod blame;
 mod found;
 mod http;
+mod process;
 mod services;
 
 pub const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
