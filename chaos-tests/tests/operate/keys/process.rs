@@ -124,7 +124,7 @@ fn faults_reach_as_far_as_they_may_and_no_further() {
     let life = |limit: Value| {
         let (proxy, _origins) = with_faults(limit);
         let added: Value = serde_json::from_slice(&add(&proxy, json!({ "place": "edge" })).body).unwrap();
-        added["ends_in_ms"].as_f64().unwrap_or_else(|| panic!("{added}"))
+        added["remaining_ms"].as_f64().unwrap_or_else(|| panic!("{added}"))
     };
     let (default, less) = (life(json!({})), life(json!({ "max_ttl": "1m" })));
     assert!((240_000.0..=300_000.0).contains(&default) && (30_000.0..=60_000.0).contains(&less), "{default} {less}");
@@ -172,5 +172,41 @@ fn toxiproxys_api_begins_with_its_file_and_shows_the_metrics_that_were_asked_for
         }
         assert_eq!(text.contains("toxiproxy_proxy_"), metrics, "{text}");
         assert_eq!(text.contains("process_open_fds "), runtime, "{text}");
+    }
+}
+
+#[test]
+fn faults_of_the_configuration_are_what_was_written() {
+    let (app, listen) = (Origin::named("a"), free_address());
+    let fault = |more: Value| {
+        let mut fault = json!({ "type": "delay", "attributes": { "fixed": "1ms" } });
+        fault.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        fault
+    };
+    let start = json!([
+        fault(
+            json!({ "name": "one", "service": "app", "place": "edge", "route": "routes[0]", "methods": ["GET"], "path": "/a",
+            "headers": { "x-user": "*" }, "caller": "web", "percent": "50%", "first": 3, "every": 2, "after": "1s", "ttl": "10m",
+            "controller": "me", "heartbeat": "1m" })
+        ),
+        fault(json!({ "name": "two", "service": "app", "endpoints": "all", "ttl": "5m" })),
+        fault(
+            json!({ "name": "three", "proxy": "db", "type": "latency", "attributes": { "latency": 5 }, "stream": "upstream",
+            "ttl": "5m" })
+        ),
+    ]);
+    let mut config = proxy::to(&[app.address]);
+    config["tcp"] = json!([{ "name": "db", "listen": listen, "service": "app" }]);
+    config["faults"] = json!({ "enabled": true, "start": start });
+    let proxy = Proxy::start(&config);
+    let told = || -> Value { serde_json::from_slice(&proxy.admin("/api/v1/faults").unwrap().body).unwrap() };
+    wait_for("three faults", SOON, || told()["faults"].as_array().unwrap().len() == 3);
+    for written in start.as_array().unwrap() {
+        let all = told();
+        let name = |fault: &&Value| fault["fault"]["name"] == written["name"];
+        let fault = &all["faults"].as_array().unwrap().iter().find(name).unwrap()["fault"];
+        for (key, value) in written.as_object().unwrap() {
+            assert_eq!(&fault[key], value, "{key} of {fault}");
+        }
     }
 }

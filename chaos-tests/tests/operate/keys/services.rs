@@ -112,6 +112,20 @@ fn a_route_has_a_part_of_the_service_and_says_what_its_requests_are_worth() {
     assert!(held.iter_mut().all(|client| client.answer().status() == 200));
 }
 
+#[test]
+fn policies_of_a_route_win_over_those_of_its_service_and_these_over_the_defaults() {
+    let origin = Origin::named("a");
+    let service = |timeout: Value| json!({ "instances": [origin.address], "timeout": timeout });
+    let proxy = Proxy::start(&json!({
+        "defaults": { "timeout": "300ms" },
+        "services": { "app": service(json!("20s")), "other": service(json!(null)) },
+        "routes": [{ "host": "short", "service": "app", "timeout": "300ms" }, { "host": "long", "service": "other",
+            "timeout": "20s" }],
+    }));
+    let statuses = ["app", "other", "short", "long"].map(|host| get(proxy.address, host, "/delay/900").status());
+    assert_eq!(statuses, [200, 504, 504, 200]);
+}
+
 /// Replaces a file of services.
 pub fn publish(file: &Path, services: &Value) {
     let new = file.with_extension("new");
