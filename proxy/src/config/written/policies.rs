@@ -237,7 +237,7 @@ group! {
         pub interval: Interval,
         /// For one check; no longer than `interval`. Left out: `interval`, where that is shorter than the built-in value.
         pub timeout: Interval,
-        /// So many good ones in a row, and it is healthy.
+        /// So many good ones in a row, and it is healthy again. The first of all counts at once.
         pub healthy: u32,
         /// So many bad ones in a row, and it is not.
         pub unhealthy: u32,
