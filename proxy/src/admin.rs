@@ -27,12 +27,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use tokio::time::{interval, timeout};
 
+use crate::clock::Instant;
 use crate::control::{Readiness, StatusBoard};
 use crate::fault::Keeper;
 use crate::snapshot::Reader;

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use outrigger_registry::Registry;
 use outrigger_registry::consul::{Consul, ConsulOptions};
@@ -18,6 +18,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::toxiproxy::ToxiproxyInputs;
 use crate::admin::{self, AdminHandle, AdminInputs};
+use crate::clock::Instant;
 use crate::config::settings::{RegistrySettings, Settings};
 use crate::config::{Reload, warnings};
 use crate::control::{self, ControlHandle, ControlInputs, Registries};
@@ -240,7 +241,7 @@ impl App {
         let mut tick = tokio::time::interval(TEND);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let now = tick.tick().await.into_std();
+            let now = tick.tick().await.into();
             let snapshot = self.reader.snapshot();
             let board = self.control.board();
             let metrics = || {

@@ -22,13 +22,14 @@ use std::time::Duration;
 
 use outrigger_registry::Registry;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep_until;
 
 pub use self::board::{LeftOut, Readiness, ServiceStatus, StatusBoard};
 use self::health::{Ask, Checked};
 pub use self::pools::first_snapshot;
 use self::pools::{Pools, Told};
 use self::resolve::{LookUp, Resolved};
+use crate::clock::Instant;
 use crate::config::settings::Settings;
 use crate::snapshot::{Demand, Publisher};
 use crate::telemetry::metrics;
@@ -206,7 +207,7 @@ impl Control {
                     }
                     None => return,
                 },
-                () = sleep_until(next) => {}
+                () = sleep_until(next.into()) => {}
                 demand = self.demands.recv(), if asking => match demand {
                     Some(demand) => self.pools.demand(demand, Instant::now()),
                     None => asking = false,

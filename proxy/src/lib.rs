@@ -75,6 +75,7 @@
 pub mod admin;
 pub mod app;
 pub mod balance;
+pub mod clock;
 pub mod config;
 pub mod control;
 pub mod data;

@@ -16,11 +16,12 @@ mod way;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub use self::tap::{Tap, Taps};
 pub use self::watch::{Change, Watch};
 use self::way::{Step, Way};
+use crate::clock::Instant;
 use crate::data::timer::{Timer, now};
 use crate::fault::{Stream, Subject};
 use crate::http::{Buffer, BufferPool};

@@ -11,11 +11,11 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
-use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, mpsc, watch};
 
+use crate::clock::Instant;
 use crate::config::settings::Policy;
 use crate::fault::active::{Sort, Subject};
 use crate::resilience::breaker::CircuitBreaker;

@@ -14,9 +14,10 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::balance::ewma::PeakEwma;
+use crate::clock::Instant;
 use crate::config::settings::Policy;
 use crate::data::timer;
 use crate::error::Reason;

@@ -7,9 +7,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use loom::thread;
+use outrigger::clock::Instant;
 use outrigger::config::settings::{Breaker, Limit, Outlier, Priority};
 use outrigger::resilience::breaker::{Admission, CircuitBreaker};
 use outrigger::resilience::budget::{RetryBudget, Terms};

@@ -24,9 +24,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{sleep_until, timeout};
 
 use super::Bound;
+use crate::clock::Instant;
 
 /// Connections at one time.
 pub(super) const CONNECTIONS: usize = 64;
@@ -93,7 +94,7 @@ impl Door {
         loop {
             // Nothing is waited for while a connection is in hand: whoever waits for the next one may stop doing so.
             if let Some(until) = self.pause {
-                sleep_until(until).await;
+                sleep_until(until.into()).await;
                 self.pause = None;
             }
             if self.leaving >= LEAVING {

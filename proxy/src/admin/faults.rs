@@ -6,7 +6,6 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
-use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, ORIGIN};
@@ -18,6 +17,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::respond::{Failure, answer, decode, json};
+use crate::clock::Instant;
 use crate::config::text::Interval;
 use crate::fault::guard::GuardSpec;
 use crate::fault::keeper::{Drill, End, Entry, FaultView, Refused, Which};
@@ -131,7 +131,7 @@ pub async fn respond<B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync
         return wrong(StatusCode::FORBIDDEN, "faults are not for web pages: the request has an Origin", None);
     }
     let by = format!("admin {peer}");
-    let now = || tokio::time::Instant::now().into_std();
+    let now = crate::clock::Instant::now;
     match (page, &parts.method) {
         (Page::Faults, _) if get => {
             let now = now();

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
@@ -14,6 +13,7 @@ use http_body_util::Full;
 use serde::Serialize;
 
 use super::{Desk, api, availability, faults};
+use crate::clock::Instant;
 use crate::telemetry::availability::Window;
 use crate::telemetry::explain::Summary;
 use crate::telemetry::metrics::PoolFacts;

@@ -140,7 +140,7 @@ mod tests {
     const NOW: u64 = 100_000;
 
     fn cluster(endpoints: usize) -> Cluster {
-        let (policy, now) = (Policy::default(), std::time::Instant::now());
+        let (policy, now) = (Policy::default(), crate::clock::Instant::now());
         let endpoint = |id| {
             let address = SocketAddr::from(([10, 0, 0, id], 80));
             let (id, instance) = (EndpointId(id.into()), format!("i{id}").into());

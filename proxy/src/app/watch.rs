@@ -11,10 +11,11 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc::Sender;
 
+use crate::clock::Instant;
 use crate::config::{self, ConfigErrors};
 
 /// From one look to the next.

@@ -11,7 +11,9 @@
 //! refused connection is quick, and must not look attractive): it is reported by [`PeakEwma::penalise`].
 
 use std::cell::Cell;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::clock::Instant;
 
 /// The time in which a difference between the estimate and the samples falls to 37 %.
 pub const DECAY: Duration = Duration::from_secs(10);

@@ -1,11 +1,12 @@
 //! The promises of both balancers, on simulated pools.
 
 use std::cell::{Cell, RefCell};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::clock::Instant;
 
 mod ramps;
 

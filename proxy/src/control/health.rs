@@ -23,10 +23,11 @@ use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep_until;
 
 pub use self::probe::{Fault, Question};
 pub use self::verdict::{Change, Verdict, Word};
+use crate::clock::Instant;
 use crate::config::settings::{HealthCheck, Policy, Protocol};
 use crate::telemetry::metrics::count_check_not_made;
 
@@ -104,7 +105,7 @@ impl Checker {
                         return;
                     }
                 }
-                sleep_until(started + verdict::gap(interval, first, fastrand::f64())).await;
+                sleep_until((started + verdict::gap(interval, first, fastrand::f64())).into()).await;
                 first = false;
             }
         });

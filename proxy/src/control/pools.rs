@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use outrigger_registry::{ServiceName, Update};
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
 
 use self::pool::{From, Origin, Pool, direct, follow, written};
 pub use self::pool::{Told, UNSEEN_FOR};
@@ -25,6 +24,7 @@ use super::board::{Readiness, ServiceStatus, StatusBoard};
 use super::health::{Change, Checked, Checker, Targets};
 use super::reconcile::{Hosts, Ids, Reconciled, Service, reconcile};
 use super::resolve::{Resolved, Resolver};
+use crate::clock::Instant;
 use crate::config::settings::{Policy, Settings, Source, UnknownHost};
 use crate::route::RouteTable;
 use crate::snapshot::{Clock, ClusterShared, Demand, Publisher, Snapshot, Standing};
@@ -33,7 +33,7 @@ use crate::telemetry::metrics::ServiceMetrics;
 /// The snapshot to make the joint with: every declared service, those with addresses in the configuration
 /// complete, the others awaited.
 pub fn first_snapshot(settings: &Settings) -> Snapshot {
-    let now = Instant::now().into_std();
+    let now = Instant::now();
     let clock = Clock::new(now);
     let empty = Snapshot { generation: 0, clock, routes: routes(settings), clusters: Default::default() };
     let declared: BTreeMap<Arc<str>, Service> = settings
@@ -165,7 +165,7 @@ impl Pools {
         }
         match told.update {
             Update::Set(set) => {
-                pool.service.shared.confirmed.store(self.publisher.clock(now.into_std()), Relaxed);
+                pool.service.shared.confirmed.store(self.publisher.clock(now), Relaxed);
                 if pool.status.last_error.is_some() {
                     tracing::info!(service = &*told.pool, "the registry answers again");
                     Arc::make_mut(&mut pool.status).last_error = None;
@@ -204,7 +204,7 @@ impl Pools {
 
     /// Takes the result of one of our own checks.
     pub fn checked(&mut self, checked: Checked, now: Instant) {
-        let clock = self.publisher.clock(now.into_std());
+        let clock = self.publisher.clock(now);
         let Some(pool) = self.pools.get_mut(&checked.pool) else { return };
         pool.service.shared.metrics.checked(checked.result.is_ok());
         match pool.targets.take(checked, &mut pool.service.verdicts, clock) {
@@ -222,7 +222,7 @@ impl Pools {
     pub fn tick(&mut self, now: Instant) {
         self.publisher.sweep();
         self.resolver.ask(now);
-        let clock = self.publisher.clock(now.into_std());
+        let clock = self.publisher.clock(now);
         let unused_after = self.settings.names.as_ref().map_or(Duration::ZERO, |names| names.unused_after);
         let followed = self.pools.len();
         self.pools.retain(|name, pool| {
@@ -256,7 +256,7 @@ impl Pools {
         self.pools.values_mut().for_each(Pool::check);
         let old = self.publisher.current();
         let services = self.pools.iter().map(|(name, pool)| (name, &pool.service));
-        let clock = self.publisher.clock(now.into_std());
+        let clock = self.publisher.clock(now);
         let Reconciled { snapshot, findings } =
             reconcile(&old, &self.routes, services, self.resolver.hosts(), &mut self.ids, clock);
         drop(old);
@@ -273,7 +273,7 @@ impl Pools {
 
     /// What outlives the snapshots of a service that is followed from now on.
     fn shared(&self, name: &str, metrics: ServiceMetrics, policy: &Policy, now: Instant) -> Arc<ClusterShared> {
-        Arc::new(ClusterShared::new(name, metrics, policy, self.publisher.current().clock, now.into_std()))
+        Arc::new(ClusterShared::new(name, metrics, policy, self.publisher.current().clock, now))
     }
 
     fn open(
@@ -296,7 +296,7 @@ impl Pools {
             hosts: BTreeSet::new(),
             status: Arc::new(ServiceStatus { declared: origin == Origin::Declared, ..ServiceStatus::default() }),
             skipped: BTreeSet::new(),
-            opened: self.publisher.clock(now.into_std()),
+            opened: self.publisher.clock(now),
             unseen_since: None,
         };
         self.pools.insert(Arc::clone(&name), pool);

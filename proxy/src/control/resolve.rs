@@ -19,9 +19,10 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::reconcile::{Hosts, Resolution};
+use crate::clock::Instant;
 
 /// Look-ups that run at the same time.
 pub const AT_ONCE: usize = 8;

@@ -146,7 +146,7 @@ impl Running {
     }
 
     fn used(&self, name: &str) {
-        let now = self.reader.clock(Instant::now().into_std());
+        let now = self.reader.clock(Instant::now());
         self.cluster(name).unwrap().shared.last_used.store(now, Relaxed);
     }
 }

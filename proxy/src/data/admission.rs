@@ -8,10 +8,10 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-use std::time::Instant;
 
 use super::side::Side;
 use super::timer;
+use crate::clock::Instant;
 use crate::config::settings::Bulkhead;
 use crate::error::Reason;
 use crate::resilience::limit::adaptive::Done;

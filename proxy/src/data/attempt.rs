@@ -8,7 +8,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::body::Download;
 use super::forward::Answer;
@@ -18,6 +18,7 @@ use super::request::Request;
 use super::side::{Case, Pick, Probe, Side};
 use super::timer;
 use super::worker::{Holding, Worker};
+use crate::clock::Instant;
 use crate::config::settings::{Policy, Protocol};
 use crate::error::Reason;
 use crate::http::framing::To;

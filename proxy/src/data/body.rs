@@ -11,7 +11,6 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Instant;
 
 use bytes::{Buf, Bytes};
 use hyper::body::{Body as _, Incoming};
@@ -22,6 +21,7 @@ use super::framed::Room;
 use super::gather::{SMALL, gather};
 use super::timer;
 use super::worker::Holding;
+use crate::clock::Instant;
 use crate::error::Reason;
 use crate::http::{Content, Head, Length, Pools};
 use crate::net::Io;

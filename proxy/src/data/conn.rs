@@ -11,7 +11,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -20,6 +20,7 @@ use super::headers::{self, Client};
 use super::presence::{Does, Presence};
 use super::timer::{self, Timer};
 use super::worker::Worker;
+use crate::clock::Instant;
 use crate::drain::Phase;
 use crate::error::Reason;
 use crate::http::{Bad, Buffer, Content, Head, write};

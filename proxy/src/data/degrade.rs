@@ -4,13 +4,14 @@
 //! Routes without a fallback never come here. Answers that may be served again later are learned on the way.
 
 use std::rc::Rc;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use super::fallback::{self, Made};
 use super::forward::{Answer, Asking, Trail};
 use super::side::Side;
 use super::stale::Asked;
 use super::timer;
+use crate::clock::Instant;
 use crate::config::settings::Fallback;
 use crate::error::{Reason, Retry};
 use crate::resilience::fallback::{By, Degraded, Failed, Way, calls, failure_of, ways};

@@ -6,13 +6,14 @@
 //! writes the mark is [`super::headers::Reply`], for these as for another service's answer.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
 use super::body::Download;
 use super::grpc::{self, Dialect};
 use super::stale::{Asked, Found, Stale};
+use crate::clock::Instant;
 use crate::config::settings::FallbackAnswer;
 use crate::error::Reason;
 use crate::http::head::{Name, Version};

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::time::Sleep;
@@ -17,6 +17,7 @@ use tokio::time::Sleep;
 use super::body::Download;
 use super::timer;
 use super::worker::Holding;
+use crate::clock::Instant;
 use crate::error::Reason;
 use crate::fault::Active;
 use crate::fault::http::HttpFault;

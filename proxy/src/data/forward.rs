@@ -23,7 +23,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::admission::{self, Admitted};
 use super::attempt::{Exchange, Why};
@@ -39,6 +39,7 @@ use super::story::Story;
 use super::timer::{self, Timer};
 use super::worker::Worker;
 use super::{degrade, find};
+use crate::clock::Instant;
 use crate::config::settings::{Policy, Protocol};
 use crate::error::Reason;
 use crate::fault::Place;

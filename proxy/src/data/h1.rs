@@ -11,7 +11,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::answer::Refusal;
 use super::body::{Download, Upload};
@@ -25,6 +25,7 @@ use super::timer;
 use super::trailers::{self, Trailers};
 use super::tunnel;
 use super::worker::Finished;
+use crate::clock::Instant;
 use crate::drain::Phase;
 use crate::error::Reason;
 use crate::http::framing::To;

@@ -9,7 +9,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -27,6 +27,7 @@ use super::request::{self, Request};
 use super::timer;
 use super::trailers::Trailers;
 use super::worker::{Finished, Worker};
+use crate::clock::Instant;
 use crate::drain::Phase;
 use crate::error::Reason;
 use crate::http::framing::Rest;

@@ -10,7 +10,7 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -22,6 +22,7 @@ use super::headers::ControlNames;
 use super::request::Request;
 use super::timer;
 use super::worker::Worker;
+use crate::clock::Instant;
 use crate::error::Reason;
 use crate::fault::http::{Abort, HttpFault};
 use crate::fault::spec::{Kind, Scope};

@@ -5,8 +5,8 @@
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::time::Instant;
 
+use crate::clock::Instant;
 use crate::resilience::pace::Learned;
 use crate::resilience::shelf::Shelf;
 use crate::route::Route;

@@ -10,7 +10,7 @@ use self::endings::Accused;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use super::attempt::{Attempt, Exchange, Tale, Why};
 use super::controls::Controls;
@@ -20,6 +20,7 @@ use super::inject::{self, Injection};
 use super::race::Race;
 use super::side::{Token, Tried};
 use super::story::{self, Held};
+use crate::clock::Instant;
 use crate::error::Reason;
 use crate::fault::Place;
 use crate::http::Head;

@@ -6,7 +6,9 @@
 
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::clock::Instant;
 
 /// A client's connection: what it does, and how its task is reached.
 #[derive(Debug)]

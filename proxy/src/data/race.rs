@@ -4,10 +4,10 @@
 //! unallocated, until there are any.
 
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use super::attempt::{Attempt, Exchange, Landed, Tale};
 use super::side::Probe;
+use crate::clock::Instant;
 use crate::upstream::Broken;
 
 /// The live attempts.

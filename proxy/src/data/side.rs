@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub use self::judge::Case;
 use self::safe::Safe;
@@ -20,6 +20,7 @@ use super::admission::Gate;
 use super::kinds::Kinds;
 use crate::balance::slow_start::{self, Newcomers};
 use crate::balance::{self, Candidates, LoadBalancer, ewma};
+use crate::clock::Instant;
 use crate::relay::Taps;
 use crate::resilience::budget::Terms;
 use crate::resilience::limit::Limiter;

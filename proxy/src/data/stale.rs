@@ -21,12 +21,13 @@ pub mod terms;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
 use super::body::Download;
 use super::target::Target;
+use crate::clock::Instant;
 use crate::http::Head;
 use crate::http::head::{Name, list};
 use terms::{Terms, varies};

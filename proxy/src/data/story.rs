@@ -4,7 +4,7 @@
 //! (a failure, a try that is stuck, a hedge) begins a record, with what is known by then; a request that asked for it is
 //! recorded from the start.
 
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use super::attempt::{Tale, Why};
 use super::forward::{GaveUp, Trail};
@@ -12,6 +12,7 @@ use super::inject;
 use super::request::Request;
 use super::side::{Side, Tried};
 use super::worker::Worker;
+use crate::clock::Instant;
 use crate::resilience::outlier::{Members, Standing};
 use crate::telemetry::explain::{DeadlineBy, DeadlineFacts, LeftOut, NoMore, Pick, Policies, Record, Start, What};
 

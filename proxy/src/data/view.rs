@@ -7,9 +7,9 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::side::Side;
+use crate::clock::Instant;
 use crate::config::settings::Policy;
 use crate::route::RouteTable;
 use crate::snapshot::Snapshot;

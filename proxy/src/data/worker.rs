@@ -9,7 +9,7 @@ use std::io;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Waker};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use super::accept::{self, Crew, Handed, Place};
 use super::attempt::Why;
@@ -23,6 +23,7 @@ use super::stale::Stale;
 use super::tcp::{self, Line};
 use super::timer;
 use super::view::View;
+use crate::clock::Instant;
 use crate::config::settings::{HttpLimits, Policy};
 use crate::drain::{Drained, Phase};
 use crate::error::Reason;

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::admin::{Admin, Pulse};
 use super::runner::Stop;
+use crate::clock::Instant;
 
 /// From beat to beat, as a part of how long the proxies wait for one.
 const BEATS: u32 = 10;

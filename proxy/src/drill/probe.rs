@@ -11,11 +11,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+use tokio::time::{MissedTickBehavior, interval_at, sleep_until};
 
 use super::cell::State;
 use super::client::{self, Answer};
 use super::plan::{Expectation, Probe};
+use crate::clock::Instant;
 use crate::resilience::fallback::Degraded;
 
 /// Tries of a probe that are out at one time.
@@ -55,16 +56,17 @@ impl Tally {
 pub async fn watch(probe: Arc<Probe>, settle: Duration, duration: Duration) -> Tally {
     let began = Instant::now();
     let end = began + duration;
-    let mut clock = interval_at(began, probe.every);
+    let mut clock = interval_at(began.into(), probe.every);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut out = JoinSet::new();
     let mut count = Count::default();
     loop {
         tokio::select! {
             biased;
-            () = sleep_until(end) => break,
+            () = sleep_until(end.into()) => break,
             Some(tried) = out.join_next() => count.add(tried),
             started = clock.tick(), if out.len() < OUT => {
+                let started = Instant::from(started);
                 if started >= end {
                     break;
                 }

@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval, sleep};
+use tokio::time::{interval, sleep};
 
 use super::absorbed::Account;
 use super::admin::{Admin, Trouble};
@@ -30,6 +30,7 @@ use super::matrix::{Evidence, Matrix, Row};
 use super::plan::{Injection, Plan, Probe};
 use super::probe::{Tally, watch};
 use super::words::plural;
+use crate::clock::Instant;
 use crate::config::text::Interval;
 use crate::fault::{Place, Spec};
 use crate::telemetry::access_log::rfc3339;

@@ -6,13 +6,13 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
-use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::Place;
 use super::spec::{Fault, Spec};
+use crate::clock::Instant;
 
 /// What faults hang on.
 #[derive(Debug)]

@@ -9,12 +9,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::spec::Invalid;
+use crate::clock::Instant;
 use crate::config::text::{Interval, Share};
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::{BUCKETS_US, LatencyCounts};

@@ -18,11 +18,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 #[allow(clippy::disallowed_types, reason = "admin, control and the main thread alone; no worker ever takes it")]
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::active::{Active, Origin, Subject};
 use super::guard::{Facts, Guard, GuardSpec};
 use super::spec::{Fault, Invalid, Kind, Spec, TTL};
+use crate::clock::Instant;
 use crate::config::settings::FaultLimits;
 use crate::config::text::Interval;
 use crate::snapshot::Reader;

@@ -7,9 +7,11 @@ use std::cell::RefCell;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
+
+use crate::clock::Instant;
 
 /// Look-ups that run at the same time.
 const AT_ONCE: usize = 8;

@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use fastrand::Rng;
 
+use crate::clock::Instant;
 use crate::fault::spec::Kind;
 use crate::fault::stream::Toxic;
 use crate::fault::{Active, Stream, Subject};

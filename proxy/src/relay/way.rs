@@ -2,12 +2,12 @@
 
 use std::io;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use bytes::Bytes;
 
 use super::now;
 use super::watch::Change;
+use crate::clock::Instant;
 use crate::fault::spec::Kind;
 use crate::fault::stream::{Chain, chain};
 use crate::http::{Buffer, BufferPool};

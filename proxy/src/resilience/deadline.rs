@@ -14,7 +14,9 @@
 //!
 //! What cannot be understood is taken for absent, and counted: a timeout that was misread is worse than none.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::clock::Instant;
 
 /// The limits of a request.
 #[derive(Debug, Clone, Copy)]

@@ -22,12 +22,13 @@ pub mod queue;
 
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use self::adaptive::{Adaptive, Done, Ticket};
 use self::bulkhead::Bulkheads;
 use self::queue::Queue;
 use super::sync::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use crate::clock::Instant;
 use crate::config::settings::{Limit, Priority};
 use crate::error::Reason;
 

@@ -20,9 +20,10 @@
 //! beyond what anybody waits for, twice the last that was known holds: that is when hedges are needed most, and their share
 //! of the budget bounds them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::sketch::{Quantile, Sketch};
+use crate::clock::Instant;
 use crate::config::settings::{Hedge, PerTry};
 
 /// Samples without which nothing is learned about tries.

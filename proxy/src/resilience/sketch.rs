@@ -14,7 +14,9 @@
 //! each timeout would make the next one shorter. It is counted above everything that was ever seen through to its end: a
 //! quantile that falls among such is not known, and says so.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::clock::Instant;
 
 /// Buckets to each doubling.
 const PER_OCTAVE: u32 = 8;

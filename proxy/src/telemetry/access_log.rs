@@ -11,10 +11,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
+use crate::clock::Instant;
 use crate::error::Reason;
 use crate::telemetry::metrics;
 use crate::telemetry::outlet::{self, Lost, Sink};

@@ -26,7 +26,7 @@ mod shelves;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +36,7 @@ pub use self::facts::{
 };
 pub use self::recorder::{Explainer, PER_TICK, Recorder};
 pub use self::shelves::{Group, Shelves, Summary};
+use crate::clock::Instant;
 use crate::error::Reason;
 use crate::telemetry::availability::{Account, Outcome};
 

@@ -15,9 +15,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 #[allow(clippy::disallowed_types, reason = "taken where a line is lost, for an addition")]
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
+
+use crate::clock::Instant;
 
 /// Lines that may wait for the writer.
 const WAITING: usize = 8192;

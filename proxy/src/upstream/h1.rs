@@ -6,11 +6,11 @@
 
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
 
 use bytes::Bytes;
 
 use super::{Broken, Home, Link, Upstream};
+use crate::clock::Instant;
 use crate::data::body::{Piece, Upload};
 use crate::data::framed::{Framed, Room};
 use crate::data::timer;

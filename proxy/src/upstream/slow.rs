@@ -15,9 +15,10 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::{Context, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Upstream;
+use crate::clock::Instant;
 use crate::data::body::Upload;
 use crate::http::Limits;
 

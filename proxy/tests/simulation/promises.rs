@@ -206,7 +206,7 @@ fn a_guard_that_is_forgotten_is_seen() {
             let side = view.cluster("orders").expect("the service is gone");
             side.cluster.shared.limits.bulkheads().enter(b"somebody", 1);
             let ask = Ask { priority: Priority::Default, deadline: None };
-            side.gate.borrow_mut().enter(ask, std::rc::Rc::default, std::time::Instant::now());
+            side.gate.borrow_mut().enter(ask, std::rc::Rc::default, outrigger::clock::Instant::now());
         },
         ..Scenario::new(faults::one_at_a_time)
     };

@@ -13,12 +13,12 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::json::{Raw, parse, quote};
 use super::problem::{Done, Problem, no_proxy, no_toxic, short, speakable};
 use super::read;
 use super::toxic;
+use crate::clock::Instant;
 use crate::fault::{Active, Keeper, Subject};
 use crate::snapshot::{Cluster, Reader};
 use crate::tcp::{TcpProxies, TcpProxy, Upstream};
@@ -108,7 +108,7 @@ impl Proxies {
 
     fn add(&self, one: &One, body: Raw<'_>, by: &str) -> Done<Arc<Active>> {
         let body = read::toxic(body).map_err(|bad| Problem::bad(&bad))?;
-        let now = now();
+        let now = Instant::now();
         // The one by which a service is switched off is not listed, but its name is taken.
         let faults = one.subject().faults();
         let taken = |name: &str| faults.iter().any(|active| &*active.name == name && !active.is_over(now));
@@ -128,7 +128,7 @@ impl Proxies {
     ///
     /// When there is no such proxy, or it has no such toxic.
     pub fn toxic(&self, name: &str, toxic: &str) -> Done<String> {
-        Ok(shown(&*self.find(name)?.active(toxic, now()).ok_or_else(no_toxic)?))
+        Ok(shown(&*self.find(name)?.active(toxic, Instant::now()).ok_or_else(no_toxic)?))
     }
 
     /// The toxics of one. As JSON.
@@ -137,7 +137,7 @@ impl Proxies {
     ///
     /// When there is no such proxy.
     pub fn toxics(&self, name: &str) -> Done<String> {
-        Ok(show_toxics(self.find(name)?.subject(), now()))
+        Ok(show_toxics(self.find(name)?.subject(), Instant::now()))
     }
 
     /// Changes a toxic. As JSON.
@@ -146,9 +146,9 @@ impl Proxies {
     ///
     /// Where there is none, or it cannot be changed like that; then it is as it was.
     pub fn change_toxic(&self, name: &str, toxic: &str, body: &[u8], by: &str) -> Done<String> {
-        let old = self.find(name)?.active(toxic, now()).ok_or_else(no_toxic)?;
+        let old = self.find(name)?.active(toxic, Instant::now()).ok_or_else(no_toxic)?;
         let (kind, percent) = toxic::changed(&old, body).map_err(|bad| Problem::bad(&bad))?;
-        let new = self.keeper.change(old.id, kind, percent, by, now())?;
+        let new = self.keeper.change(old.id, kind, percent, by, Instant::now())?;
         Ok(shown(&*new.ok_or_else(no_toxic)?))
     }
 
@@ -158,13 +158,13 @@ impl Proxies {
     ///
     /// When there is none.
     pub fn remove_toxic(&self, name: &str, toxic: &str, by: &str) -> Done<()> {
-        let active = self.find(name)?.active(toxic, now()).ok_or_else(no_toxic)?;
+        let active = self.find(name)?.active(toxic, Instant::now()).ok_or_else(no_toxic)?;
         if self.keeper.end(active.id, by) { Ok(()) } else { Err(no_toxic()) }
     }
 
     /// One of them, as JSON.
     pub fn show(&self, one: &One) -> String {
-        let now = now();
+        let now = Instant::now();
         let (name, enabled) = match one {
             One::Tcp(proxy) => (&proxy.name, proxy.enabled && disabling(one, now).is_none()),
             One::Service(cluster) => (&cluster.name, disabling(one, now).is_none()),
@@ -229,9 +229,4 @@ fn shown(active: &Active) -> String {
 fn show_toxics(subject: &Subject, now: Instant) -> String {
     let toxics: Vec<String> = toxic::listed(subject, now).iter().map(|active| shown(active)).collect();
     format!("[{}]", toxics.join(","))
-}
-
-/// The keeper's time, which is stopped where a test stops it.
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }

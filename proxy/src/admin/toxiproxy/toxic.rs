@@ -1,12 +1,12 @@
 //! A toxic: a fault, as Toxiproxy's API speaks of it.
 
 use std::fmt::Write;
-use std::time::Instant;
 
 use serde_json::{Map, Value};
 
 use super::json::{Raw, quote};
 use super::read::{self, Bad, More, ToxicBody};
+use crate::clock::Instant;
 use crate::config::text::Share;
 use crate::fault::active::Sort;
 use crate::fault::http::HttpFault;

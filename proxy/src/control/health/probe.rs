@@ -27,9 +27,10 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 use super::grpc;
+use crate::clock::Instant;
 use crate::config::settings::{Probe, Protocol};
 use crate::net::{Io, is_own_lack};
 
@@ -104,7 +105,7 @@ struct Time {
 impl Time {
     async fn within<T>(&self, waited: impl Future<Output = T>) -> Result<T, Fault> {
         let late = |_| Fault::Theirs(format!("no answer within {:?}", self.given));
-        timeout_at(self.ends, waited).await.map_err(late)
+        timeout_at(self.ends.into(), waited).await.map_err(late)
     }
 }
 

@@ -9,8 +9,9 @@ use futures_util::StreamExt;
 use outrigger_registry::{Health, Instance, InstanceId, InstanceSet, Registry, ServiceName, Update};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
+use crate::clock::Instant;
 use crate::config::settings::{Policy, StaticInstance};
 use crate::control::board::ServiceStatus;
 use crate::control::health::{Checker, Targets, Word};

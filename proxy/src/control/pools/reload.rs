@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tokio::time::Instant;
-
 use super::pool::{From, Origin, written};
 use super::{Pools, routes};
+use crate::clock::Instant;
 use crate::config::settings::{NameSettings, Settings, Source, UnknownHost};
 use crate::control::Registries;
 use crate::telemetry::metrics::ServiceMetrics;

@@ -24,7 +24,7 @@ impl World {
         let routes = Arc::new(RouteTable::default());
         let current = Snapshot {
             generation: 0,
-            clock: Clock::new(std::time::Instant::now()),
+            clock: Clock::new(crate::clock::Instant::now()),
             routes: Arc::clone(&routes),
             clusters: HashMap::new(),
         };
@@ -35,7 +35,7 @@ impl World {
         let clock = self.current.clock;
         let service = self.services.entry(name.into()).or_insert_with(|| {
             let metrics = ServiceMetrics::new(name);
-            let shared = ClusterShared::new(name, metrics, &policy(5), clock, std::time::Instant::now());
+            let shared = ClusterShared::new(name, metrics, &policy(5), clock, crate::clock::Instant::now());
             Service::new(Arc::new(policy(5)), Arc::new(shared), None, true)
         });
         service.set = set;

@@ -1,9 +1,8 @@
-use std::time::Instant;
-
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::*;
+use crate::clock::Instant;
 use crate::data::testing::{Stage, paused};
 
 mod ends;

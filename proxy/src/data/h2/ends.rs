@@ -14,9 +14,10 @@ use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::wire::Seen;
+use crate::clock::Instant;
 use crate::data::timer::{self, Timer};
 use crate::error::Reason;
 use crate::upstream::Upstream;

@@ -1,11 +1,12 @@
 //! What an attempt's end means: for its endpoint, for what is known of the service, and for the request.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::super::attempt::{Attempt, Exchange, Landed, Tale, Why};
 use super::super::side::Probe;
 use super::super::timer;
 use super::{Life, Step};
+use crate::clock::Instant;
 use crate::data::forward::GaveUp;
 use crate::error::{Blame, Reason};
 use crate::http::head::Name;

@@ -2,9 +2,10 @@
 //!
 //! [ADR 16](../../../../docs/adr/0016-blame.md) says what is judged where, and why.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{Probe, Side};
+use crate::clock::Instant;
 use crate::config::settings::Breaker;
 use crate::data::attempt::Tale;
 use crate::data::request::Request;

@@ -5,9 +5,10 @@
 //! safest those are left out of whom the last news is bad, or who are silent; and of the rest, where requests that can be
 //! repeated keep the news coming, those with the oldest news. Half of the pool remains at every step.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Side;
+use crate::clock::Instant;
 use crate::resilience::outlier::Members;
 use crate::resilience::safest::{self, Doubts, FRESH_FOR, TROUBLE_FOR};
 

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::super::cell::State;
 use super::super::plan::Probe;
 use super::super::probe::try_once;
+use crate::clock::Instant;
 
 /// Good tries in a row that make a probe steady.
 const ROW: u32 = 3;

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::clock::Instant;
 
 /// How long a controller that has nothing any more is remembered, so that it can still learn why.
 const REMEMBERED: Duration = Duration::from_secs(60);

@@ -4,12 +4,11 @@
 //! proxies, the faults before it. A second set of rules for reading a file would soon say something else, so the keeper
 //! itself is asked: one of its own, over what there will be before the first byte is read, that nobody sees.
 
-use std::time::Instant;
-
 use metrics::NoopRecorder;
 use tracing::subscriber::NoSubscriber;
 
 use super::{Keeper, Refused};
+use crate::clock::Instant;
 use crate::config::settings::{FaultLimits, Settings};
 use crate::control;
 use crate::fault::active::{Sort, Subject};

@@ -275,7 +275,7 @@ fn a_change_is_held_to_the_share_of_requests_as_well() {
 #[tokio::test(start_paused = true)]
 async fn whoever_waits_for_a_fault_is_let_go_when_it_ends_or_its_time_is_over() {
     let world = world(|_| {});
-    let now = || tokio::time::Instant::now().into_std();
+    let now = Instant::now;
     let add =
         |ttl: &str| world.keeper.add(delay("orders", json!({ "place": "edge", "ttl": ttl })), "test", now()).unwrap();
     let (asked, timed) = (add("5m"), add("3s"));

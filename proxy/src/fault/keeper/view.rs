@@ -1,9 +1,8 @@
 //! A fault as it is shown.
 
-use std::time::Instant;
-
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Instant;
 use crate::fault::active::Active;
 use crate::fault::spec::Spec;
 

@@ -1,11 +1,12 @@
 //! `bandwidth`: so many bytes a second.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::stage::{Held, Left, Next, PASSING, Piece};
+use crate::clock::Instant;
 
 /// Lets through at most `rate`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

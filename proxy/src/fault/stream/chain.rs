@@ -2,13 +2,13 @@
 //! what has come through all of them.
 
 use std::collections::VecDeque;
-use std::time::Instant;
 
 use bytes::Bytes;
 use fastrand::Rng;
 
 use super::Toxic;
 use super::stage::{Left, Next, PASSING, Piece, Stage};
+use crate::clock::Instant;
 
 /// The stages of one direction.
 #[derive(Debug, Default)]

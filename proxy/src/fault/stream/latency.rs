@@ -1,13 +1,14 @@
 //! `latency`: every byte comes later.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fastrand::Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::stage::{Left, Next, PIECE, Piece};
+use crate::clock::Instant;
 
 /// Delays every piece of data by `latency`, more or less by up to `jitter`. Up to 16 MiB are held for a direction of a
 /// connection; beyond that its sender has to wait.

@@ -1,11 +1,10 @@
 //! `reset_peer`: the connection is reset.
 
-use std::time::Instant;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::stage::{Left, Next};
+use crate::clock::Instant;
 
 /// Resets the connection (RST): `timeout` after the first data in its direction, which is dropped, or after its end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

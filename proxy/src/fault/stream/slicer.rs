@@ -1,12 +1,13 @@
 //! `slicer`: small pieces instead of large ones.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fastrand::Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::stage::{Held, Left, Next, PASSING};
+use crate::clock::Instant;
 
 /// Cuts data into pieces, each a packet of its own.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -1,11 +1,10 @@
 //! `slow_close`: the end of the stream comes later.
 
-use std::time::Instant;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::stage::{Held, Left, Next, PASSING};
+use crate::clock::Instant;
 
 /// Delays the closing of the connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

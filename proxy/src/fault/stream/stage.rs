@@ -5,12 +5,12 @@
 //! time, and ending one is no more than taking out what it holds.
 
 use std::collections::VecDeque;
-use std::time::Instant;
 
 use bytes::Bytes;
 use fastrand::Rng;
 
 use super::{Toxic, bandwidth, latency, limit_data, reset_peer, slicer, slow_close, timeout};
+use crate::clock::Instant;
 
 /// Bytes that were read in one go, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]

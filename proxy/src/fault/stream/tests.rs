@@ -1,4 +1,4 @@
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use fastrand::Rng;
@@ -7,6 +7,7 @@ use serde_json::json;
 use super::chain::{Chain, End};
 use super::stage::{Left, Next, Piece, Stage};
 use super::*;
+use crate::clock::Instant;
 
 fn toxic(kind: &str, attributes: Value) -> Toxic {
     Toxic::parse(kind, &attributes).expect("a toxic").expect("its attributes")
@@ -79,7 +80,7 @@ fn jitter_never_changes_the_order_and_stays_in_its_bounds() {
     for n in 0..200_u8 {
         let Next::Piece(piece) = stage.next(t + ms(1_000), &mut rng) else { panic!("it is held for too long") };
         assert_eq!(piece.bytes[0], n);
-        let delay = piece.at.duration_since(t + ms(u64::from(n)));
+        let delay = piece.at.saturating_duration_since(t + ms(u64::from(n)));
         assert!(delay <= ms(40), "{delay:?}");
         spread.push(delay);
     }
@@ -152,7 +153,7 @@ fn bandwidth_keeps_its_rate_however_late_its_timer_is() {
             // Up to two milliseconds late.
             now = due.max(now) + Duration::from_micros(1_700);
         }
-        let expected = (rate * 1_000) as f64 * now.duration_since(t).as_secs_f64();
+        let expected = (rate * 1_000) as f64 * now.saturating_duration_since(t).as_secs_f64();
         let off = (sent as f64 - expected) / expected;
         assert!((-0.03..=0.01).contains(&off), "{rate} KB/s: {sent} bytes instead of {expected}");
     }

@@ -1,11 +1,10 @@
 //! `timeout`: nothing comes through.
 
-use std::time::Instant;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::stage::{Left, Next};
+use crate::clock::Instant;
 
 /// Drops all data, and closes the connection after `timeout`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -33,11 +33,12 @@
 mod counted;
 mod usual;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use self::counted::{Counted, Since};
 use self::usual::Usual;
 use super::cohort::Cohort;
+use crate::clock::Instant;
 
 /// Cohorts that are remembered.
 const COHORTS: usize = 16;

@@ -5,7 +5,9 @@
 //! step looks like a long climb. Here latencies are collected by when a request *set out*. All that set out after a step
 //! are alike, whatever their distribution; in a queue that grows, those who set out later take longer.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::clock::Instant;
 
 /// Four to an octave: a bucket is a fifth wide, and what lies inside is interpolated.
 const BUCKETS: usize = 81;

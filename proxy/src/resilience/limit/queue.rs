@@ -10,8 +10,9 @@
 //! Whoever is worth more goes first, and may take the place of one that is worth less.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock::Instant;
 use crate::config::settings::Priority;
 
 const LEVELS: usize = 3;

@@ -12,9 +12,10 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{Totals, Window};
+use crate::clock::Instant;
 use crate::snapshot::{ClusterShared, Snapshot};
 
 /// Every followed service's past. One thread's; nothing in it is read by requests.

@@ -1,8 +1,7 @@
-use std::time::Instant;
-
 use proptest::prelude::*;
 
 use super::*;
+use crate::clock::Instant;
 use crate::control::first_snapshot;
 use crate::control::testing::settings;
 use crate::telemetry::metrics::ServiceTally;

@@ -27,7 +27,7 @@ fn snapshot(metrics: ServiceMetrics, name: &str) -> Snapshot {
     };
     endpoint.shared.connections.store(3, Relaxed);
     let name: Arc<str> = name.into();
-    let now = std::time::Instant::now();
+    let now = crate::clock::Instant::now();
     let clock = Clock::new(now);
     let shared = ClusterShared::new("orders", metrics, &policy, clock, now);
     shared.confirmed.store(500, Relaxed);

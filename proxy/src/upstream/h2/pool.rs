@@ -10,7 +10,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -19,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::super::slow::Terms;
 use super::super::{Link, Open, Upstream};
 use super::Outbound;
+use crate::clock::Instant;
 use crate::config::settings::Policy;
 use crate::data::h2::blocks::Blocks;
 use crate::data::h2::{Pulse, Watch};

@@ -14,7 +14,8 @@ use super::super::address::{self, resolve};
 use super::super::problem::{Done, Problem, listen_tcp, no_proxy, not_yours, refused, short, speakable, taken};
 use super::super::read::{self, ProxyBody};
 use super::super::toxic::{self, DISABLED};
-use super::{One, Proxies, SERVICE, disabling, now, upstream_of};
+use super::{One, Proxies, SERVICE, disabling, upstream_of};
+use crate::clock::Instant;
 use crate::config::text::Share;
 use crate::fault::keeper::{End, Which};
 use crate::fault::spec::Endpoints;
@@ -138,7 +139,7 @@ impl Proxies {
         if old.configured {
             return Err(refused(TcpError::Configured(Arc::clone(&old.name)), &at.shown));
         }
-        let before = toxic::listed(&old.subject, now());
+        let before = toxic::listed(&old.subject, Instant::now());
         self.keeper.clear(Which::Subject(&old.subject), &End::Cleared, by);
         let replaced = self.replace(&old, body, &at, leads_to(upstream), by).await;
         match replaced {
@@ -150,7 +151,7 @@ impl Proxies {
                 self.keeper.clear(Which::Subject(&old.subject), &End::Cleared, by);
                 for toxic in before {
                     // It was there a moment ago.
-                    let _again = self.keeper.add(toxic.spec.clone(), by, now());
+                    let _again = self.keeper.add(toxic.spec.clone(), by, Instant::now());
                 }
                 Err(problem)
             }
@@ -230,7 +231,7 @@ impl Proxies {
         if moved || led {
             return Err(not_yours(&cluster.name));
         }
-        let now = now();
+        let now = Instant::now();
         let disabling = disabling(&one, now);
         match (body.enabled, disabling) {
             (Some(false), None) => {
@@ -255,7 +256,7 @@ impl Proxies {
         if !listen || !upstream {
             return Err(refused(TcpError::Configured(Arc::clone(&old.name)), ""));
         }
-        let now = now();
+        let now = Instant::now();
         match (body.enabled, disabling(&one, now)) {
             (Some(false), None) => {
                 let active = self.keeper.add(Spec { proxy: Some(name.to_owned()), ..down() }, by, now)?;
@@ -284,7 +285,7 @@ impl Proxies {
             let turn = self.turn.lock().await;
             let Some(proxy) = self.tcp.find(&off.subject.name) else { return };
             let one = One::Tcp(proxy);
-            if matches!(&one, One::Tcp(proxy) if proxy.enabled) || disabling(&one, now()).is_some() {
+            if matches!(&one, One::Tcp(proxy) if proxy.enabled) || disabling(&one, Instant::now()).is_some() {
                 return;
             }
             let Err(problem) = self.switch_on(&off.subject.name, &one).await else { return };

@@ -187,7 +187,7 @@ fn who_waits_for_a_dial_shares_its_failure() {
             queued.push(stream.unwrap());
             assert!(queued.len() < 100, "the queue does not fill");
         }
-        let start = std::time::Instant::now();
+        let start = crate::clock::Instant::now();
         let (got, _) = forty(address).await;
         assert!(got.iter().all(|got| *got == Some(crate::error::Reason::ConnectTimeout)), "{got:?}");
         // One after the other they take forty seconds.

@@ -5,7 +5,9 @@
 //! long as a request takes is such a one, so it stops counting, by the clock alone: even where everything is refused and
 //! nothing comes back, room appears after that time.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::clock::Instant;
 
 /// How finely ages are told apart.
 const STEP: Duration = Duration::from_millis(20);

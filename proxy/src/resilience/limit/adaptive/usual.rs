@@ -4,7 +4,9 @@
 //! downwards, from cohorts that are judged healthy only, and what came in the last two seconds is not believed yet: it may
 //! be what is too much.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::clock::Instant;
 
 /// Arrivals over which their rate is smoothed: its error is a tenth.
 const SMOOTH: f64 = 64.0;

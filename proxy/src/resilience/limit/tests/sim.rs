@@ -4,8 +4,9 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock::Instant;
 use crate::config::settings::{Limit, Priority};
 use crate::resilience::limit::adaptive::Done;
 use crate::resilience::limit::{Ask, Entry, Limiter, Pass, Shared};
