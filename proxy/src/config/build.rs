@@ -25,6 +25,8 @@ use crate::route;
 
 /// A head has to fit the connection's buffer, with room for the lines that the proxy adds.
 const MAX_HEAD: usize = 60 << 10;
+/// With less, the first few connections are refused.
+const LEAST_BUFFERED: usize = 1 << 20;
 
 /// Gives the configuration its meaning. The result is good only where no error was added.
 pub(super) fn settings(config: &Config, tree: &Tree, errors: &mut Vec<ConfigError>) -> Settings {
@@ -132,6 +134,11 @@ impl Build<'_> {
         self.some_time(&["http", "idle_timeout"], http.idle_timeout);
         self.some_patience(&["http", "stream_idle_timeout"], http.stream_idle_timeout);
         self.some_patience(&["http", "tunnel_idle_timeout"], http.tunnel_idle_timeout);
+        if let Some(size) = http.max_buffered.filter(|size| size.0 < LEAST_BUFFERED) {
+            let message = format!("found {size}, expected at least 1MiB: it is for all connections together");
+            self.blame(&["http", "max_buffered"], message);
+        }
+        self.control_names();
         settings::HttpLimits {
             max_head_bytes: head.0,
             max_headers: http.max_headers as usize,
@@ -149,6 +156,24 @@ impl Build<'_> {
             max_stale_bytes: http.max_stale.0,
             max_buffered: http.max_buffered.map(|size| size.0),
             min_rate: http.min_rate.0,
+        }
+    }
+
+    /// One field cannot say two things.
+    fn control_names(&mut self) {
+        let http = &self.config.http;
+        let names = [
+            ("deadline_header", &http.deadline_header),
+            ("priority_header", &http.priority_header),
+            ("caller_header", &http.caller_header),
+        ];
+        for (index, (key, name)) in names.iter().enumerate() {
+            for (before, _) in names[..index].iter().filter(|(_, other)| other == name) {
+                let written = self.tree.at(&["http", key]).is_some();
+                let (found, other) = if written { (key, before) } else { (before, key) };
+                let message = format!("found `{name}`, which is `http.{other}`, expected another name");
+                self.blame(&["http", found], message);
+            }
         }
     }
 

@@ -71,7 +71,9 @@ refused unless it says `{}`. A key that is not known is an error, with the one t
 - `outrigger check --route 'GET http://shop.local/cart' FILE` says which route a request takes, and why.
 - `outrigger schema` prints the JSON Schema of this page, for editors.
 
-**Durations** are written with a unit: `250ms`, `2s`, `1m30s`, `1h`. **Sizes** too: `512B`, `64KiB`, `1MiB`.
+**Durations** are written with a unit: `250ms`, `2s`, `1m30s`, `1h`. **Sizes** too: `512B`, `64KiB`, `1MiB`. Durations of policies are
+a day at most (`fallback.stale` and `health_check.keep_absent` excepted), all others 365 days. `0s` is one where it means at once, or
+not at all: `slow_start`, `hold.unknown_for`, `health_check.keep_absent`, `ready_grace`, `shutdown.lame_duck`.
 
 **Environment variables**: `${NAME}` in a value is replaced by the variable, and one that is not set is an error;
 `${NAME:-default}` gives it a default; `$${` is a plain `${`. Within `{ }` or `[ ]` it stands in quotes. What a variable

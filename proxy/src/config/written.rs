@@ -64,7 +64,7 @@ pub struct Http {
     pub max_stale: Size,
     /// Bytes of memory for what is read and not sent on yet, for the process. At its edge new connections and requests are
     /// refused with 503 `memory_short`; from three quarters of it on, those that are slow to send a head are ended, and those
-    /// below `min_rate`. Left out: a quarter of the control group's memory limit, 256MiB at most; 256MiB where there is no limit.
+    /// below `min_rate`. At least 1MiB. Left out: a quarter of the control group's memory limit, 256MiB at most; 256MiB where there is no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_buffered: Option<Size>,
     /// Bytes in a second that a client has to send of a body, or read of an answer, while more than three quarters of an
@@ -88,7 +88,7 @@ pub struct Names {
     /// Which names may be looked up in the registry: globs in which `*` stands for any run of characters. Declared
     /// services need not be listed.
     pub allow: Vec<String>,
-    /// Names that may be followed in the registry at once because somebody used them.
+    /// Names that may be followed in the registry at once because somebody used them. 1 to 100000.
     pub max_watches: u32,
     /// A name that was not used for this long is no longer followed.
     pub unused_after: Interval,
@@ -358,7 +358,7 @@ macro_rules! with_policies {
             /// Checks of our own. Left out, or `off`: the registry's word is taken. The service's alone.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub health_check: Option<Switch<HealthCheck>>,
-            /// How long an instance that joins others, or comes back from an ejection, takes to get its whole share; `0s` for at once. The service's alone.
+            /// How long an instance that joins others, or comes back from an ejection, takes to get its whole share; `0s` for at once, a day at most. The service's alone.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub slow_start: Option<Interval>,
             /// What is answered when the service fails. Left out, or `off`: the failure.
@@ -498,7 +498,7 @@ pub struct Config {
     pub http: Http,
     /// How the process ends.
     pub shutdown: Shutdown,
-    /// Worker threads. Left out: as many as the process may use cores, by its affinity and its cgroup's quota.
+    /// Worker threads, 1 to 1024. Left out: as many as the process may use cores, by its affinity and its cgroup's quota.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workers: Option<u32>,
     /// Whether each request is written to standard output as a JSON line.

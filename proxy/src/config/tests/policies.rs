@@ -190,4 +190,26 @@ fn control_fields_can_be_called_otherwise_and_not_like_others() {
         let told = errors(&format!("http: {{deadline_header: '{name}'}}"));
         assert!(told[0].contains("http.deadline_header"), "{name}: {told:?}");
     }
+    for (http, said) in [
+        (
+            "deadline_header: X-Outrigger-Caller",
+            "http.deadline_header: found `x-outrigger-caller`, which is `http.caller_header`",
+        ),
+        (
+            "caller_header: x-request-deadline",
+            "http.caller_header: found `x-request-deadline`, which is `http.deadline_header`",
+        ),
+        ("deadline_header: a, priority_header: A", "http.priority_header: found `a`, which is `http.deadline_header`"),
+    ] {
+        let told = errors(&format!("http: {{{http}}}"));
+        assert!(told.len() == 1 && told[0].contains(said), "{http}: {told:?}");
+    }
+    assert!(errors("http: {deadline_header: x-outrigger-caller, caller_header: x-request-deadline}").is_empty());
+}
+
+#[test]
+fn memory_in_which_no_connection_fits_is_refused() {
+    let told = errors("http: {max_buffered: 1023KiB}");
+    assert!(told[0].contains("http.max_buffered: found 1023KiB, expected at least 1MiB"), "{told:?}");
+    assert!(errors("http: {max_buffered: 1MiB}").is_empty());
 }

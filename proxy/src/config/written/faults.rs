@@ -11,7 +11,7 @@ use crate::config::text::{Address, Interval, Share};
 pub struct Faults {
     /// Whether there may be any. Decided at the start of the process: nothing can switch it on later.
     pub enabled: bool,
-    /// Faults at one time.
+    /// Faults at one time. 1 to 100000.
     pub max_active: u32,
     /// The largest share of requests that a fault may strike.
     pub max_requests: Share,

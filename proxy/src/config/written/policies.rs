@@ -139,7 +139,7 @@ group! {
         /// Further attempts for each request of the service, at most 100%: retries, hedges and second tries together.
         /// The service's alone.
         pub budget: Share,
-        /// Further attempts a second that a service with few requests may have nevertheless. The service's alone.
+        /// Further attempts a second that a service with few requests may have nevertheless, at most 10000. The service's alone.
         pub min_per_second: u32,
         /// Whether requests of any method may be processed twice. Say so only where that does no harm.
         pub any_method: bool,
@@ -147,7 +147,7 @@ group! {
 
     /// When a try is stuck: a multiple of the p99 of the route and method.
     pub struct LearnedTry {
-        /// How many times the p99, above 1: `300%`.
+        /// How many times the p99, above 100% and at most 10000%: `300%`.
         pub multiple: Share,
         /// Never sooner than this.
         pub floor: Interval,
@@ -167,7 +167,7 @@ group! {
     pub struct Hold {
         /// The largest answer that is held, at most 64KiB.
         pub max_size: Size,
-        /// How long an answer whose length is not stated is held to see whether it is small.
+        /// How long an answer whose length is not stated is held to see whether it is small. At most 10s.
         pub unknown_for: Interval,
     }
 
@@ -175,7 +175,7 @@ group! {
     pub struct Outlier {
         /// After so many failures in a row.
         pub consecutive: u32,
-        /// After this share of failures within ten seconds.
+        /// After this share of failures within ten seconds, at least 1%.
         pub failure_share: Share,
         /// Attempts within ten seconds below which a share says nothing.
         pub min_attempts: u32,
@@ -192,7 +192,7 @@ group! {
 
     /// When the whole service is taken for dead, and its requests fail at once.
     pub struct Breaker {
-        /// After so many failed attempts in a row, over all instances, ...
+        /// After so many failed attempts in a row, over all instances, at least 2, ...
         pub consecutive: u32,
         /// ... and so long a time in which none succeeded. What fails while other paths are answered does not count.
         pub silence: Interval,
@@ -237,9 +237,9 @@ group! {
         pub interval: Interval,
         /// For one check; no longer than `interval`. Left out: `interval`, where that is shorter than the built-in value.
         pub timeout: Interval,
-        /// So many good ones in a row, and it is healthy again. The first of all counts at once.
+        /// So many good ones in a row, and it is healthy again: 1 to 1000. The first of all counts at once.
         pub healthy: u32,
-        /// So many bad ones in a row, and it is not.
+        /// So many bad ones in a row, and it is not: 1 to 1000.
         pub unhealthy: u32,
         /// How long an instance that the registry no longer names stays while its checks are good.
         pub keep_absent: Interval,
