@@ -21,6 +21,7 @@ use table::TABLE;
 
 mod attempts;
 mod blame;
+mod bounds;
 mod found;
 mod http;
 mod process;
