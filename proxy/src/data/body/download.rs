@@ -42,6 +42,13 @@ impl Download {
         }
     }
 
+    /// Is done with it, and keeps what the next one can use.
+    pub fn recycle(self, exchanges: &upstream::h1::ExchangePool) {
+        if let Self::H1(answer) = self {
+            exchanges.give(answer);
+        }
+    }
+
     /// Lets go of it where its answer's head leaves no room for it.
     pub fn keep_within(&mut self, room: Length) {
         if room == Length::NONE && self.length() != Length::NONE {
