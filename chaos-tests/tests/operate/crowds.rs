@@ -81,14 +81,7 @@ fn at_the_limit_of_descriptors_the_admin_ports_answer_and_good_requests_go_on() 
     let mut config = proxy::to(&[origin.address]);
     let toxiproxy = free_address();
     config["faults"] = json!({ "enabled": true, "toxiproxy": { "enabled": true, "address": toxiproxy } });
-    let proxy = Proxy::start_with(&config, |command| {
-        let (program, given) = (command.get_program().to_owned(), command.get_args().map(Into::into));
-        let given: Vec<std::ffi::OsString> = given.collect();
-        let mut limited = Command::new("sh");
-        limited.args(["-c", "ulimit -n 200; exec \"$0\" \"$@\""]).arg(program).args(given);
-        limited.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        *command = limited;
-    });
+    let proxy = Proxy::start_with(&config, |command| few_descriptors(command, 200));
     proxy.wait_ready();
     let mut kept = Connection::open(proxy.address);
     kept.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -111,4 +104,14 @@ fn at_the_limit_of_descriptors_the_admin_ports_answer_and_good_requests_go_on() 
     assert_eq!(get(proxy.address, "a", "/").status(), 200);
     let said = proxy.log().lines().filter(|line| line.contains("accepting failed")).count();
     assert!(said <= 1 + SOON.as_secs() as usize / 10, "said {said} times");
+}
+
+/// Has a command run with no more descriptors than these.
+pub fn few_descriptors(command: &mut Command, most: u32) {
+    let (program, given) = (command.get_program().to_owned(), command.get_args().map(Into::into));
+    let given: Vec<std::ffi::OsString> = given.collect();
+    let mut limited = Command::new("sh");
+    limited.args(["-c", &format!("ulimit -n {most}; exec \"$0\" \"$@\"")]).arg(program).args(given);
+    limited.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    *command = limited;
 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,6 +17,8 @@ use nix::sys::signal::Signal;
 use outrigger::telemetry::metrics::{Kind, TABLE};
 use serde_json::{Value, json};
 
+use crate::crowds::few_descriptors;
+
 /// What a metric has to show, as a sum over the series that have these labels.
 #[derive(Debug, Clone, Copy)]
 enum Shows {
@@ -25,7 +28,7 @@ enum Shows {
 use Shows::{Between, Exactly};
 
 /// Metrics that another test causes, by its file.
-const ELSEWHERE: [(&str, &str); 23] = [
+const ELSEWHERE: [(&str, &str); 24] = [
     ("outrigger_upstream_connections", "protocol/pressure.rs"),
     ("outrigger_rescued_total", "resilience/hedge.rs"),
     ("outrigger_hedges_total", "resilience/hedge.rs"),
@@ -49,28 +52,18 @@ const ELSEWHERE: [(&str, &str); 23] = [
     ("outrigger_tcp_connections_failed_total", "tcp/proxies.rs"),
     ("outrigger_tcp_received_bytes_total", "tcp/proxies.rs"),
     ("outrigger_tcp_sent_bytes_total", "tcp/proxies.rs"),
-];
-
-/// Metrics that nothing causes on the running program yet, and why.
-const NOWHERE: [(&str, &str); 3] = [
-    ("outrigger_fail_open", "wants most of a pool out at once; how it is written is held beside the code"),
-    ("outrigger_instances_skipped", "wants a registry with an entry of port 0; counted in a test of the control plane"),
-    ("outrigger_health_checks_not_made_total", "wants a check without a descriptor, where little else works either"),
+    ("outrigger_instances_skipped", "operate/keys/found.rs"),
 ];
 
 #[test]
 fn every_metric_of_the_page_is_caused_and_shows_exactly_that() {
     let mut caused = BTreeMap::new();
-    for (name, labels, shows) in [traffic(), trouble(), registry()].concat() {
+    for (name, labels, shows) in [traffic(), trouble(), registry(), shortage()].concat() {
         caused.entry(name).or_insert_with(Vec::new).push((labels, shows));
     }
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     for metric in TABLE {
-        let places = [
-            caused.contains_key(metric.name),
-            ELSEWHERE.iter().any(|(name, _)| *name == metric.name),
-            NOWHERE.iter().any(|(name, _)| *name == metric.name),
-        ];
+        let places = [caused.contains_key(metric.name), ELSEWHERE.iter().any(|(name, _)| *name == metric.name)];
         assert_eq!(places.iter().filter(|place| **place).count(), 1, "{} has to stand in one place", metric.name);
     }
     for (name, file) in ELSEWHERE {
@@ -78,7 +71,7 @@ fn every_metric_of_the_page_is_caused_and_shows_exactly_that() {
         assert!(text.contains(&format!("\"{name}\"")), "{file} has nothing of {name} any more");
     }
     let known = |name: &str| TABLE.iter().any(|metric| metric.name == name);
-    let named = ELSEWHERE.iter().chain(&NOWHERE).map(|(name, _)| *name).chain(caused.into_keys());
+    let named = ELSEWHERE.iter().map(|(name, _)| *name).chain(caused.into_keys());
     let gone: Vec<&str> = named.filter(|name| !known(name)).collect();
     assert!(gone.is_empty(), "there are no metrics {gone:?}");
 }
@@ -211,7 +204,7 @@ fn trouble() -> Caused {
     )
 }
 
-/// A registry that is lost.
+/// A registry that is lost, and one that names nobody any more but an instance that was ejected.
 fn registry() -> Caused {
     let origin = Origin::named("a");
     let folder = tempfile::tempdir().unwrap();
@@ -221,14 +214,17 @@ fn registry() -> Caused {
         fs::write(&new, text).unwrap();
         fs::rename(new, &file).unwrap();
     };
-    let good = json!({ "services": { "app": [origin.address] } }).to_string();
+    let bad = Scripted::answering("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
+    let of = |instances: &[SocketAddr]| json!({ "services": { "app": instances } }).to_string();
+    let good = of(&[origin.address, bad.address]);
     write(&good);
     let mut config = proxy::to(&[]);
     config["registries"] = json!({ "file": { "path": file } });
-    config["services"]["app"] = json!({});
+    let outlier = json!({ "consecutive": 2, "base_ejection": "10m", "max_ejection": "10m" });
+    config["services"]["app"] = json!({ "outlier": outlier, "balance": "round_robin" });
     let proxy = Proxy::start(&config);
     let failing = |shown| ("outrigger_registry_failing", "service=\"app\"", Exactly(shown));
-    let seen = see(
+    let mut seen = see(
         &proxy,
         vec![
             failing(0.0),
@@ -240,5 +236,27 @@ fn registry() -> Caused {
     see(&proxy, vec![failing(1.0)]);
     write(&good);
     see(&proxy, vec![failing(0.0)]);
+    let open = |shown| ("outrigger_fail_open", "service=\"app\"", Exactly(shown));
+    wait_for("the ejection", SOON, || {
+        get(proxy.address, "app", "/");
+        proxy.metric("outrigger_endpoints_ejected", &["service=\"app\""]) == [1.0]
+    });
+    see(&proxy, vec![open(0.0)]);
+    write(&of(&[bad.address]));
+    wait_for("the last one to be asked", SOON, || get(proxy.address, "app", "/").status() == 503);
+    seen.extend(see(&proxy, vec![open(1.0)]));
     seen
+}
+
+/// A process without another descriptor.
+fn shortage() -> Caused {
+    let origin = Origin::named("a");
+    let mut config = proxy::to(&[origin.address]);
+    config["services"]["app"]["health_check"] = json!({ "tcp": true, "interval": "50ms" });
+    let proxy = Proxy::start_with(&config, |command| few_descriptors(command, 100));
+    proxy.wait_ready();
+    let not_made = |least| ("outrigger_health_checks_not_made_total", "", Between(least, f64::MAX));
+    see(&proxy, vec![("outrigger_health_checks_not_made_total", "", Exactly(0.0))]);
+    let _crowd: Vec<_> = (0..200).filter_map(|_| std::net::TcpStream::connect(proxy.address).ok()).collect();
+    see(&proxy, vec![not_made(1.0)])
 }

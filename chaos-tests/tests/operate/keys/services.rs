@@ -60,7 +60,7 @@ fn an_overloaded_service_gets_a_bound_by_itself_unless_that_is_switched_off() {
             }
         })
     };
-    let run = |adaptive: bool| {
+    let run = |adaptive: bool, most: usize| {
         let origin = serial();
         let policies = json!({ "limit": { "adaptive": adaptive, "queue": 0 }, "retries": { "max": 0 }, "outlier": "off",
             "breaker": "off", "timeout": "10s" });
@@ -68,7 +68,7 @@ fn an_overloaded_service_gets_a_bound_by_itself_unless_that_is_switched_off() {
         gets(&proxy, 60);
         let bound = || proxy.metric("outrigger_concurrency_limit", &["app"]).iter().sum::<f64>();
         let (start, mut clients) = (Instant::now(), Vec::new());
-        while clients.len() < 1000 && bound() == 0.0 {
+        while clients.len() < most && bound() == 0.0 {
             for _ in 0..4 {
                 clients.push(begin(&proxy, "/"));
             }
@@ -76,7 +76,9 @@ fn an_overloaded_service_gets_a_bound_by_itself_unless_that_is_switched_off() {
         }
         (bound(), clients.len(), start.elapsed())
     };
-    let (found, off) = (run(true), run(false));
+    let found = run(true, 1000);
+    // As many, and some more.
+    let off = run(false, found.1 + 40);
     assert!(found.0 > 0.0, "{found:?}");
     assert_eq!(off.0, 0.0, "{off:?}");
 }
@@ -110,6 +112,20 @@ fn a_route_has_a_part_of_the_service_and_says_what_its_requests_are_worth() {
     assert!(refused("/dear").contains("limit_reached"));
     go.say(true);
     assert!(held.iter_mut().all(|client| client.answer().status() == 200));
+}
+
+#[test]
+fn policies_of_a_route_win_over_those_of_its_service_and_these_over_the_defaults() {
+    let origin = Origin::named("a");
+    let service = |timeout: Value| json!({ "instances": [origin.address], "timeout": timeout });
+    let proxy = Proxy::start(&json!({
+        "defaults": { "timeout": "300ms" },
+        "services": { "app": service(json!("20s")), "other": service(json!(null)) },
+        "routes": [{ "host": "short", "service": "app", "timeout": "300ms" }, { "host": "long", "service": "other",
+            "timeout": "20s" }],
+    }));
+    let statuses = ["app", "other", "short", "long"].map(|host| get(proxy.address, host, "/delay/900").status());
+    assert_eq!(statuses, [200, 504, 504, 200]);
 }
 
 /// Replaces a file of services.

@@ -180,9 +180,14 @@ fn the_word_of_a_client_that_is_not_trusted_is_neither_obeyed_nor_passed_on() {
         "x-outrigger-explain: 1",
     ];
     paused(async {
-        for (from, trusted) in [(FOREIGN, false), (LOOPBACK, true)] {
+        for (from, cidrs, trusted) in [
+            (FOREIGN, "", false),
+            (FOREIGN, "192.0.2.8/30", false),
+            (FOREIGN, "10.0.0.0/8, 192.0.2.0/24", true),
+            (LOOPBACK, "", true),
+        ] {
             let text = "services: { orders: { instances: ['127.0.0.1:1'], idle_timeout: 10m } }";
-            let (stage, mut records) = Stage::explained(text);
+            let (stage, mut records) = Stage::explained(&format!("http: {{ trusted_cidrs: [{cidrs}] }}\n{text}"));
             let mut ends = stage.side("orders").endpoints();
             let mut client = stage.client(from);
             let start = timer::now();
