@@ -377,7 +377,7 @@ fn ask(x: Exchange<'_>, link: Link, home: Home, onward: Onward<'_>) -> upstream:
     let body = Rc::clone(&x.request.body);
     let trailers = (x.policy.request_trailers && body.length() == Length::Chunked).then(|| x.request.passing(x.worker));
     x.request.outgoing(x.worker, onward, trailers.is_some()).write_h1(&mut head);
-    upstream::h1::Attempt::new(link, home, head, body, trailers, x.request.asked(), Rc::clone(&x.worker.pools))
+    x.worker.exchanges.begin(link, home, head, body, trailers, x.request.asked())
 }
 
 async fn over_h2(x: Exchange<'_>, endpoint: Rc<Upstream>, home: Home, onward: Onward<'_>) -> Sent {

@@ -249,7 +249,9 @@ async fn respond(
     let mut framed = Framed::new(out, body);
     let whole = send(conn, request, head, &mut download, &mut framed, finished).await;
     worker.pools.scratch.give(framed.take_lead());
-    if !whole && reply.ends_by_close(head) {
+    let ends_by_close = reply.ends_by_close(head);
+    download.recycle(&worker.exchanges);
+    if !whole && ends_by_close {
         // Only a reset tells this client that something is missing.
         conn.abort();
     }

@@ -333,6 +333,7 @@ impl Drop for Outbound {
             }
         }
         self.worker.finished(&self.finished, &self.request, &mut self.trail);
+        std::mem::replace(&mut self.download, Download::Empty).recycle(&self.worker.exchanges);
     }
 }
 

@@ -71,6 +71,8 @@ pub struct Worker {
     pub pools: Rc<Pools>,
     /// Bodies of requests without any.
     pub empties: EmptyPool,
+    /// What requests and answers over HTTP/1.1 need while they live.
+    pub exchanges: crate::upstream::h1::ExchangePool,
     /// The joint.
     pub reader: Reader,
     /// Who the process is.
@@ -116,11 +118,13 @@ impl Worker {
         let mut random = fastrand::Rng::new();
         let limits = Limits { bytes: plan.http.max_head_bytes, lines: plan.http.max_headers };
         let view = View::of(&plan.reader.snapshot(), None, plan.workers, random.u64(..), timer::now());
+        let pools = Rc::new(Pools::new(limits, &plan.budget));
         Self {
             index,
             http: Arc::clone(&plan.http),
-            pools: Rc::new(Pools::new(limits, &plan.budget)),
+            pools: Rc::clone(&pools),
             empties: EmptyPool::default(),
+            exchanges: crate::upstream::h1::ExchangePool::new(pools, timer::now()),
             reader: plan.reader.clone(),
             identity: Arc::clone(&plan.identity),
             drained: plan.drained.clone(),
