@@ -19,7 +19,9 @@ mod warnings;
 pub mod written;
 
 use std::cell::RefCell;
+use std::fs::Metadata;
 use std::io::Read;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 pub use error::{ConfigError, ConfigErrors, Mark};
@@ -81,6 +83,30 @@ pub fn read_file(path: &Path) -> Result<String, ConfigErrors> {
     let name = path.display().to_string();
     let file = std::fs::File::open(path).map_err(|e| ConfigErrors::whole(&name, format!("cannot be opened: {e}")))?;
     read_text(&name, file)
+}
+
+/// As [`read_file`], of a name that a running proxy reads again: only of a file, since a pipe that nobody writes to, or a
+/// device, could keep whoever reads it for ever, and with it every later configuration.
+pub fn read_file_again(path: &Path) -> Result<String, ConfigErrors> {
+    let name = path.display().to_string();
+    let wrong = |e: std::io::Error| ConfigErrors::whole(&name, format!("cannot be opened: {e}"));
+    // Before it is opened: to open a device can do something. And after it, since the name may lead elsewhere by then.
+    only_a_file(&name, &std::fs::metadata(path).map_err(wrong)?)?;
+    let without_waiting = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(without_waiting).open(path).map_err(wrong)?;
+    only_a_file(&name, &file.metadata().map_err(wrong)?)?;
+    read_text(&name, file)
+}
+
+fn only_a_file(name: &str, found: &Metadata) -> Result<(), ConfigErrors> {
+    let kind = match found.file_type() {
+        kind if kind.is_file() => return Ok(()),
+        kind if kind.is_dir() => "a directory",
+        kind if kind.is_fifo() => "a FIFO",
+        kind if kind.is_socket() => "a socket",
+        _ => "a device",
+    };
+    Err(ConfigErrors::whole(name, format!("is {kind}, and only a file is read again")))
 }
 
 /// The text of an open file or of standard input, refused when it is too large or not UTF-8.

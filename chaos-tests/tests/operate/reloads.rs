@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::process::Stdio;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use chaos_tests::fleet::Origin;
@@ -94,4 +95,65 @@ fn a_log_of_everything_beside_the_configuration_does_not_feed_itself() {
         std::thread::sleep(Duration::from_secs(1));
         size() - before < 64 << 10
     });
+}
+
+#[test]
+fn what_is_no_file_holds_up_no_later_configuration_and_is_said_once() {
+    let [old, new] = ["old", "new"].map(Origin::named);
+    let cases: [(&str, fn(&Path)); 4] = [
+        ("a FIFO", fifo),
+        ("a directory", |path| fs::create_dir(path).unwrap()),
+        ("a device", |path| symlink("/dev/zero", path).unwrap()),
+        ("a socket", |path| drop(std::os::unix::net::UnixListener::bind(path).unwrap())),
+    ];
+    for (kind, put) in cases {
+        let proxy = Proxy::start(&proxy::to(&[old.address]));
+        let path = proxy.config();
+        let text = fs::read_to_string(path).unwrap().replace(&old.address.to_string(), &new.address.to_string());
+        fs::remove_file(path).unwrap();
+        put(path);
+        let said = || proxy.log().matches(&format!("is {kind}, and only a file is read again")).count();
+        wait_for(&format!("a word on {kind}"), SOON, || said() == 1);
+        // Eight looks: what does not change is not news.
+        std::thread::sleep(Duration::from_secs(2));
+        assert_eq!((said(), get(proxy.address, "a", "/").field("x-served-by")), (1, Some("old")), "{}", proxy.log());
+        proxy.signal(Signal::SIGHUP);
+        wait_for(&format!("an answer to who asks beside {kind}"), SOON, || said() == 2);
+        let beside = path.with_file_name("next");
+        fs::write(&beside, text).unwrap();
+        if kind == "a directory" {
+            fs::remove_dir(path).unwrap();
+        }
+        fs::rename(&beside, path).unwrap();
+        wait_for(&format!("the file in the place of {kind}"), SOON, || {
+            get(proxy.address, "a", "/").field("x-served-by") == Some("new")
+        });
+    }
+}
+
+#[test]
+fn a_start_reads_a_pipe_to_its_end_and_does_not_look_at_it_again() {
+    let origin = Origin::named("a");
+    let proxy = Proxy::start_with(&proxy::to(&[origin.address]), |command| {
+        let path = command.get_args().nth(2).map(std::path::PathBuf::from).unwrap();
+        // Its end is the pipe's: the writer has gone when it was read.
+        let text = Command::new("cat").arg(path).stdout(Stdio::piped()).spawn().unwrap();
+        let mut piped = Command::new(command.get_program());
+        piped.args(["run", "--config", "/dev/stdin"]).stdin(text.stdout.unwrap());
+        piped.stdout(Stdio::piped()).stderr(Stdio::piped());
+        *command = piped;
+    });
+    proxy.wait_ready();
+    assert_eq!(get(proxy.address, "a", "/").status(), 200);
+    // Longer than what looks cut off is waited for.
+    std::thread::sleep(Duration::from_secs(4));
+    assert!(!proxy.log().contains("stays as it was"), "{}", proxy.log());
+    assert_eq!(proxy.metric("outrigger_reloads_total", &["refused"]), [0.0]);
+    proxy.signal(Signal::SIGHUP);
+    wait_for("an answer to who asks", SOON, || proxy.log().contains("is a FIFO, and only a file is read again"));
+    assert_eq!(get(proxy.address, "a", "/").status(), 200);
+}
+
+fn fifo(path: &Path) {
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
 }

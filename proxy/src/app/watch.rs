@@ -5,6 +5,8 @@
 //! these changes what is read and nothing in the directory. A `stat` follows the name as a reader would, costs two
 //! microseconds, and works on file systems that notify of nothing. See `docs/adr/0017-looking-at-the-file.md`.
 //!
+//! Only a file is read again, and opened so that nothing waits: this thread is the only one that looks.
+//!
 //! A file that is just being written must not be read as if somebody had meant it: what is handed on was the same at two
 //! looks, and for longer where it looks cut off.
 
@@ -42,7 +44,11 @@ pub struct Seen {
 
 /// Looks until nobody listens any more. `known` is the text that is in use.
 pub fn run(path: &Path, known: String, asks: &Receiver<()>, tell: &Sender<Seen>) {
-    let mut known = Ok(known);
+    // What was read from a pipe at the start is not there a second time. Whoever asks for it is told so.
+    let mut known = match std::fs::metadata(path) {
+        Ok(found) if !found.is_file() => config::read_file_again(path),
+        _ => Ok(known),
+    };
     let mut marks = None;
     loop {
         let asked = match asks.recv_timeout(LOOK) {
@@ -55,7 +61,7 @@ pub fn run(path: &Path, known: String, asks: &Receiver<()>, tell: &Sender<Seen>)
             continue;
         }
         marks = Some(now);
-        let text = config::read_file(path);
+        let text = config::read_file_again(path);
         if !asked && same(&text, &known) {
             continue;
         }
@@ -91,7 +97,7 @@ fn settled(path: &Path, mut text: Text, asked: bool) -> Text {
             _ => SETTLE,
         };
         std::thread::sleep(SETTLE_ASKED);
-        let again = config::read_file(path);
+        let again = config::read_file_again(path);
         if !same(&again, &text) {
             text = again;
             since = Instant::now();
