@@ -2,13 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests and their helpers")]
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use chaos_tests::consul::Agent;
 use chaos_tests::fleet::Origin;
 use chaos_tests::load::Load;
 use chaos_tests::proxy::{self, Proxy};
-use chaos_tests::raw::{ask, get};
+use chaos_tests::raw::{Connection, ask, get};
 use chaos_tests::{SOON, runtime, wait_for};
 use serde_json::{Value, json};
 
@@ -82,6 +83,56 @@ fn any_registered_service_is_reachable_by_its_name_at_once() {
     let late = Origin::named("late");
     consul.register("l1", "late", late.address);
     wait_for("a service that was registered later", SOON, || get(proxy.address, "late", "/").text() == "late\n");
+}
+
+#[test]
+fn names_that_mean_nothing_keep_no_registered_service_from_its_first_request() {
+    let Some(consul) = Consul::start() else { return };
+    let origin = Origin::named("a");
+    let services: Vec<String> = (0..20).map(|n| format!("service-{n}")).collect();
+    services.iter().for_each(|name| consul.register(name, name, origin.address));
+    let mut config = consul.config();
+    config["names"] = json!({ "max_watches": 64 });
+    let proxy = Proxy::start(&config);
+    let (asked, over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let refused: Vec<_> = std::thread::scope(|scope| {
+        let _over = Over(&over);
+        for sender in 0..2 {
+            let (proxy, asked, over) = (&proxy, &asked, &over);
+            scope.spawn(move || {
+                let mut connection = Connection::open(proxy.address);
+                for n in 0.. {
+                    if over.load(Relaxed) {
+                        return;
+                    }
+                    connection.send(format!("GET / HTTP/1.1\r\nHost: nothing-{sender}-{n}\r\n\r\n"));
+                    connection.answer();
+                    asked.fetch_add(1, Relaxed);
+                    // A hundred a second, all together.
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            });
+        }
+        let first = |name: &String| {
+            let before = asked.load(Relaxed);
+            wait_for("eight further names", SOON, || asked.load(Relaxed) >= before + 8);
+            get(proxy.address, name, "/")
+        };
+        services.iter().map(first).filter(|answer| answer.status() != 200).map(|answer| answer.text()).collect()
+    });
+    assert!(refused.is_empty(), "{} of {}: {refused:?}", refused.len(), services.len());
+    for name in services {
+        assert_eq!(proxy.admin(&format!("/api/v1/services/{name}")).unwrap().status(), 200, "{name} made room");
+    }
+}
+
+/// Says so when it is dropped, also by a panic.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, mpsc, watch};
@@ -236,7 +236,8 @@ pub struct Publisher {
 struct Joint {
     current: ArcSwap<Snapshot>,
     generation: AtomicU64,
-    names_full: AtomicBool,
+    /// On the joint's clock.
+    names_full_until: AtomicU64,
     clock: Clock,
 }
 
@@ -256,7 +257,7 @@ pub fn joint(first: Snapshot) -> (Publisher, Reader, mpsc::Receiver<Demand>) {
         generation: AtomicU64::new(first.generation),
         clock: first.clock,
         current: ArcSwap::from_pointee(first),
-        names_full: AtomicBool::new(false),
+        names_full_until: AtomicU64::new(0),
     });
     let reader = Reader { joint: Arc::clone(&joint), wake: woken, demands };
     (Publisher { joint, wake, retired: Vec::new() }, reader, asked)
@@ -284,9 +285,9 @@ impl Publisher {
         self.retired.retain(|old| Arc::strong_count(old) > 1);
     }
 
-    /// Says whether as many names are watched as may be. What was said before.
-    pub fn tell_names_full(&self, full: bool) -> bool {
-        self.joint.names_full.swap(full, Ordering::Relaxed)
+    /// Says until when, on the joint's clock, there is no room for another name; 0 for that there is.
+    pub fn tell_names_full(&self, until: u64) {
+        self.joint.names_full_until.store(until, Ordering::Relaxed);
     }
 
     /// Milliseconds on the joint's clock; never 0.
@@ -306,9 +307,9 @@ impl Reader {
         self.joint.current.load_full()
     }
 
-    /// Whether as many names are watched as may be: asking for another one has no answer.
-    pub fn names_full(&self) -> bool {
-        self.joint.names_full.load(Ordering::Relaxed)
+    /// Whether as many names are watched as may be, and none would make room: asking for another one has no answer.
+    pub fn names_full(&self, now: Instant) -> bool {
+        self.clock(now) < self.joint.names_full_until.load(Ordering::Relaxed)
     }
 
     /// Asks the control plane for something. False when too much is being asked for already.

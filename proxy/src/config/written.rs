@@ -88,7 +88,11 @@ pub struct Names {
     /// Which names may be looked up in the registry: globs in which `*` stands for any run of characters. Declared
     /// services need not be listed.
     pub allow: Vec<String>,
-    /// Names that may be followed in the registry at once because somebody used them. 1 to 100000.
+    /// Names that may be followed in the registry at once because somebody used them. 1 to 100000. When there are as
+    /// many, a further one takes the place of the oldest that the registry does not know (from 250 ms after its answer
+    /// on; also where there is room, once these are a quarter), else of one that it has not answered (for 5 s, or 1 s
+    /// where it failed), else of a plain host that was not used for 5 s. A service that it knows gives way to nobody; a
+    /// first request that finds no place gets 503.
     pub max_watches: u32,
     /// A name that was not used for this long is no longer followed.
     pub unused_after: Interval,

@@ -1,12 +1,13 @@
 //! Every service that is followed, and why: declared, asked for by name, or a plain host that requests go to.
 //!
 //! Names come from requests, so they come from anybody. What keeps them from growing without bound: at most
-//! `names.max_watches` of them at one time; one that no registry knows is remembered for 5 s and then
-//! forgotten, watch and all; one that is not used for `names.unused_after` ends. A name that had an instance
+//! `names.max_watches` of them at one time, of which the least makes [`room`] for the next; one that no registry knows
+//! is remembered for 5 s and then forgotten, watch and all; one that is not used for `names.unused_after` ends. A name that had an instance
 //! once is known for as long as it is followed, so that losing the last instance reads 503 and not 404.
 
 mod pool;
 mod reload;
+mod room;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -70,6 +71,7 @@ pub struct Pools {
     waiting: watch::Sender<Option<Arc<str>>>,
     readiness: Readiness,
     grace_ends: Instant,
+    full_told: Option<Instant>,
     dirty: bool,
 }
 
@@ -102,10 +104,10 @@ impl Pools {
             board: StatusBoard::default(),
             waiting,
             readiness,
+            full_told: None,
             dirty: true,
         };
         pools.declare(&BTreeSet::new(), now);
-        pools.tell_names_full();
         pools
     }
 
@@ -147,14 +149,15 @@ impl Pools {
         if self.pools.contains_key(&name) {
             return;
         }
-        if self.on_demand() >= names.max_watches {
-            // Not worth a line for each: `tell_names_full` has said it once.
+        if !self.make_room(names.max_watches, now) {
+            // Not worth a line for each: this says it now and then.
+            self.tell_names_full(now);
             return;
         }
         let policy = Arc::clone(&self.defaults);
         let shared = self.shared(&name, ServiceMetrics::provisional(&name), &policy, now);
         self.open(name, origin, source, policy, shared, now);
-        self.tell_names_full();
+        self.tell_names_full(now);
     }
 
     /// Takes a registry's word.
@@ -234,7 +237,6 @@ impl Pools {
         });
         if self.pools.len() != followed {
             self.dirty = true;
-            self.tell_names_full();
         }
         for pool in self.pools.values_mut() {
             if std::mem::take(&mut pool.telling) || pool.absence_ends(clock) {
@@ -268,6 +270,7 @@ impl Pools {
         if let Some(snapshot) = snapshot {
             self.publisher.publish(snapshot);
         }
+        self.tell_names_full(now);
         self.tell_readiness();
     }
 
@@ -331,18 +334,6 @@ impl Pools {
                     status.last_error = Some(format!("there is no registry named {registry}"));
                 }
             },
-        }
-    }
-
-    fn on_demand(&self) -> usize {
-        self.pools.values().filter(|pool| pool.origin != Origin::Declared).count()
-    }
-
-    fn tell_names_full(&self) {
-        let max_watches = self.settings.names.as_ref().map_or(0, |names| names.max_watches);
-        let full = self.on_demand() >= max_watches;
-        if self.publisher.tell_names_full(full) != full && full && max_watches > 0 {
-            tracing::warn!(max_watches, "as many names are watched as `names.max_watches` allows");
         }
     }
 

@@ -310,9 +310,9 @@ async fn names_are_bounded() {
     settle().await;
     assert_eq!(script.open(), 5, "four names and one declared service");
     assert_eq!(running.reader.snapshot().clusters.len(), 5);
-    assert!(running.reader.names_full());
+    assert!(running.reader.names_full(Instant::now()));
     sleep(Duration::from_secs(601)).await;
-    assert!(!running.reader.names_full(), "there is room when unused ones have ended");
+    assert!(!running.reader.names_full(Instant::now()), "there is room when unused ones have ended");
 }
 
 #[tokio::test(start_paused = true)]
@@ -525,3 +525,4 @@ fn a_registry_that_cannot_be_made_is_an_error_at_the_start() {
 }
 
 mod checks;
+mod room;

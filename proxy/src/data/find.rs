@@ -96,6 +96,7 @@ async fn direct_to(worker: &Rc<Worker>, host: &str, trail: &mut Trail) -> Result
 async fn wait_for(worker: &Rc<Worker>, name: &Arc<str>, demand: Demand, trail: &mut Trail) -> Result<Rc<Side>, Reason> {
     trail.name = Some(Arc::clone(name));
     let patience = timer::now() + REGISTRY_WAIT;
+    // And in no snapshot since.
     let mut asked = false;
     loop {
         let view = worker.view();
@@ -105,14 +106,15 @@ async fn wait_for(worker: &Rc<Worker>, name: &Arc<str>, demand: Demand, trail: &
                 return Ok(Rc::clone(side));
             }
             Some((Standing::Unseen, _)) => return Err(Reason::UnknownService),
-            Some((Standing::Awaited, _)) => {}
+            // Should it make room for another name before it is answered, it is asked for again.
+            Some((Standing::Awaited, _)) => asked = false,
             None if view.routes.names().is_none_or(|names| names.registry.is_none())
                 && matches!(demand, Demand::Service(_)) =>
             {
                 return Err(Reason::UnknownService);
             }
             None if asked => {}
-            None if worker.reader.names_full() => return Err(Reason::TooManyNames),
+            None if worker.reader.names_full(timer::now()) => return Err(Reason::TooManyNames),
             None => {
                 asked = true;
                 if !worker.reader.demand(demand.clone()) {
@@ -122,7 +124,9 @@ async fn wait_for(worker: &Rc<Worker>, name: &Arc<str>, demand: Demand, trail: &
         }
         let newer = worker.reader.newer_than(view.generation);
         if tokio::time::timeout_at(patience.into(), newer).await.is_err() {
-            return Err(Reason::RegistryTimeout);
+            // It may have been refused while it was on its way.
+            let refused = asked && worker.reader.names_full(timer::now());
+            return Err(if refused { Reason::TooManyNames } else { Reason::RegistryTimeout });
         }
     }
 }

@@ -45,7 +45,6 @@ impl Pools {
         });
         self.declare(&changed, now);
         self.follow_names(&changed, now);
-        self.tell_names_full();
         self.dirty = true;
     }
 
