@@ -12,6 +12,7 @@ mod ends;
 mod fields;
 mod interim;
 mod leaving;
+mod memory;
 mod messages;
 mod pace;
 mod pressure;

@@ -47,6 +47,8 @@ pub struct Upload {
     failed: Cell<Option<Reason>>,
     /// How long it was when its exchange was over; more than any where it had not come whole.
     over: Cell<Option<u64>>,
+    /// Nobody sends it from its beginning any more.
+    committed: Cell<bool>,
     /// Tasks of their own that wait for more of it.
     readers: RefCell<Vec<Waker>>,
     /// Who waits for its end without reading it.
@@ -145,6 +147,7 @@ impl Upload {
             starved: Cell::new(false),
             failed: Cell::new(None),
             over: Cell::new(None),
+            committed: Cell::new(false),
             readers: RefCell::default(),
             waiting: RefCell::default(),
         }
@@ -241,7 +244,7 @@ impl Upload {
                 return Poll::Ready(Ok(Piece::End));
             }
             // Once something is gone there is nothing to keep the rest for.
-            if at > 0 && (self.gone.get() > 0 || !conn.has_room()) {
+            if at > 0 && (self.gone.get() > 0 || self.committed.get() || !conn.has_room()) {
                 conn.consume(content, at);
                 self.gone.set(self.gone.get() + at as u64);
                 at = 0;
@@ -421,6 +424,20 @@ impl Upload {
             }
             Source::H2 { .. } => true,
         }
+    }
+
+    /// An answer to it goes out, so it is sent by nobody but whose answer that is.
+    pub fn commit(&self) {
+        self.committed.set(true);
+    }
+
+    /// Lets go of what is kept, once nobody sends it any more. False while more of it is to come.
+    pub fn let_go(&self) -> bool {
+        let whole = self.ended.get().is_some();
+        if whole && self.over.get().is_none() {
+            self.finish();
+        }
+        whole
     }
 
     fn drain(&self, conn: &Conn, content: &mut Content) {

@@ -286,6 +286,11 @@ impl Answer {
         self.0.wire.sending.state == SendState::Done
     }
 
+    /// Whether nothing more of the request is sent.
+    pub fn has_sent(&self) -> bool {
+        self.0.wire.sending.state != SendState::Going
+    }
+
     /// How its end is known.
     pub fn length(&self) -> Length {
         self.0.length
@@ -350,7 +355,7 @@ impl Answer {
                 && !input.has_room()
             {
                 input.compact();
-                if !input.has_room() {
+                if !input.has_room() && self.0.wire.pools.buffers.grow_on(input) != Ok(true) {
                     return Poll::Ready(Ok(()));
                 }
             }
@@ -446,13 +451,17 @@ impl Wire {
         }
         let input = match &mut self.input {
             Some(input) => input,
-            none => match self.pools.buffers.take() {
+            none => match self.pools.buffers.take_lean() {
                 Ok(buffer) => none.insert(buffer),
                 Err(spent) => return Poll::Ready(Err(spent.into())),
             },
         };
         if !input.has_room() {
             input.compact();
+            if !input.has_room() {
+                // A head, or what follows the last chunk.
+                self.pools.buffers.grow_on(input)?;
+            }
         }
         let polled = link.io.poll_read_into(cx, input.spare());
         if let Poll::Ready(Ok(n)) = polled {

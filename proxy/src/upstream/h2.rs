@@ -178,6 +178,7 @@ impl Drop for Outbound {
         // Nothing of it waits any more.
         if let Some((pulse, _)) = &self.watched {
             pulse.asked();
+            pulse.finish();
         }
     }
 }
@@ -270,6 +271,11 @@ impl Answer {
     /// How its end is known.
     pub fn length(&self) -> Length {
         self.length
+    }
+
+    /// Whether nothing more of the request is sent.
+    pub fn has_sent(&self) -> bool {
+        self.sending.as_ref().is_none_or(|sending| sending.is_finished())
     }
 
     /// Sends no more of the request's body: another attempt reads it, or nobody does.
