@@ -181,6 +181,25 @@ fn tunnels_that_nobody_reads_take_little() {
 }
 
 #[test]
+fn tunnels_that_nobody_reads_make_room_where_memory_is_short() {
+    let instance = instance();
+    let mut config = config(&instance);
+    // Even of small buffers there are fewer than tunnels.
+    config["http"] = json!({ "max_buffered": "1MiB" });
+    let proxy = Proxy::start(&config);
+    let tunnels = || {
+        (0..HOLDERS).filter_map(|_| {
+            let mut client = Connection::try_open(proxy.address).ok()?;
+            client.try_send("GET /tunnel HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n").ok()?;
+            client.try_answer("GET").is_ok().then_some(client)
+        })
+    };
+    let _holders: Vec<_> = tunnels().collect();
+    wait_for("room for others", SOON, || good(&proxy));
+    assert_eq!((0..OTHERS).filter(|_| good(&proxy)).count(), OTHERS);
+}
+
+#[test]
 fn answers_that_nobody_reads_take_little() {
     let instance = instance();
     let proxy = Proxy::start(&config(&instance));

@@ -63,8 +63,9 @@ pub struct Http {
     /// Bytes of answers that are kept for `fallback: { stale: … }`, for the process.
     pub max_stale: Size,
     /// Bytes of memory for what is read and not sent on yet, for the process. At its edge new connections and requests are
-    /// refused with 503 `memory_short`; from three quarters of it on, those that are slow to send a head are ended, and those
-    /// below `min_rate`. At least 1MiB. Left out: a quarter of the control group's memory limit, 256MiB at most; 256MiB where there is no limit.
+    /// refused with 503 `memory_short`; from three quarters of it on, those that are slow to send a head are ended, those
+    /// below `min_rate`, and tunnels and TCP connections one side of which takes nothing. From half of it on what may stand still
+    /// gets small buffers. At least 1MiB. Left out: a quarter of the control group's memory limit, 256MiB at most; 256MiB where there is no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_buffered: Option<Size>,
     /// Bytes in a second that a client has to send of a body, or read of an answer, while more than three quarters of an

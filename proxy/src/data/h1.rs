@@ -464,7 +464,8 @@ async fn run_tunnel(
     // Nobody else looks at the connection any more: its task is this one.
     let mut io = conn.io.replace(Io::nowhere());
     let idle = worker.http.tunnel_idle_timeout;
-    let (_, down) = tunnel::join(&mut io, from_client, &mut link.io, input, &worker.pools.buffers, idle).await;
+    let (yields, pool) = (worker.http.min_rate > 0, &worker.pools.buffers);
+    let (_, down) = tunnel::join(&mut io, from_client, &mut link.io, input, pool, idle, yields).await;
     finished.sent(usize::try_from(down).unwrap_or(usize::MAX));
     conn.gone.set(true);
 }
