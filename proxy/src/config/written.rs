@@ -462,7 +462,7 @@ with_policies! {
         /// only that. Left out: any path.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub path: Option<PathMatch>,
-        /// The request's method, one of these. Left out: any method.
+        /// The request's method, one of these. Left out, or none: any method.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         pub methods: Vec<Method>,
         /// The service, one of `services`.

@@ -189,6 +189,21 @@ fn idle_connections_are_kept_as_many_and_as_long_as_they_may() {
     assert!(since.elapsed() >= Duration::from_millis(900), "{:?}", since.elapsed());
 }
 
+#[test]
+fn what_follows_a_body_goes_to_instances_that_are_said_to_keep_it_apart_and_to_no_others() {
+    let origin = Scripted::answering(OK);
+    for (policies, passed) in [(json!({}), None), (json!({ "request_trailers": true }), Some("1"))] {
+        let proxy = Proxy::start(&with(&[origin.address], policies));
+        let mut client = Connection::open(proxy.address);
+        client.send(
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: X-End\r\n\r\n2\r\nhi\r\n0\r\nX-End: 1\r\n\r\n",
+        );
+        assert_eq!(client.answer().status(), 200);
+        let asked = origin.last();
+        assert_eq!((asked.text().as_str(), asked.trailer("x-end")), ("hi", passed));
+    }
+}
+
 /// Where connections are neither made nor refused: a listener whose backlog is full.
 fn deaf() -> (socket2::Socket, SocketAddr, Vec<std::net::TcpStream>) {
     let deaf = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();

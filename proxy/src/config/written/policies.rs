@@ -184,7 +184,7 @@ group! {
         /// For how long, the first time; each further time twice as long. Drawn from a fifth around it, so that instances do not
         /// come back together.
         pub base_ejection: Interval,
-        /// For how long at most.
+        /// For how long at most, the first time too.
         pub max_ejection: Interval,
         /// The largest share of a pool that is left out. Never the last instance.
         pub max_ejected: Share,
