@@ -506,7 +506,8 @@ pub struct Config {
     /// Whether the access log and the explanations of requests (`outrigger explain`) have the values of a request's query,
     /// which may be tokens and names: `/a?token=secret`. Otherwise they have what each is called: `/a?token=…`.
     pub query_values: bool,
-    /// How long `/readyz` waits for the registries' first answers before it says ready without them.
+    /// How long `/readyz` waits for the registries' first answers about the services that are declared here, before it says
+    /// ready without them. Names that are followed on demand are not waited for.
     pub ready_grace: Interval,
 }
 
