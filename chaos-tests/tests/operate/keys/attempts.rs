@@ -106,7 +106,7 @@ fn hedges_are_no_more_than_their_share_of_requests() {
         slow.say(false);
         let hedge = json!({ "share": format!("{}%", share * 100.0), "floor": "3ms" });
         let policies = json!({ "per_try_timeout": "off", "hedge": hedge, "outlier": "off",
-            "retries": { "budget": "100%", "min_per_second": 0 } });
+            "limit": { "adaptive": false }, "retries": { "budget": "100%", "min_per_second": 0 } });
         let (proxy, start) = (Proxy::start(&with(&addresses, policies)), Instant::now());
         let mut asked = 0;
         let mut ask = |times| {
