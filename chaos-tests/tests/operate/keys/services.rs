@@ -256,21 +256,24 @@ fn a_check_asks_a_port_by_a_name_within_a_time_and_counts_what_it_hears() {
         }
     });
     let policies = json!({ "health_check": { "http": "/well", "host": "shop.example", "port": checks.address.port(),
-        "interval": "300ms", "timeout": "100ms", "healthy": 3, "unhealthy": 2 } });
+        "interval": "300ms", "timeout": "299ms", "healthy": 3, "unhealthy": 2 } });
     let proxy = Proxy::start(&with(&[serving.address], policies));
     let check = || app(&proxy)["endpoints"][0]["check"].as_str().unwrap_or_default().to_owned();
     // The first of all counts at once.
     wait_for("a good one", SOON, || check() == "passing");
     wait_for("two bad ones", SOON, || check().starts_with("failing") && check().contains("(2 in a row)"));
-    assert!(check().contains("100ms"), "within its time: {}", check());
+    assert!(check().contains("299ms"), "within its time: {}", check());
     allowed.store(2, Ordering::SeqCst);
     let asked = || arrived.lock().unwrap().len();
     wait_for("two good ones", SOON, || allowed.load(Ordering::SeqCst) == 0);
     let before = asked();
     wait_for("the one after them", SOON, || asked() > before);
     assert!(check().starts_with("failing"), "two good ones are not three: {}", check());
-    allowed.store(3, Ordering::SeqCst);
-    wait_for("three good ones", SOON, || check() == "passing");
+    wait_for("three good ones", SOON, || {
+        // On a busy machine one of them may come too late, and three more are wanted.
+        allowed.compare_exchange(0, 3, Ordering::SeqCst, Ordering::SeqCst).ok();
+        check() == "passing"
+    });
     let arrived = arrived.lock().unwrap().clone();
     let (count, took) = (arrived.len() as u32, arrived[arrived.len() - 1] - arrived[0]);
     // From the second on, and each up to a fifth sooner.
