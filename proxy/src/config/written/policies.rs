@@ -233,7 +233,8 @@ group! {
         pub grpc: String,
         /// Another port than the instance's.
         pub port: u16,
-        /// From one check of an instance to the next.
+        /// From one check of an instance to the next, or up to a fifth less: drawn each time, so that checks do not come
+        /// together.
         pub interval: Interval,
         /// For one check; no longer than `interval`. Left out: `interval`, where that is shorter than the built-in value.
         pub timeout: Interval,
