@@ -8,6 +8,7 @@
 )]
 
 mod bodies;
+mod cut;
 mod ends;
 mod fields;
 mod interim;

@@ -463,7 +463,7 @@ with_policies! {
         /// only that. Left out: any path.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub path: Option<PathMatch>,
-        /// The request's method, one of these. Left out: any method.
+        /// The request's method, one of these. Left out, or none: any method.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         pub methods: Vec<Method>,
         /// The service, one of `services`.
@@ -507,7 +507,8 @@ pub struct Config {
     /// Whether the access log and the explanations of requests (`outrigger explain`) have the values of a request's query,
     /// which may be tokens and names: `/a?token=secret`. Otherwise they have what each is called: `/a?token=…`.
     pub query_values: bool,
-    /// How long `/readyz` waits for the registries' first answers before it says ready without them.
+    /// How long `/readyz` waits for the registries' first answers about the services that are declared here, before it says
+    /// ready without them. Names that are followed on demand are not waited for.
     pub ready_grace: Interval,
 }
 

@@ -289,10 +289,12 @@ impl Upload {
             }
             let frame = match Pin::new(&mut *incoming).poll_frame(cx) {
                 Poll::Ready(Some(frame)) => frame,
-                Poll::Ready(None) => {
+                Poll::Ready(None) if incoming.is_end_stream() => {
                     held.done = true;
                     continue;
                 }
+                // hyper takes a reset that says NO_ERROR for the end.
+                Poll::Ready(None) => return Poll::Ready(Err(Reason::ClientGone)),
                 // What there is does not wait for more.
                 Poll::Pending if beyond > 0 => return Poll::Ready(Ok(Piece::Data(beyond))),
                 Poll::Pending => return Poll::Pending,
@@ -455,12 +457,15 @@ impl Upload {
             if content.is_complete() {
                 return Poll::Ready(true);
             }
+            if conn.advance(&mut content).is_err() {
+                return Poll::Ready(false);
+            }
+            if content.ready() > 0 || content.is_complete() {
+                continue;
+            }
             match ready!(conn.poll_fill(cx)) {
                 Ok(0) | Err(_) => return Poll::Ready(false),
                 Ok(_) => {}
-            }
-            if conn.advance(&mut content).is_err() {
-                return Poll::Ready(false);
             }
         }
     }

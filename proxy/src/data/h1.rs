@@ -458,7 +458,7 @@ async fn run_tunnel(
     if !sent {
         return;
     }
-    let crate::upstream::h1::Tunnelled { mut link, home: _home, input } = tunnelled;
+    let crate::upstream::h1::Tunnelled { mut link, home: _home, input, share: _share } = tunnelled;
     conn.keep_little();
     let from_client = conn.input.borrow_mut().take();
     // Nobody else looks at the connection any more: its task is this one.

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 
-use super::{Broken, Home, Link, Upstream};
+use super::{Broken, Home, Link, Share, Upstream};
 use crate::clock::Instant;
 use crate::data::body::{Piece, Upload};
 use crate::data::framed::{Framed, Room};
@@ -247,7 +247,9 @@ impl Attempt {
     pub fn into_tunnel(self) -> Option<Tunnelled> {
         let Self(mut exchange) = self;
         let Wire { link, home, input, .. } = &mut exchange.wire;
-        Some(Tunnelled { link: link.take()?, home: home.take()?, input: input.take() })
+        let home = home.take()?;
+        let share = home.in_flight.upstream().tunnel();
+        Some(Tunnelled { link: link.take()?, home, input: input.take(), share })
     }
 
     fn broken(&self, reason: Reason) -> Broken {
@@ -272,6 +274,8 @@ pub struct Tunnelled {
     pub link: Link,
     /// Load, until the tunnel ends.
     pub home: Home,
+    /// Its part of what tunnels may hold.
+    pub share: Share,
     /// What was read beyond the head.
     pub input: Option<Buffer>,
 }
