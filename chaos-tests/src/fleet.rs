@@ -36,7 +36,7 @@ pub enum Speaks {
 ///
 /// `/echo` gives the body and its trailers back as they come; `/bytes/N` gives N bytes of [`pattern`];
 /// `/status/N` answers N; `/delay/MS` waits; `/trailers` ends with one; `/head` gives the request's head as JSON;
-/// `/abort` breaks off in its body; `/endless` sends until nobody reads, and counts what it could send; everything else answers with its name.
+/// `/abort` breaks off in its body; `/events` sends one and then nothing, without an end; `/endless` sends until nobody reads, and counts what it could send; everything else answers with its name.
 #[derive(Debug)]
 pub struct Origin {
     /// Where it listens.
@@ -198,6 +198,10 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answe
             *response.body_mut() = BodyExt::boxed(StreamBody::new(part.chain(Box::pin(end))));
         }
         "head" => *response.body_mut() = whole(head_as_json(&request)),
+        "events" => {
+            let event = stream::iter([Ok(Frame::data(Bytes::from_static(b"event")))]);
+            *response.body_mut() = BodyExt::boxed(StreamBody::new(event.chain(stream::pending())));
+        }
         "endless" => *response.body_mut() = endless(Arc::clone(&shared)),
         "drain" => {
             let length = drain(request.into_body()).await;

@@ -164,6 +164,30 @@ fn an_idle_connection_does_not_hold_up_the_end() {
 }
 
 #[test]
+fn a_second_signal_cuts_what_is_in_flight_and_tells_of_nothing_else() {
+    let origin = Origin::named("a");
+    let mut config = proxy::to(&[origin.address]);
+    config["services"]["app"]["timeout"] = json!("60s");
+    config["shutdown"] = json!({ "lame_duck": "100s", "deadline": "120s" });
+    for busy in [false, true] {
+        let mut proxy = Proxy::start(&config);
+        let mut client = Connection::open(proxy.address);
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(client.answer().status(), 200);
+        if busy {
+            let before = origin.requests();
+            client.send("GET /delay/60000 HTTP/1.1\r\nHost: a\r\n\r\n");
+            wait_for("the request at the origin", SOON, || origin.requests() > before);
+        }
+        proxy.signal(Signal::SIGTERM);
+        wait_for("the drain", SOON, || proxy.log().contains("draining"));
+        proxy.signal(Signal::SIGTERM);
+        assert_eq!(proxy.wait_end(SOON).code(), Some(i32::from(busy)), "{}", proxy.log());
+        assert_eq!(proxy.log().contains("were cut"), busy, "{}", proxy.log());
+    }
+}
+
+#[test]
 fn what_is_in_flight_at_the_deadline_is_cut() {
     let origin = Origin::named("a");
     let mut config = proxy::to(&[origin.address]);

@@ -60,16 +60,20 @@ impl Drain {
     pub async fn run(&self, times: &Shutdown, again: impl Future<Output = ()>) -> bool {
         self.draining.store(true, Ordering::Relaxed);
         self.phase.send_replace(Phase::LameDuck);
-        let orderly = async {
-            tokio::time::sleep(times.lame_duck).await;
+        let closed = async || {
             self.phase.send_replace(Phase::Closing);
             while self.busy.load(Ordering::Acquire) > 0 {
                 tokio::time::sleep(POLL).await;
             }
         };
+        let orderly = async {
+            tokio::time::sleep(times.lame_duck).await;
+            closed().await;
+        };
         let clean = tokio::select! {
             done = tokio::time::timeout(times.deadline, orderly) => done.is_ok(),
-            () = again => false,
+            // What is at rest is no loss, and closes within a moment.
+            () = again => tokio::time::timeout(MOMENT, closed()).await.is_ok(),
         };
         self.phase.send_replace(Phase::Forced);
         clean
@@ -106,5 +110,7 @@ impl Drop for Busy {
     }
 }
 
+/// How long connections without a request have to close after a second signal.
+const MOMENT: Duration = Duration::from_secs(1);
 /// How often the end of the workers is looked for.
 const POLL: Duration = Duration::from_millis(10);

@@ -39,6 +39,8 @@ pub struct Relay {
     aside: bool,
     /// Both connections are there. What strikes from now on meets them open.
     begun: bool,
+    /// Where memory is short it makes room for others.
+    yields: bool,
 }
 
 /// How it ended.
@@ -46,7 +48,8 @@ pub struct Relay {
 pub enum End {
     /// Both sides had said all.
     Done,
-    /// A side broke off, or took nothing of what was ready for it for the idle time: the other one shall see that it did.
+    /// A side broke off, or took nothing of what was ready for it for the idle time, or for less where memory is short: the
+    /// other one shall see that it did.
     Broken,
     /// Nothing moved for the idle time.
     Idle,
@@ -84,7 +87,15 @@ impl Relay {
             last: (0, now),
             aside: false,
             begun: false,
+            yields: false,
         }
+    }
+
+    /// The same; where `yields`, it ends when memory is short and one side has taken nothing of what is ready for it for a
+    /// second: what lies there is held by nobody's leave.
+    pub fn yielding(mut self, yields: bool) -> Self {
+        self.yields = yields;
+        self
     }
 
     /// The same with bytes that were read already.
@@ -182,7 +193,7 @@ impl Relay {
             let total = self.up.received + self.up.sent + self.down.received + self.down.sent;
             let turned = [up, down].iter().any(|step| matches!(step, Step::Closed | Step::Lost));
             if total == self.last.0 && !turned {
-                return self.wait(cx, due);
+                return self.wait(cx, due, pool);
             }
             self.last = (total, now());
             self.aside = !self.aside;
@@ -194,9 +205,22 @@ impl Relay {
         }
     }
 
-    fn wait(&self, cx: &mut Context<'_>, due: Option<Instant>) -> Poll<End> {
+    fn wait(&self, cx: &mut Context<'_>, mut due: Option<Instant>, pool: &BufferPool) -> Poll<End> {
         let idle = self.idle.map(|idle| self.last.1 + idle);
         let stuck = [self.up.stuck, self.down.stuck].into_iter().flatten().min();
+        if self.yields
+            && let Some(since) = stuck
+        {
+            let now = now();
+            let mut look = since + GRACE;
+            if look <= now {
+                if pool.budget().excess() > 0 {
+                    return Poll::Ready(End::Broken);
+                }
+                look = now + GRACE;
+            }
+            due = Some(due.map_or(look, |due| due.min(look)));
+        }
         let stuck = self.idle.zip(stuck).map(|(idle, since)| since + idle);
         let Some(first) = [idle, stuck, due].into_iter().flatten().min() else { return Poll::Pending };
         if self.timer.poll(cx, first).is_pending() {
@@ -221,6 +245,8 @@ impl Relay {
     }
 }
 
+/// How long a side may take nothing where memory is short, and how often it is asked whether that is so.
+const GRACE: Duration = Duration::from_secs(1);
 /// Where a timer stands that nobody waits for.
 const FAR: Duration = Duration::from_secs(86_400 * 365);
 

@@ -193,6 +193,8 @@ pub struct EndpointShared {
     pub joined: AtomicU64,
     /// Open connections, of all workers; what the cap is held against.
     pub connections: AtomicU32,
+    /// Connections that have become tunnels.
+    pub tunnels: AtomicU32,
     /// Told whenever a connection is closed, for who waits for its place.
     pub freed: Notify,
     /// Requests in flight.

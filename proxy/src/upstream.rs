@@ -101,7 +101,28 @@ const FRESH: Duration = Duration::from_secs(1);
 /// How long a connection is waited for that somebody has been told to let go of.
 const SOON: Duration = Duration::from_millis(500);
 
+/// Counts a connection that has become a tunnel.
+#[derive(Debug)]
+pub struct Share(Arc<EndpointShared>);
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.0.tunnels.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Upstream {
+    /// A tunnel begins.
+    pub fn tunnel(&self) -> Share {
+        self.shared.tunnels.fetch_add(1, Ordering::Relaxed);
+        Share(Arc::clone(&self.shared))
+    }
+
+    /// Whether tunnels, which may be quiet for as long as they like, hold as many connections as they may.
+    pub fn has_tunnels_enough(&self, cap: u32) -> bool {
+        self.shared.tunnels.load(Ordering::Relaxed) >= slow::plenty(cap).max(1)
+    }
+
     /// A side without connections. `typical` is what the pool's other endpoints take for an answer.
     pub fn new(endpoint: &Endpoint, taps: &Rc<Taps>, typical: Option<Duration>, now: Instant) -> Self {
         Self {

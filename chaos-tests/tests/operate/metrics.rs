@@ -138,6 +138,8 @@ fn traffic() -> Caused {
             ("outrigger_attempts_total", "service=\"app\"", Exactly(5.0)),
             ("outrigger_retries_total", "service=\"app\"", Exactly(1.0)),
             ("outrigger_upstream_connections_opened_total", "service=\"app\"", Between(1.0, 3.0)),
+            // One that was refused was begun.
+            ("outrigger_upstream_connections_opened_total", "service=\"dead\"", Between(1.0, 2.0)),
             ("outrigger_in_flight_requests", "service=\"app\"", Exactly(1.0)),
             ("outrigger_endpoints", "service=\"app\"", Exactly(2.0)),
             ("outrigger_endpoints", "service=\"half\"", Exactly(1.0)),

@@ -8,10 +8,12 @@
 )]
 
 mod bodies;
+mod cut;
 mod ends;
 mod fields;
 mod interim;
 mod leaving;
+mod memory;
 mod messages;
 mod pace;
 mod pressure;

@@ -196,3 +196,38 @@ fn partial_heads_take_no_more_memory_than_they_may_and_give_it_back() {
     let ended = proxy.metric("outrigger_refused_total", &["memory_short"]).iter().sum::<f64>();
     assert!(refused + ended > 0.0, "600 clients had all that they wanted");
 }
+
+#[test]
+fn tunnels_leave_connections_to_requests() {
+    let instance = Scripted::start(|peer| {
+        while let Some(head) = peer.head() {
+            if head.lists("connection", "upgrade") {
+                peer.connection.send("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: any\r\n\r\n");
+                peer.connection.ended();
+                return;
+            }
+            peer.connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        }
+    });
+    let proxy = Proxy::start(&config(&instance));
+    let mut tunnels: Vec<_> = (0..CAP).map(|_| Connection::open(proxy.address)).collect();
+    let statuses: Vec<_> = tunnels
+        .iter_mut()
+        .map(|client| {
+            client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: any\r\n\r\n");
+            client.head().unwrap().status()
+        })
+        .collect();
+    let count = |status| statuses.iter().filter(|one| **one == status).count();
+    assert_eq!((count(101), count(503)), (CAP * 3 / 4, CAP / 4), "{statuses:?}");
+    for n in 0..50 {
+        assert!(good(&proxy), "request {n}");
+    }
+    // Whoever leaves makes room for another.
+    tunnels.truncate(1);
+    wait_for("another tunnel", SOON, || {
+        let mut client = Connection::open(proxy.address);
+        client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: any\r\n\r\n");
+        client.head().unwrap().status() == 101
+    });
+}

@@ -63,8 +63,9 @@ pub struct Http {
     /// Bytes of answers that are kept for `fallback: { stale: … }`, for the process.
     pub max_stale: Size,
     /// Bytes of memory for what is read and not sent on yet, for the process. At its edge new connections and requests are
-    /// refused with 503 `memory_short`; from three quarters of it on, those that are slow to send a head are ended, and those
-    /// below `min_rate`. At least 1MiB. Left out: a quarter of the control group's memory limit, 256MiB at most; 256MiB where there is no limit.
+    /// refused with 503 `memory_short`; from three quarters of it on, those that are slow to send a head are ended, those
+    /// below `min_rate`, and tunnels and TCP connections one side of which takes nothing. From half of it on what may stand still
+    /// gets small buffers. At least 1MiB. Left out: a quarter of the control group's memory limit, 256MiB at most; 256MiB where there is no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_buffered: Option<Size>,
     /// Bytes in a second that a client has to send of a body, or read of an answer, while more than three quarters of an
@@ -466,7 +467,7 @@ with_policies! {
         /// only that. Left out: any path.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub path: Option<PathMatch>,
-        /// The request's method, one of these. Left out: any method.
+        /// The request's method, one of these. Left out, or none: any method.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         pub methods: Vec<Method>,
         /// The service, one of `services`.
@@ -510,7 +511,8 @@ pub struct Config {
     /// Whether the access log and the explanations of requests (`outrigger explain`) have the values of a request's query,
     /// which may be tokens and names: `/a?token=secret`. Otherwise they have what each is called: `/a?token=…`.
     pub query_values: bool,
-    /// How long `/readyz` waits for the registries' first answers before it says ready without them.
+    /// How long `/readyz` waits for the registries' first answers about the services that are declared here, before it says
+    /// ready without them. Names that are followed on demand are not waited for.
     pub ready_grace: Interval,
 }
 

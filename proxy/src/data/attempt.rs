@@ -319,6 +319,10 @@ impl<'r> State<'r> {
         if x.policy.protocol == Protocol::Http2 {
             return Self::Http2(Box::pin(over_h2(x, Rc::clone(endpoint), home, onward)));
         }
+        // The others would be left without: a tunnel has no end that could be waited for.
+        if x.request.upgrade && endpoint.has_tunnels_enough(x.policy.max_connections) {
+            return Self::Dialling(Box::pin(async { Err(Reason::ConnectionLimit) }), None);
+        }
         let sure = x.repeatable && x.request.body.is_replayable();
         match endpoint.reuse(sure, x.policy.idle_timeout, now) {
             Some(link) => Self::Asking(ask(x, link, home, onward)),

@@ -47,6 +47,8 @@ pub struct Upload {
     failed: Cell<Option<Reason>>,
     /// How long it was when its exchange was over; more than any where it had not come whole.
     over: Cell<Option<u64>>,
+    /// Nobody sends it from its beginning any more.
+    committed: Cell<bool>,
     /// Tasks of their own that wait for more of it.
     readers: RefCell<Vec<Waker>>,
     /// Who waits for its end without reading it.
@@ -145,6 +147,7 @@ impl Upload {
             starved: Cell::new(false),
             failed: Cell::new(None),
             over: Cell::new(None),
+            committed: Cell::new(false),
             readers: RefCell::default(),
             waiting: RefCell::default(),
         }
@@ -241,7 +244,7 @@ impl Upload {
                 return Poll::Ready(Ok(Piece::End));
             }
             // Once something is gone there is nothing to keep the rest for.
-            if at > 0 && (self.gone.get() > 0 || !conn.has_room()) {
+            if at > 0 && (self.gone.get() > 0 || self.committed.get() || !conn.has_room()) {
                 conn.consume(content, at);
                 self.gone.set(self.gone.get() + at as u64);
                 at = 0;
@@ -286,10 +289,12 @@ impl Upload {
             }
             let frame = match Pin::new(&mut *incoming).poll_frame(cx) {
                 Poll::Ready(Some(frame)) => frame,
-                Poll::Ready(None) => {
+                Poll::Ready(None) if incoming.is_end_stream() => {
                     held.done = true;
                     continue;
                 }
+                // hyper takes a reset that says NO_ERROR for the end.
+                Poll::Ready(None) => return Poll::Ready(Err(Reason::ClientGone)),
                 // What there is does not wait for more.
                 Poll::Pending if beyond > 0 => return Poll::Ready(Ok(Piece::Data(beyond))),
                 Poll::Pending => return Poll::Pending,
@@ -423,6 +428,20 @@ impl Upload {
         }
     }
 
+    /// An answer to it goes out, so it is sent by nobody but whose answer that is.
+    pub fn commit(&self) {
+        self.committed.set(true);
+    }
+
+    /// Lets go of what is kept, once nobody sends it any more. False while more of it is to come.
+    pub fn let_go(&self) -> bool {
+        let whole = self.ended.get().is_some();
+        if whole && self.over.get().is_none() {
+            self.finish();
+        }
+        whole
+    }
+
     fn drain(&self, conn: &Conn, content: &mut Content) {
         let ready = content.ready();
         conn.consume(content, ready);
@@ -438,12 +457,15 @@ impl Upload {
             if content.is_complete() {
                 return Poll::Ready(true);
             }
+            if conn.advance(&mut content).is_err() {
+                return Poll::Ready(false);
+            }
+            if content.ready() > 0 || content.is_complete() {
+                continue;
+            }
             match ready!(conn.poll_fill(cx)) {
                 Ok(0) | Err(_) => return Poll::Ready(false),
                 Ok(_) => {}
-            }
-            if conn.advance(&mut content).is_err() {
-                return Poll::Ready(false);
             }
         }
     }

@@ -23,6 +23,7 @@ use super::worker::Worker;
 use crate::clock::Instant;
 use crate::drain::Phase;
 use crate::error::Reason;
+use crate::http::buffer::LITTLE;
 use crate::http::{Bad, Buffer, Content, Head, write};
 use crate::net::Io;
 
@@ -36,6 +37,8 @@ pub struct Conn {
     pub(super) continued: Cell<bool>,
     /// Whether it has once had more to say than a small buffer holds: then it begins with a large one, in one read.
     large: Cell<bool>,
+    /// Bytes that came before the answer to a request was over, as far as they were read.
+    pub(super) early: Cell<usize>,
     pub(super) timer: Timer,
     /// About when something last happened: spares an idle connection a look at the clock.
     pub(super) last: Cell<Instant>,
@@ -69,6 +72,7 @@ impl Conn {
             interim: RefCell::default(),
             continued: Cell::new(false),
             large: Cell::new(false),
+            early: Cell::new(0),
             timer,
             last: Cell::new(timer::now()),
             client,
@@ -146,6 +150,16 @@ impl Conn {
         self.io.replace(Io::nowhere()).abort();
     }
 
+    /// Keeps no more memory than what is in the buffer needs: what it is for may take its time.
+    pub(super) fn keep_little(&self) {
+        if let Some(input) = &mut *self.input.borrow_mut()
+            && !input.is_empty()
+        {
+            return self.worker.pools.buffers.shrink(input);
+        }
+        self.give_buffer_back();
+    }
+
     fn give_buffer_back(&self) {
         if let Some(input) = self.input.borrow_mut().take() {
             self.worker.pools.buffers.give(input);
@@ -164,7 +178,7 @@ impl Conn {
         let pool = &self.worker.pools.buffers;
         let input = match &mut *slot {
             Some(input) => input,
-            none => none.insert(if self.large.get() { pool.take()? } else { pool.take_small()? }),
+            none => none.insert(if self.large.get() { pool.take_lean()? } else { pool.take_small()? }),
         };
         if !input.has_room() {
             if !pool.grow(input)? {
@@ -172,12 +186,7 @@ impl Conn {
             }
             self.large.set(true);
         }
-        let polled = io.poll_read_into(cx, input.spare());
-        match &polled {
-            Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => self.gone.set(true),
-            Poll::Ready(Ok(n)) => input.filled(*n),
-            Poll::Pending => {}
-        }
+        let polled = self.poll_read(cx, &mut io, input, usize::MAX);
         if input.is_empty()
             && let Some(input) = slot.take()
         {
@@ -186,9 +195,23 @@ impl Conn {
         polled
     }
 
-    /// Whether more can be read without letting go of anything.
+    fn poll_read(&self, cx: &mut Context<'_>, io: &mut Io, input: &mut Buffer, most: usize) -> Poll<io::Result<usize>> {
+        let spare = input.spare();
+        let most = most.min(spare.len());
+        let polled = io.poll_read_into(cx, &mut spare[..most]);
+        match &polled {
+            Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => self.gone.set(true),
+            Poll::Ready(Ok(n)) => input.filled(*n),
+            Poll::Pending => {}
+        }
+        polled
+    }
+
+    /// Whether more can be read without letting go of anything. Where memory is short, a body has a large buffer no longer
+    /// for the sake of being sent again.
     pub fn has_room(&self) -> bool {
-        self.input.borrow().as_ref().is_none_or(|input| input.has_room() || input.is_small())
+        let may_grow = || self.worker.pools.buffers.budget().excess() == 0;
+        self.input.borrow().as_ref().is_none_or(|input| input.has_room() || input.is_small() && may_grow())
     }
 
     /// Decodes what was read.
@@ -266,25 +289,58 @@ impl Conn {
     }
 
     /// Ready when the client has gone while its answer was being waited for. Keeps what it sends early.
-    pub(super) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_gone(&self, cx: &mut Context<'_>, look: &mut Option<Instant>) -> Poll<()> {
         if self.worker.http.half_close {
             return Poll::Pending;
         }
-        match self.poll_fill(cx) {
-            Poll::Ready(Ok(n)) if n > 0 => {
+        match self.poll_early(cx) {
+            Some(Poll::Ready(Ok(n))) if n > 0 => {
                 // More may follow at once; whether it is the end is asked again at the next wake.
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
+            Some(Poll::Ready(_)) => Poll::Ready(()),
+            Some(Poll::Pending) => Poll::Pending,
             // It stays where it is until there is room for it.
-            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::OutOfMemory => Poll::Pending,
-            Poll::Ready(_) => Poll::Ready(()),
-            Poll::Pending => Poll::Pending,
+            None => self.poll_left(cx, look),
         }
     }
-}
 
-impl Conn {
+    /// Reads what comes before the answer is over: no more than a small buffer holds, since the answer may take for ever. None
+    /// where there is no room, or no memory that others do not need more.
+    fn poll_early(&self, cx: &mut Context<'_>) -> Option<Poll<io::Result<usize>>> {
+        let mut slot = self.input.borrow_mut();
+        let mut io = self.io.borrow_mut();
+        if slot.is_none() && io.poll_readable(cx).is_pending() {
+            return Some(Poll::Pending);
+        }
+        let pool = &self.worker.pools.buffers;
+        let room = LITTLE.saturating_sub(self.early.get());
+        if room == 0 || slot.is_none() && pool.budget().excess() > 0 {
+            return None;
+        }
+        let input = match &mut *slot {
+            Some(input) => input,
+            none => none.insert(pool.take_small().ok()?),
+        };
+        if !input.has_room() {
+            input.compact();
+            if !input.has_room() {
+                return None;
+            }
+        }
+        let polled = self.poll_read(cx, &mut io, input, room);
+        if let Poll::Ready(Ok(n)) = polled {
+            self.early.set(self.early.get() + n);
+        }
+        if input.is_empty()
+            && let Some(input) = slot.take()
+        {
+            pool.give(input);
+        }
+        Some(polled)
+    }
+
     /// Ready when the client has gone in the middle of its upload. Whoever reads the upload sees that, but only while there is
     /// room for more of it: behind bytes that an endpoint does not take, its end is seen by asking for it, now and then.
     pub(super) fn poll_left(&self, cx: &mut Context<'_>, look: &mut Option<Instant>) -> Poll<()> {

@@ -111,6 +111,11 @@ impl Faulted {
         self.inner.occupies()
     }
 
+    /// As [`Download::has_sent`].
+    pub fn has_sent(&self) -> bool {
+        self.inner.has_sent()
+    }
+
     /// Whether nothing more comes.
     pub fn is_over(&self) -> bool {
         self.piece.is_empty() && self.inner.is_over()

@@ -4,7 +4,7 @@
 //! something comes, the task takes a pooled future ([`exchange`]) that reads one request, has it forwarded, writes the
 //! answer, and is given back.
 //!
-//! While a request is in flight its client is listened to: what it sends early is kept as long as there is room, and
+//! While a request is in flight its client is listened to: what it sends early is kept as far as a small buffer holds it, and
 //! its end means that nobody waits for the answer any more.
 
 use std::future::poll_fn;
@@ -127,6 +127,7 @@ pub async fn exchange(conn: Rc<Conn>) -> bool {
 async fn wait(conn: &Rc<Conn>, request: &Request, trail: &mut Trail, started: Instant) -> Result<Answer, Reason> {
     let mut work = pin!(forward(&conn.worker, &conn.timer, request, trail, started));
     let mut look = None;
+    conn.early.set(0);
     poll_fn(|cx| {
         if let Poll::Ready(done) = work.as_mut().poll(cx) {
             return Poll::Ready(done);
@@ -140,7 +141,7 @@ async fn wait(conn: &Rc<Conn>, request: &Request, trail: &mut Trail, started: In
             conn.presence.remember(cx);
             return conn.poll_left(cx, &mut look).map(|()| Err(Reason::ClientGone));
         }
-        conn.poll_gone(cx).map(|()| Err(Reason::ClientGone))
+        conn.poll_gone(cx, &mut look).map(|()| Err(Reason::ClientGone))
     })
     .await
 }
@@ -246,6 +247,7 @@ async fn respond(
     download.keep_within(body);
     // From here on nothing else may be written before the answer's end, not even that the client may send its body.
     conn.continued.set(true);
+    request.body.commit();
     let mut framed = Framed::new(out, body);
     let whole = send(conn, request, head, &mut download, &mut framed, finished).await;
     worker.pools.scratch.give(framed.take_lead());
@@ -348,7 +350,9 @@ async fn send(
                 if !starved {
                     continue;
                 }
-                if request.body.ended().is_some() && !conn.gone.get() && conn.poll_gone(cx).is_ready() {
+                keep_little(conn, request, download);
+                if request.body.ended().is_some() && !conn.gone.get() && conn.poll_gone(cx, &mut pause.look).is_ready()
+                {
                     return Poll::Ready(false);
                 }
                 finished.waited();
@@ -368,6 +372,7 @@ async fn send(
                 Poll::Ready(Err(_)) => return Poll::Ready(false),
                 Poll::Pending => {
                     download.poll_upload(cx);
+                    keep_little(conn, request, download);
                     finished.waited();
                     if is_too_slow(&mut held, cx, request, download, finished.bytes()) {
                         finished.broken(Reason::TooSlow);
@@ -381,6 +386,13 @@ async fn send(
         }
     })
     .await
+}
+
+/// An answer that takes its time may take for ever: what was kept for the request's sake is not kept for the answer's.
+fn keep_little(conn: &Conn, request: &Request, download: &Download) {
+    if download.has_sent() && request.body.let_go() {
+        conn.keep_little();
+    }
 }
 
 /// Whether a client that takes no more of its answer for now has to make room for others. It has been sent `moved` bytes.
@@ -446,12 +458,14 @@ async fn run_tunnel(
     if !sent {
         return;
     }
-    let crate::upstream::h1::Tunnelled { mut link, home: _home, input } = tunnelled;
+    let crate::upstream::h1::Tunnelled { mut link, home: _home, input, share: _share } = tunnelled;
+    conn.keep_little();
     let from_client = conn.input.borrow_mut().take();
     // Nobody else looks at the connection any more: its task is this one.
     let mut io = conn.io.replace(Io::nowhere());
     let idle = worker.http.tunnel_idle_timeout;
-    let (_, down) = tunnel::join(&mut io, from_client, &mut link.io, input, &worker.pools.buffers, idle).await;
+    let (yields, pool) = (worker.http.min_rate > 0, &worker.pools.buffers);
+    let (_, down) = tunnel::join(&mut io, from_client, &mut link.io, input, pool, idle, yields).await;
     finished.sent(usize::try_from(down).unwrap_or(usize::MAX));
     conn.gone.set(true);
 }

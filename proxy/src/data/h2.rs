@@ -310,7 +310,7 @@ impl Body for Outbound {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended || self.download.is_over()
+        self.ended || self.download.is_over() && self.rest.end().is_ok()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -164,7 +164,7 @@ async fn connection<G>(worker: Rc<Worker>, line: Rc<Line>, io: Io, guards: G) {
 }
 
 async fn carry(worker: &Rc<Worker>, line: &Rc<Line>, mut client: Io) {
-    let mut relay = Relay::new(Some(line.times.idle)).under(&line.subject, None);
+    let mut relay = Relay::new(Some(line.times.idle)).yielding(worker.http.min_rate > 0).under(&line.subject, None);
     if !line.subject.is_quiet() && relay.is_down(timer::now()) {
         client.abort();
         return;

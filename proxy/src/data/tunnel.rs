@@ -1,5 +1,5 @@
 //! Two connections joined after an upgrade. A tunnel ends when nothing moves in either direction for the idle time, or when
-//! one side takes nothing of what is ready for it.
+//! one side takes nothing of what is ready for it: in that time, or in a second where memory is short and the tunnel `yields`.
 
 use std::time::Duration;
 
@@ -15,8 +15,9 @@ pub async fn join(
     from_upstream: Option<Buffer>,
     pool: &BufferPool,
     idle: Duration,
+    yields: bool,
 ) -> (u64, u64) {
-    let mut relay = Relay::new(Some(idle)).with(from_client, from_upstream);
+    let mut relay = Relay::new(Some(idle)).yielding(yields).with(from_client, from_upstream);
     std::future::poll_fn(|cx| relay.poll(cx, client, upstream, pool)).await;
     let moved = relay.moved();
     (moved.sent_up, moved.sent_down)

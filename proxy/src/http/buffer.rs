@@ -11,6 +11,9 @@
 //! it is full. All of them count against one budget of the process: without it ten thousand clients that each send a part of a
 //! head would have the process killed. Each is a mapping of its own, and goes back to the system when it is let go of: the
 //! allocator would keep what a flood had needed until the process ends.
+//!
+//! Whoever may hold one for as long as somebody does not read takes a large one only while less than half of the budget is
+//! taken: so all of those together never take what everybody else needs.
 
 use std::cell::{Cell, RefCell};
 use std::ops::{Deref, DerefMut};
@@ -177,6 +180,16 @@ impl Budget {
         self.used().saturating_sub(self.most - self.most / 4)
     }
 
+    /// Whether more than half is taken.
+    pub fn is_tight(&self) -> bool {
+        self.used() > self.most / 2
+    }
+
+    /// With what is under way already.
+    fn utmost(&self) -> usize {
+        self.most.saturating_add(self.most / 4)
+    }
+
     /// Whether nothing new may begin.
     pub fn is_spent(&self) -> bool {
         self.used() >= self.most
@@ -279,13 +292,25 @@ impl BufferPool {
 
     /// An empty buffer, for what is under way: beyond the budget too, by a quarter.
     pub fn take(&self) -> Result<Buffer, Spent> {
-        self.large_block(self.budget.most.saturating_add(self.budget.most / 4)).map(Buffer::new)
+        self.large_block(self.budget.utmost()).map(Buffer::new)
+    }
+
+    /// The same, for who may hold it for as long as somebody does not read: a small one where more than half is taken. What
+    /// fits no small one is for [`grow_on`](Self::grow_on).
+    pub fn take_lean(&self) -> Result<Buffer, Spent> {
+        if !self.budget.is_tight() {
+            return self.take();
+        }
+        self.small_block(self.budget.utmost()).or_else(|Spent| self.large.take().ok_or(Spent)).map(Buffer::new)
     }
 
     /// An empty buffer that is small, for what may be the beginning of something.
     pub fn take_small(&self) -> Result<Buffer, Spent> {
-        let block = self.small.take().or_else(|| self.budget.block(self.small.size, self.budget.most));
-        block.map(Buffer::new).ok_or(Spent)
+        self.small_block(self.budget.most).map(Buffer::new)
+    }
+
+    fn small_block(&self, most: usize) -> Result<Block, Spent> {
+        self.small.take().or_else(|| self.budget.block(self.small.size, most)).ok_or(Spent)
     }
 
     fn large_block(&self, most: usize) -> Result<Block, Spent> {
@@ -294,14 +319,37 @@ impl BufferPool {
 
     /// Gives a small buffer for a large one, with what is in it. False where it is large already.
     pub fn grow(&self, buffer: &mut Buffer) -> Result<bool, Spent> {
+        self.enlarge(buffer, self.budget.most)
+    }
+
+    /// The same, for what is under way.
+    pub fn grow_on(&self, buffer: &mut Buffer) -> Result<bool, Spent> {
+        self.enlarge(buffer, self.budget.utmost())
+    }
+
+    fn enlarge(&self, buffer: &mut Buffer, most: usize) -> Result<bool, Spent> {
         if !buffer.is_small() {
             return Ok(false);
         }
-        let mut large = Buffer::new(self.large_block(self.budget.most)?);
-        large.spare()[..buffer.len()].copy_from_slice(buffer.bytes());
-        large.filled(buffer.len());
-        self.give(std::mem::replace(buffer, large));
+        let large = Buffer::new(self.large_block(most)?);
+        self.exchange(buffer, large);
         Ok(true)
+    }
+
+    /// Gives a large buffer for a small one, where what is in it fits and there is one.
+    pub fn shrink(&self, buffer: &mut Buffer) {
+        if !buffer.is_small()
+            && buffer.len() <= LITTLE
+            && let Ok(small) = self.take_small()
+        {
+            self.exchange(buffer, small);
+        }
+    }
+
+    fn exchange(&self, buffer: &mut Buffer, mut other: Buffer) {
+        other.spare()[..buffer.len()].copy_from_slice(buffer.bytes());
+        other.filled(buffer.len());
+        self.give(std::mem::replace(buffer, other));
     }
 
     /// Takes a buffer back.

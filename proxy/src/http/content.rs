@@ -25,6 +25,8 @@ enum Rest {
     Trailers(Scan),
     UntilClose,
     Done,
+    /// It broke a rule. What follows in the buffer is nothing that can be told.
+    Broken(Bad),
 }
 
 impl Content {
@@ -59,10 +61,19 @@ impl Content {
         self.trailers.as_ref()
     }
 
-    /// Decodes what was read since the last time.
+    /// Decodes what was read since the last time. After an error there is nothing but that.
     pub fn advance(&mut self, buffer: &mut Buffer, limits: Limits, heads: &HeadPool) -> Result<(), Bad> {
+        let advanced = self.decode(buffer, limits, heads);
+        if let Err(bad) = advanced {
+            self.rest = Rest::Broken(bad);
+        }
+        advanced
+    }
+
+    fn decode(&mut self, buffer: &mut Buffer, limits: Limits, heads: &HeadPool) -> Result<(), Bad> {
         loop {
             match &mut self.rest {
+                Rest::Broken(bad) => return Err(*bad),
                 Rest::Done => return Ok(()),
                 Rest::UntilClose => {
                     self.ready = buffer.len();

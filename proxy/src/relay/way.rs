@@ -202,7 +202,7 @@ impl Way {
         }
         let buffer = match &mut self.buffer {
             Some(buffer) => buffer,
-            none => match pool.take() {
+            none => match pool.take_lean() {
                 Ok(buffer) => none.insert(buffer),
                 // Without memory for what came the stream cannot go on, nor look whole.
                 Err(_) => {

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 
-use super::{Broken, Home, Link, Upstream};
+use super::{Broken, Home, Link, Share, Upstream};
 use crate::clock::Instant;
 use crate::data::body::{Piece, Upload};
 use crate::data::framed::{Framed, Room};
@@ -247,7 +247,9 @@ impl Attempt {
     pub fn into_tunnel(self) -> Option<Tunnelled> {
         let Self(mut exchange) = self;
         let Wire { link, home, input, .. } = &mut exchange.wire;
-        Some(Tunnelled { link: link.take()?, home: home.take()?, input: input.take() })
+        let home = home.take()?;
+        let share = home.in_flight.upstream().tunnel();
+        Some(Tunnelled { link: link.take()?, home, input: input.take(), share })
     }
 
     fn broken(&self, reason: Reason) -> Broken {
@@ -272,6 +274,8 @@ pub struct Tunnelled {
     pub link: Link,
     /// Load, until the tunnel ends.
     pub home: Home,
+    /// Its part of what tunnels may hold.
+    pub share: Share,
     /// What was read beyond the head.
     pub input: Option<Buffer>,
 }
@@ -284,6 +288,11 @@ impl Answer {
     /// Whether the whole request is on its way.
     pub fn is_sent(&self) -> bool {
         self.0.wire.sending.state == SendState::Done
+    }
+
+    /// Whether nothing more of the request is sent.
+    pub fn has_sent(&self) -> bool {
+        self.0.wire.sending.state != SendState::Going
     }
 
     /// How its end is known.
@@ -350,7 +359,7 @@ impl Answer {
                 && !input.has_room()
             {
                 input.compact();
-                if !input.has_room() {
+                if !input.has_room() && self.0.wire.pools.buffers.grow_on(input) != Ok(true) {
                     return Poll::Ready(Ok(()));
                 }
             }
@@ -446,13 +455,17 @@ impl Wire {
         }
         let input = match &mut self.input {
             Some(input) => input,
-            none => match self.pools.buffers.take() {
+            none => match self.pools.buffers.take_lean() {
                 Ok(buffer) => none.insert(buffer),
                 Err(spent) => return Poll::Ready(Err(spent.into())),
             },
         };
         if !input.has_room() {
             input.compact();
+            if !input.has_room() {
+                // A head, or what follows the last chunk.
+                self.pools.buffers.grow_on(input)?;
+            }
         }
         let polled = link.io.poll_read_into(cx, input.spare());
         if let Poll::Ready(Ok(n)) = polled {

@@ -38,11 +38,12 @@ impl Stream {
         home: Home,
         onward: Onward<'_>,
     ) -> Result<(Rc<Head>, Answer), Broken> {
-        let body = self.outbound(worker, request);
+        let this = Rc::new(self);
+        let body = this.outbound(worker, request);
         let sending = body.watched.as_ref().map(|(pulse, _)| Rc::clone(pulse));
         let message = message(worker, request, onward, body).map_err(Broken::unwritten)?;
-        let mut sender = self.connection.sender.borrow().clone();
-        let response = sender.send_request(message).await.map_err(|error| self.broken(&error, &request.body))?;
+        let mut sender = this.connection.sender.borrow().clone();
+        let response = sender.send_request(message).await.map_err(|error| this.broken(&error, &request.body))?;
         let (parts, incoming) = response.into_parts();
         let mut head = worker.pools.heads.take();
         let understood = match Rc::get_mut(&mut head) {
@@ -73,19 +74,27 @@ impl Stream {
             broken: None,
             held: None,
             _home: home,
-            _stream: self,
+            stream: this,
         };
         Ok((head, answer))
     }
 
-    fn outbound(&self, worker: &Worker, request: &Request) -> Outbound {
+    fn outbound(self: &Rc<Self>, worker: &Worker, request: &Request) -> Outbound {
         let ended = request.body.is_empty();
         let watched = (!ended).then(|| {
             let (pulse, watch) = self.connection.watch_upload(worker.http.stream_idle_timeout);
             (pulse, Some(watch))
         });
         let rest = Rest::of(request.body.length());
-        Outbound { body: Rc::clone(&request.body), passing: request.passing(worker), cursor: 0, rest, ended, watched }
+        Outbound {
+            body: Rc::clone(&request.body),
+            passing: request.passing(worker),
+            cursor: 0,
+            rest,
+            ended,
+            watched,
+            _stream: Rc::clone(self),
+        }
     }
 
     fn broken(&self, error: &hyper::Error, body: &Upload) -> Broken {
@@ -171,6 +180,8 @@ struct Outbound {
     ended: bool,
     /// What ends it where the endpoint takes nothing; and who is told so, until it is.
     watched: Option<(Rc<Pulse>, Option<Watch>)>,
+    /// Its place is taken until it is gone, too.
+    _stream: Rc<Stream>,
 }
 
 impl Drop for Outbound {
@@ -178,6 +189,7 @@ impl Drop for Outbound {
         // Nothing of it waits any more.
         if let Some((pulse, _)) = &self.watched {
             pulse.asked();
+            pulse.finish();
         }
     }
 }
@@ -263,13 +275,18 @@ pub struct Answer {
     broken: Option<Reason>,
     held: Option<Holding>,
     _home: Home,
-    _stream: Stream,
+    stream: Rc<Stream>,
 }
 
 impl Answer {
     /// How its end is known.
     pub fn length(&self) -> Length {
         self.length
+    }
+
+    /// Whether nothing more of the request is sent.
+    pub fn has_sent(&self) -> bool {
+        self.sending.as_ref().is_none_or(|sending| sending.is_finished())
     }
 
     /// Sends no more of the request's body: another attempt reads it, or nobody does.
@@ -305,10 +322,15 @@ impl Answer {
             None => None,
         };
         match frame {
-            None => self.ended = true,
+            None if self.incoming.as_ref().is_none_or(Incoming::is_end_stream) => self.ended = true,
+            // hyper takes a reset or a GOAWAY that says NO_ERROR for the end.
+            None => {
+                self.broken = Some(Reason::UpstreamClosed);
+                return Poll::Ready(Err(Reason::UpstreamClosed));
+            }
             // A stream that was given up because of the request's body says nothing about the endpoint.
             Some(Err(error)) => {
-                let reason = self.upload.failure().unwrap_or_else(|| self._stream.reason(&error));
+                let reason = self.upload.failure().unwrap_or_else(|| self.stream.reason(&error));
                 return Poll::Ready(Err(reason));
             }
             Some(Ok(frame)) => match frame.into_data() {
@@ -386,8 +408,8 @@ impl Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        // An endpoint that has said all may go on reading.
-        if !self.ended {
+        // What has come whole goes on to an endpoint that has said all; of the rest nobody would bound how long it comes.
+        if !self.ended || self.upload.ended().is_none() {
             self.stop_upload();
         }
     }

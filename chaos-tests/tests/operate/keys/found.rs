@@ -110,7 +110,7 @@ fn a_route_is_chosen_by_host_path_and_method() {
         { "host": "shop.example", "path": { "exact": "/cart" }, "service": "b" },
         { "host": "shop.example", "path": "/cart", "methods": ["POST", "PUT"], "service": "c" },
         { "host": "*.example", "service": "d" },
-        { "path": "/everywhere", "service": "e" },
+        { "path": "/everywhere", "methods": [], "service": "e" },
     ] }));
     let by = |method: &str, host: &str, path: &str| -> Message {
         let head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");

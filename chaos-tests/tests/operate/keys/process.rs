@@ -29,6 +29,27 @@ fn there_are_as_many_workers_as_were_asked_for() {
     }
 }
 
+#[test]
+fn requests_are_logged_where_that_is_wanted_and_nowhere_else() {
+    let origin = Origin::named("a");
+    for wanted in [None, Some(false), Some(true)] {
+        let mut config = proxy::to(&[origin.address]);
+        if let Some(wanted) = wanted {
+            config["access_log"] = json!(wanted);
+        }
+        let proxy = Proxy::start(&config);
+        assert_eq!(get(proxy.address, "a", "/which/is/logged").status(), 200);
+        wait_for("the request to be counted", SOON, || {
+            proxy.metric("outrigger_requests_total", &["app"]).iter().sum::<f64>() == 1.0
+        });
+        let wanted = wanted == Some(true);
+        if wanted {
+            wait_for("its line", SOON, || proxy.log().contains("/which/is/logged"));
+        }
+        assert_eq!(proxy.log().contains("/which/is/logged"), wanted, "{}", proxy.log());
+    }
+}
+
 /// A request to the admin API under a name, with further fields.
 fn admin(proxy: &Proxy, method: &str, path: &str, host: &str, fields: &str) -> Message {
     let head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: 0\r\n");

@@ -234,7 +234,10 @@ pub const TABLE: &[(&str, &str)] = &[
     ),
     ("defaults.balance", "resilience::balance::weights_are_shares"),
     ("defaults.protocol", "protocol::bodies::http1_to_http2_carries_bodies_and_trailers_whole"),
-    ("defaults.request_trailers", "protocol::bodies::http1_to_http1_carries_bodies_and_trailers_whole"),
+    (
+        "defaults.request_trailers",
+        "operate::keys::services::what_follows_a_body_goes_to_instances_that_are_said_to_keep_it_apart_and_to_no_others",
+    ),
     ("defaults.max_connections", "resilience::balance::connections_to_an_instance_are_kept_and_capped"),
     ("defaults.max_idle", "operate::keys::services::idle_connections_are_kept_as_many_and_as_long_as_they_may"),
     ("defaults.idle_timeout", "operate::keys::services::idle_connections_are_kept_as_many_and_as_long_as_they_may"),
@@ -395,7 +398,7 @@ pub const TABLE: &[(&str, &str)] = &[
     ("shutdown.lame_duck", "operations::a_lame_duck_serves_says_close_and_is_not_ready"),
     ("shutdown.deadline", "operations::what_is_in_flight_at_the_deadline_is_cut"),
     ("workers", "operate::keys::process::there_are_as_many_workers_as_were_asked_for"),
-    ("access_log", "operate::promises::the_access_log_has_the_bytes_of_a_body_as_they_were_received"),
+    ("access_log", "operate::keys::process::requests_are_logged_where_that_is_wanted_and_nowhere_else"),
     ("query_values", "operate::promises::values_of_queries_are_told_nowhere_unless_that_is_wanted"),
     ("ready_grace", "registry::readiness_does_not_wait_for_a_registry_longer_than_its_grace"),
 ];

@@ -184,7 +184,7 @@ group! {
         /// For how long, the first time; each further time twice as long. Drawn from a fifth around it, so that instances do not
         /// come back together.
         pub base_ejection: Interval,
-        /// For how long at most.
+        /// For how long at most, the first time too.
         pub max_ejection: Interval,
         /// The largest share of a pool that is left out. Never the last instance.
         pub max_ejected: Share,
@@ -233,7 +233,8 @@ group! {
         pub grpc: String,
         /// Another port than the instance's.
         pub port: u16,
-        /// From one check of an instance to the next.
+        /// From one check of an instance to the next, or up to a fifth less: drawn each time, so that checks do not come
+        /// together.
         pub interval: Interval,
         /// For one check; no longer than `interval`. Left out: `interval`, where that is shorter than the built-in value.
         pub timeout: Interval,

@@ -138,6 +138,16 @@ impl Download {
         }
     }
 
+    /// Whether nothing more of the request's body is sent.
+    pub fn has_sent(&self) -> bool {
+        match self {
+            Self::Empty | Self::Held(_) => true,
+            Self::H1(answer) => answer.has_sent(),
+            Self::H2(answer) => answer.has_sent(),
+            Self::Faulted(faulted) => faulted.has_sent(),
+        }
+    }
+
     /// Sends no more of the request's body: another attempt reads it from now on.
     pub fn stop_upload(&mut self) {
         match self {

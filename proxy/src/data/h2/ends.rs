@@ -67,6 +67,8 @@ pub struct Pulse {
     keeps: RefCell<Option<Keeps>>,
     held: RefCell<Option<Held>>,
     given_up: Cell<bool>,
+    /// Nothing more is sent.
+    finished: Cell<bool>,
     /// The stream's task, where somebody else may give the stream up.
     waker: RefCell<Option<Waker>>,
     streams: Option<Rc<Streams>>,
@@ -87,6 +89,7 @@ impl Pulse {
             keeps: RefCell::default(),
             held: RefCell::default(),
             given_up: Cell::new(false),
+            finished: Cell::new(false),
             waker: RefCell::default(),
             streams: streams.map(Rc::clone),
         })
@@ -116,6 +119,16 @@ impl Pulse {
             Some(since) if timer::now().saturating_duration_since(since) >= SLOW => SMALL_PIECE,
             _ => PIECE,
         }
+    }
+
+    /// Nothing more is sent: all of it was, or nobody takes more.
+    pub fn finish(&self) {
+        self.finished.set(true);
+    }
+
+    /// Whether that is so.
+    pub fn is_finished(&self) -> bool {
+        self.finished.get()
     }
 
     /// Since when the peer could have taken something and has not.

@@ -175,3 +175,33 @@ fn what_nobody_needs_goes_back_to_the_system() {
     }
     assert_eq!(pool.free(), KEPT);
 }
+
+#[test]
+fn whoever_may_hold_one_for_long_gets_a_small_one_once_more_than_half_is_taken() {
+    const LARGE: usize = FRONT + ROOM;
+    let budget = Budget::new(4 * LARGE);
+    let pool = BufferPool::within(&budget, 8);
+    let mut held: Vec<_> = (0..3).map(|_| pool.take_lean().unwrap()).collect();
+    assert!(held.iter().all(|buffer| !buffer.is_small()), "half of it was not taken yet");
+    held.extend(std::iter::from_fn(|| pool.take_lean().ok().filter(Buffer::is_small)));
+    // What is under way may have a quarter more, and not a byte beyond.
+    assert!((5 * LARGE - Buffer::SMALL..=5 * LARGE).contains(&budget.used()), "{}", budget.used());
+    assert_eq!(pool.take_lean().map(|_| ()), Err(Spent));
+    let large = held.swap_remove(0);
+    pool.give(large);
+    assert!(!pool.take_lean().unwrap().is_small(), "where there is no small one a free large one does");
+}
+
+#[test]
+fn a_large_buffer_is_given_for_a_small_one_where_what_is_in_it_fits() {
+    let pool = BufferPool::new(2);
+    let mut buffer = pool.take().unwrap();
+    fill(&mut buffer, &[b'x'; LITTLE + 1]);
+    pool.shrink(&mut buffer);
+    assert!(!buffer.is_small());
+    buffer.consume(1);
+    pool.shrink(&mut buffer);
+    assert_eq!((buffer.is_small(), buffer.bytes()), (true, &[b'x'; LITTLE][..]));
+    assert_eq!(pool.grow_on(&mut buffer), Ok(true));
+    assert_eq!(buffer.bytes(), [b'x'; LITTLE]);
+}

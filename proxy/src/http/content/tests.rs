@@ -123,3 +123,20 @@ fn the_end_of_the_stream_ends_only_a_body_that_says_so() {
     assert!(!Content::new(Length::Exact(1)).close());
     assert!(!Content::new(Length::Chunked).close());
 }
+
+#[test]
+fn a_body_that_broke_a_rule_stays_broken_whatever_follows() {
+    let heads = HeadPool::new(4);
+    let mut buffer = BufferPool::new(1).take().unwrap();
+    let mut content = Content::new(Length::Chunked);
+    let mut feed = |content: &mut Content, bytes: &[u8]| {
+        buffer.spare()[..bytes.len()].copy_from_slice(bytes);
+        buffer.filled(bytes.len());
+        content.advance(&mut buffer, LIMITS, &heads)
+    };
+    assert_eq!(feed(&mut content, b"1\r\nA\r"), Ok(()));
+    // No LF behind the CR. Asked again, one that had kept how far it was would find five bytes and an end.
+    assert_eq!(feed(&mut content, b"\n5\rX"), Err(Bad::Grammar));
+    assert_eq!(feed(&mut content, b"ab\r\n0\r\n\r\nGET / HTTP/1.1\r\n\r\n"), Err(Bad::Grammar));
+    assert!(!content.is_complete());
+}

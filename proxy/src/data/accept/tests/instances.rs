@@ -41,6 +41,25 @@ fn large_post() -> Vec<u8> {
     [head.as_bytes(), &[b'x'; 1_000_000]].concat()
 }
 
+/// An instance that answers behind the first window of an upload of which it takes no more. How long until it is reset.
+async fn answered_early(stage: Stage, whole: u8) -> Duration {
+    let mut instance = instance(&stage).await;
+    let client = connect(&stage);
+    let (mut reading, mut writing) = tokio::io::split(client);
+    tokio::task::spawn_local(async move { drop(writing.write_all(&large_post()).await) });
+    let stream = instance.until(frames::HEADERS).await.stream;
+    let mut took = 0;
+    while took < 65_535 {
+        took += instance.until(frames::DATA).await.payload.len();
+    }
+    let start = timer::now();
+    let head = frames::block(&[(":status", "200")]);
+    instance.send(&frame(frames::HEADERS, END_HEADERS | whole, stream, &head)).await;
+    tokio::task::spawn_local(async move { drop(reading.read_to_end(&mut Vec::new()).await) });
+    instance.until(frames::RESET).await;
+    timer::now() - start
+}
+
 const STATES: &[State] = &[
     State {
         name: "HTTP/2 instance: it answers PINGs only",
@@ -117,28 +136,16 @@ const STATES: &[State] = &[
         },
     },
     State {
-        name: "HTTP/2 instance: it has answered, and takes nothing more of the upload",
+        name: "HTTP/2 instance: it has begun to answer, and takes nothing more of the upload",
         text: OVER_H2,
         seconds: 300,
-        held: |stage| {
-            Box::pin(async move {
-                let mut instance = instance(&stage).await;
-                let client = connect(&stage);
-                let (mut reading, mut writing) = tokio::io::split(client);
-                tokio::task::spawn_local(async move { drop(writing.write_all(&large_post()).await) });
-                let stream = instance.until(frames::HEADERS).await.stream;
-                let mut took = 0;
-                while took < 65_535 {
-                    took += instance.until(frames::DATA).await.payload.len();
-                }
-                let start = timer::now();
-                let head = frames::block(&[(":status", "200")]);
-                instance.send(&frame(frames::HEADERS, END_HEADERS | END_STREAM, stream, &head)).await;
-                tokio::task::spawn_local(async move { drop(reading.read_to_end(&mut Vec::new()).await) });
-                instance.until(frames::RESET).await;
-                timer::now() - start
-            })
-        },
+        held: |stage| Box::pin(answered_early(stage, 0)),
+    },
+    State {
+        name: "HTTP/2 instance: it has answered, and takes nothing more of the upload",
+        text: OVER_H2,
+        seconds: 0,
+        held: |stage| Box::pin(answered_early(stage, END_STREAM)),
     },
     State {
         name: "HTTP/2 instance: it is not used, and does not read that it is closed",
