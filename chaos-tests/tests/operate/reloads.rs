@@ -1,8 +1,8 @@
 //! A configuration is applied when it was meant, and noticed wherever its name leads.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::symlink;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -100,18 +100,17 @@ fn a_log_of_everything_beside_the_configuration_does_not_feed_itself() {
 #[test]
 fn what_is_no_file_holds_up_no_later_configuration_and_is_said_once() {
     let [old, new] = ["old", "new"].map(Origin::named);
-    let cases: [(&str, fn(&Path)); 4] = [
-        ("a FIFO", fifo),
-        ("a directory", |path| fs::create_dir(path).unwrap()),
-        ("a device", |path| symlink("/dev/zero", path).unwrap()),
-        ("a socket", |path| drop(std::os::unix::net::UnixListener::bind(path).unwrap())),
-    ];
-    for (kind, put) in cases {
+    for kind in ["a FIFO", "a directory", "a device", "a socket"] {
         let proxy = Proxy::start(&proxy::to(&[old.address]));
         let path = proxy.config();
         let text = fs::read_to_string(path).unwrap().replace(&old.address.to_string(), &new.address.to_string());
         fs::remove_file(path).unwrap();
-        put(path);
+        match kind {
+            "a FIFO" => assert!(Command::new("mkfifo").arg(path).status().unwrap().success()),
+            "a directory" => fs::create_dir(path).unwrap(),
+            "a device" => symlink("/dev/zero", path).unwrap(),
+            _ => drop(std::os::unix::net::UnixListener::bind(path).unwrap()),
+        }
         let said = || proxy.log().matches(&format!("is {kind}, and only a file is read again")).count();
         wait_for(&format!("a word on {kind}"), SOON, || said() == 1);
         // Eight looks: what does not change is not news.
@@ -135,11 +134,12 @@ fn what_is_no_file_holds_up_no_later_configuration_and_is_said_once() {
 fn a_start_reads_a_pipe_to_its_end_and_does_not_look_at_it_again() {
     let origin = Origin::named("a");
     let proxy = Proxy::start_with(&proxy::to(&[origin.address]), |command| {
-        let path = command.get_args().nth(2).map(std::path::PathBuf::from).unwrap();
-        // Its end is the pipe's: the writer has gone when it was read.
-        let text = Command::new("cat").arg(path).stdout(Stdio::piped()).spawn().unwrap();
+        let path = command.get_args().nth(2).unwrap();
+        let (text, mut writer) = std::io::pipe().unwrap();
+        // It fits, and the pipe ends with it.
+        writer.write_all(&fs::read(path).unwrap()).unwrap();
         let mut piped = Command::new(command.get_program());
-        piped.args(["run", "--config", "/dev/stdin"]).stdin(text.stdout.unwrap());
+        piped.args(["run", "--config", "/dev/stdin"]).stdin(text);
         piped.stdout(Stdio::piped()).stderr(Stdio::piped());
         *command = piped;
     });
@@ -152,8 +152,4 @@ fn a_start_reads_a_pipe_to_its_end_and_does_not_look_at_it_again() {
     proxy.signal(Signal::SIGHUP);
     wait_for("an answer to who asks", SOON, || proxy.log().contains("is a FIFO, and only a file is read again"));
     assert_eq!(get(proxy.address, "a", "/").status(), 200);
-}
-
-fn fifo(path: &Path) {
-    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
 }
