@@ -49,8 +49,8 @@ pub type Load = Box<dyn Fn(&str) -> Result<Settings, ConfigErrors> + Send>;
 pub struct Reload {
     /// The file, to be watched.
     pub path: PathBuf,
-    /// Its text as it was read last.
-    pub text: String,
+    /// Its text as it was read last. None if that was from a pipe, where it is not found a second time.
+    pub text: Option<String>,
     /// Makes settings of another text of it, with what was said on the command line on top.
     pub load: Load,
 }

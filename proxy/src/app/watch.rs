@@ -42,13 +42,10 @@ pub struct Seen {
     pub asked: bool,
 }
 
-/// Looks until nobody listens any more. `known` is the text that is in use.
-pub fn run(path: &Path, known: String, asks: &Receiver<()>, tell: &Sender<Seen>) {
-    // What was read from a pipe at the start is not there a second time. Whoever asks for it is told so.
-    let mut known = match std::fs::metadata(path) {
-        Ok(found) if !found.is_file() => config::read_file_again(path),
-        _ => Ok(known),
-    };
+/// Looks until nobody listens any more. `known` is the text that is in use, if it came from a file.
+pub fn run(path: &Path, known: Option<String>, asks: &Receiver<()>, tell: &Sender<Seen>) {
+    // That a pipe is no file is news only to whoever asks.
+    let mut known = known.map_or_else(|| config::read_file_again(path), Ok);
     let mut marks = None;
     loop {
         let asked = match asks.recv_timeout(LOOK) {
@@ -167,7 +164,7 @@ mod tests {
         let (ask, asks) = std::sync::mpsc::channel();
         let (tell, mut told) = tokio::sync::mpsc::channel(8);
         let at = path.clone();
-        let looking = std::thread::spawn(move || run(&at, "old".into(), &asks, &tell));
+        let looking = std::thread::spawn(move || run(&at, Some("old".into()), &asks, &tell));
         std::thread::sleep(2 * SETTLE);
         std::fs::write(&path, "services:\n  a: {}\n").unwrap();
         let seen = told.blocking_recv().unwrap();

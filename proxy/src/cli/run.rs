@@ -50,6 +50,7 @@ pub fn run(args: Args) -> ExitCode {
     };
     let name = path.display().to_string();
     let env = |variable: &str| std::env::var(variable).ok();
+    let is_file = std::fs::metadata(&path).is_ok_and(|found| found.is_file());
     let first = config::read_file(&path).and_then(|text| {
         let loaded = config::parse(&name, &text, &env, |config| adjust(&args, config))?;
         Ok((text, loaded.settings))
@@ -61,7 +62,7 @@ pub fn run(args: Args) -> ExitCode {
     let load = move |text: &str| {
         config::parse_again(&name, text, &env, |config| adjust(&args, config)).map(|loaded| loaded.settings)
     };
-    app::run(settings, Some(Reload { path, text, load: Box::new(load) }))
+    app::run(settings, Some(Reload { path, text: is_file.then_some(text), load: Box::new(load) }))
 }
 
 /// Consul, and nothing else.
