@@ -26,7 +26,10 @@ enum Rest {
     UntilClose,
     Done,
     /// It broke a rule. What follows in the buffer is nothing that can be told.
-    Broken(Bad),
+    Broken {
+        bad: Bad,
+        at_trailers: bool,
+    },
 }
 
 impl Content {
@@ -51,9 +54,9 @@ impl Content {
         matches!(self.rest, Rest::Done)
     }
 
-    /// Whether all but the trailers has come.
+    /// Whether all but the trailers has come; where a rule is broken, whether the trailers break it.
     pub fn is_at_trailers(&self) -> bool {
-        matches!(self.rest, Rest::Trailers(_))
+        matches!(self.rest, Rest::Trailers(_) | Rest::Broken { at_trailers: true, .. })
     }
 
     /// What followed the last chunk, if anything did.
@@ -65,7 +68,7 @@ impl Content {
     pub fn advance(&mut self, buffer: &mut Buffer, limits: Limits, heads: &HeadPool) -> Result<(), Bad> {
         let advanced = self.decode(buffer, limits, heads);
         if let Err(bad) = advanced {
-            self.rest = Rest::Broken(bad);
+            self.rest = Rest::Broken { bad, at_trailers: self.is_at_trailers() };
         }
         advanced
     }
@@ -73,7 +76,7 @@ impl Content {
     fn decode(&mut self, buffer: &mut Buffer, limits: Limits, heads: &HeadPool) -> Result<(), Bad> {
         loop {
             match &mut self.rest {
-                Rest::Broken(bad) => return Err(*bad),
+                Rest::Broken { bad, .. } => return Err(*bad),
                 Rest::Done => return Ok(()),
                 Rest::UntilClose => {
                     self.ready = buffer.len();
