@@ -201,9 +201,20 @@ fn directories(path: &Path) -> Vec<PathBuf> {
     directories
 }
 
+/// Reads a file, and only a file: a pipe that nobody writes to, or a device, could keep the thread that reads it for ever, and
+/// each further try another one.
 async fn bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+    let only_a_file = |found: std::fs::Metadata| match found.is_file() {
+        true => Ok(()),
+        false => Err(std::io::Error::other("it is not a file")),
+    };
+    // Before it is opened: to open a device can do something. And after it, since the name may lead elsewhere by then.
+    only_a_file(tokio::fs::metadata(path).await?)?;
+    let file =
+        tokio::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).await?;
+    only_a_file(file.metadata().await?)?;
     let mut bytes = Vec::new();
-    tokio::fs::File::open(path).await?.take(MAX_FILE + 1).read_to_end(&mut bytes).await?;
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).await?;
     if bytes.len() as u64 > MAX_FILE {
         return Err(std::io::Error::other(format!("it is larger than {MAX_FILE} bytes")));
     }

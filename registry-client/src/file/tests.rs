@@ -161,6 +161,22 @@ async fn a_bad_or_missing_file_fails_and_never_empties_the_set() {
 }
 
 #[tokio::test]
+async fn what_is_no_file_fails_and_holds_up_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("services.yaml");
+    std::fs::write(&path, ports(&[1])).unwrap();
+    let mut watch = File::new(&path).watch(&"a".into());
+    until_ports(&mut watch, &[1]).await;
+    std::fs::remove_file(&path).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    while !until_failed(&mut watch).await.contains("it is not a file") {}
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, ports(&[2])).unwrap();
+    until_ports(&mut watch, &[2]).await;
+}
+
+#[tokio::test]
 async fn a_file_that_does_not_change_is_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("services.yaml");
