@@ -221,7 +221,7 @@ impl Asking<'_> {
         let deadline = Deadline { total, stream_idle: worker.http.stream_idle_timeout };
         let repeatable = retry::is_idempotent(request.head.method())
             || policy.retries.any_method
-            || request.head.first(Name::IdempotencyKey).is_some();
+            || request.head.has(Name::IdempotencyKey);
         let names = worker.http.control_names();
         let ask = Ask {
             priority: self.controls.priority.unwrap_or(policy.priority),

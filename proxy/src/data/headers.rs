@@ -225,7 +225,7 @@ impl Outgoing<'_> {
     }
 
     fn states_length(&self) -> bool {
-        self.head.first(Name::ContentLength).is_some() || matches!(self.head.method(), b"POST" | b"PUT" | b"PATCH")
+        self.head.has(Name::ContentLength) || matches!(self.head.method(), b"POST" | b"PUT" | b"PATCH")
     }
 
     /// Every field but `Host` and those of framing and connection.
@@ -270,7 +270,7 @@ impl Outgoing<'_> {
                 _ => emit(out, name, value),
             }
         }
-        if joins_cookies && head.first(Name::Cookie).is_some() {
+        if joins_cookies && head.has(Name::Cookie) {
             // RFC 9113 section 8.2.3. An empty crumb is left out, or the line could end with a blank.
             let crumbs = head.all(Name::Cookie).filter(|crumb| !crumb.is_empty());
             emit(out, b"cookie", &crumbs.collect::<Vec<_>>().join(&b"; "[..]));
@@ -292,7 +292,7 @@ impl Outgoing<'_> {
         if let Some(remaining) = self.onward.remaining {
             let ms = u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX);
             emit(out, self.onward.names.deadline, decimal(ms, &mut text));
-            if self.head.first(Name::GrpcTimeout).is_some() {
+            if self.head.has(Name::GrpcTimeout) {
                 emit(out, b"grpc-timeout", GrpcTimeout::of(remaining).as_bytes());
             }
         }
@@ -383,7 +383,7 @@ impl Reply<'_> {
         walk_response(head, &mut map, append);
         self.common(head, &mut map, append);
         // An answer that ends with its head needs no length, and to gRPC it is trailers, which have none.
-        let says = head.first(Name::ContentLength).is_some();
+        let says = head.has(Name::ContentLength);
         if let Some(n) = self.stated(head)
             && (n > 0 || says)
         {
@@ -396,7 +396,7 @@ impl Reply<'_> {
         if let Some(identity) = self.identity {
             emit(out, b"Via", identity.via(head.version()));
         }
-        if head.first(Name::XRequestId).is_none() {
+        if !head.has(Name::XRequestId) {
             emit(out, b"X-Request-Id", self.id.as_bytes());
         }
         if let Some(degraded) = self.degraded {

@@ -46,10 +46,10 @@ const VISITS: usize = 4;
 pub fn screen(head: &Head, identity: &Identity) -> Result<(), Reason> {
     Target::of(head)?;
     // RFC 9110 section 10.1.1 knows one expectation; whoever hides another behind it hopes that somebody does not.
-    if head.first(Name::Expect).is_some() && !expects_continue(head) {
+    if head.has(Name::Expect) && !expects_continue(head) {
         return Err(Reason::BadRequest);
     }
-    if head.first(Name::Via).is_some() && identity.visits(head) >= VISITS {
+    if head.has(Name::Via) && identity.visits(head) >= VISITS {
         return Err(Reason::Loop);
     }
     // RFC 9110 section 7.6.2.
@@ -160,7 +160,7 @@ impl OutgoingRequest<'_> {
 /// Whether a head asks to switch protocols (RFC 9110 section 7.8), without a body in the way.
 pub fn asks_upgrade(head: &Head, length: Length) -> bool {
     head.version() == Version::Http11
-        && head.first(Name::Upgrade).is_some()
+        && head.has(Name::Upgrade)
         && length == Length::NONE
         && head.lists(Name::Connection, b"upgrade")
         // An endpoint's HTTP/2 is the endpoint's own affair: `protocol: http2`.

@@ -45,7 +45,7 @@ impl Passing {
 
 impl<'a> Trailers<'a> {
     fn allowed(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
-        let nominated = self.of.first(Name::Connection).is_some();
+        let nominated = self.of.has(Name::Connection);
         self.fields.fields().filter_map(move |(known, name, value)| match known {
             Name::Other => {
                 let kept_back = RESERVED.iter().any(|reserved| name.eq_ignore_ascii_case(reserved))

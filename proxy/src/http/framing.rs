@@ -85,7 +85,7 @@ pub fn of_response(head: &Head, to: To) -> Result<Length, Bad> {
 /// otherwise, so that nothing that follows on its connection can be believed. `Content-Length: 0` can be read in one way only.
 pub fn belies_its_end(head: &Head, to: To) -> bool {
     !may_state_length(head.status(), to)
-        && (head.first(Name::TransferEncoding).is_some() || !matches!(content_length(head), Ok(None | Some(0))))
+        && (head.has(Name::TransferEncoding) || !matches!(content_length(head), Ok(None | Some(0))))
 }
 
 /// What may still be sent of a message's body.
@@ -145,7 +145,7 @@ pub fn content_length(head: &Head) -> Result<Option<u64>, Bad> {
 
 fn stated(head: &Head) -> Result<Option<Length>, Bad> {
     let length = content_length(head)?;
-    if head.first(Name::TransferEncoding).is_none() {
+    if !head.has(Name::TransferEncoding) {
         return Ok(length.map(Length::Exact));
     }
     // Section 6.1: with a Content-Length it is an attempt at smuggling, in HTTP/1.0 its framing is faulty. HTTP/2 has none

@@ -53,6 +53,8 @@ struct Field {
 pub struct Head {
     bytes: Vec<u8>,
     fields: Vec<Field>,
+    /// A bit for each [`Name`] that is there: most of those that are looked for are not.
+    present: u64,
     method: Span,
     target: Span,
     reason: Span,
@@ -127,9 +129,15 @@ impl Head {
         self.all(name).next()
     }
 
+    /// Whether there is a line of that name.
+    pub fn has(&self, name: Name) -> bool {
+        self.present & name.bit() != 0
+    }
+
     /// The values of all lines of that name.
     pub fn all(&self, name: Name) -> impl Iterator<Item = &[u8]> {
-        self.fields.iter().filter(move |f| f.known == name).map(|f| self.at(f.value))
+        let fields: &[Field] = if self.has(name) { &self.fields } else { &[] };
+        fields.iter().filter(move |f| f.known == name).map(|f| self.at(f.value))
     }
 
     /// The value, if there is exactly one line of that name.
@@ -153,6 +161,7 @@ impl Head {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.fields.clear();
+        self.present = 0;
         self.method = Span::default();
         self.target = Span::default();
         self.reason = Span::default();
@@ -179,6 +188,7 @@ impl Head {
     /// Adds a field line. The bytes have to be valid already: this is for what hyper or this program made.
     pub fn push(&mut self, name: &[u8], value: &[u8]) -> Result<(), Bad> {
         let field = Field { name: self.push_bytes(name)?, value: self.push_bytes(value)?, known: Name::of(name) };
+        self.present |= field.known.bit();
         self.fields.push(field);
         Ok(())
     }
@@ -230,6 +240,7 @@ impl Adopted<'_, '_> {
     pub(super) fn field(&mut self, name: &[u8], value: &[u8]) -> Name {
         let known = Name::of(name);
         let field = Field { name: self.span(name), value: self.span(value), known };
+        self.head.present |= known.bit();
         self.head.fields.push(field);
         known
     }
@@ -279,6 +290,11 @@ macro_rules! names {
                 }
             }
 
+            /// A bit of its own.
+            const fn bit(self) -> u64 {
+                1 << self as u64
+            }
+
             const ALL: &'static [(&'static [u8], Name)] = &[$(($text.as_bytes(), Name::$variant)),*];
         }
     };
@@ -322,6 +338,8 @@ names! {
     XOutriggerExplain = "x-outrigger-explain",
     XRequestId = "x-request-id",
 }
+
+const _: () = assert!((Name::Other as u64) < 64, "Head has a bit for each");
 
 impl Name {
     /// The name's variant, whatever its case.

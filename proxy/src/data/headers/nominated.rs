@@ -22,7 +22,7 @@ const FEW: usize = 64;
 
 impl<'h> Nominated<'h> {
     pub(super) fn by(head: &'h Head) -> Self {
-        if head.first(Name::Connection).is_none() {
+        if !head.has(Name::Connection) {
             return Self::None;
         }
         if head.all(Name::Connection).map(<[u8]>::len).sum::<usize>() <= FEW {

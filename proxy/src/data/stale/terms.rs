@@ -205,8 +205,8 @@ impl Terms {
             && !asks.no_store
             && !says.no_cache
             && !says.private
-            && (cookies || request.first(Name::Cookie).is_none())
-            && (authorized || request.first(Name::Authorization).is_none());
+            && (cookies || !request.has(Name::Cookie))
+            && (authorized || !request.has(Name::Authorization));
         if !kept {
             return None;
         }
@@ -248,8 +248,8 @@ impl Terms {
             && !asks.no_cache
             && !["range", "if-range", "if-match", "if-unmodified-since"].iter().any(|f| has(request, f.as_bytes()))
             && !has_body(request)
-            && (self.authorized || request.first(Name::Authorization).is_none())
-            && (self.cookies || request.first(Name::Cookie).is_none())
+            && (self.authorized || !request.has(Name::Authorization))
+            && (self.cookies || !request.has(Name::Cookie))
     }
 
     /// Whether there is any error for which it may be used, under any bound.
@@ -276,7 +276,7 @@ fn has(head: &Head, name: &[u8]) -> bool {
 
 /// Such a request may mean something else than its target says.
 fn has_body(request: &Head) -> bool {
-    request.first(Name::TransferEncoding).is_some() || request.first(Name::ContentLength).is_some_and(|n| n != b"0")
+    request.has(Name::TransferEncoding) || request.first(Name::ContentLength).is_some_and(|n| n != b"0")
 }
 
 /// How long the answer is fresh; none where it may not be stored. The library's two answers.
@@ -285,7 +285,7 @@ fn lifetime(request: &Head, answer: &Head, asks: &Directives, says: &Directives,
     if asks.no_store {
         asked = asked.header(http::header::CACHE_CONTROL, "no-store");
     }
-    if request.first(Name::Authorization).is_some() {
+    if request.has(Name::Authorization) {
         asked = asked.header(http::header::AUTHORIZATION, "-");
     }
     let mut answered = http::Response::builder().status(answer.status());
