@@ -1,7 +1,7 @@
 //! Every service that is followed, and why: declared, asked for by name, or a plain host that requests go to.
 //!
 //! Names come from requests, so they come from anybody. What keeps them from growing without bound: at most
-//! `names.max_watches` of them at one time, of which the least makes [`room`] for the next; one that no registry knows
+//! `names.max_watches` of them at one time, of which the least makes room (`pools::room`) for the next; one that no registry knows
 //! is remembered for 5 s and then forgotten, watch and all; one that is not used for `names.unused_after` ends. A name that had an instance
 //! once is known for as long as it is followed, so that losing the last instance reads 503 and not 404.
 
