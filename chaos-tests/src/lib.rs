@@ -29,6 +29,7 @@ pub mod raw;
 pub mod soak;
 pub mod tools;
 pub mod toxiproxy;
+pub mod word;
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
