@@ -5,75 +5,26 @@
 
 mod faults;
 mod from_policy;
+mod http;
 mod policies;
 mod tcp;
+mod two_ways;
 
 use std::collections::BTreeMap;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, de};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 pub use faults::{Faults, Toxiproxy};
+pub use http::Http;
 use policies::merged;
 pub use policies::{
     Breaker, Bulkhead, Fallback, HealthCheck, Hedge, Hold, LearnedTry, Limit, Outlier, PerTry, Retries, Switch,
 };
 pub use tcp::Tcp;
+pub use two_ways::{Instance, PathMatch};
 
-use super::text::{Address, Cidr, FieldName, HostPattern, Interval, Method, Path, Patience, Size, Target};
-
-/// Bounds on what a peer may send, and on how long it may take.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Http {
-    /// The largest head (start line and header lines) that is read, from clients and from instances. From 1KiB to
-    /// 60KiB: a head has to fit the connection's buffer. 32KiB leaves room for the largest cookies and tokens in use
-    /// (most servers stop at 8KiB to 32KiB).
-    pub max_head_size: Size,
-    /// The most header lines of a head. 1 to 256.
-    pub max_headers: u32,
-    /// From the first byte of a head to its last. A client that dribbles is cut here.
-    pub header_timeout: Interval,
-    /// How long a client's connection may rest with no request on it. Longer than common clients keep theirs (90 s
-    /// in Go and in many libraries), so that it is the client that closes and no request meets a closing connection.
-    pub idle_timeout: Interval,
-    /// How long a body may stand still before it is cut: nothing comes of it, or its receiver takes nothing of it. Streams
-    /// that rest longer need a heartbeat of their own (gRPC's and HTTP/2's PINGs are none). `off`: for ever, and a peer that
-    /// stops in the middle holds what it has.
-    pub stream_idle_timeout: Patience,
-    /// How long a tunnel (a WebSocket, any upgrade) may rest with nothing moving in either direction, and how long one of
-    /// its sides may take nothing of what is ready for it. `off`: for ever.
-    pub tunnel_idle_timeout: Patience,
-    /// Clients' connections, for the whole process.
-    pub max_connections: u32,
-    /// Addresses whose `X-Forwarded-*`, `Forwarded`, `X-Request-Id` and control fields are believed, beside loopback.
-    /// Everyone else's control fields (deadlines, priorities, caller names, the wish for an explanation) are removed.
-    pub trusted_cidrs: Vec<Cidr>,
-    /// Whether a client that has closed its sending side still gets its answer. Otherwise it counts as gone, and its
-    /// request is cancelled.
-    pub half_close: bool,
-    /// The control field in which a caller says how many milliseconds it still waits, and in which instances are told.
-    pub deadline_header: FieldName,
-    /// The control field in which a caller says what a request is worth: `critical`, `default` or `sheddable`.
-    pub priority_header: FieldName,
-    /// The control field in which a caller says who it is, for bulkheads.
-    pub caller_header: FieldName,
-    /// Bytes of small answers that are held back until they are whole, for the process. Beyond that they stream.
-    pub max_held: Size,
-    /// Bytes of answers that are kept for `fallback: { stale: … }`, for the process.
-    pub max_stale: Size,
-    /// Bytes of memory for what is read and not sent on yet, for the process. At its edge new connections and requests are
-    /// refused with 503 `memory_short`; from three quarters of it on, those that are slow to send a head are ended, those
-    /// below `min_rate`, and tunnels and TCP connections one side of which takes nothing. From half of it on what may stand still
-    /// gets small buffers. At least 1MiB. Left out: a quarter of the control group's memory limit, 256MiB at most; 256MiB where there is no limit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_buffered: Option<Size>,
-    /// Bytes in a second that a client has to send of a body, or read of an answer, while more than three quarters of an
-    /// instance's `max_connections` are taken: those below it are ended, the slowest first, with 408 `too_slow`, until no
-    /// more than three quarters are. gRPC and streams in both directions are exempt as long as they hold no more than
-    /// that; whoever waits for the instance is not slow. 0B: no minimum.
-    pub min_rate: Size,
-}
+use super::text::{Address, HostPattern, Interval, Method};
 
 /// Reaching services by the request's host name, with no route of their own: `Host: orders`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -239,26 +190,6 @@ pub enum RegistryKind {
     Consul,
     /// A file of services.
     File,
-}
-
-/// An instance of a service: `10.0.0.1:3001`, or `{ address: "10.0.0.1:3001", weight: 3 }`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Instance {
-    /// A host name or an IP address, and a port.
-    pub address: Target,
-    /// Its share of the traffic relative to the others'. 0 takes none; at most 65535.
-    pub weight: u32,
-}
-
-/// A route's path.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PathMatch {
-    /// The whole path.
-    Exact(Path),
-    /// Whole segments from the start.
-    #[serde(untagged)]
-    Prefix(Path),
 }
 
 /// The policies of a service or of a route to it, each key as it was written or left out.
@@ -514,95 +445,4 @@ pub struct Config {
     /// How long `/readyz` waits for the registries' first answers about the services that are declared here, before it says
     /// ready without them. Names that are followed on demand are not waited for.
     pub ready_grace: Interval,
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct InstanceMap {
-    /// A host name or an IP address, and a port.
-    address: Target,
-    /// Its share of the traffic relative to the others'. 0 takes none; at most 65535.
-    #[serde(default = "one")]
-    weight: u32,
-}
-
-fn one() -> u32 {
-    1
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct PathMap {
-    /// The whole path, and nothing below it.
-    exact: Path,
-}
-
-// By hand rather than by serde's `untagged`, which would forget where the error was and what it was.
-impl<'de> Deserialize<'de> for Instance {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = Instance;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an address like `10.0.0.1:3001`, or a map of `address` and `weight`")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Instance, E> {
-                text.parse().map(|address| Instance { address, weight: 1 }).map_err(E::custom)
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Instance, A::Error> {
-                let InstanceMap { address, weight } =
-                    Deserialize::deserialize(de::value::MapAccessDeserializer::new(map))?;
-                Ok(Instance { address, weight })
-            }
-        }
-        deserializer.deserialize_any(Visitor)
-    }
-}
-
-impl<'de> Deserialize<'de> for PathMatch {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = PathMatch;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a path like `/cart`, or `{ exact: /cart }`")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<PathMatch, E> {
-                text.parse().map(PathMatch::Prefix).map_err(E::custom)
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<PathMatch, A::Error> {
-                let PathMap { exact } = Deserialize::deserialize(de::value::MapAccessDeserializer::new(map))?;
-                Ok(PathMatch::Exact(exact))
-            }
-        }
-        deserializer.deserialize_any(Visitor)
-    }
-}
-
-impl JsonSchema for Instance {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Instance".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let map = InstanceMap::json_schema(generator);
-        json_schema!({ "oneOf": [generator.subschema_for::<Target>(), map] })
-    }
-}
-
-impl JsonSchema for PathMatch {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "PathMatch".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let map = PathMap::json_schema(generator);
-        json_schema!({ "oneOf": [generator.subschema_for::<Path>(), map] })
-    }
 }
