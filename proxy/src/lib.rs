@@ -91,4 +91,5 @@ pub mod route;
 pub mod snapshot;
 pub mod tcp;
 pub mod telemetry;
+pub mod units;
 pub mod upstream;

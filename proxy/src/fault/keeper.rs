@@ -25,8 +25,8 @@ use super::guard::{Facts, Guard, GuardSpec};
 use super::spec::{Fault, Invalid, Kind, Spec, TTL};
 use crate::clock::Instant;
 use crate::config::settings::FaultLimits;
-use crate::config::text::Interval;
 use crate::snapshot::Reader;
+use crate::units::Interval;
 
 pub use audit::{Audit, Entry, Happened};
 pub use controllers::Drill;
@@ -244,7 +244,7 @@ impl Keeper {
         if let serde_json::Value::Object(attributes) = kind.attributes() {
             spec.attributes = attributes;
         }
-        spec.percent = crate::config::text::Share(percent);
+        spec.percent = crate::units::Share(percent);
         let fault = Fault { kind, percent, ..old.fault.clone() };
         let (name, subject, origin) = (Arc::clone(&old.name), Arc::clone(&old.subject), old.origin.clone());
         let new = Arc::new(Active::new(id, name, Arc::clone(&subject), spec, fault, origin, old.began, old.until));

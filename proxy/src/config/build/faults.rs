@@ -2,8 +2,8 @@
 
 use super::Build;
 use crate::config::settings::{self, Settings};
-use crate::config::text::Share;
 use crate::fault::{Refused, refused_at_start};
+use crate::units::Share;
 
 /// As many as a request may be held against without anybody noticing.
 const MAX_ACTIVE: u32 = 100_000;
