@@ -39,8 +39,11 @@ use crate::telemetry::{logs, metrics};
 use crate::{net, snapshot};
 
 mod memory;
+mod rehearsal;
 mod reload;
 mod watch;
+
+pub use rehearsal::rehearsed;
 
 /// Why the process could not start.
 #[derive(Debug, thiserror::Error)]

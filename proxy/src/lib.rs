@@ -85,6 +85,7 @@ pub mod error;
 pub mod fault;
 pub mod http;
 pub mod net;
+pub mod reference;
 pub mod relay;
 pub mod resilience;
 pub mod route;

@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::settings::{self, StaticInstance};
 use crate::http::head::Name;
-use crate::route;
+use crate::http::path::has_dot_segment;
 use crate::units::as_text;
 
 pub use url::Url;
@@ -181,7 +181,7 @@ impl FromStr for Path {
                  (percent-encoded, without the query)"
             ));
         }
-        if route::path::has_dot_segment(text.as_bytes()) {
+        if has_dot_segment(text.as_bytes()) {
             return Err(format!(
                 "found `{text}`; requests with a `.` or `..` segment are refused, so it can never match"
             ));

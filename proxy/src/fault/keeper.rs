@@ -10,7 +10,6 @@
 mod audit;
 mod caps;
 mod controllers;
-mod rehearsal;
 mod view;
 mod words;
 
@@ -30,7 +29,6 @@ use crate::units::Interval;
 
 pub use audit::{Audit, Entry, Happened};
 pub use controllers::Drill;
-pub(crate) use rehearsal::refused_at_start;
 pub use view::FaultView;
 pub use words::{End, Refused, Which};
 

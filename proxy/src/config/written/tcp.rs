@@ -31,5 +31,5 @@ pub struct Tcp {
 }
 
 fn an_hour() -> Patience {
-    Patience(Some(crate::tcp::IDLE))
+    Patience(Some(crate::config::settings::TCP_IDLE))
 }
