@@ -8,6 +8,7 @@
 //! edge faults                                  edge, Injection: above resilience
 //! fallback                                     degrade::answer
 //! deadline                                     Deadline, held by `turn`
+//! first attempt                                FirstAttempt: the whole way of a healthy request
 //! retry/hedge + budget                         Life: what is due, and who pays
 //! balance ∘ breaker                            Side::pick
 //! per-try timeout                              Life::slow: a reason to start another attempt
@@ -22,17 +23,18 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::admission::{self, Admitted};
-use super::attempt::{Exchange, Why};
+use super::attempt::{Exchange, Tale, Why};
 use super::body::{Download, Upload};
 use super::controls::Controls;
+use super::first::{Bearings, FirstAttempt};
 use super::grpc::Dialect;
 use super::inject::{self, Injection, Struck};
 use super::life::{Life, Step};
-use super::race::{Ended, Race};
+use super::race::Ended;
 use super::request::Request;
 use super::side::Side;
 use super::story::Story;
@@ -238,25 +240,31 @@ impl Asking<'_> {
         let route = trail.route.as_ref().filter(own).cloned();
         let circuit = route.as_ref().and_then(|route| route.breaker.as_ref());
         let x = Exchange { worker, request, side, policy, repeatable, names, circuit };
-        let mut clock = Clock { timer, body: &request.body, deadline, held: None };
-        let mut life = Life::new(x, deadline, self.controls, trail, started);
-        if let Err(reason) = life.begin(now) {
-            admitted.done(false, now);
-            return Err(reason);
+        let waits = self.controls.waits;
+        if self.controls.explain {
+            trail.story.begin(worker, request, true, started);
         }
-        let result = loop {
-            let due = life.due();
-            let step = match clock.turn(&mut life.race, x, due).await {
-                Turn::Ended(Ended { tale, probe, landed: Ok(landed) }) => life.answered(tale, probe, landed),
-                Turn::Ended(Ended { tale, probe, landed: Err(broken) }) => life.broke(tale, probe, broken),
-                Turn::Due => life.slow(timer::now()),
-                Turn::Over(reason) => life.over(reason),
-            };
-            if let Step::Done(result) = step {
-                break result;
+        let mut clock = Clock { timer, body: &request.body, deadline, held: None };
+        let bearings = Bearings::new(x, deadline, waits, trail, started);
+        let mut first = match FirstAttempt::start(bearings, trail, now) {
+            Ok(first) => first,
+            Err(reason) => {
+                admitted.done(false, now);
+                return Err(reason);
             }
         };
-        drop(life);
+        let happened = match clock.turn(&mut first, x).await {
+            Turn::Ended(Ended { tale, probe, landed: Ok(landed) }) => match first.pass(trail, tale, probe, landed) {
+                Ok(answer) => {
+                    admitted.done(failure_of(answer.status()).is_none(), trail.heard.unwrap_or(now));
+                    trail.admitted = Some(admitted);
+                    return Ok(answer);
+                }
+                Err((tale, probe, landed)) => Turn::Ended(Ended { tale, probe, landed: Ok(landed) }),
+            },
+            happened => happened,
+        };
+        let result = Box::pin(recover(Life::after(first, trail), happened, clock, x)).await;
         let good = result.as_ref().is_ok_and(|answer| failure_of(answer.status()).is_none());
         admitted.done(good, trail.heard.unwrap_or_else(timer::now));
         trail.admitted = Some(admitted);
@@ -299,6 +307,39 @@ impl Answer {
     }
 }
 
+/// Once something has happened: what follows, until the request has what it gets.
+async fn recover<'r>(
+    mut life: Life<'r>,
+    mut happened: Turn<'r>,
+    mut clock: Clock<'_>,
+    x: Exchange<'r>,
+) -> Result<Answer, Reason> {
+    loop {
+        let step = match happened {
+            Turn::Ended(Ended { tale, probe, landed: Ok(landed) }) => life.answered(tale, probe, landed),
+            Turn::Ended(Ended { tale, probe, landed: Err(broken) }) => life.broke(tale, probe, broken),
+            Turn::Due => life.slow(timer::now()),
+            Turn::Over(reason) => life.over(reason),
+        };
+        if let Step::Done(result) = step {
+            return result;
+        }
+        happened = clock.turn(&mut life, x).await;
+    }
+}
+
+/// Attempts that are under way.
+pub trait Live<'r> {
+    /// Ready with the first that has an answer or has broken; it is no longer among them then.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended<'r>>;
+    /// When the next thing is to be done that nothing from outside calls for. The request's body had come at `ended`.
+    fn due(&self, ended: Option<Instant>) -> Option<Instant>;
+    /// When one of them has to be polled although nothing has come.
+    fn wakes(&self) -> Option<Instant>;
+    /// What is known of the one that was started first.
+    fn eldest(&self) -> Option<&Tale>;
+}
+
 /// What ends a wait.
 #[allow(clippy::large_enum_variant, reason = "nearly every turn is the large one, and a box is an allocation")]
 enum Turn<'r> {
@@ -322,21 +363,22 @@ struct Clock<'a> {
 impl Clock<'_> {
     /// Waits for the live attempts, for `due`, and for the request's end. What has arrived is looked at before the time
     /// is, so that a worker that was held up does not fail what it had in fact got.
-    async fn turn<'r>(&mut self, race: &mut Race<'r>, x: Exchange<'r>, due: Option<Instant>) -> Turn<'r> {
+    async fn turn<'r>(&mut self, live: &mut impl Live<'r>, x: Exchange<'r>) -> Turn<'r> {
         poll_fn(|cx| {
             loop {
-                if let Poll::Ready(ended) = race.poll(cx, x) {
+                if let Poll::Ready(ended) = live.poll(cx) {
                     return Poll::Ready(Turn::Ended(ended));
                 }
                 let ended = self.body.ended();
-                if self.is_too_slow(cx, race, x, ended) {
+                if self.is_too_slow(cx, live, x, ended) {
                     return Poll::Ready(Turn::Over(Reason::TooSlow));
                 }
                 if ended.is_none() {
                     self.body.wake_at_end(cx);
                 }
                 let over = self.deadline.at(ended, self.body.moved());
-                let next = [due, race.wakes()].into_iter().flatten().fold(over, Instant::min);
+                let due = live.due(ended);
+                let next = [due, live.wakes()].into_iter().flatten().fold(over, Instant::min);
                 if self.timer.poll(cx, next).is_pending() {
                     return Poll::Pending;
                 }
@@ -354,11 +396,11 @@ impl Clock<'_> {
 
     /// Whether the body comes so slowly that the connection it keeps waiting goes to others. Nothing but the look at its end
     /// where the body came with the head.
-    fn is_too_slow(
+    fn is_too_slow<'r>(
         &mut self,
-        cx: &std::task::Context<'_>,
-        race: &Race<'_>,
-        x: Exchange<'_>,
+        cx: &Context<'_>,
+        live: &impl Live<'r>,
+        x: Exchange<'r>,
         ended: Option<Instant>,
     ) -> bool {
         if ended.is_some() {
@@ -366,7 +408,7 @@ impl Clock<'_> {
             return false;
         }
         // Over HTTP/2 a body holds a stream, and no connection.
-        let Some(tale) = race.tales().next().filter(|_| x.policy.protocol != Protocol::Http2) else { return false };
+        let Some(tale) = live.eldest().filter(|_| x.policy.protocol != Protocol::Http2) else { return false };
         if self.held.as_ref().is_none_or(|held| !held.is_of(&tale.upstream)) {
             let (who, exempt) = (x.request.origin(), Dialect::of(&x.request.head) == Dialect::Grpc);
             self.held = Some(Held::sending(&tale.upstream, self.body, who, exempt, timer::now()));

@@ -8,28 +8,22 @@ mod endings;
 
 use self::endings::Accused;
 
-use std::net::SocketAddr;
-use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
-use super::attempt::{Attempt, Exchange, Tale, Why};
-use super::controls::Controls;
-use super::forward::{Answer, GaveUp, Trail};
-use super::headers::Onward;
-use super::inject::{self, Injection};
-use super::race::Race;
+use super::attempt::{Exchange, Tale, Why};
+use super::first::{Bearings, FirstAttempt};
+use super::forward::{Answer, GaveUp, Live, Trail};
+use super::race::{Ended, Race};
 use super::side::{Token, Tried};
-use super::story::{self, Held};
+use super::story;
 use crate::clock::Instant;
 use crate::error::Reason;
-use crate::fault::Place;
 use crate::http::Head;
 use crate::http::head::Name;
-use crate::resilience::breaker::Admission;
-use crate::resilience::deadline::Deadline;
 use crate::resilience::retry::{self, Allowance, Next, Pushback};
 use crate::telemetry::availability::First;
-use crate::telemetry::explain::{Ending, Policies, What};
+use crate::telemetry::explain::{Ending, What};
 use crate::telemetry::metrics::Steering;
 
 /// A request between its attempts.
@@ -39,7 +33,7 @@ pub struct Life<'r> {
     pub race: Race<'r>,
     trail: &'r mut Trail,
     x: Exchange<'r>,
-    deadline: Deadline,
+    b: Bearings<'r>,
     allowance: Allowance,
     tried: Tried,
     /// An answer that is no good, and better than none.
@@ -50,12 +44,6 @@ pub struct Life<'r> {
     rounds: u32,
     /// Who answered 500 or against the rules, until another one was asked.
     accused: Option<Box<Accused<'r>>>,
-    kind: usize,
-    hedge: Option<Duration>,
-    per_try: Option<Duration>,
-    safe: bool,
-    waits: Option<Duration>,
-    started: Instant,
 }
 
 /// What follows.
@@ -69,131 +57,38 @@ pub enum Step {
 }
 
 impl<'r> Life<'r> {
-    /// A request that has not been sent yet.
-    pub fn new(
-        x: Exchange<'r>,
-        deadline: Deadline,
-        controls: Controls,
-        trail: &'r mut Trail,
-        started: Instant,
-    ) -> Self {
-        let safe = retry::is_safe(x.request.head.method());
-        let mut kinds = x.side.kinds.borrow_mut();
-        let kind = kinds.place(trail.route.as_deref(), x.request.head.method(), started);
-        // What it would become is a tunnel, and two of them are two conversations: it is never raced.
-        let may_race = x.repeatable && x.policy.retries.max > 0 && !x.request.upgrade;
-        let (hedge, per_try) = match kinds.at(kind).filter(|_| may_race) {
-            Some(learned) => {
-                let known = learned.known();
-                let total = deadline.total.unwrap_or(deadline.stream_idle);
-                let hedge = if safe { known.hedge(&x.policy.hedge) } else { None };
-                (hedge, known.per_try(&x.policy.per_try, total))
-            }
-            None => (None, None),
-        };
-        drop(kinds);
-        if controls.explain {
-            trail.story.begin(x.worker, x.request, true, started);
+    /// A request whose first attempt is under way, or over.
+    pub fn after(first: FirstAttempt<'r>, trail: &'r mut Trail) -> Self {
+        let (b, attempt) = first.into_parts();
+        let mut race = Race::default();
+        if let Some(attempt) = attempt {
+            race.add(attempt);
         }
         Self {
-            race: Race::default(),
+            race,
             trail,
-            x,
-            deadline,
-            allowance: Allowance::new(x.policy.retries.max, x.repeatable),
+            x: b.x,
+            b,
+            allowance: Allowance::new(b.x.policy.retries.max, b.x.repeatable),
             tried: Tried::default(),
             kept: None,
             last: Reason::NoEndpoint,
             next: None,
             rounds: 0,
             accused: None,
-            kind,
-            hedge,
-            per_try,
-            safe,
-            waits: controls.waits,
-            started,
         }
-    }
-
-    /// Starts the first attempt, unless the service is taken for dead.
-    pub fn begin(&mut self, now: Instant) -> Result<(), Reason> {
-        let admission = self.x.side.admit(&self.x.case(), now);
-        if admission != Admission::Pass {
-            let passed = admission != Admission::Refused;
-            if !passed {
-                self.trouble(None);
-            }
-            self.trail.note(now, || What::Breaker { state: "open".into(), passed });
-            if !passed {
-                return Err(Reason::BreakerOpen);
-            }
-        }
-        if self.trail.story.record.is_some() {
-            let held = self.held();
-            self.trail.held(&held);
-        }
-        if self.start(Why::First, None, now) {
-            return Ok(());
-        }
-        if admission == Admission::Probe {
-            self.x.side.not_asked(&self.x.case(), now);
-        }
-        self.trouble(None);
-        Err(Reason::NoEndpoint)
     }
 
     /// Something is wrong: from here on it is written down, the first attempt included.
     fn trouble(&mut self, first: Option<&Tale>) {
-        if self.trail.story.record.is_some() {
-            return;
-        }
-        self.trail.story.begin(self.x.worker, self.x.request, false, self.started);
-        if self.trail.story.record.is_some() {
-            let held = self.held();
-            self.trail.held(&held);
-            self.trail.struck_before(self.started);
-            let first = first.or_else(|| self.race.tales().next());
-            if let (Some(record), Some(tale)) = (&mut self.trail.story.record, first) {
-                record.attempt(tale.started, tale.upstream.address, story::start(tale.why));
-            }
-        }
-    }
-
-    fn held(&self) -> Held {
-        Held {
-            policies: Policies {
-                timeout_ms: self.x.policy.timeout.into(),
-                per_try_ms: self.per_try.map(Into::into),
-                hedge_after_ms: self.hedge.map(Into::into),
-                retries: self.x.policy.retries.max,
-                repeatable: self.x.repeatable,
-            },
-            deadline: self.deadline.total.map(|total| story::deadline(total, self.waits)),
-        }
+        let first = first.or_else(|| self.race.tales().next());
+        self.b.trouble(self.trail, first);
     }
 
     fn ended(&mut self, tale: &Tale, now: Instant, ending: impl FnOnce() -> Ending) {
         if let Some(record) = &mut self.trail.story.record {
             record.ended(tale.number, now, ending());
         }
-    }
-
-    /// When the next thing is to be done that nothing from outside calls for.
-    pub fn due(&self) -> Option<Instant> {
-        let planned = self.next.as_ref().map(|(at, ..)| *at);
-        let Some(ended) = self.x.request.body.ended() else { return planned };
-        let slow = self.race.tales().filter_map(|tale| self.slow_at(tale, ended)).min();
-        [planned, slow].into_iter().flatten().min()
-    }
-
-    /// When an attempt has taken so long that something is done about it. Its time runs from when the whole request was
-    /// there.
-    fn slow_at(&self, tale: &Tale, ended: Instant) -> Option<Instant> {
-        let since = tale.started.max(ended);
-        let hedge = self.hedge.filter(|_| !tale.hedged && !tale.timed);
-        let per_try = self.per_try.filter(|_| !tale.timed);
-        [hedge, per_try].into_iter().flatten().min().map(|after| since + after)
     }
 
     /// The time has come: for what was planned, or for another attempt beside one that is slow.
@@ -205,7 +100,7 @@ impl<'r> Life<'r> {
             return Step::Wait;
         }
         let Some(ended) = self.x.request.body.ended() else { return Step::Wait };
-        let (hedge, per_try) = (self.hedge, self.per_try);
+        let (hedge, per_try) = (self.b.pace.hedge, self.b.pace.per_try);
         let mut reason = None;
         for attempt in self.race.live() {
             let tale = &mut attempt.tale;
@@ -263,50 +158,12 @@ impl<'r> Life<'r> {
 
     /// Picks an endpoint and begins. False when there is none, or no time: then what was to pay for it is given back.
     fn start(&mut self, why: Why, token: Option<Token<'r>>, now: Instant) -> bool {
-        let x = self.x;
-        let written = self.trail.story.record.is_some();
-        let candidates = written.then(|| x.side.candidates(&self.tried, x.repeatable, now));
-        let pick = x.side.pick(&self.tried, x.repeatable, now);
-        if let Some(mut candidates) = candidates {
-            candidates.chosen = pick.as_ref().map(|pick| pick.upstream.address);
-            self.trail.note(now, || What::Pick(candidates));
-        }
-        let Some(pick) = pick else { return false };
-        let remaining = self.deadline.remaining(x.request.body.ended(), now);
-        if why != Why::First && !retry::fits(remaining, Duration::ZERO, pick.upstream.expected()) {
-            self.trail.give_up(now, GaveUp::Time);
-            return false;
-        }
-        if let Some(token) = token {
-            token.spend();
-        }
+        let Some(attempt) = self.b.start(self.trail, &self.tried, why, token, now) else { return false };
         if let Some(kept) = &mut self.kept {
             kept.stop_upload();
         }
-        self.trail.endpoint = Some(pick.upstream.address);
-        self.trail.attempts += 1;
-        if self.trail.attempts > 1 {
-            x.side.counts.tally.borrow_mut().retried();
-        }
-        let onward = Onward { names: x.names, remaining, attempt: self.trail.attempts };
-        let injection = self.injection(pick.upstream.address, now);
-        let attempt = Attempt::start(x, pick, why, onward, injection, now);
-        self.trail.attempted(&attempt.tale);
         self.race.add(attempt);
         true
-    }
-
-    /// The upstream faults that strike an attempt.
-    fn injection(&mut self, endpoint: SocketAddr, now: Instant) -> Option<Rc<Injection>> {
-        let x = self.x;
-        let subject = &x.side.cluster.shared.faults;
-        if subject.is_quiet() {
-            return None;
-        }
-        let route = self.trail.route.clone();
-        let target =
-            inject::Target { request: x.request, names: x.names, route: route.as_deref(), endpoint: Some(endpoint) };
-        inject::draw(x.worker, subject, Place::Upstream, target, self.trail, now)
     }
 
     /// Plans what follows a failure. `next` says what may, and spends it: nothing is spent while another one is under way.
@@ -354,7 +211,7 @@ impl<'r> Life<'r> {
             self.tried.clear();
         }
         self.rounds += 1;
-        if !retry::fits(self.deadline.remaining(x.request.body.ended(), now), pause, None) {
+        if !retry::fits(self.b.deadline.remaining(x.request.body.ended(), now), pause, None) {
             self.trail.give_up(now, GaveUp::Time);
             return self.give_up();
         }
@@ -390,6 +247,26 @@ impl<'r> Life<'r> {
 
     fn give_up(&mut self) -> Step {
         Step::Done(self.kept.take().map(|kept| *kept).ok_or(self.last))
+    }
+}
+
+impl<'r> Live<'r> for Life<'r> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended<'r>> {
+        self.race.poll(cx, self.x)
+    }
+
+    fn due(&self, ended: Option<Instant>) -> Option<Instant> {
+        let planned = self.next.as_ref().map(|(at, ..)| *at);
+        let slow = ended.and_then(|ended| self.race.tales().filter_map(|tale| self.b.pace.slow_at(tale, ended)).min());
+        [planned, slow].into_iter().flatten().min()
+    }
+
+    fn wakes(&self) -> Option<Instant> {
+        self.race.wakes()
+    }
+
+    fn eldest(&self) -> Option<&Tale> {
+        self.race.tales().next()
     }
 }
 

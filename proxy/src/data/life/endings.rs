@@ -7,17 +7,15 @@ use super::super::side::Probe;
 use super::super::timer;
 use super::{Life, Step};
 use crate::clock::Instant;
+use crate::data::first::{IMPATIENT, verdict};
 use crate::data::forward::GaveUp;
 use crate::error::{Blame, Reason};
-use crate::http::head::Name;
 use crate::resilience::outlier;
-use crate::resilience::retry::{self, Next, Pushback, Verdict};
+use crate::resilience::retry::{Next, Pushback, Verdict};
 use crate::telemetry::availability::First;
 use crate::telemetry::explain::Ending;
 use crate::upstream::Broken;
 
-/// A client that leaves before that has not waited for the endpoint; it has changed its mind.
-const IMPATIENT: Duration = Duration::from_millis(100);
 /// One whose deadline is after that has, however long a try may take.
 const PATIENT: Duration = Duration::from_secs(1);
 
@@ -33,13 +31,10 @@ pub(super) struct Accused<'r> {
 impl<'r> Life<'r> {
     /// An attempt has an answer.
     pub fn answered(&mut self, tale: Tale, probe: Option<Probe<'r>>, landed: Landed) -> Step {
+        let (verdict, grpc) = verdict(&landed, self.b.pace.safe);
         let Landed { answer, heard } = landed;
-        let trailers = answer.trailers();
-        let head = answer.head();
-        let grpc = trailers.as_ref().and_then(|t| t.first(Name::GrpcStatus)).or_else(|| head.first(Name::GrpcStatus));
-        let verdict = retry::verdict(head.status(), grpc, self.safe);
-        let status = head.status();
-        self.trail.grpc = grpc.and_then(|code| std::str::from_utf8(code).ok()?.parse().ok());
+        let (head, trailers, status) = (answer.head(), answer.trailers(), answer.status());
+        self.trail.grpc = grpc;
         self.trail.heard = Some(heard);
         if verdict != Verdict::Good {
             self.trouble(Some(&tale));
@@ -83,7 +78,7 @@ impl<'r> Life<'r> {
         }
         x.side.counts.tally.borrow_mut().attempted(None);
         let mut kinds = x.side.kinds.borrow_mut();
-        let mut learned = kinds.at(self.kind);
+        let mut learned = kinds.at(self.b.pace.kind);
         // While a body was still coming, it is the client's time that was measured.
         if let (Some(learned), Some(ended)) = (&mut learned, ended) {
             learned.observe(heard.saturating_duration_since(tale.started.max(ended)));
@@ -184,9 +179,9 @@ impl<'r> Life<'r> {
         self.trouble(None);
         self.trail.first.get_or_insert(First::Failed);
         // A caller that leaves no time for an answer learns nothing of who was to give it.
-        let callers = self.waits.is_some() && self.waits == self.deadline.total;
+        let callers = self.b.waits.is_some() && self.b.waits == self.b.deadline.total;
         let patience =
-            if callers { self.per_try.unwrap_or(IMPATIENT).clamp(IMPATIENT, PATIENT) } else { Duration::ZERO };
+            if callers { self.b.pace.per_try.unwrap_or(IMPATIENT).clamp(IMPATIENT, PATIENT) } else { Duration::ZERO };
         for attempt in self.race.losers() {
             if let Some(record) = &mut self.trail.story.record {
                 record.ended(attempt.tale.number, now, Ending::failed(reason));
@@ -195,7 +190,7 @@ impl<'r> Life<'r> {
             if now.saturating_duration_since(attempt.tale.started) < patience {
                 continue;
             }
-            if let Some(learned) = x.side.kinds.borrow_mut().at(self.kind) {
+            if let Some(learned) = x.side.kinds.borrow_mut().at(self.b.pace.kind) {
                 learned.give_up();
             }
             if outlier::counts(reason) {
@@ -206,18 +201,11 @@ impl<'r> Life<'r> {
         self.give_up()
     }
 
-    /// The client has gone. Where it had waited, its endpoints are not what they should be.
+    /// The client has gone.
     pub(super) fn abandoned(&mut self) {
         let now = timer::now();
-        let patience = self.per_try.unwrap_or(IMPATIENT).max(IMPATIENT);
         for attempt in self.race.losers() {
-            let waited = now.saturating_duration_since(attempt.tale.started);
-            if waited >= patience && self.x.request.body.ended().is_some() {
-                let tells = self.x.side.overtaken(&attempt.tale, attempt.probe, true, now, &self.x.case());
-                if tells && let Some(learned) = self.x.side.kinds.borrow_mut().at(self.kind) {
-                    learned.give_up();
-                }
-            }
+            self.b.abandoned(attempt, now);
         }
     }
 }

@@ -56,6 +56,28 @@ fn a_try_that_takes_too_long_is_not_ended_and_may_still_win() {
 }
 
 #[test]
+fn a_try_has_its_time_from_the_end_of_a_body_that_came_after_it_had_begun() {
+    paused(async {
+        let stage = orders("per_try_timeout: 100ms, hedge: off");
+        let mut ends = stage.side("orders").endpoints();
+        let mut client = stage.client(LOOPBACK);
+        client.write_all(b"PUT /cart HTTP/1.1\r\nHost: orders\r\nContent-Length: 5\r\n\r\nhe").await.unwrap();
+        let (first, _) = asked(&mut ends).await;
+        tokio::time::sleep(500 * MS).await;
+        let start = timer::now();
+        client.write_all(b"llo").await.unwrap();
+        let mut body = [0; 5];
+        ends[first].read_exact(&mut body).await.unwrap();
+        let (second, _) = asked(&mut ends).await;
+        assert_eq!((timer::now() - start, first == second), (100 * MS, false));
+        ends[second].read_exact(&mut body).await.unwrap();
+        assert_eq!(&body, b"hello");
+        ends[second].write_all(OK).await.unwrap();
+        assert_eq!(answer(&mut client, 2).await.1, "ok");
+    });
+}
+
+#[test]
 fn who_is_overtaken_when_it_was_stuck_is_in_trouble_and_the_winner_is_not() {
     paused(async {
         let stage = orders("per_try_timeout: 100ms, hedge: off");
