@@ -252,7 +252,7 @@ impl App {
                 let facts =
                     |service: &str| board.get(service).map_or_else(PoolFacts::default, |status| PoolFacts::of(status));
                 let mut page = self.metrics.render(&snapshot, self.reader.clock(now), &facts);
-                let proxies = self.tcp.list();
+                let proxies = self.tcp.facts();
                 page.push_str(&self.metrics.render_tcp(&proxies));
                 page.push_str(&self.metrics.render_faults(&snapshot, &proxies));
                 page

@@ -78,6 +78,7 @@ pub mod balance;
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod counts;
 pub mod data;
 pub mod drain;
 pub mod drill;

@@ -13,15 +13,16 @@ mod listen;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+use crate::counts::TcpCounts;
 use crate::fault::Subject;
 use crate::net::Bound;
 
 pub use crate::config::settings::{TcpTimes as Times, TcpUpstream as Upstream};
+pub use crate::counts::TcpCounts as Counts;
 pub use handle::TcpProxies;
 
 /// A TCP proxy as it is at the moment.
@@ -40,26 +41,7 @@ pub struct TcpProxy {
     /// What its faults hang on.
     pub subject: Arc<Subject>,
     /// What went through it. Workers add to it several times a second.
-    pub counts: Arc<Counts>,
-}
-
-/// What went through a TCP proxy since it was made.
-#[derive(Debug, Default)]
-pub struct Counts {
-    /// Connections that are open.
-    pub open: AtomicI64,
-    /// Connections that were accepted.
-    pub accepted: AtomicU64,
-    /// Connections for which no upstream was to be had.
-    pub failed: AtomicU64,
-    /// Bytes that came from clients.
-    pub received_up: AtomicU64,
-    /// Bytes that went to servers.
-    pub sent_up: AtomicU64,
-    /// Bytes that came from servers.
-    pub received_down: AtomicU64,
-    /// Bytes that went to clients.
-    pub sent_down: AtomicU64,
+    pub counts: Arc<TcpCounts>,
 }
 
 /// A TCP proxy that shall be made.
@@ -119,7 +101,7 @@ pub struct Opening {
     /// What its faults hang on.
     pub subject: Arc<Subject>,
     /// What goes through it is added here.
-    pub counts: Arc<Counts>,
+    pub counts: Arc<TcpCounts>,
     /// How long things may take.
     pub times: Times,
     /// What holds for it. Held until the socket is closed and the connections that came through it are.

@@ -6,5 +6,7 @@ pub mod explain;
 pub mod logs;
 pub mod metrics;
 pub mod outlet;
-pub mod paces;
 pub mod query;
+pub mod status;
+
+pub use crate::counts::paces;

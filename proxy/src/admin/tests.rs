@@ -11,8 +11,9 @@ use tokio::net::TcpStream;
 
 use super::door::CONNECTIONS;
 use super::*;
+use crate::control::first_snapshot;
 use crate::control::testing::{declare_static, settings};
-use crate::control::{LeftOut, ServiceStatus, first_snapshot};
+use crate::counts::paces::Pace;
 use crate::error::Reason;
 use crate::fault::Keeper;
 use crate::resilience::pace::Known;
@@ -21,7 +22,7 @@ use crate::snapshot::{EndpointId, Publisher, joint};
 use crate::tcp::TcpProxies;
 use crate::telemetry::availability::{Account, First, Outcome, Rescue};
 use crate::telemetry::metrics::{self, ServiceTally};
-use crate::telemetry::paces::Pace;
+use crate::telemetry::status::{LeftOut, ServiceStatus};
 
 struct Running {
     admin: AdminHandle,

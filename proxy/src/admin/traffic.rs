@@ -10,10 +10,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crate::balance::slow_start::{FLOOR, Newcomers, ramp};
-use crate::control::ServiceStatus;
-use crate::control::health::Word;
 use crate::resilience::outlier::Standing;
 use crate::snapshot::{Cluster, Endpoint};
+use crate::telemetry::status::{ServiceStatus, Word};
 
 /// What an endpoint gets, and why.
 #[derive(Debug, PartialEq)]

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use super::spec::Invalid;
 use crate::clock::Instant;
+use crate::counts::{BUCKETS_US, LatencyCounts};
 use crate::snapshot::Snapshot;
-use crate::telemetry::metrics::{BUCKETS_US, LatencyCounts};
 use crate::units::{Interval, Share};
 
 /// A guard that somebody asks for.

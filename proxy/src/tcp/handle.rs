@@ -10,10 +10,12 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 
 use super::listen::resolve;
-use super::{Change, Counts, Opening, TcpDesk, TcpError, TcpProxy, Terms, Times, Upstream, Wanted};
+use super::{Change, Opening, TcpDesk, TcpError, TcpProxy, Terms, Times, Upstream, Wanted};
+use crate::counts::TcpCounts;
 use crate::fault::active::Sort;
 use crate::fault::{Keeper, Subject};
 use crate::net::{self, Bound};
+use crate::telemetry::metrics::TcpFacts;
 
 /// TCP proxies at one time. Each has a socket for each worker.
 const MOST: usize = 4096;
@@ -89,6 +91,12 @@ impl TcpProxies {
         self.inner.current.load().values().map(|entry| entry.proxy.clone()).collect()
     }
 
+    /// What is told of all of them, by name.
+    pub fn facts(&self) -> Vec<TcpFacts> {
+        let facts = |TcpProxy { name, counts, subject, .. }: TcpProxy| TcpFacts { name, counts, faults: subject };
+        self.list().into_iter().map(facts).collect()
+    }
+
     /// The one of this name.
     pub fn find(&self, name: &str) -> Option<TcpProxy> {
         self.inner.current.load().get(name).map(|entry| entry.proxy.clone())
@@ -117,7 +125,7 @@ impl TcpProxies {
             enabled: wanted.enabled,
             configured: false,
             subject: Subject::new(&wanted.name, Sort::TcpProxy),
-            counts: Arc::<Counts>::default(),
+            counts: Arc::<TcpCounts>::default(),
         };
         let times = Times::default();
         let entry =

@@ -6,13 +6,14 @@
 use std::fmt::Write;
 use std::sync::atomic::Ordering::Relaxed;
 
-use crate::tcp::{Counts, TcpProxy, Upstream};
+use crate::counts::TcpCounts;
+use crate::tcp::{TcpProxy, Upstream};
 
 /// Its type, as Toxiproxy's library says it.
 pub const TYPE: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
 
 /// Of one direction of one proxy.
-type Read = fn(&Counts) -> u64;
+type Read = fn(&TcpCounts) -> u64;
 
 const SERIES: [(&str, [(&str, Read); 2]); 2] = [
     (

@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::*;
