@@ -16,7 +16,9 @@
 
 pub mod buffer;
 pub mod content;
+pub mod framed;
 pub mod framing;
+pub mod gather;
 pub mod head;
 pub mod parse;
 pub mod write;
