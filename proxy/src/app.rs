@@ -41,8 +41,11 @@ use crate::worker::connection_balancer::ConnectionBalancer;
 use crate::{net, snapshot};
 
 mod memory;
+mod rehearsal;
 mod reload;
 mod watch;
+
+pub use rehearsal::rehearsed;
 
 /// Why the process could not start.
 #[derive(Debug, thiserror::Error)]

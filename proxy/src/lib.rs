@@ -88,6 +88,7 @@ pub mod fault;
 pub mod forward;
 pub mod http;
 pub mod net;
+pub mod reference;
 pub mod relay;
 pub mod request;
 pub mod resilience;
@@ -99,5 +100,6 @@ pub mod telemetry;
 #[cfg(test)]
 pub mod testing;
 pub mod timer;
+pub mod units;
 pub mod upstream;
 pub mod worker;

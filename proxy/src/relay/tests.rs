@@ -123,7 +123,7 @@ fn a_fault_is_drawn_once_for_a_connection() {
         let (keeper, subject) = faults();
         let now = || crate::timer::now();
         let mut some = spec("latency", serde_json::json!({ "latency": 10 }));
-        some.percent = crate::config::text::Share(0.5);
+        some.percent = crate::units::Share(0.5);
         let fault = keeper.add(some, "test", now()).unwrap();
         let mut slow = 0;
         for _ in 0..200 {

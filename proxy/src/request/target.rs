@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use crate::error::Reason;
 use crate::http::Head;
 use crate::http::head::{Name, Version};
-use crate::route::path::has_dot_segment;
+use crate::http::path::has_dot_segment;
 
 /// A target, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]

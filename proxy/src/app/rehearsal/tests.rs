@@ -1,6 +1,20 @@
 //! Faults that are there from the start are held to what holds for all.
 
-use super::*;
+use crate::app::rehearsed;
+use crate::config;
+
+/// Exactly these errors, each begun like this: `line: key: message`.
+#[track_caller]
+fn wrong(text: &str, expected: &[&str]) {
+    let loaded = config::parse("f", text, &|_| None, |_| ()).and_then(rehearsed);
+    let told: Vec<String> = loaded.err().into_iter().flat_map(|errors| errors.errors).map(told).collect();
+    let fits = told.len() == expected.len() && told.iter().zip(expected).all(|(t, e)| t.starts_with(e));
+    assert!(fits, "told {told:#?}\nexpected {expected:#?}");
+}
+
+fn told(error: config::ConfigError) -> String {
+    format!("{}: {}: {}", error.mark.map_or(0, |mark| mark.line), error.path, error.message)
+}
 
 /// A service with four instances and a route, one in a registry, a TCP proxy, and a fault.
 fn with(fault: &str) -> String {
@@ -84,4 +98,15 @@ fn faults_that_may_be_there_from_the_start_are_no_errors() {
     ];
     let faults: String = good.iter().map(|fault| format!("  - {fault}\n")).collect();
     wrong(&with(&faults), &[]);
+}
+
+#[test]
+fn what_the_environment_says_is_not_told() {
+    let text = with("  - {type: delay, attributes: {fixed: 1s}, service: app, endpoints: 1, name: '${WHO}'}\n");
+    let twice =
+        format!("{text}  - {{type: delay, attributes: {{fixed: 1s}}, service: app, place: edge, name: secret}}\n");
+    let env = |name: &str| (name == "WHO").then(|| "secret".to_owned());
+    let errors = config::parse("f", &twice, &env, |_| ()).and_then(rehearsed).unwrap_err();
+    assert_eq!(errors.errors[0].message, "`app` has a fault called `${WHO}` already");
+    assert_eq!(errors.file, "f");
 }

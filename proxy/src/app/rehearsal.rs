@@ -7,15 +7,36 @@
 use metrics::NoopRecorder;
 use tracing::subscriber::NoSubscriber;
 
-use super::{Keeper, Refused};
 use crate::clock::Instant;
 use crate::config::settings::{FaultLimits, Settings};
+use crate::config::{ConfigErrors, Loaded};
 use crate::control;
 use crate::fault::active::{Sort, Subject};
+use crate::fault::{Keeper, Refused, Spec};
 use crate::snapshot;
 
+/// The same configuration, where its faults can be there from the start.
+///
+/// # Errors
+///
+/// Those that would be refused, each on its line.
+pub fn rehearsed(loaded: Loaded) -> Result<Loaded, ConfigErrors> {
+    let found = refused_at_start(&loaded.settings).into_iter().map(|(index, refused)| {
+        let mut path = vec!["faults".to_owned(), "start".to_owned(), index.to_string()];
+        match refused {
+            Refused::Invalid(invalid) => {
+                path.extend(invalid.key.split('.').map(str::to_owned));
+                (path, invalid.message)
+            }
+            refused => (path, refused.to_string()),
+        }
+    });
+    let found = found.collect();
+    loaded.unless(found)
+}
+
 /// The faults of `faults.start` that would be refused, each with its place in the list.
-pub(crate) fn refused_at_start(settings: &Settings) -> Vec<(usize, Refused)> {
+fn refused_at_start(settings: &Settings) -> Vec<(usize, Refused)> {
     if settings.faults.start.is_empty() {
         return Vec::new();
     }
@@ -31,6 +52,9 @@ fn rehearse(settings: &Settings) -> Vec<(usize, Refused)> {
         keeper.enrol(&Subject::new(&proxy.name, Sort::TcpProxy), false);
     }
     let now = Instant::now();
-    let add = |(index, spec): (usize, &super::Spec)| Some((index, keeper.add(spec.clone(), "", now).err()?));
+    let add = |(index, spec): (usize, &Spec)| Some((index, keeper.add(spec.clone(), "", now).err()?));
     settings.faults.start.iter().enumerate().filter_map(add).collect()
 }
+
+#[cfg(test)]
+mod tests;
