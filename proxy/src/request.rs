@@ -11,20 +11,18 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::config::settings::{Bulkhead, Cidr};
+use crate::config::settings::{Bulkhead, Cidr, HttpLimits};
 use crate::downstream::connection::Conn;
 use crate::error::Reason;
 use crate::http::framing::To;
 use crate::http::head::{Name, Version, list};
-use crate::http::{Head, Length};
+use crate::http::{Head, Length, Pools};
 use crate::request::body::Upload;
 use crate::request::fields::{AttemptFields, Client, ControlNames, Identity, Outgoing, RequestId};
 use crate::request::target::Target;
 use crate::request::trailers::Passing;
 use crate::resilience::shape::Shape;
 use crate::route::Route;
-use crate::upstream::http1::Asked;
-use crate::worker::Worker;
 
 /// A request on its way through. [`screen`] has been passed.
 #[derive(Debug)]
@@ -73,16 +71,16 @@ impl Request {
     /// What goes to an endpoint, with its trailers or without. The borrowed parts are the request's own.
     pub fn outgoing<'a>(
         &'a self,
-        worker: &'a Worker,
+        identity: &'a Identity,
         onward: AttemptFields<'a>,
         trailers: bool,
     ) -> OutgoingRequest<'a> {
-        OutgoingRequest { request: self, target: self.target(), worker, onward, trailers }
+        OutgoingRequest { request: self, target: self.target(), identity, onward, trailers }
     }
 
     /// What of its trailers goes on.
-    pub fn passing(&self, worker: &Worker) -> Passing {
-        Passing { of: Rc::clone(&self.head), http: Arc::clone(&worker.http) }
+    pub fn passing(&self, http: &Arc<HttpLimits>) -> Passing {
+        Passing { of: Rc::clone(&self.head), http: Arc::clone(http) }
     }
 
     /// What it has in common with others of its kind.
@@ -135,13 +133,33 @@ impl Request {
     }
 }
 
+/// What this proxy brings to a message that passes it.
+#[derive(Debug, Clone, Copy)]
+pub struct Hop<'a> {
+    /// Who it is.
+    pub identity: &'a Identity,
+    /// Bounds on what a peer may send.
+    pub http: &'a Arc<HttpLimits>,
+    /// Buffers, heads, scratch.
+    pub pools: &'a Rc<Pools>,
+}
+
+/// What the request asked for, as far as the answer's reading depends on it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Asked {
+    /// Its method, which may be one whose answer ends at its head.
+    pub to: To,
+    /// It asked for an upgrade: 101 may come.
+    pub upgrade: bool,
+}
+
 /// A request's outgoing head.
 #[derive(Debug)]
 pub struct OutgoingRequest<'a> {
     request: &'a Request,
     /// Its target.
     pub target: Target<'a>,
-    worker: &'a Worker,
+    identity: &'a Identity,
     onward: AttemptFields<'a>,
     trailers: bool,
 }
@@ -160,7 +178,7 @@ impl OutgoingRequest<'_> {
             host: self.target.host,
             length: self.request.body.length(),
             client: &self.request.client,
-            identity: &self.worker.identity,
+            identity: self.identity,
             id: &self.request.id,
             upgrade: self.request.upgrade,
             trailers: self.trailers,

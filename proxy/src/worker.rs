@@ -27,10 +27,10 @@ use crate::config::settings::{HttpLimits, Policy};
 use crate::drain::{Drained, Phase};
 use crate::http::{Budget, Buffer, Limits, Pools};
 use crate::net::Io;
+use crate::request::Hop;
 use crate::request::body::EmptyPool;
 use crate::request::fields::Identity;
 use crate::snapshot::Reader;
-use crate::tcp::carry::Line;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::explain::{Explainer, Recorder};
 use crate::telemetry::metrics::{ClientMetrics, ServiceMetrics, ServiceTally, Steering};
@@ -62,6 +62,12 @@ pub struct Plan {
     pub explainer: Explainer,
     /// How much memory the buffers of all workers may take.
     pub budget: Arc<Budget>,
+}
+
+/// What a worker carries beside HTTP: it hands over at every tick what it has counted.
+pub trait Carried: std::fmt::Debug {
+    /// Hands it over.
+    fn report(&self);
 }
 
 /// A thread's whole state.
@@ -97,7 +103,7 @@ pub struct Worker {
     held: Rc<Cell<usize>>,
     conns: RefCell<HashMap<u64, Rc<Presence>>>,
     /// TCP proxies that it carries connections for.
-    lines: RefCell<Vec<Weak<Line>>>,
+    carried: RefCell<Vec<Weak<dyn Carried>>>,
     next_conn: Cell<u64>,
     clients: RefCell<ClientMetrics>,
     pub(crate) routes: RefCell<RouteTallies>,
@@ -138,7 +144,7 @@ impl Worker {
             copies: Stale::new(plan.http.max_stale_bytes / plan.workers.max(1)),
             held: Rc::default(),
             conns: RefCell::default(),
-            lines: RefCell::default(),
+            carried: RefCell::default(),
             next_conn: Cell::new(0),
             clients: RefCell::new(ClientMetrics::new(index)),
             routes: RefCell::default(),
@@ -158,6 +164,11 @@ impl Worker {
         let next = Rc::new(View::of(&self.reader.snapshot(), Some(&view), self.workers, seed, timer::now()));
         self.view.replace(Rc::clone(&next));
         next
+    }
+
+    /// What it brings to a message that passes.
+    pub fn hop(&self) -> Hop<'_> {
+        Hop { identity: &self.identity, http: &self.http, pools: &self.pools }
     }
 
     /// How far the process is on its way out.
@@ -226,8 +237,8 @@ impl Worker {
     }
 
     /// Remembers a TCP proxy for as long as it is carried, so that what it counts is handed over.
-    pub fn carries(&self, line: &Rc<Line>) {
-        self.lines.borrow_mut().push(Rc::downgrade(line));
+    pub fn carries(&self, carried: Weak<dyn Carried>) {
+        self.carried.borrow_mut().push(carried);
     }
 
     /// Answers a connection for which there is no memory, whatever it may ask.
@@ -263,7 +274,7 @@ impl Worker {
         clients.flush();
         drop(clients);
         self.recorder.tick();
-        self.lines.borrow_mut().retain(|line| line.upgrade().inspect(|line| line.report()).is_some());
+        self.carried.borrow_mut().retain(|it| it.upgrade().inspect(|it| it.report()).is_some());
     }
 
     pub(crate) fn enter(&self, phase: Phase) {

@@ -335,8 +335,9 @@ impl Rest {
 fn ask(x: AttemptContext<'_>, link: Link, home: Home, onward: AttemptFields<'_>) -> upstream::http1::Attempt {
     let mut head = x.worker.pools.scratch.take();
     let body = Rc::clone(&x.request.body);
-    let trailers = (x.policy.request_trailers && body.length() == Length::Chunked).then(|| x.request.passing(x.worker));
-    x.request.outgoing(x.worker, onward, trailers.is_some()).write_h1(&mut head);
+    let trailers =
+        (x.policy.request_trailers && body.length() == Length::Chunked).then(|| x.request.passing(&x.worker.http));
+    x.request.outgoing(&x.worker.identity, onward, trailers.is_some()).write_h1(&mut head);
     x.worker.exchanges.begin(link, home, head, body, trailers, x.request.asked())
 }
 
@@ -345,5 +346,5 @@ async fn over_h2(x: AttemptContext<'_>, endpoint: Rc<Upstream>, home: Home, onwa
     let uploads = !x.request.body.is_empty();
     let terms = x.worker.terms(x.policy);
     let stream = endpoint.h2(x.policy, terms, uploads, connected).await.map_err(Broken::unwritten)?;
-    stream.send(x.worker, x.request, home, onward).await
+    stream.send(x.worker.hop(), x.request, home, onward).await
 }

@@ -34,6 +34,7 @@ pub struct Made {
 /// From an earlier answer at most `bound` past its freshness; none where there is no copy that may be used.
 pub fn stale(copies: &Stale, asked: &Asked<'_>, bound: Duration, reason: Reason, now: Instant) -> Option<Made> {
     let Found { head, body, age } = copies.find(asked, bound, now)?;
+    let body = body.map_or(Download::Empty, Download::Held);
     Some(Made { head, body, degraded: Degraded { by: By::Stale(age), reason } })
 }
 

@@ -21,11 +21,12 @@ use crate::downstream::http2;
 use crate::downstream::http2::PREFACE;
 use crate::drain::Phase;
 use crate::http::{Buffer, BufferPool};
+use crate::net::accepting::{OUT_OF_FILES, is_of_one_connection};
 use crate::net::{Bound, Io, Listener};
 use crate::request;
 use crate::timer::{self, Timer};
 use crate::worker::Worker;
-use crate::worker::connection_balancer::{ConnectionPermit, Handed};
+use crate::worker::connection_balancer::{ConnectionPermit, FULL, Handed};
 use crate::worker::presence::{Among, Does, Presence};
 
 /// A bound socket on its way to its worker.
@@ -290,17 +291,7 @@ impl<M: Fn(Rc<Conn>) -> F, F> Slots<M, F> {
     }
 }
 
-/// Errors of the connection that was accepted, not of accepting (accept(2)).
-pub(crate) fn is_of_one_connection(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
-}
-
 const FREE_SLOTS: usize = 256;
-/// How long a worker that may not take more connections waits before it looks again.
-pub(crate) const FULL: Duration = Duration::from_millis(5);
-/// How long a process that is out of file descriptors waits.
-pub(crate) const OUT_OF_FILES: Duration = Duration::from_millis(100);
 /// How long a connection without a request is waited for once the process is closing.
 const LAST_CALL: Duration = Duration::from_millis(500);
 

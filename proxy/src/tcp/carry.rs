@@ -18,12 +18,13 @@ use std::time::Duration;
 pub use self::line::Line;
 use self::line::Seat;
 use crate::drain::Phase;
+use crate::net::accepting::{OUT_OF_FILES, is_of_one_connection};
 use crate::net::{Io, Listener};
 use crate::relay::{End, Relay};
-use crate::serve::accept::{FULL, OUT_OF_FILES, is_of_one_connection};
 use crate::tcp::{Opening, TcpDesk};
 use crate::timer;
-use crate::worker::Worker;
+use crate::worker::connection_balancer::FULL;
+use crate::worker::{Carried, Worker};
 
 /// Takes in the proxies' sockets for as long as there may be more.
 pub async fn serve(worker: Rc<Worker>, mut desk: TcpDesk, alive: Rc<()>) {
@@ -54,7 +55,8 @@ async fn follow(worker: Rc<Worker>, opening: Opening, alive: Rc<()>) {
         }
     };
     let line = Rc::new(Line::new(name, subject, counts, times, now));
-    worker.carries(&line);
+    let carried: Rc<dyn Carried> = Rc::<Line>::clone(&line);
+    worker.carries(Rc::downgrade(&carried));
     let mut listener = Some(listener);
     let mut alive = Some(alive);
     // Accepted, and without a seat so far. Behind it the backlog waits.

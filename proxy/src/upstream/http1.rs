@@ -18,6 +18,7 @@ use crate::http::framing::{self, To};
 use crate::http::head::{Name, Version};
 use crate::http::{Bad, Buffer, Content, Head, Length, Pools, Scan, parse};
 use crate::net::Io;
+use crate::request::Asked;
 use crate::request::body::{Piece, Upload};
 use crate::request::trailers::{self, Passing};
 use crate::timer;
@@ -256,15 +257,6 @@ impl Attempt {
         let stale = !self.0.heard && self.0.wire.link.as_ref().is_some_and(|link| link.reused);
         Broken { reason, written: self.0.wire.sending.written, stale }
     }
-}
-
-/// What the request asked for, as far as the answer's reading depends on it.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Asked {
-    /// Its method, which may be one whose answer ends at its head.
-    pub to: To,
-    /// It asked for an upgrade: 101 may come.
-    pub upgrade: bool,
 }
 
 /// A connection that has become a tunnel.

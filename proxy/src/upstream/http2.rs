@@ -19,12 +19,11 @@ use crate::http::framing::{self, Rest};
 use crate::http::gather::{SMALL, gather};
 use crate::http::{Head, Length, Pools};
 use crate::net::Io;
-use crate::request::Request;
 use crate::request::body::{Piece, Upload};
 use crate::request::fields::AttemptFields;
 use crate::request::trailers::Passing;
+use crate::request::{Hop, Request};
 use crate::upstream::held::Holding;
-use crate::worker::Worker;
 
 #[cfg(test)]
 pub(super) use pool::handshake;
@@ -34,26 +33,26 @@ impl Stream {
     /// Sends a request and waits for the answer's head.
     pub async fn send(
         self,
-        worker: &Rc<Worker>,
+        hop: Hop<'_>,
         request: &Request,
         home: Home,
         onward: AttemptFields<'_>,
     ) -> Result<(Rc<Head>, Answer), Broken> {
         let this = Rc::new(self);
-        let body = this.outbound(worker, request);
+        let body = this.outbound(hop, request);
         let sending = body.watched.as_ref().map(|(pulse, _)| Rc::clone(pulse));
-        let message = message(worker, request, onward, body).map_err(Broken::unwritten)?;
+        let message = message(hop, request, onward, body).map_err(Broken::unwritten)?;
         let mut sender = this.connection.sender.borrow().clone();
         let response = sender.send_request(message).await.map_err(|error| this.broken(&error, &request.body))?;
         let (parts, incoming) = response.into_parts();
-        let mut head = worker.pools.heads.take();
+        let mut head = hop.pools.heads.take();
         let understood = match Rc::get_mut(&mut head) {
             Some(empty) => empty
                 .set_status(parts.status.as_u16(), b"", crate::http::Version::Http2)
                 .and_then(|()| head_from(&parts.headers, empty)),
             None => Ok(()),
         };
-        let understood = understood.and_then(|()| worker.pools.limits.admit(&head));
+        let understood = understood.and_then(|()| hop.pools.limits.admit(&head));
         understood.map_err(|bad| Broken { reason: upstream_reason(bad), written: true, stale: false })?;
         let length = framing::of_response(&head, request.to()).map_err(|bad| Broken {
             reason: upstream_reason(bad),
@@ -67,7 +66,7 @@ impl Stream {
             incoming,
             upload: Rc::clone(&request.body),
             sending,
-            pools: Rc::clone(&worker.pools),
+            pools: Rc::clone(hop.pools),
             ready: Bytes::new(),
             length,
             trailers: None,
@@ -80,16 +79,16 @@ impl Stream {
         Ok((head, answer))
     }
 
-    fn outbound(self: &Rc<Self>, worker: &Worker, request: &Request) -> Outbound {
+    fn outbound(self: &Rc<Self>, hop: Hop<'_>, request: &Request) -> Outbound {
         let ended = request.body.is_empty();
         let watched = (!ended).then(|| {
-            let (pulse, watch) = self.connection.watch_upload(worker.http.stream_idle_timeout);
+            let (pulse, watch) = self.connection.watch_upload(hop.http.stream_idle_timeout);
             (pulse, Some(watch))
         });
         let rest = Rest::of(request.body.length());
         Outbound {
             body: Rc::clone(&request.body),
-            passing: request.passing(worker),
+            passing: request.passing(hop.http),
             cursor: 0,
             rest,
             ended,
@@ -138,12 +137,12 @@ impl Stream {
 }
 
 fn message(
-    worker: &Rc<Worker>,
+    hop: Hop<'_>,
     request: &Request,
     onward: AttemptFields<'_>,
     body: Outbound,
 ) -> Result<http::Request<Outbound>, Reason> {
-    let outgoing = request.outgoing(worker, onward, true);
+    let outgoing = request.outgoing(hop.identity, onward, true);
     let target = &outgoing.target;
     let build = |path: &[u8]| http::Uri::builder().scheme("http").authority(target.host).path_and_query(path).build();
     let uri = build(&target.origin).or_else(|_| build(&spelled_out(&target.origin)));

@@ -8,6 +8,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -31,6 +32,8 @@ pub struct Handed {
     pub(crate) seat: ConnectionPermit,
 }
 
+/// How long a worker that may not take more connections waits before it looks again.
+pub const FULL: Duration = Duration::from_millis(5);
 /// Connections on their way from one worker to another; more stay where they were accepted.
 const DESK: usize = 128;
 

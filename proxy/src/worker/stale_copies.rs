@@ -26,7 +26,6 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 
 use crate::clock::Instant;
-use crate::forward::response_body::Download;
 use crate::http::Head;
 use crate::http::head::{Name, list};
 use crate::request::target::Target;
@@ -57,8 +56,8 @@ pub struct Asked<'a> {
 pub struct Found {
     /// With the `Age` that it has now.
     pub head: Rc<Head>,
-    /// Held, or empty: the answer to HEAD, and what has no body.
-    pub body: Download,
+    /// None in the answer to HEAD, and where there is no body.
+    pub body: Option<Bytes>,
     /// How long ago the service gave it.
     pub age: Duration,
 }
@@ -186,7 +185,7 @@ impl Stale {
         }
         head.push(b"Age", age.as_secs().to_string().as_bytes()).ok()?;
         let without = asked.head.method() == b"HEAD" || copy.body.is_empty();
-        let body = if without { Download::Empty } else { Download::Held(copy.body.clone()) };
+        let body = (!without).then(|| copy.body.clone());
         Some(Found { head: Rc::new(head), body, age })
     }
 }

@@ -9,6 +9,7 @@ use std::task::{Context, Waker};
 use crate::fault::Subject;
 use crate::relay::Moved;
 use crate::tcp::{Counts, Terms, Times, Upstream};
+use crate::worker::Carried;
 
 /// A TCP proxy as one worker sees it, through one socket.
 #[derive(Debug)]
@@ -98,8 +99,15 @@ impl Line {
         });
     }
 
-    /// Hands over what was counted. Called at the worker's ticks.
-    pub fn report(&self) {
+    fn count(&self, what: impl FnOnce(&mut Tally)) {
+        let mut tally = self.tally.get();
+        what(&mut tally);
+        self.tally.set(tally);
+    }
+}
+
+impl Carried for Line {
+    fn report(&self) {
         let Tally { opened, closed, failed, moved } = self.tally.take();
         let counts = &self.counts;
         if opened != closed {
@@ -117,12 +125,6 @@ impl Line {
                 count.fetch_add(n, Ordering::Relaxed);
             }
         }
-    }
-
-    fn count(&self, what: impl FnOnce(&mut Tally)) {
-        let mut tally = self.tally.get();
-        what(&mut tally);
-        self.tally.set(tally);
     }
 }
 

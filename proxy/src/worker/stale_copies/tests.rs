@@ -67,7 +67,7 @@ fn text(found: &Found, name: &str) -> Vec<String> {
 }
 
 fn body(found: &mut Found) -> Vec<u8> {
-    found.body.take(usize::MAX).to_vec()
+    found.body.take().unwrap_or_default().to_vec()
 }
 
 /// For how long an answer to a request is used for the same request when there is an error: the largest age in seconds, up
@@ -283,8 +283,8 @@ fn only_get_is_kept_and_head_gets_the_same_without_the_body() {
     }
     desk.learn(&request("GET", "/a", ""), &answer(200, "Content-Length: 4\nX: y"), Some(b"body"));
     desk.at = 7;
-    let mut found = desk.find(&request("HEAD", "/a", ""), 60).unwrap();
-    assert!(matches!(found.body, Download::Empty) && body(&mut found).is_empty());
+    let found = desk.find(&request("HEAD", "/a", ""), 60).unwrap();
+    assert!(found.body.is_none());
     assert_eq!((text(&found, "content-length"), text(&found, "x")), (vec!["4".to_owned()], vec!["y".to_owned()]));
     for method in ["POST", "OPTIONS", "PUT"] {
         assert!(desk.find(&request(method, "/a", ""), 60).is_none(), "{method}");
