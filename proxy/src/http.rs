@@ -17,7 +17,9 @@
 
 pub mod buffer;
 pub mod content;
+pub mod framed;
 pub mod framing;
+pub mod gather;
 pub mod head;
 pub mod host;
 pub mod parse;

@@ -8,5 +8,3 @@ pub mod metrics;
 pub mod outlet;
 pub mod query;
 pub mod status;
-
-pub use crate::counts::paces;
