@@ -18,12 +18,11 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+use crate::config::settings::{TcpTimes, TcpUpstream};
 use crate::counts::TcpCounts;
 use crate::fault::Subject;
 use crate::net::Bound;
 
-pub use crate::config::settings::{TcpTimes as Times, TcpUpstream as Upstream};
-pub use crate::counts::TcpCounts as Counts;
 pub use handle::TcpProxies;
 
 /// A TCP proxy as it is at the moment.
@@ -34,7 +33,7 @@ pub struct TcpProxy {
     /// Where it listens, the port that the system chose included.
     pub listen: SocketAddr,
     /// Where it leads.
-    pub upstream: Upstream,
+    pub upstream: TcpUpstream,
     /// Whether it listens.
     pub enabled: bool,
     /// Whether it stands in the configuration: then it cannot be removed.
@@ -53,7 +52,7 @@ pub struct Wanted {
     /// `host:port`; port 0 asks the system for one, and no host means every address of this machine.
     pub listen: Arc<str>,
     /// Where it leads.
-    pub upstream: Upstream,
+    pub upstream: TcpUpstream,
     /// Whether it listens.
     pub enabled: bool,
 }
@@ -64,7 +63,7 @@ pub struct Change {
     /// Where it listens.
     pub listen: Option<Arc<str>>,
     /// Where it leads.
-    pub upstream: Option<Upstream>,
+    pub upstream: Option<TcpUpstream>,
     /// Whether it listens.
     pub enabled: Option<bool>,
 }
@@ -104,7 +103,7 @@ pub struct Opening {
     /// What goes through it is added here.
     pub counts: Arc<TcpCounts>,
     /// How long things may take.
-    pub times: Times,
+    pub times: TcpTimes,
     /// What holds for it. Held until the socket is closed and the connections that came through it are.
     pub terms: watch::Receiver<Terms>,
 }
@@ -115,7 +114,7 @@ pub struct Terms {
     /// Whether it goes on. Once it does not, it never does again.
     pub open: bool,
     /// Where its connections lead.
-    pub upstream: Upstream,
+    pub upstream: TcpUpstream,
     /// Rises when `upstream` changes: connections of before end.
     pub epoch: u64,
 }

@@ -13,15 +13,16 @@ use super::door::CONNECTIONS;
 use super::*;
 use crate::control::first_snapshot;
 use crate::control::testing::{declare_static, settings};
+use crate::counts::ServiceTally;
 use crate::counts::paces::Pace;
+use crate::counts::{Account, First, Outcome, Rescue};
 use crate::error::Reason;
 use crate::fault::Keeper;
 use crate::resilience::pace::Known;
 use crate::resilience::sketch::Quantile;
 use crate::snapshot::{EndpointId, Publisher, joint};
 use crate::tcp::TcpProxies;
-use crate::telemetry::availability::{Account, First, Outcome, Rescue};
-use crate::telemetry::metrics::{self, ServiceTally};
+use crate::telemetry::metrics;
 use crate::telemetry::status::{LeftOut, ServiceStatus};
 
 struct Running {

@@ -131,10 +131,10 @@ mod tests {
 
     use super::*;
     use crate::config::settings::{Outlier, Policy};
+    use crate::counts::ServiceMetrics;
     use crate::resilience::outlier::Failure;
     use crate::resilience::shape::Shape;
     use crate::snapshot::{Clock, ClusterShared, EndpointId, Health, Standing as Known};
-    use crate::telemetry::metrics::ServiceMetrics;
 
     const NOW: u64 = 100_000;
 

@@ -10,7 +10,8 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 
 use super::listen::resolve;
-use super::{Change, Opening, TcpDesk, TcpError, TcpProxy, Terms, Times, Upstream, Wanted};
+use super::{Change, Opening, TcpDesk, TcpError, TcpProxy, Terms, Wanted};
+use crate::config::settings::{TcpTimes, TcpUpstream};
 use crate::counts::TcpCounts;
 use crate::fault::active::Sort;
 use crate::fault::{Keeper, Subject};
@@ -42,7 +43,7 @@ struct Inner {
 #[derive(Debug)]
 struct Entry {
     proxy: TcpProxy,
-    times: Times,
+    times: TcpTimes,
     /// The listeners' terms, as long as it listens.
     run: Option<Arc<watch::Sender<Terms>>>,
 }
@@ -65,8 +66,8 @@ impl TcpProxies {
         &self,
         name: &Arc<str>,
         address: SocketAddr,
-        upstream: Upstream,
-        times: Times,
+        upstream: TcpUpstream,
+        times: TcpTimes,
     ) -> io::Result<TcpProxy> {
         let entry = self.inner.open(
             TcpProxy {
@@ -127,7 +128,7 @@ impl TcpProxies {
             subject: Subject::new(&wanted.name, Sort::TcpProxy),
             counts: Arc::<TcpCounts>::default(),
         };
-        let times = Times::default();
+        let times = TcpTimes::default();
         let entry =
             if proxy.enabled { inner.open(proxy, times).map_err(failed)? } else { Entry { proxy, times, run: None } };
         let proxy = entry.proxy.clone();
@@ -235,7 +236,7 @@ impl TcpProxies {
 
 impl Inner {
     /// Binds, and hands the sockets to the workers. The kernel accepts from then on, whenever they come to it.
-    fn open(&self, mut proxy: TcpProxy, times: Times) -> io::Result<Entry> {
+    fn open(&self, mut proxy: TcpProxy, times: TcpTimes) -> io::Result<Entry> {
         let group = net::bind_group(proxy.listen, self.desks.len(), false)?;
         if let Some(first) = group.first() {
             proxy.listen = first.address()?;

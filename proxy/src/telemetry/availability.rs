@@ -33,7 +33,7 @@ mod ledger;
 use std::time::Duration;
 
 pub use self::ledger::{Ledger, Ring};
-pub use crate::counts::{Account, First, Lost, Outcome, Rescue, Totals};
+use crate::counts::{Outcome, Totals};
 use crate::error::{Blame, Reason};
 
 /// A client that leaves after waiting this long has given up; one that leaves sooner has changed its mind.

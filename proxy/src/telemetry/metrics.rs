@@ -22,7 +22,6 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use self::table::name;
 pub use self::table::{Kind, Metric, TABLE, document};
 use crate::counts::TcpCounts;
-pub use crate::counts::{Circuit, Ejection, Gauges, Level, ServiceMetrics, ServiceTally};
 use crate::fault::Subject;
 use crate::snapshot::Snapshot;
 use crate::telemetry::availability::Window;

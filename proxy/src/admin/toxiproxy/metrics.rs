@@ -6,8 +6,9 @@
 use std::fmt::Write;
 use std::sync::atomic::Ordering::Relaxed;
 
+use crate::config::settings::TcpUpstream;
 use crate::counts::TcpCounts;
-use crate::tcp::{TcpProxy, Upstream};
+use crate::tcp::TcpProxy;
 
 /// Its type, as Toxiproxy's library says it.
 pub const TYPE: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
@@ -51,8 +52,8 @@ pub fn render(proxies: &[TcpProxy]) -> String {
 
 fn leads_to(proxy: &TcpProxy) -> String {
     match &proxy.upstream {
-        Upstream::Address(address) => address.to_string(),
-        Upstream::Service(service) => format!("service {service}"),
+        TcpUpstream::Address(address) => address.to_string(),
+        TcpUpstream::Service(service) => format!("service {service}"),
     }
 }
 

@@ -19,9 +19,10 @@ use super::problem::{Done, Problem, no_proxy, no_toxic, short, speakable};
 use super::read;
 use super::toxic;
 use crate::clock::Instant;
+use crate::config::settings::TcpUpstream;
 use crate::fault::{Active, Keeper, Subject};
 use crate::snapshot::{Cluster, Reader};
-use crate::tcp::{TcpProxies, TcpProxy, Upstream};
+use crate::tcp::{TcpProxies, TcpProxy};
 
 pub use change::Populated;
 
@@ -203,8 +204,8 @@ impl Proxies {
 
 fn upstream_of(one: &One) -> String {
     match one {
-        One::Tcp(TcpProxy { upstream: Upstream::Address(address), .. }) => address.to_string(),
-        One::Tcp(TcpProxy { upstream: Upstream::Service(service), .. }) => format!("{SERVICE}{service}"),
+        One::Tcp(TcpProxy { upstream: TcpUpstream::Address(address), .. }) => address.to_string(),
+        One::Tcp(TcpProxy { upstream: TcpUpstream::Service(service), .. }) => format!("{SERVICE}{service}"),
         One::Service(cluster) if cluster.endpoints.is_empty() || cluster.endpoints.len() > SPELLED_OUT => {
             format!("{SERVICE}{}", cluster.name)
         }
