@@ -35,7 +35,7 @@ use tokio::time::{interval, timeout};
 
 use crate::clock::Instant;
 use crate::config::settings::AdminAccess;
-use crate::fault::Keeper;
+use crate::fault_manager::FaultManager;
 use crate::snapshot::Reader;
 use crate::tcp::TcpProxies;
 use crate::telemetry::availability::Ledger;
@@ -93,7 +93,7 @@ pub struct AdminInputs {
     /// What renders `/metrics`.
     pub metrics: Metrics,
     /// Faults.
-    pub keeper: Arc<Keeper>,
+    pub keeper: Arc<FaultManager>,
     /// TCP proxies.
     pub tcp: TcpProxies,
     /// Who may ask, and who may change something.

@@ -86,6 +86,7 @@ pub mod drain;
 pub mod drill;
 pub mod error;
 pub mod fault;
+pub mod fault_manager;
 pub mod forward;
 pub mod http;
 pub mod net;

@@ -17,7 +17,7 @@ use crate::counts::ServiceTally;
 use crate::counts::paces::Pace;
 use crate::counts::{Account, First, Outcome, Rescue};
 use crate::error::Reason;
-use crate::fault::Keeper;
+use crate::fault_manager::FaultManager;
 use crate::resilience::pace::Known;
 use crate::resilience::sketch::Quantile;
 use crate::snapshot::{EndpointId, Publisher, joint};
@@ -60,8 +60,8 @@ fn start(waiting: Option<&str>) -> Running {
         readiness: Readiness::fixed(waiting),
         draining: Arc::clone(&draining),
         metrics: metrics::install(),
-        tcp: TcpProxies::new(Keeper::new(Default::default(), reader.clone()), 0).0,
-        keeper: Keeper::new(Default::default(), reader),
+        tcp: TcpProxies::new(FaultManager::new(Default::default(), reader.clone()), 0).0,
+        keeper: FaultManager::new(Default::default(), reader),
         access: Default::default(),
         records,
     };

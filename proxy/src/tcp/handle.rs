@@ -13,8 +13,9 @@ use super::listen::resolve;
 use super::{Change, Opening, TcpDesk, TcpError, TcpProxy, Terms, Wanted};
 use crate::config::settings::{TcpTimes, TcpUpstream};
 use crate::counts::TcpCounts;
+use crate::fault::Subject;
 use crate::fault::active::Sort;
-use crate::fault::{Keeper, Subject};
+use crate::fault_manager::FaultManager;
 use crate::net::{self, Bound};
 use crate::telemetry::metrics::TcpFacts;
 
@@ -33,7 +34,7 @@ pub struct TcpProxies {
 
 #[derive(Debug)]
 struct Inner {
-    keeper: Arc<Keeper>,
+    keeper: Arc<FaultManager>,
     desks: Box<[mpsc::UnboundedSender<Opening>]>,
     current: ArcSwap<BTreeMap<Arc<str>, Arc<Entry>>>,
     /// One change at a time; with it go the addresses of configured proxies that are switched off, which nobody else shall get.
@@ -50,7 +51,7 @@ struct Entry {
 
 impl TcpProxies {
     /// None yet, and each worker's desk.
-    pub fn new(keeper: Arc<Keeper>, workers: usize) -> (Self, Vec<TcpDesk>) {
+    pub fn new(keeper: Arc<FaultManager>, workers: usize) -> (Self, Vec<TcpDesk>) {
         let (desks, openings): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
         let (current, turn) = (ArcSwap::default(), tokio::sync::Mutex::default());
         let inner = Arc::new(Inner { keeper, desks: desks.into(), current, turn });

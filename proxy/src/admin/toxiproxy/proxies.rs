@@ -5,7 +5,7 @@
 //! line in the audit log and the limits of `faults`; it cannot be moved or removed.
 //!
 //! Changes of plain proxies come one after the other, since the port of one may be what the next one waits for. Toxics need
-//! no turn: the keeper takes them at once, and removing one waits for nobody's connection.
+//! no turn: the fault manager takes them at once, and removing one waits for nobody's connection.
 
 mod change;
 
@@ -20,7 +20,8 @@ use super::read;
 use super::toxic;
 use crate::clock::Instant;
 use crate::config::settings::TcpUpstream;
-use crate::fault::{Active, Keeper, Subject};
+use crate::fault::{Active, Subject};
+use crate::fault_manager::FaultManager;
 use crate::snapshot::{Cluster, Reader};
 use crate::tcp::{TcpProxies, TcpProxy};
 
@@ -32,7 +33,7 @@ pub struct Proxies {
     /// Plain TCP proxies.
     pub tcp: TcpProxies,
     /// Faults.
-    pub keeper: Arc<Keeper>,
+    pub keeper: Arc<FaultManager>,
     /// Services.
     pub reader: Reader,
     /// Where requests are taken, and for which service, where it is for one only.
