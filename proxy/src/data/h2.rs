@@ -44,7 +44,7 @@ pub mod blocks;
 pub async fn serve(io: Io, client: Rc<Client>, service: Option<Arc<str>>, worker: Rc<Worker>) {
     let called = Rc::new(Cell::new(false));
     let (streams, watch) = (Streams::new(), Watch::default());
-    let (wire, seen) = Wire::new(io);
+    let (wire, line, seen) = Wire::new(io, &worker.pools);
     let calls = {
         let (worker, called, streams, watch) =
             (Rc::clone(&worker), Rc::clone(&called), Rc::clone(&streams), watch.clone());
@@ -71,7 +71,7 @@ pub async fn serve(io: Io, client: Rc<Client>, service: Option<Arc<str>>, worker
     let mut phase = Phase::Serving;
     let mut ends = Ends::new(streams, seen, worker.http.idle_timeout, worker.http.header_timeout);
     let mut told = false;
-    let ended = poll_fn(|cx| {
+    let ended = poll_fn(|cx| -> Poll<Result<(), Box<dyn std::error::Error>>> {
         loop {
             if phase < Phase::LameDuck && lame.as_mut().poll(cx).is_ready() {
                 phase = Phase::LameDuck;
@@ -80,7 +80,11 @@ pub async fn serve(io: Io, client: Rc<Client>, service: Option<Arc<str>>, worker
                 phase = Phase::Closing;
             }
             if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-                return Poll::Ready(ended);
+                return Poll::Ready(ended.map_err(Into::into));
+            }
+            // What has to wait for the peer is not waited for here: the connection does when it writes the next.
+            if let Poll::Ready(Err(error)) = line.borrow_mut().poll_drained(cx) {
+                return Poll::Ready(Err(error.into()));
             }
             // GOAWAY before the first request would turn away a client that has only just come.
             let mut tell = phase >= Phase::Closing || phase == Phase::LameDuck && called.get();
