@@ -73,6 +73,8 @@ pub struct Worker {
     pub empties: EmptyPool,
     /// What requests and answers over HTTP/1.1 need while they live.
     pub exchanges: crate::upstream::h1::ExchangePool,
+    /// Where streams of HTTP/2 run.
+    pub slots: super::h2::Slots,
     /// The joint.
     pub reader: Reader,
     /// Who the process is.
@@ -125,6 +127,7 @@ impl Worker {
             pools: Rc::clone(&pools),
             empties: EmptyPool::default(),
             exchanges: crate::upstream::h1::ExchangePool::new(pools, timer::now()),
+            slots: super::h2::Slots::default(),
             reader: plan.reader.clone(),
             identity: Arc::clone(&plan.identity),
             drained: plan.drained.clone(),

@@ -29,6 +29,8 @@ pub struct Seen {
     pub unfinished: Cell<Option<Instant>>,
     /// When something of an answer's body last went out.
     pub sent: Cell<Instant>,
+    /// When anything last came.
+    pub came: Cell<Instant>,
 }
 
 /// The `h2` crate's end of a connection.
@@ -56,7 +58,8 @@ const SLICES: usize = 4;
 impl Wire {
     /// A client's connection, from its preface on; and the connection's task's side of it.
     pub fn new(io: Io, pools: &Rc<Pools>) -> (Self, Rc<RefCell<Line>>, Rc<Seen>) {
-        let seen = Rc::new(Seen { unfinished: Cell::new(None), sent: Cell::new(timer::now()) });
+        let now = timer::now();
+        let seen = Rc::new(Seen { unfinished: Cell::new(None), sent: Cell::new(now), came: Cell::new(now) });
         let reads = Frames { skip: super::PREFACE.len() as u32, ..Frames::default() };
         let line = Line {
             io,
@@ -137,10 +140,11 @@ impl AsyncRead for Wire {
         let before = buf.filled().len();
         ready!(Pin::new(&mut line.io).poll_read(cx, buf))?;
         let passed = line.reads.pass(&buf.filled()[before..]);
-        let since = line.seen.unfinished.get();
+        let (now, since) = (timer::now(), line.seen.unfinished.get());
+        line.seen.came.set(now);
         line.seen.unfinished.set(match line.reads.is_midway() {
             false => None,
-            true if passed.finished || since.is_none() => Some(timer::now()),
+            true if passed.finished || since.is_none() => Some(now),
             true => since,
         });
         Poll::Ready(Ok(()))
@@ -293,5 +297,50 @@ mod tests {
         let all = [b"PRI".to_vec(), frame(4, 0, b""), frame(DATA, 1, b"xyz"), frame(HEADERS, 0, b"h")].concat();
         assert_eq!(frames.pass(&all), Passed { data: true, finished: true });
         assert!(frames.is_midway());
+    }
+
+    /// What can be read at the other end at this moment.
+    fn there(stream: &mut tokio::io::DuplexStream) -> Vec<u8> {
+        let mut bytes = vec![0; 1 << 20];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        while Pin::new(&mut *stream).poll_read(&mut cx, &mut buffer).is_ready() && buffer.remaining() > 0 {}
+        buffer.filled().to_vec()
+    }
+
+    #[test]
+    fn small_frames_leave_together_when_they_are_let_go_and_large_ones_take_them_along() {
+        let (ours, mut theirs) = tokio::io::duplex(40_000);
+        let budget = crate::http::Budget::new(1 << 20);
+        let pools = Rc::new(Pools::new(crate::http::Limits::default(), &budget));
+        let (mut wire, line, _) = Wire::new(Io::pipe(ours), &pools);
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let small = frame(DATA, 1, &[7; 1024]);
+        for _ in 0..8 {
+            let (head, payload) = small.split_at(HEAD);
+            let slices = [IoSlice::new(head), IoSlice::new(payload)];
+            assert!(matches!(Pin::new(&mut wire).poll_write_vectored(&mut cx, &slices), Poll::Ready(Ok(1033))));
+            assert!(Pin::new(&mut wire).poll_flush(&mut cx).is_ready());
+        }
+        assert!(there(&mut theirs).is_empty());
+        assert!(line.borrow_mut().poll_drained(&mut cx).is_ready());
+        assert_eq!(there(&mut theirs), small.repeat(8));
+
+        // Behind what is small, and as far as there is room for it.
+        assert!(Pin::new(&mut wire).poll_write(&mut cx, &small).is_ready());
+        let large = frame(DATA, 1, &[8; 60_000]);
+        let mut sent = 0;
+        let mut got = Vec::new();
+        while sent < large.len() {
+            match Pin::new(&mut wire).poll_write(&mut cx, &large[sent..]) {
+                Poll::Ready(n) => sent += n.unwrap(),
+                Poll::Pending => got.extend(there(&mut theirs)),
+            }
+        }
+        while line.borrow_mut().poll_drained(&mut cx).is_pending() {
+            got.extend(there(&mut theirs));
+        }
+        got.extend(there(&mut theirs));
+        assert!(got == [small, large].concat());
     }
 }
