@@ -278,7 +278,7 @@ pub fn request_head(parts: &http::request::Parts, head: &mut Head) -> Result<(),
         return Err(Reason::ConnectMethod);
     }
     let target = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-    // hyper takes UTF-8 too; HTTP/1.1 has no such targets, and none are taken over it.
+    // The `h2` crate takes UTF-8 too; HTTP/1.1 has no such targets, and none are taken over it.
     if !target.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(Reason::BadRequest);
     }
@@ -290,7 +290,7 @@ pub fn request_head(parts: &http::request::Parts, head: &mut Head) -> Result<(),
 }
 
 /// Adds a map's fields to a head, as if they had come over HTTP/1.1: without blanks around values, which RFC 9113 section
-/// 8.2.1 forbids and hyper lets pass. A name with a quotation mark, which it lets pass too, is no name.
+/// 8.2.1 forbids and the `h2` crate lets pass. A name with a quotation mark, which it lets pass too, is no name.
 pub fn head_from(map: &http::HeaderMap, head: &mut Head) -> Result<(), Bad> {
     map.iter().try_for_each(|(name, value)| {
         let name = name.as_str().as_bytes();

@@ -43,7 +43,7 @@ pub struct Pulse {
     /// The stream's timer: whatever is waited for on it, one task waits.
     pub timer: Timer,
     idle: Duration,
-    /// Since when a piece is with hyper, which has not asked for another.
+    /// Since when a piece waits for the peer, who has not asked for another.
     handed: Cell<Option<Instant>>,
     /// Why it was ended, where it was.
     ended: Cell<Option<Reason>>,
