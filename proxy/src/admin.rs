@@ -10,7 +10,7 @@
 //! The same thread answers [Toxiproxy's API](toxiproxy) at an address of its own, where that is switched on; each of the two can be
 //! there without the other.
 
-pub mod access;
+mod access;
 pub mod api;
 pub mod availability;
 mod door;
@@ -34,6 +34,7 @@ use tokio::task::LocalSet;
 use tokio::time::{interval, timeout};
 
 use crate::clock::Instant;
+use crate::config::settings::AdminAccess;
 use crate::control::{Readiness, StatusBoard};
 use crate::fault::Keeper;
 use crate::snapshot::Reader;
@@ -42,7 +43,6 @@ use crate::telemetry::availability::Ledger;
 use crate::telemetry::explain::{Record, Shelves};
 use crate::telemetry::metrics::Metrics;
 
-use access::Access;
 use door::{Door, Doorway, Patience, converse};
 use toxiproxy::{Toxiproxy, ToxiproxyInputs};
 
@@ -97,7 +97,7 @@ pub struct AdminInputs {
     /// TCP proxies.
     pub tcp: TcpProxies,
     /// Who may ask, and who may change something.
-    pub access: Access,
+    pub access: AdminAccess,
     /// Records of requests, from the workers.
     pub records: mpsc::Receiver<Box<Record>>,
 }

@@ -40,6 +40,18 @@ pub struct Loaded {
     /// As it is used.
     pub settings: Settings,
     tree: Tree,
+    told: Told,
+}
+
+/// What messages are told with.
+#[derive(Debug, Clone, Default)]
+struct Told {
+    /// What they call the file.
+    file: String,
+    /// The variables of the environment that were used, which no message shows.
+    used: Vec<(String, String)>,
+    /// The file's text, where any were.
+    text: String,
 }
 
 /// Makes settings of a configuration's text.
@@ -141,7 +153,12 @@ pub fn parse(
         adjust(&mut config);
         finish(file, config, tree)
     });
-    loaded.map_err(|errors| errors.without(&used.borrow(), text))
+    let used = used.into_inner();
+    match loaded {
+        Ok(loaded) if used.is_empty() => Ok(loaded),
+        Ok(loaded) => Ok(Loaded { told: Told { used, text: text.to_owned(), ..loaded.told }, ..loaded }),
+        Err(errors) => Err(errors.without(&used, text)),
+    }
 }
 
 /// Checks a configuration that stands in no file. `origin` is what messages call it: `<arguments>`.
@@ -152,10 +169,28 @@ pub fn from_parts(origin: &str, config: Config) -> Result<Loaded, ConfigErrors> 
 fn finish(file: &str, config: Config, mut tree: Tree) -> Result<Loaded, ConfigErrors> {
     let mut errors = std::mem::take(&mut tree.errors);
     let settings = build::settings(&config, &tree, &mut errors);
-    if errors.is_empty() { Ok(Loaded { config, settings, tree }) } else { Err(ConfigErrors::new(file, errors)) }
+    let told = Told { file: file.to_owned(), ..Told::default() };
+    if errors.is_empty() { Ok(Loaded { config, settings, tree, told }) } else { Err(ConfigErrors::new(file, errors)) }
 }
 
 impl Loaded {
+    /// The same, unless whoever knows more than a file can say has found something wrong: keys, and what is wrong under each.
+    ///
+    /// # Errors
+    ///
+    /// What was found, each where its key stands.
+    pub fn unless(self, found: Vec<(Vec<String>, String)>) -> Result<Self, ConfigErrors> {
+        if found.is_empty() {
+            return Ok(self);
+        }
+        let error = |(path, message): (Vec<String>, String)| {
+            let path: Vec<&str> = path.iter().map(String::as_str).collect();
+            self.tree.error_at(&path, message)
+        };
+        let errors = ConfigErrors::new(&self.told.file, found.into_iter().map(error).collect());
+        Err(errors.without(&self.told.used, &self.told.text))
+    }
+
     /// What each service, or one, ends up with, and where each value came from. None for a service that is not
     /// declared.
     pub fn explain(&self, service: Option<&str>) -> Option<Vec<ExplainedService>> {

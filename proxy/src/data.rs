@@ -15,6 +15,7 @@ mod degrade;
 pub mod fallback;
 mod faulted;
 pub mod find;
+pub mod first;
 pub mod forward;
 pub mod framed;
 pub mod gather;

@@ -26,7 +26,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use active::{Active, Subject};
-pub(crate) use keeper::refused_at_start;
 pub use keeper::{Keeper, Refused};
 pub use spec::{Fault, Spec};
 

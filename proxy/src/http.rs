@@ -8,7 +8,8 @@
 //! * [`parse`] turns bytes into a [`Head`] (grammar by `httparse`, after a scan of our own for what it lets pass);
 //! * [`framing`] is the one place that decides where a message ends;
 //! * [`head`] is a message's start line and fields as bytes and ranges, never a map;
-//! * [`mod@write`] puts a head on the wire.
+//! * [`mod@write`] puts a head on the wire;
+//! * [`path`] is the one rule on paths.
 //!
 //! The rules are RFC 9110 and RFC 9112; section numbers stand where a rule is applied. Everything here is fuzzed
 //! against hyper (what this accepts, hyper refuses or frames identically) and against a strict reader of its own
@@ -16,9 +17,13 @@
 
 pub mod buffer;
 pub mod content;
+pub mod framed;
 pub mod framing;
+pub mod gather;
 pub mod head;
+pub mod host;
 pub mod parse;
+pub mod path;
 pub mod write;
 
 use std::sync::Arc;

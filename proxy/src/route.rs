@@ -8,11 +8,10 @@
 //! Then the method: a route that names methods before one that does not. What is still equal goes by the order of the
 //! file. Where no host and no hostless route takes the request, and names are on, the host itself is the service.
 //!
-//! Everything is compared as it was sent: paths byte for byte (see [`path`]), methods with their case; hosts without
+//! Everything is compared as it was sent: paths byte for byte (see [`http::path`](crate::http::path)), methods with their case; hosts without
 //! their case, their port and a trailing dot.
 
-pub mod name;
-pub mod path;
+mod name;
 mod table;
 
 use std::borrow::Cow;
@@ -23,7 +22,6 @@ use crate::config::settings::{NameSettings, Policy, RouteSettings};
 use crate::resilience::breaker::CircuitBreaker;
 
 use name::NameRules;
-pub use name::is_service_name;
 use table::HostTable;
 pub use table::{Considered, Verdict};
 

@@ -8,6 +8,7 @@
 //! [`Terms`] say that it is over. One change at a time: whoever makes the next one finds the port of the one before free.
 //! Reading what there is takes no lock.
 
+pub mod carry;
 mod handle;
 mod listen;
 
@@ -21,16 +22,8 @@ use tokio::sync::{mpsc, watch};
 use crate::fault::Subject;
 use crate::net::Bound;
 
+pub use crate::config::settings::{TcpTimes as Times, TcpUpstream as Upstream};
 pub use handle::TcpProxies;
-
-/// Where a TCP proxy leads.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Upstream {
-    /// `host:port`, looked up at each connection.
-    Address(Arc<str>),
-    /// A service of the snapshot, balanced like any other.
-    Service(Arc<str>),
-}
 
 /// A TCP proxy as it is at the moment.
 #[derive(Debug, Clone)]
@@ -114,25 +107,8 @@ pub enum TcpError {
     TooMany(usize),
 }
 
-/// How long things may take on a TCP proxy's connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Times {
-    /// Nothing moves in either direction.
-    pub idle: Duration,
-    /// One attempt to connect. None: the service's own, or [`CONNECT`].
-    pub connect: Option<Duration>,
-}
-
 /// For one attempt to connect to an address, where nobody says.
 pub const CONNECT: Duration = Duration::from_secs(5);
-/// How long nothing may move on a connection, where nobody says.
-pub const IDLE: Duration = Duration::from_secs(3600);
-
-impl Default for Times {
-    fn default() -> Self {
-        Self { idle: IDLE, connect: None }
-    }
-}
 
 /// A listening socket on its way to its worker.
 #[derive(Debug)]

@@ -7,7 +7,6 @@
 //! `admin.token_file`; without one, changes come from this machine or not at all.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HOST, HeaderValue, WWW_AUTHENTICATE};
@@ -16,21 +15,13 @@ use http::{Method, Response, StatusCode};
 use http_body_util::Full;
 
 use super::respond::{Failure, json};
-use crate::control::reconcile::literal;
-
-/// What is asked of those who ask.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Access {
-    /// Names that the API answers to, beside addresses and `localhost`. In lower case.
-    pub hosts: Vec<String>,
-    /// Where the token stands that a change has to carry.
-    pub token_file: Option<PathBuf>,
-}
+use crate::config::settings::AdminAccess;
+use crate::http::host::literal;
 
 /// The longest token that is read.
 const MAX_TOKEN: u64 = 4096;
 
-impl Access {
+impl AdminAccess {
     /// Why a request is not answered; none where it is. `loopback`: whether the API listens there.
     pub(super) fn refuse(&self, request: &Parts, loopback: bool, peer: SocketAddr) -> Option<Response<Full<Bytes>>> {
         if matches!(request.uri.path(), "/livez" | "/readyz") {
@@ -117,7 +108,7 @@ mod tests {
     use super::*;
 
     fn ours(host: &str) -> bool {
-        Access { hosts: vec!["outrigger.svc".into()], token_file: None }.is_ours(host)
+        AdminAccess { hosts: vec!["outrigger.svc".into()], token_file: None }.is_ours(host)
     }
 
     #[test]
@@ -156,9 +147,9 @@ mod tests {
     fn a_change_needs_what_its_address_asks_for_and_a_probe_nothing() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "s3cret\n").unwrap();
-        let with = |token: bool| Access { hosts: Vec::new(), token_file: token.then(|| file.path().to_owned()) };
+        let with = |token: bool| AdminAccess { hosts: Vec::new(), token_file: token.then(|| file.path().to_owned()) };
         let (here, there) = ("127.0.0.1:5", "10.0.0.9:5");
-        let ask = |access: &Access, loopback, method: &str, path: &str, peer: &str, field: &str| {
+        let ask = |access: &AdminAccess, loopback, method: &str, path: &str, peer: &str, field: &str| {
             let mut request = http::Request::builder().method(method).uri(path).header("host", "evil.example");
             if loopback {
                 request = http::Request::builder().method(method).uri(path).header("host", "localhost");

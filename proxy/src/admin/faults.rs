@@ -18,10 +18,10 @@ use serde::{Deserialize, Serialize};
 
 use super::respond::{Failure, answer, decode, json};
 use crate::clock::Instant;
-use crate::config::text::Interval;
 use crate::fault::guard::GuardSpec;
 use crate::fault::keeper::{Drill, End, Entry, FaultView, Refused, Which};
 use crate::fault::{Keeper, Spec};
+use crate::units::Interval;
 
 /// Bytes of a request's body.
 const MAX_BODY: usize = 64 << 10;

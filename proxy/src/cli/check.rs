@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 
+use outrigger::app;
 use outrigger::config::{self, ConfigErrors, ExplainedKey, ExplainedService, Loaded};
-use outrigger::route::{Found, RouteTable, Verdict, path::has_dot_segment};
+use outrigger::http::path::has_dot_segment;
+use outrigger::route::{Found, RouteTable, Verdict};
 use serde_json::json;
 
 use super::INVALID;
@@ -69,7 +71,8 @@ pub fn run(args: Args) -> ExitCode {
         Ok(read) => read,
         Err(errors) => return refuse(&errors, None, args.json),
     };
-    let loaded = match config::parse(&name, &text, &|variable| std::env::var(variable).ok(), |_| ()) {
+    let parsed = config::parse(&name, &text, &|variable| std::env::var(variable).ok(), |_| ());
+    let loaded = match parsed.and_then(app::rehearsed) {
         Ok(loaded) => loaded,
         Err(errors) => return refuse(&errors, Some(&text), args.json),
     };

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use http::Method;
 use outrigger::admin::faults::{Beat, Cleared, Faults};
-use outrigger::config::text::{Interval, Share};
 use outrigger::fault::keeper::FaultView;
 use outrigger::fault::spec::Endpoints;
 use outrigger::fault::{Place, Spec, Stream};
+use outrigger::units::{Interval, Share};
 use serde_json::{Map, Value, json};
 
 use super::ask::{ask, send, send_within, understand};

@@ -53,14 +53,15 @@ pub fn run(args: Args) -> ExitCode {
     let is_file = std::fs::metadata(&path).is_ok_and(|found| found.is_file());
     let first = config::read_file(&path).and_then(|text| {
         let loaded = config::parse(&name, &text, &env, |config| adjust(&args, config))?;
-        Ok((text, loaded.settings))
+        Ok((text, app::rehearsed(loaded)?.settings))
     });
     let (text, settings) = match first {
         Ok(first) => first,
         Err(errors) => return invalid(&errors, None),
     };
     let load = move |text: &str| {
-        config::parse_again(&name, text, &env, |config| adjust(&args, config)).map(|loaded| loaded.settings)
+        let loaded = config::parse_again(&name, text, &env, |config| adjust(&args, config))?;
+        app::rehearsed(loaded).map(|loaded| loaded.settings)
     };
     app::run(settings, Some(Reload { path, text: is_file.then_some(text), load: Box::new(load) }))
 }

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use outrigger::admin::toxiproxy::VERSION;
 use outrigger::app;
-use outrigger::config::text::{Address, Interval};
+use outrigger::config::text::Address;
 use outrigger::config::{self, Config};
 use outrigger::telemetry::logs;
+use outrigger::units::Interval;
 
 use super::output::{fail, invalid, print};
 

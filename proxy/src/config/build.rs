@@ -21,7 +21,6 @@ use super::error::ConfigError;
 use super::settings::{self, ServiceSettings, Settings};
 use super::tree::{Tree, join_keys};
 use super::written::{self, Config};
-use crate::route;
 
 /// A head has to fit the connection's buffer, with room for the lines that the proxy adds.
 const MAX_HEAD: usize = 60 << 10;
@@ -33,7 +32,7 @@ pub(super) fn settings(config: &Config, tree: &Tree, errors: &mut Vec<ConfigErro
     let mut build = Build { config, tree, errors };
     let services = build.services();
     build.fallback_loops(&services);
-    let settings = Settings {
+    Settings {
         workers: build.workers(),
         listeners: build.listeners(),
         tcp: build.tcp(),
@@ -44,7 +43,7 @@ pub(super) fn settings(config: &Config, tree: &Tree, errors: &mut Vec<ConfigErro
         services,
         defaults: policy(&[config.defaults.policies()]),
         admin: config.admin.enabled.then_some(config.admin.address.0),
-        admin_access: crate::admin::access::Access {
+        admin_access: settings::AdminAccess {
             hosts: config.admin.hosts.iter().map(|host| host.trim_end_matches('.').to_ascii_lowercase()).collect(),
             token_file: config.admin.token_file.clone(),
         },
@@ -53,9 +52,7 @@ pub(super) fn settings(config: &Config, tree: &Tree, errors: &mut Vec<ConfigErro
         access_log: config.access_log,
         query_values: config.query_values,
         ready_grace: config.ready_grace.0,
-    };
-    build.faults_at_start(&settings);
-    settings
+    }
 }
 
 struct Build<'a> {
@@ -222,7 +219,7 @@ impl Build<'_> {
         let suffixes = self.places(&["names", "suffixes"], names.suffixes.len());
         for (index, suffix) in suffixes.iter().zip(&names.suffixes) {
             let rest = suffix.strip_prefix('.');
-            if !rest.is_some_and(|r| route::is_service_name(r) && !r.bytes().any(|b| b.is_ascii_uppercase())) {
+            if !rest.is_some_and(|r| settings::is_service_name(r) && !r.bytes().any(|b| b.is_ascii_uppercase())) {
                 let message = format!("found `{suffix}`, expected a dot and a lower-case name, like `.local`");
                 self.blame(&["names", "suffixes", index], message);
             }
@@ -230,7 +227,7 @@ impl Build<'_> {
         let globs = self.places(&["names", "allow"], names.allow.len());
         for (index, glob) in globs.iter().zip(&names.allow) {
             let plain = glob.replace('*', "x");
-            if !route::is_service_name(&plain) || plain.bytes().any(|b| b.is_ascii_uppercase()) {
+            if !settings::is_service_name(&plain) || plain.bytes().any(|b| b.is_ascii_uppercase()) {
                 let message =
                     format!("found `{glob}`, expected a lower-case service name in which `*` may stand for anything");
                 self.blame(&["names", "allow", index], message);

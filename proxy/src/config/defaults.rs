@@ -4,10 +4,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::settings::{FaultLimits, Policy};
-use super::text::{Address, FieldName, Interval, Patience, Share, Size};
+use super::text::{Address, FieldName};
 use super::written::{
     Admin, Config, Defaults, Faults, Http, Listener, Names, PolicyKeys, Shutdown, Toxiproxy, Unknown,
 };
+use crate::units::{Interval, Patience, Share, Size};
 
 /// On this machine only: what is not asked for is not open to the network.
 const fn loopback(port: u16) -> Address {

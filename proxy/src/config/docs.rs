@@ -5,6 +5,7 @@
 use serde_json::{Map, Value};
 
 use super::written::Config;
+use crate::reference::Reference;
 
 /// The JSON Schema of a configuration file.
 pub fn schema() -> Value {
@@ -20,11 +21,17 @@ pub fn markdown() -> String {
     let schema = schema();
     let empty = Map::new();
     let definitions = schema["$defs"].as_object().unwrap_or(&empty);
+    let policies = definitions.get("Defaults").and_then(|d| d["properties"].as_object()).unwrap_or(&empty);
+    let reference = Reference { sections: SECTIONS, definitions };
     let mut page = INTRODUCTION.to_owned();
-    section(&mut page, "The file", &schema, definitions);
+    reference.section(&mut page, "The file", &schema, &|_| false);
     for (title, name) in SECTIONS {
-        if let Some(definition) = definitions.get(*name) {
-            section(&mut page, title, definition, definitions);
+        let Some(definition) = definitions.get(*name) else { continue };
+        let narrows = matches!(*name, "Service" | "Route");
+        reference.section(&mut page, title, definition, &|key| narrows && policies.contains_key(key));
+        if narrows {
+            let keys: Vec<_> = policies.keys().map(|k| format!("`{k}`")).collect();
+            page.push_str(&format!("\nAnd the policies, as under `defaults`: {}.\n", keys.join(", ")));
         }
     }
     page
@@ -90,93 +97,6 @@ route takes a request, its host is the service's name (see `names`).
 **Paths** are used byte for byte, for routing and for what is sent on: `//` is not merged and `%2F` is not decoded. A
 path with a `.` or `..` segment, however it is encoded, is refused with 400.
 ";
-
-pub(crate) fn section(page: &mut String, title: &str, schema: &Value, definitions: &Map<String, Value>) {
-    page.push_str(&format!("\n## {title}\n\n"));
-    if let Some(text) = schema["description"].as_str() {
-        page.push_str(&format!("{}\n\n", one_line(text)));
-    }
-    let object = if schema["oneOf"].is_array() { &schema["oneOf"][1] } else { schema };
-    page.push_str("| Key | Value | Default | Meaning |\n|---|---|---|---|\n");
-    let empty = Map::new();
-    let policies = definitions.get("Defaults").and_then(|d| d["properties"].as_object()).unwrap_or(&empty);
-    let narrows = matches!(title, "`services.NAME`" | "`routes[]`");
-    for (key, property) in object["properties"].as_object().unwrap_or(&empty) {
-        if narrows && policies.contains_key(key) {
-            continue;
-        }
-        let required = object["required"].as_array().is_some_and(|r| r.iter().any(|k| k == key));
-        let default = match &property["default"] {
-            _ if required => "(required)".to_owned(),
-            Value::Null => String::new(),
-            Value::Object(o) if o.is_empty() => "none".to_owned(),
-            Value::Object(_) => "see below".to_owned(),
-            Value::String(text) => format!("`{text}`"),
-            other => format!("`{other}`"),
-        };
-        let meaning = property["description"].as_str().map(one_line).unwrap_or_default();
-        page.push_str(&format!("| `{key}` | {} | {default} | {meaning} |\n", kind(property, definitions)));
-    }
-    if narrows {
-        let keys: Vec<_> = policies.keys().map(|k| format!("`{k}`")).collect();
-        page.push_str(&format!("\nAnd the policies, as under `defaults`: {}.\n", keys.join(", ")));
-    }
-}
-
-/// A key's kind of value, in words.
-fn kind(schema: &Value, definitions: &Map<String, Value>) -> String {
-    if let Some(name) = schema["$ref"].as_str().and_then(|r| r.strip_prefix("#/$defs/")) {
-        let section = SECTIONS.iter().find(|(_, n)| *n == name);
-        return match (section, definitions.get(name)) {
-            (Some((title, _)), _) => title.to_string(),
-            (None, Some(definition)) => kind(definition, definitions),
-            (None, None) => name.to_owned(),
-        };
-    }
-    if let Some(title) = schema["title"].as_str() {
-        return match schema["examples"][0].as_str() {
-            Some(example) => format!("{title} (`{example}`)"),
-            None => title.to_owned(),
-        };
-    }
-    let choices: Vec<&Value> = ["oneOf", "anyOf"].iter().filter_map(|k| schema[k].as_array()).flatten().collect();
-    if !choices.is_empty() {
-        let mut kinds: Vec<_> = choices.iter().filter(|c| c["type"] != "null").map(|c| kind(c, definitions)).collect();
-        kinds.dedup();
-        return kinds.join(" or ");
-    }
-    if let Some(word) = schema["const"].as_str() {
-        return format!("`{word}`");
-    }
-    if let Some(words) = schema["enum"].as_array() {
-        return words.iter().filter_map(Value::as_str).map(|w| format!("`{w}`")).collect::<Vec<_>>().join(" or ");
-    }
-    let name = match &schema["type"] {
-        Value::String(name) => name.as_str(),
-        Value::Array(names) => names.iter().filter_map(Value::as_str).find(|n| *n != "null").unwrap_or_default(),
-        _ => "",
-    };
-    match name {
-        "array" => {
-            let item = kind(&schema["items"], definitions);
-            format!("list of: {}", item.trim_start_matches("an ").trim_start_matches("a "))
-        }
-        "object" if schema["additionalProperties"].is_object() => {
-            format!("map of names to {}", kind(&schema["additionalProperties"], definitions))
-        }
-        "object" => match schema["properties"].as_object().and_then(|p| p.iter().next()) {
-            Some((key, value)) => format!("`{{ {key}: … }}` with {}", kind(value, definitions)),
-            None => "map".to_owned(),
-        },
-        "integer" => "number".to_owned(),
-        "string" => "text".to_owned(),
-        other => other.to_owned(),
-    }
-}
-
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|")
-}
 
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 //! `Config` is what the operator wrote; `Settings` is what it means. Nothing past `config` sees a `Config`, so
 //! nothing past `config` can meet a bad value.
 
+mod name;
 mod policy;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use name::is_service_name;
 pub use policy::{
     Balance, Breaker, Bulkhead, Fallback, FallbackAnswer, HealthCheck, Hedge, Hold, Limit, Outlier, PerTry, Policy,
     Priority, Probe, Protocol, Retries,
@@ -40,7 +42,7 @@ pub struct Settings {
     /// Where the admin API listens; none where switched off.
     pub admin: Option<SocketAddr>,
     /// Who may ask it, and who may change something through it.
-    pub admin_access: crate::admin::access::Access,
+    pub admin_access: AdminAccess,
     /// How far faults may reach, and whether there are any.
     pub faults: FaultLimits,
     /// How the process ends.
@@ -73,9 +75,45 @@ pub struct TcpSettings {
     /// Port 0 asks the system for one.
     pub listen: SocketAddr,
     /// Where it leads.
-    pub upstream: crate::tcp::Upstream,
+    pub upstream: TcpUpstream,
     /// How long things may take.
-    pub times: crate::tcp::Times,
+    pub times: TcpTimes,
+}
+
+/// Where a TCP proxy leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TcpUpstream {
+    /// `host:port`, looked up at each connection.
+    Address(Arc<str>),
+    /// A service of the snapshot, balanced like any other.
+    Service(Arc<str>),
+}
+
+/// How long things may take on a TCP proxy's connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TcpTimes {
+    /// Nothing moves in either direction.
+    pub idle: Duration,
+    /// One attempt to connect. None: the service's own, or five seconds.
+    pub connect: Option<Duration>,
+}
+
+/// How long nothing may move on a TCP proxy's connection, where nobody says.
+pub const TCP_IDLE: Duration = Duration::from_secs(3600);
+
+impl Default for TcpTimes {
+    fn default() -> Self {
+        Self { idle: TCP_IDLE, connect: None }
+    }
+}
+
+/// Who may ask the admin API, and who may change something through it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AdminAccess {
+    /// Names that the API answers to, beside addresses and `localhost`. In lower case.
+    pub hosts: Vec<String>,
+    /// Where the token stands that a change has to carry.
+    pub token_file: Option<PathBuf>,
 }
 
 /// Bounds on what a peer may send, and on how long it may take.

@@ -5,7 +5,6 @@ use proptest::prelude::*;
 use super::settings::{Balance, RegistrySettings, Source};
 use super::{Config, ConfigErrors, Loaded};
 
-mod faults;
 mod policies;
 
 fn parse(text: &str) -> Result<Loaded, ConfigErrors> {

@@ -24,7 +24,8 @@ pub use policies::{
 pub use tcp::Tcp;
 pub use two_ways::{Instance, PathMatch};
 
-use super::text::{Address, HostPattern, Interval, Method};
+use super::text::{Address, HostPattern, Method};
+use crate::units::Interval;
 
 /// Reaching services by the request's host name, with no route of their own: `Host: orders`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -43,6 +43,7 @@ use outrigger_registry::{Health as Word, Instance, InstanceSet};
 use super::board::LeftOut;
 use super::health::{Verdicts, Word as Check};
 use crate::config::settings::{HealthCheck, Policy};
+use crate::http::host::literal;
 use crate::route::RouteTable;
 use crate::snapshot::{Cluster, ClusterShared, Endpoint, EndpointId, EndpointShared, Health, Snapshot, Standing};
 
@@ -365,12 +366,6 @@ fn candidates<'s>(set: Option<&'s InstanceSet>, hosts: &Hosts) -> Candidates<'s>
     let skipped = set.skipped().iter();
     found.left_out.extend(skipped.map(|s| LeftOut { instance: Arc::clone(&s.id.0), reason: s.reason.clone() }));
     found
-}
-
-/// The address, where a host is one and not a name. IPv6 with or without brackets.
-pub fn literal(host: &str) -> Option<IpAddr> {
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    bare.parse().ok()
 }
 
 #[cfg(test)]

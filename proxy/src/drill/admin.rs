@@ -12,9 +12,10 @@ use serde_json::{Value, json};
 
 use super::absorbed::Account;
 use super::client::{self, Answer, escaped};
-use crate::config::text::{Interval, Url};
+use crate::config::text::Url;
 use crate::fault::Spec;
 use crate::fault::guard::GuardSpec;
+use crate::units::Interval;
 
 /// For one request: it is with a process on this machine, usually.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -13,7 +13,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::config::text::{Interval, Url};
+use crate::config::text::Url;
+use crate::units::Interval;
 
 /// Bytes of an answer that are read.
 const MAX_ANSWER: usize = 4 << 20;

@@ -31,9 +31,9 @@ use super::plan::{Injection, Plan, Probe};
 use super::probe::{Tally, watch};
 use super::words::plural;
 use crate::clock::Instant;
-use crate::config::text::Interval;
 use crate::fault::{Place, Spec};
 use crate::telemetry::access_log::rfc3339;
+use crate::units::Interval;
 
 /// The proxies end everything when they have not heard of us for so long.
 const HEARTBEAT: Duration = Duration::from_secs(5);

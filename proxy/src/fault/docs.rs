@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::guard::GuardSpec;
 use super::spec::Spec;
 use super::{http, stream};
-use crate::config::docs::section;
+use crate::reference::Reference;
 
 /// A fault's section.
 pub(super) struct Page {
@@ -93,19 +93,13 @@ pub(super) fn pages() -> [Vec<Page>; 2] {
 /// The page, in Markdown.
 pub fn markdown() -> String {
     let mut text = INTRODUCTION.to_owned();
-    let empty = Map::new();
     let spec = schema_for!(Spec).to_value();
-    section(&mut text, "What may be said of every fault", &spec, spec["$defs"].as_object().unwrap_or(&empty));
+    section(&mut text, "What may be said of every fault", &spec);
     let [http, stream] = pages();
     for (title, pages) in [("# HTTP faults", http), ("# Byte-stream faults", stream)] {
         text.push_str(&format!("\n{title}\n"));
         for page in pages {
-            section(
-                &mut text,
-                &format!("`{}`", page.name),
-                &page.schema,
-                page.schema["$defs"].as_object().unwrap_or(&empty),
-            );
+            section(&mut text, &format!("`{}`", page.name), &page.schema);
             if page.schema["properties"].as_object().is_none_or(Map::is_empty) {
                 text.push_str("| none | | | It has no attributes. |\n");
             }
@@ -117,8 +111,14 @@ pub fn markdown() -> String {
     }
     text.push_str(GUARDS);
     let guard = schema_for!(GuardSpec).to_value();
-    section(&mut text, "What may be said of a guard", &guard, guard["$defs"].as_object().unwrap_or(&empty));
+    section(&mut text, "What may be said of a guard", &guard);
     text
+}
+
+fn section(page: &mut String, title: &str, schema: &Value) {
+    let empty = Map::new();
+    let definitions = schema["$defs"].as_object().unwrap_or(&empty);
+    Reference { sections: &[], definitions }.section(page, title, schema, &|_| false);
 }
 
 const INTRODUCTION: &str = "\

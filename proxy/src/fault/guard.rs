@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 
 use super::spec::Invalid;
 use crate::clock::Instant;
-use crate::config::text::{Interval, Share};
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::{BUCKETS_US, LatencyCounts};
+use crate::units::{Interval, Share};
 
 /// A guard that somebody asks for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -10,7 +10,6 @@
 mod audit;
 mod caps;
 mod controllers;
-mod rehearsal;
 mod view;
 mod words;
 
@@ -25,12 +24,11 @@ use super::guard::{Facts, Guard, GuardSpec};
 use super::spec::{Fault, Invalid, Kind, Spec, TTL};
 use crate::clock::Instant;
 use crate::config::settings::FaultLimits;
-use crate::config::text::Interval;
 use crate::snapshot::Reader;
+use crate::units::Interval;
 
 pub use audit::{Audit, Entry, Happened};
 pub use controllers::Drill;
-pub(crate) use rehearsal::refused_at_start;
 pub use view::FaultView;
 pub use words::{End, Refused, Which};
 
@@ -244,7 +242,7 @@ impl Keeper {
         if let serde_json::Value::Object(attributes) = kind.attributes() {
             spec.attributes = attributes;
         }
-        spec.percent = crate::config::text::Share(percent);
+        spec.percent = crate::units::Share(percent);
         let fault = Fault { kind, percent, ..old.fault.clone() };
         let (name, subject, origin) = (Arc::clone(&old.name), Arc::clone(&old.subject), old.origin.clone());
         let new = Arc::new(Active::new(id, name, Arc::clone(&subject), spec, fault, origin, old.began, old.until));

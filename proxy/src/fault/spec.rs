@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 use super::http::HttpFault;
 use super::stream::Toxic;
 use super::{Place, Stream};
-use crate::config::text::{Interval, Share};
+use crate::units::{Interval, Share};
 
 /// A fault that somebody asks for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -3,31 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::config::settings::NameSettings;
-
-/// The longest name: that of DNS.
-const MAX_NAME: usize = 253;
-
-/// Whether a service can have this name: letters, digits, `-`, `_` and `.`, as in DNS and a little wider. 1 to 253
-/// bytes, no label empty.
-pub fn is_service_name(name: &str) -> bool {
-    if name.len() > MAX_NAME {
-        return false;
-    }
-    // A dot needs something before it, and so does the end.
-    let mut before = b'.';
-    for byte in name.bytes() {
-        let good = match byte {
-            b'.' => before != b'.',
-            _ => byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_',
-        };
-        if !good {
-            return false;
-        }
-        before = byte;
-    }
-    before != b'.'
-}
+use crate::config::settings::{NameSettings, is_service_name};
 
 /// A host without port and trailing dot, in lower case. Borrowed where it is lower-case already.
 pub(super) fn normal(host: &str) -> Cow<'_, str> {

@@ -3,8 +3,8 @@
 
 use std::time::Instant;
 
-use outrigger::config::text::Size;
 use outrigger::fault::http::{HttpFault, Truncate};
+use outrigger::units::Size;
 use serde::{Deserialize, Serialize};
 
 use super::injected::inject;

@@ -6,8 +6,8 @@
 
 use super::json::{Raw, Sort, parse};
 use super::toxic::{Field, Type};
-use crate::config::text::Interval;
 use crate::fault::Place;
+use crate::units::Interval;
 
 /// A proxy as somebody asks for it. What was not said is none.
 #[derive(Debug, Default)]

@@ -7,12 +7,12 @@ use serde_json::{Map, Value};
 use super::json::{Raw, quote};
 use super::read::{self, Bad, More, ToxicBody};
 use crate::clock::Instant;
-use crate::config::text::Share;
 use crate::fault::active::Sort;
 use crate::fault::http::HttpFault;
 use crate::fault::spec::{Endpoints, Kind};
 use crate::fault::stream::Toxic;
 use crate::fault::{Active, Place, Spec, Stream, Subject};
+use crate::units::Share;
 
 /// A type of toxic, and what it is called inside Toxiproxy.
 #[derive(Debug, PartialEq, Eq)]

@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
-use outrigger::config::text::Interval;
 use outrigger::drill::baseline::Comparison;
 use outrigger::drill::cell::State;
 use outrigger::drill::markdown::title;
 use outrigger::drill::matrix::{Matrix, Row};
 use outrigger::drill::plan::{FaultName, Plan};
 use outrigger::drill::words::plural;
+use outrigger::units::Interval;
 
 use super::super::output::{Paint, table};
 
@@ -102,7 +102,7 @@ pub fn plan(plan: &Plan) -> String {
             format!("{} {}", probe.method, probe.url),
             Interval(probe.every).to_string(),
             Interval(probe.timeout).to_string(),
-            outrigger::config::text::Share(probe.hold).to_string(),
+            outrigger::units::Share(probe.hold).to_string(),
         ]
     }));
     page.push_str(&table(&rows));

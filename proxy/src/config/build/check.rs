@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::Build;
 use crate::config::error::did_you_mean;
-use crate::config::text::{Interval, Patience};
 use crate::config::tree::Kind;
+use crate::units::{Interval, Patience};
 
 impl Build<'_> {
     pub(super) fn within(&mut self, path: &[&str], found: u32, range: RangeInclusive<u32>) {

@@ -1,33 +1,13 @@
 //! Faults: whether there may be any, how far they reach, and those that are there from the start.
 
 use super::Build;
-use crate::config::settings::{self, Settings};
-use crate::config::text::Share;
-use crate::fault::{Refused, refused_at_start};
+use crate::config::settings;
+use crate::units::Share;
 
 /// As many as a request may be held against without anybody noticing.
 const MAX_ACTIVE: u32 = 100_000;
 
 impl Build<'_> {
-    /// What only the whole says of the faults that are there from the start. Where something else is wrong it is not
-    /// asked: they are about things that may be missing for that reason.
-    pub(super) fn faults_at_start(&mut self, settings: &Settings) {
-        if !self.errors.is_empty() {
-            return;
-        }
-        for (index, refused) in refused_at_start(settings) {
-            let index = index.to_string();
-            let path = ["faults", "start", &index];
-            match refused {
-                Refused::Invalid(invalid) => {
-                    let keys: Vec<&str> = path.into_iter().chain(invalid.key.split('.')).collect();
-                    self.blame(&keys, invalid.message);
-                }
-                refused => self.blame(&path, refused.to_string()),
-            }
-        }
-    }
-
     pub(super) fn faults(&mut self) -> settings::FaultLimits {
         let faults = &self.config.faults;
         self.within(&["faults", "max_active"], faults.max_active, 1..=MAX_ACTIVE);

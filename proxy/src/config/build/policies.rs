@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use super::Build;
 use crate::config::settings::{self, Policy};
-use crate::config::text::{FieldName, Interval, Share, Size};
+use crate::config::text::FieldName;
 use crate::config::written::{self, PerTry, PolicyKeys, Switch};
 use crate::http::head::Name;
+use crate::units::{Interval, Share, Size};
 
 /// The policy that comes of these keys, the narrower first.
 pub(super) fn policy(layers: &[PolicyKeys]) -> Policy {

@@ -9,7 +9,6 @@ use super::policies::policy;
 use crate::config::settings::{self, ServiceSettings, Source};
 use crate::config::text::Address;
 use crate::config::written;
-use crate::route;
 
 impl Build<'_> {
     pub(super) fn services(&mut self) -> BTreeMap<Arc<str>, ServiceSettings> {
@@ -20,7 +19,7 @@ impl Build<'_> {
 
     fn service(&mut self, name: &str, written: &written::Service) -> ServiceSettings {
         let path = ["services", name];
-        if !route::is_service_name(name) || name.bytes().any(|b| b.is_ascii_uppercase()) {
+        if !settings::is_service_name(name) || name.bytes().any(|b| b.is_ascii_uppercase()) {
             self.blame(
                 &path,
                 "expected a name of lower-case letters, digits, `-`, `_` and `.`, which can be a host's; the key `name` \

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use super::Build;
-use crate::config::settings::TcpSettings;
-use crate::tcp::{Times, Upstream};
+use crate::config::settings::{TcpSettings, TcpTimes, TcpUpstream};
 
 impl Build<'_> {
     pub(super) fn tcp(&mut self) -> Vec<TcpSettings> {
@@ -21,9 +20,9 @@ impl Build<'_> {
             let upstream = match (&tcp.service, &tcp.upstream) {
                 (Some(service), None) => {
                     self.known_service(&path("service"), service);
-                    Upstream::Service(Arc::from(service.as_str()))
+                    TcpUpstream::Service(Arc::from(service.as_str()))
                 }
-                (None, Some(target)) => Upstream::Address(target.to_string().into()),
+                (None, Some(target)) => TcpUpstream::Address(target.to_string().into()),
                 _ => {
                     self.blame(&["tcp", index], "expected either `service` or `upstream`: where does it lead?".into());
                     continue;
@@ -33,7 +32,8 @@ impl Build<'_> {
             if let Some(timeout) = tcp.connect_timeout {
                 self.some_time(&path("connect_timeout"), timeout);
             }
-            let times = Times { idle: tcp.idle_timeout.time(), connect: tcp.connect_timeout.map(|timeout| timeout.0) };
+            let times =
+                TcpTimes { idle: tcp.idle_timeout.time(), connect: tcp.connect_timeout.map(|timeout| timeout.0) };
             all.push(TcpSettings { name: tcp.name.as_str().into(), listen: tcp.listen.0, upstream, times });
         }
         all

@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::text::{Address, Interval, Share};
+use crate::config::text::Address;
+use crate::units::{Interval, Share};
 
 /// Faults, injected on purpose.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

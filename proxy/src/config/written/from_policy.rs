@@ -5,7 +5,8 @@ use super::{
     PolicyKeys, Priority, Protocol, Retries, Switch,
 };
 use crate::config::settings::{self, Policy};
-use crate::config::text::{Interval, Path, Share, Size};
+use crate::config::text::Path;
+use crate::units::{Interval, Share, Size};
 
 impl From<&Policy> for PolicyKeys {
     fn from(policy: &Policy) -> Self {

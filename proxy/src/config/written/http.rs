@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::super::text::{Cidr, FieldName, Interval, Patience, Size};
+use super::super::text::{Cidr, FieldName};
+use crate::units::{Interval, Patience, Size};
 
 /// Bounds on what a peer may send, and on how long it may take.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

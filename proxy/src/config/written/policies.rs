@@ -10,7 +10,8 @@ use std::marker::PhantomData;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::config::text::{Interval, Path, Share, Size};
+use crate::config::text::Path;
+use crate::units::{Interval, Share, Size};
 
 /// How a narrower value and a wider one become one.
 pub trait Layer: Clone {

@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::text::{Address, Interval, Patience, Target};
+use crate::config::text::{Address, Target};
+use crate::units::{Interval, Patience};
 
 /// A plain TCP proxy: an address that leads to another one or to a service, for what does not speak HTTP. Its clients'
 /// connections are among those that `http.max_connections` counts.
@@ -30,5 +31,5 @@ pub struct Tcp {
 }
 
 fn an_hour() -> Patience {
-    Patience(Some(crate::tcp::IDLE))
+    Patience(Some(crate::config::settings::TCP_IDLE))
 }

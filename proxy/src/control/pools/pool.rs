@@ -15,7 +15,8 @@ use crate::clock::Instant;
 use crate::config::settings::{Policy, StaticInstance};
 use crate::control::board::ServiceStatus;
 use crate::control::health::{Checker, Targets, Word};
-use crate::control::reconcile::{Findings, Service, literal};
+use crate::control::reconcile::{Findings, Service};
+use crate::http::host::literal;
 
 /// How long a name that no registry knows is remembered.
 pub const UNSEEN_FOR: Duration = Duration::from_secs(5);

@@ -8,10 +8,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use super::faults::{Measure, Subject, fault, is_all};
 use super::{Expectation, FaultName, Injection, Plan, Probe, written};
 use crate::config::ConfigError;
-use crate::config::text::{Interval, Share, Url};
+use crate::config::text::Url;
 use crate::config::tree::Tree;
 use crate::fault::Place;
 use crate::fault::guard::GuardSpec;
+use crate::units::{Interval, Share};
 
 /// The longest a row may take: a fault lives no longer than that either.
 const MAX_DURATION: Duration = Duration::from_secs(3600);

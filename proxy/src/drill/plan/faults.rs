@@ -8,9 +8,9 @@
 use serde_json::{Map, Value, json};
 
 use super::FaultName;
-use crate::config::text::{Interval, Share};
 use crate::fault::spec::Endpoints;
 use crate::fault::{Place, Spec};
+use crate::units::{Interval, Share};
 
 /// Longer than any drill: what hangs is released when the fault ends.
 const FOREVER: &str = "1h";

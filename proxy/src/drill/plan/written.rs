@@ -6,10 +6,11 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, de};
 
 use super::FaultName;
-use crate::config::text::{FieldName, Interval, Method, Share, Url};
+use crate::config::text::{FieldName, Method, Url};
 use crate::fault::Place;
 use crate::fault::guard::GuardSpec;
 use crate::fault::spec::Endpoints;
+use crate::units::{Interval, Share};
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::text::Interval;
+use crate::units::Interval;
 
 /// Delays a request: `fixed`, or evenly from `min` to `max`, or lognormal by `median` and `p99`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use super::Refused;
 use crate::config::settings::FaultLimits;
-use crate::config::text::{Interval, Share};
 use crate::fault::Place;
 use crate::fault::active::{Active, Sort, Subject};
 use crate::fault::spec::{Aim, Fault, Invalid, Spec};
 use crate::snapshot::{Cluster, Reader, Snapshot};
+use crate::units::{Interval, Share};
 
 /// Refuses what would reach too far, and makes a number or a share of endpoints a list of them.
 pub(super) fn check<'a>(

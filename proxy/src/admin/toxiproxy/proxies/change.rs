@@ -16,12 +16,12 @@ use super::super::read::{self, ProxyBody};
 use super::super::toxic::{self, DISABLED};
 use super::{One, Proxies, SERVICE, disabling, upstream_of};
 use crate::clock::Instant;
-use crate::config::text::Share;
 use crate::fault::keeper::{End, Which};
 use crate::fault::spec::Endpoints;
 use crate::fault::{Active, Place, Spec, Stream};
 use crate::snapshot::Cluster;
 use crate::tcp::{Change, TcpError, TcpProxy, Upstream, Wanted};
+use crate::units::Share;
 
 /// How soon an address is tried again that somebody else has taken meanwhile.
 const AGAIN: Duration = Duration::from_secs(1);

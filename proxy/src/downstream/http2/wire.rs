@@ -1,0 +1,346 @@
+//! What passes over a client's HTTP/2 connection: gathered on its way out, and looked at as far as its deadlines have to know.
+//!
+//! The `h2` crate has each frame written for itself, and twice where the payload is not copied into its own buffer: eight
+//! answers that are ready together would be sixteen system calls and eight packets. So what it writes is gathered here and
+//! leaves when the connection's task has nothing more to do ([`Line::poll_drained`]), or when it becomes much. A large payload
+//! is not copied; it goes out behind what was gathered, in the same call.
+//!
+//! Whether a head has begun that does not end, and whether a byte of an answer has left since a moment, is seen in the frames
+//! themselves: a frame says in nine bytes what it is and how long (RFC 9113 section 4.1), so they are counted off as they
+//! pass. A PING, a WINDOW_UPDATE or SETTINGS are no progress, whoever sends them.
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::clock::Instant;
+use crate::http::Pools;
+use crate::net::Io;
+use crate::timer;
+
+/// What was seen of a connection.
+#[derive(Debug)]
+pub struct Seen {
+    /// Since when a frame that is no DATA, or a head of several frames, has begun and not ended.
+    pub unfinished: Cell<Option<Instant>>,
+    /// When something of an answer's body last went out.
+    pub sent: Cell<Instant>,
+    /// When anything last came.
+    pub came: Cell<Instant>,
+}
+
+/// The `h2` crate's end of a connection.
+#[derive(Debug)]
+pub struct Wire(Rc<RefCell<Line>>);
+
+/// A connection whose frames are looked at.
+#[derive(Debug)]
+pub struct Line {
+    io: Io,
+    seen: Rc<Seen>,
+    reads: Frames,
+    writes: Frames,
+    pools: Rc<Pools>,
+    /// What has not left yet, from `left` on.
+    gathered: Vec<u8>,
+    left: usize,
+}
+
+/// What is gathered, at most. Above it goes what has to wait for the peer.
+const GATHERED: usize = 16 * 1024;
+/// The slices that the `h2` crate offers at once: a frame's head and its payload.
+const SLICES: usize = 4;
+
+impl Wire {
+    /// A client's connection, from its preface on; and the connection's task's side of it.
+    pub fn new(io: Io, pools: &Rc<Pools>) -> (Self, Rc<RefCell<Line>>, Rc<Seen>) {
+        let now = timer::now();
+        let seen = Rc::new(Seen { unfinished: Cell::new(None), sent: Cell::new(now), came: Cell::new(now) });
+        let reads = Frames { skip: super::PREFACE.len() as u32, ..Frames::default() };
+        let line = Line {
+            io,
+            seen: Rc::clone(&seen),
+            reads,
+            writes: Frames::default(),
+            pools: Rc::clone(pools),
+            gathered: Vec::new(),
+            left: 0,
+        };
+        let line = Rc::new(RefCell::new(line));
+        (Self(Rc::clone(&line)), line, seen)
+    }
+}
+
+impl Line {
+    /// Ready when all that was written has left.
+    pub fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.left < self.gathered.len() {
+            ready!(self.poll_send(cx, &[]))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends what was gathered and what follows it, as far as there is room; says how much of what follows.
+    fn poll_send(&mut self, cx: &mut Context<'_>, follows: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let waiting = &self.gathered[self.left..];
+        let mut slices = [IoSlice::new(waiting); SLICES + 1];
+        let count = follows.len().min(SLICES);
+        slices[1..=count].copy_from_slice(&follows[..count]);
+        let polled = match count {
+            0 => self.io.poll_write_from(cx, waiting),
+            _ => Pin::new(&mut self.io).poll_write_vectored(cx, &slices[..=count]),
+        };
+        let n = ready!(polled)?;
+        if n == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        let of_gathered = n.min(waiting.len());
+        let mut passed = self.writes.pass(&waiting[..of_gathered]).data;
+        let mut rest = n - of_gathered;
+        for slice in follows {
+            let of_slice = rest.min(slice.len());
+            passed |= self.writes.pass(&slice[..of_slice]).data;
+            rest -= of_slice;
+        }
+        if passed {
+            self.seen.sent.set(timer::now());
+        }
+        self.left += of_gathered;
+        if self.left == self.gathered.len() {
+            self.left = 0;
+            self.pools.scratch.give(std::mem::take(&mut self.gathered));
+        }
+        Poll::Ready(Ok(n - of_gathered))
+    }
+
+    fn poll_take(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let bufs = &bufs[..bufs.len().min(SLICES)];
+        let len: usize = bufs.iter().map(|buf| buf.len()).sum();
+        while self.gathered.len() + len > GATHERED {
+            let sent = ready!(self.poll_send(cx, bufs))?;
+            if sent > 0 {
+                return Poll::Ready(Ok(sent));
+            }
+        }
+        if len > 0 && self.gathered.capacity() == 0 {
+            self.gathered = self.pools.scratch.take();
+        }
+        bufs.iter().for_each(|buf| self.gathered.extend_from_slice(buf));
+        Poll::Ready(Ok(len))
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let line = &mut *self.0.borrow_mut();
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut line.io).poll_read(cx, buf))?;
+        let passed = line.reads.pass(&buf.filled()[before..]);
+        let (now, since) = (timer::now(), line.seen.unfinished.get());
+        line.seen.came.set(now);
+        line.seen.unfinished.set(match line.reads.is_midway() {
+            false => None,
+            true if passed.finished || since.is_none() => Some(now),
+            true => since,
+        });
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.borrow_mut().poll_take(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.0.borrow_mut().poll_take(cx, bufs)
+    }
+
+    /// The connection's task says when: the `h2` crate asks for it behind every frame with a payload.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let line = &mut *self.0.borrow_mut();
+        ready!(line.poll_drained(cx))?;
+        Pin::new(&mut line.io).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+}
+
+/// Where one direction stands.
+#[derive(Debug, Default)]
+struct Frames {
+    /// Bytes that come before the first frame.
+    skip: u32,
+    head: [u8; HEAD],
+    have: usize,
+    /// Bytes of the frame's payload that are still to come.
+    left: u32,
+    /// Whether the frame that comes is DATA.
+    is_data: bool,
+    /// Whether a head goes on in the next frame.
+    goes_on: bool,
+}
+
+/// What was among some bytes.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Passed {
+    /// Something of a DATA frame.
+    data: bool,
+    /// The end of something that had begun.
+    finished: bool,
+}
+
+impl Frames {
+    fn pass(&mut self, mut bytes: &[u8]) -> Passed {
+        let mut passed = Passed::default();
+        while !bytes.is_empty() {
+            if self.skip > 0 {
+                let n = bytes.len().min(self.skip as usize);
+                self.skip -= n as u32;
+                bytes = &bytes[n..];
+                continue;
+            }
+            if self.left == 0 {
+                let n = bytes.len().min(HEAD - self.have);
+                self.head[self.have..self.have + n].copy_from_slice(&bytes[..n]);
+                self.have += n;
+                bytes = &bytes[n..];
+                if self.have < HEAD {
+                    break;
+                }
+                self.begin();
+            } else {
+                let n = bytes.len().min(self.left as usize);
+                self.left -= n as u32;
+                bytes = &bytes[n..];
+            }
+            passed.data |= self.is_data;
+            passed.finished |= !self.is_midway();
+        }
+        passed
+    }
+
+    fn begin(&mut self) {
+        self.have = 0;
+        let [a, b, c, kind, flags, ..] = self.head;
+        self.left = u32::from_be_bytes([0, a, b, c]);
+        self.is_data = kind == DATA;
+        if kind == HEADERS || kind == CONTINUATION {
+            self.goes_on = flags & END_HEADERS == 0;
+        }
+    }
+
+    /// Whether something has begun that has to be ended soon. A body takes the time that it takes.
+    fn is_midway(&self) -> bool {
+        self.have > 0 || self.goes_on || self.left > 0 && !self.is_data
+    }
+}
+
+/// A frame's head.
+const HEAD: usize = 9;
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const CONTINUATION: u8 = 9;
+const END_HEADERS: u8 = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
+        let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+        frame.extend([kind, flags, 0, 0, 0, 1]);
+        frame.extend(payload);
+        frame
+    }
+
+    #[test]
+    fn what_has_begun_and_not_ended_is_known_after_every_byte() {
+        let sent = [
+            (frame(4, 0, b"settin"), false),
+            (frame(HEADERS, 0, b"half a head"), true),
+            (frame(CONTINUATION, 0, b""), true),
+            (frame(CONTINUATION, END_HEADERS, b"the rest"), false),
+            (frame(DATA, 0, b"a body"), false),
+            (frame(6, 0, b"a ping.."), false),
+        ];
+        let mut frames = Frames::default();
+        for (bytes, after) in sent {
+            let is_data = bytes[3] == DATA;
+            for (at, byte) in bytes.iter().enumerate() {
+                let passed = frames.pass(&[*byte]);
+                let last = at + 1 == bytes.len();
+                let midway = if last { after } else { !is_data || at + 1 < HEAD };
+                assert_eq!(frames.is_midway(), midway, "{bytes:?} at {at}");
+                assert_eq!(passed.data, is_data && at + 1 >= HEAD, "{bytes:?} at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn many_frames_at_once_are_told_apart() {
+        let mut frames = Frames { skip: 3, ..Frames::default() };
+        let all = [b"PRI".to_vec(), frame(4, 0, b""), frame(DATA, 1, b"xyz"), frame(HEADERS, 0, b"h")].concat();
+        assert_eq!(frames.pass(&all), Passed { data: true, finished: true });
+        assert!(frames.is_midway());
+    }
+
+    /// What can be read at the other end at this moment.
+    fn there(stream: &mut tokio::io::DuplexStream) -> Vec<u8> {
+        let mut bytes = vec![0; 1 << 20];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        while Pin::new(&mut *stream).poll_read(&mut cx, &mut buffer).is_ready() && buffer.remaining() > 0 {}
+        buffer.filled().to_vec()
+    }
+
+    #[test]
+    fn small_frames_leave_together_when_they_are_let_go_and_large_ones_take_them_along() {
+        let (ours, mut theirs) = tokio::io::duplex(40_000);
+        let budget = crate::http::Budget::new(1 << 20);
+        let pools = Rc::new(Pools::new(crate::http::Limits::default(), &budget));
+        let (mut wire, line, _) = Wire::new(Io::pipe(ours), &pools);
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let small = frame(DATA, 1, &[7; 1024]);
+        for _ in 0..8 {
+            let (head, payload) = small.split_at(HEAD);
+            let slices = [IoSlice::new(head), IoSlice::new(payload)];
+            assert!(matches!(Pin::new(&mut wire).poll_write_vectored(&mut cx, &slices), Poll::Ready(Ok(1033))));
+            assert!(Pin::new(&mut wire).poll_flush(&mut cx).is_ready());
+        }
+        assert!(there(&mut theirs).is_empty());
+        assert!(line.borrow_mut().poll_drained(&mut cx).is_ready());
+        assert_eq!(there(&mut theirs), small.repeat(8));
+
+        // Behind what is small, and as far as there is room for it.
+        assert!(Pin::new(&mut wire).poll_write(&mut cx, &small).is_ready());
+        let large = frame(DATA, 1, &[8; 60_000]);
+        let mut sent = 0;
+        let mut got = Vec::new();
+        while sent < large.len() {
+            match Pin::new(&mut wire).poll_write(&mut cx, &large[sent..]) {
+                Poll::Ready(n) => sent += n.unwrap(),
+                Poll::Pending => got.extend(there(&mut theirs)),
+            }
+        }
+        while line.borrow_mut().poll_drained(&mut cx).is_pending() {
+            got.extend(there(&mut theirs));
+        }
+        got.extend(there(&mut theirs));
+        assert!(got == [small, large].concat());
+    }
+}
