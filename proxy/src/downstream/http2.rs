@@ -116,8 +116,9 @@ async fn call(
     let (parts, incoming) = message.into_parts();
     let mut head = worker.pools.heads.take();
     let read = match Rc::get_mut(&mut head) {
-        Some(empty) => request_head(&parts, empty)
-            .and_then(|()| worker.pools.limits.admit(empty).map_err(crate::downstream::http1::client_reason)),
+        Some(empty) => {
+            request_head(&parts, empty).and_then(|()| worker.pools.limits.admit(empty).map_err(request::reason_of))
+        }
         None => Err(Reason::Internal),
     };
     let length = read.and_then(|()| {
@@ -181,7 +182,7 @@ fn refusal(reason: Reason, request: &Request, trail: &Trail, finished: &mut Fini
 
 /// RFC 9113 section 8.3.1: `:authority` is what `Host` would be; where both are there they have to agree.
 pub fn request_head(parts: &http::request::Parts, head: &mut Head) -> Result<(), Reason> {
-    let reason = crate::downstream::http1::client_reason;
+    let reason = request::reason_of;
     let authority = parts.uri.authority().map(http::uri::Authority::as_str);
     let host = parts.headers.get(http::header::HOST).map(http::HeaderValue::as_bytes);
     if let (Some(authority), Some(host)) = (authority, host)

@@ -366,6 +366,30 @@ impl Answer {
         }
     }
 
+    /// Takes what fits the buffer off the endpoint while the client reads nothing, so that the connection can go home. What goes
+    /// wrong comes up again at [`poll_piece`](Self::poll_piece).
+    pub fn take_off(&mut self, cx: &mut Context<'_>) {
+        while self.0.wire.link.is_some() && !self.0.content.is_complete() {
+            let Some(input) = &mut self.0.wire.input else { return };
+            if !input.has_room() {
+                input.compact();
+                let tight = self.0.wire.pools.buffers.budget().is_tight();
+                if !input.has_room() && (tight || self.0.wire.pools.buffers.grow_on(input) != Ok(true)) {
+                    return;
+                }
+            }
+            self.0.heard_at = None;
+            match self.0.wire.poll_fill(cx) {
+                Poll::Ready(Ok(n)) if n > 0 => {}
+                Poll::Ready(Ok(_)) if self.0.content.close() => return self.go_home(),
+                _ => return,
+            }
+            if self.advance().is_err() {
+                return;
+            }
+        }
+    }
+
     /// Keeps the place of what was held until the body is gone.
     pub fn keep(&mut self, held: Holding) {
         self.0.held = Some(held);
