@@ -30,7 +30,7 @@ use crate::drain::Phase;
 use crate::error::Reason;
 use crate::http::framing::To;
 use crate::http::head::{Name, Version};
-use crate::http::{Bad, Buffer, Head, Length, Scan, framing, parse};
+use crate::http::{Bad, Buffer, Head, Length, Scan, framing};
 use crate::net::Io;
 use crate::resilience::fallback::Degraded;
 use crate::upstream::slow::Held;
@@ -156,15 +156,16 @@ async fn read_head(conn: &Conn, head: &mut Rc<Head>) -> Result<Option<Length>, O
         loop {
             if let Some(input) = &mut *conn.input.borrow_mut()
                 && has_begun(input, &mut skipped)
-                && let Some(end) = scan.end(input.bytes(), limits).map_err(|bad| Some(client_reason(bad)))?
             {
                 let Some(empty) = Rc::get_mut(head) else { return Poll::Ready(Err(Some(Reason::Internal))) };
-                if deadline.is_some() {
-                    conn.presence.does(Does::Work);
+                let read = scan.request(input.bytes(), limits, empty).map_err(|bad| Some(client_reason(bad)))?;
+                if let Some(end) = read {
+                    if deadline.is_some() {
+                        conn.presence.does(Does::Work);
+                    }
+                    input.consume(end);
+                    return Poll::Ready(framing::of_request(empty).map(Some).map_err(|bad| Some(client_reason(bad))));
                 }
-                let parsed = parse::request(&input.bytes()[..end], empty).and_then(|()| framing::of_request(empty));
-                input.consume(end);
-                return Poll::Ready(parsed.map(Some).map_err(|bad| Some(client_reason(bad))));
             }
             match conn.poll_fill(cx) {
                 Poll::Ready(Ok(n)) if n > 0 => {}

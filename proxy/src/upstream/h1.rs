@@ -20,7 +20,7 @@ use crate::data::worker::Holding;
 use crate::error::Reason;
 use crate::http::framing::{self, To};
 use crate::http::head::{Name, Version};
-use crate::http::{Bad, Buffer, Content, Head, Length, Pools, Scan, parse};
+use crate::http::{Bad, Buffer, Content, Head, Length, Pools, Scan};
 use crate::net::Io;
 
 /// A request on its way, until the head of its answer is there.
@@ -81,7 +81,14 @@ impl ExchangePool {
         let framed = Framed::new(head, body.length());
         let sending = Sending { body, trailers, cursor: 0, framed, state: SendState::Going, written: false };
         Attempt(self.put(Exchange {
-            wire: Wire { link: Some(link), home: Some(home), input: None, sending, pools: Rc::clone(&self.pools) },
+            wire: Wire {
+                link: Some(link),
+                home: Some(home),
+                input: None,
+                waited: false,
+                sending,
+                pools: Rc::clone(&self.pools),
+            },
             scan: Scan::default(),
             to: asked.to,
             upgrade: asked.upgrade,
@@ -166,14 +173,8 @@ impl Attempt {
             return Poll::Ready(Err(self.broken(reason)));
         }
         loop {
-            if let Some(input) = &mut self.0.wire.input
-                && !input.is_empty()
-            {
-                match self.0.scan.end(input.bytes(), self.0.wire.pools.limits) {
-                    Ok(Some(end)) => return Poll::Ready(self.understand(end)),
-                    Ok(None) => {}
-                    Err(bad) => return Poll::Ready(Err(self.broken(upstream_reason(bad)))),
-                }
+            if let Some(read) = self.read_head() {
+                return Poll::Ready(read.and_then(|head| self.understand(head)));
             }
             match ready!(self.0.wire.poll_fill(cx)) {
                 Ok(n) if n > 0 => self.0.heard = true,
@@ -184,20 +185,27 @@ impl Attempt {
         }
     }
 
-    fn understand(&mut self, end: usize) -> Result<Heard, Broken> {
-        let mut head = self.0.wire.pools.heads.take();
-        let parsed = match (&mut self.0.wire.input, Rc::get_mut(&mut head)) {
-            (Some(input), Some(empty)) => {
-                let parsed = parse::response(&input.bytes()[..end], empty);
-                input.consume(end);
-                parsed
+    /// The head at the beginning of what has come; none while it is not whole.
+    fn read_head(&mut self) -> Option<Result<Rc<Head>, Broken>> {
+        let Exchange { wire: Wire { input, pools, .. }, scan, .. } = &mut *self.0;
+        let input = input.as_mut().filter(|input| !input.is_empty())?;
+        let mut head = pools.heads.take();
+        let empty = Rc::get_mut(&mut head).ok_or(Bad::Grammar);
+        let read = empty.and_then(|empty| scan.response(input.bytes(), pools.limits, empty));
+        let end = match read {
+            Ok(Some(end)) => end,
+            Ok(None) => {
+                pools.heads.give(head);
+                return None;
             }
-            _ => Err(Bad::Grammar),
+            Err(bad) => return Some(Err(self.broken(upstream_reason(bad)))),
         };
-        self.0.scan = Scan::default();
-        if let Err(bad) = parsed {
-            return Err(self.broken(upstream_reason(bad)));
-        }
+        input.consume(end);
+        *scan = Scan::default();
+        Some(Ok(head))
+    }
+
+    fn understand(&mut self, head: Rc<Head>) -> Result<Heard, Broken> {
         match head.status() {
             101 if self.0.upgrade => Ok(Heard::Final(head)),
             // Switching without being asked to leaves nothing that can be read any further.
