@@ -241,10 +241,10 @@ async fn respond(
         id: &request.id,
         degraded,
     };
-    reply.close |= reply.ends_by_close(head) || expects_in_vain(conn, early);
+    let body = reply.body(head);
+    reply.close |= body == Length::UntilClose || expects_in_vain(conn, early);
     let mut out = worker.pools.scratch.take();
     reply.write_h1(head, &mut out);
-    let body = reply.body(head);
     download.keep_within(body);
     // From here on nothing else may be written before the answer's end, not even that the client may send its body.
     conn.continued.set(true);
@@ -252,9 +252,8 @@ async fn respond(
     let mut framed = Framed::new(out, body);
     let whole = send(conn, request, head, &mut download, &mut framed, finished).await;
     worker.pools.scratch.give(framed.take_lead());
-    let ends_by_close = reply.ends_by_close(head);
     download.recycle(&worker.exchanges);
-    if !whole && ends_by_close {
+    if !whole && body == Length::UntilClose {
         // Only a reset tells this client that something is missing.
         conn.abort();
     }

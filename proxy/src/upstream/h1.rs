@@ -133,6 +133,8 @@ struct Wire {
     link: Option<Link>,
     home: Option<Home>,
     input: Option<Buffer>,
+    /// Whether the answer was waited for: what wakes then is most likely the answer.
+    waited: bool,
     sending: Sending,
     pools: Rc<Pools>,
 }
@@ -458,14 +460,19 @@ impl Answer {
 impl Wire {
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
         let Some(link) = &mut self.link else { return Poll::Ready(Ok(0)) };
-        if self.input.is_none() {
+        // A buffer is taken when there is something to read. Where that is likely, trying is cheaper than asking first.
+        if self.input.is_none() && !(self.waited && self.sending.state == SendState::Done) {
+            self.waited = true;
             ready!(link.io.poll_readable(cx));
         }
         let input = match &mut self.input {
             Some(input) => input,
             none => match self.pools.buffers.take_lean() {
                 Ok(buffer) => none.insert(buffer),
-                Err(spent) => return Poll::Ready(Err(spent.into())),
+                Err(spent) => {
+                    ready!(link.io.poll_readable(cx));
+                    return Poll::Ready(Err(spent.into()));
+                }
             },
         };
         if !input.has_room() {
