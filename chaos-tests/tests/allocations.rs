@@ -18,13 +18,15 @@ use std::sync::Arc;
 
 use allocation_counter::{AllocationInfo, measure};
 use chaos_tests::proxies::origin::{Origin, local_runtime};
-use outrigger::data::accept::{Crew, Socket};
-use outrigger::data::headers::Identity;
-use outrigger::data::worker::{Plan, Worker, serve};
 use outrigger::drain::Drain;
+use outrigger::request::fields::Identity;
+use outrigger::serve::accept::Socket;
+use outrigger::serve::serve;
 use outrigger::tcp::TcpDesk;
 use outrigger::telemetry::access_log::AccessLog;
 use outrigger::telemetry::explain::Explainer;
+use outrigger::worker::connection_balancer::ConnectionBalancer;
+use outrigger::worker::{Plan, Worker};
 use outrigger::{config, control, net, snapshot};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
@@ -105,7 +107,7 @@ async fn worker(origins: Vec<SocketAddr>, policies: &str) -> SocketAddr {
     let settings = config::parse("allocations.yaml", &text, &|_| None, |_| ()).unwrap().settings;
     let (publisher, reader, demands) = snapshot::joint(control::first_snapshot(&settings));
     let (drain, drained) = Drain::new();
-    let (crew, mut desks) = Crew::new(1, settings.http.max_connections);
+    let (crew, mut desks) = ConnectionBalancer::new(1, settings.http.max_connections);
     let plan = Plan {
         workers: 1,
         http: Arc::new(settings.http.clone()),

@@ -22,13 +22,13 @@ use crate::clock::Instant;
 use crate::config::settings::{RegistrySettings, Settings};
 use crate::config::{Reload, warnings};
 use crate::control::{self, ControlHandle, ControlInputs, Registries};
-use crate::data::accept::{Crew, Socket};
-use crate::data::headers::Identity;
-use crate::data::worker::{self, Plan};
 use crate::drain::Drain;
 use crate::fault::Keeper;
 use crate::fault::guard::Facts;
 use crate::http::Budget;
+use crate::request::fields::Identity;
+use crate::serve;
+use crate::serve::accept::Socket;
 use crate::snapshot::Reader;
 use crate::tcp::TcpProxies;
 use crate::telemetry::access_log::AccessLog;
@@ -36,6 +36,8 @@ use crate::telemetry::explain::Explainer;
 use crate::telemetry::metrics::{Metrics, PoolFacts};
 use crate::telemetry::query::Values;
 use crate::telemetry::{logs, metrics};
+use crate::worker::Plan;
+use crate::worker::connection_balancer::ConnectionBalancer;
 use crate::{net, snapshot};
 
 mod memory;
@@ -161,7 +163,7 @@ impl App {
             publisher,
             demands,
         })?;
-        let (crew, desks) = Crew::new(settings.workers, settings.http.max_connections);
+        let (crew, desks) = ConnectionBalancer::new(settings.workers, settings.http.max_connections);
         let plan = Plan {
             workers: settings.workers,
             http: Arc::new(settings.http.clone()),
@@ -179,7 +181,7 @@ impl App {
         }
         let mut workers = Vec::with_capacity(settings.workers);
         for (index, ((sockets, desk), tcp)) in sockets.into_iter().zip(desks).zip(tcp_desks).enumerate() {
-            workers.push(worker::spawn(index, plan.clone(), sockets, desk, tcp)?);
+            workers.push(serve::spawn(index, plan.clone(), sockets, desk, tcp)?);
         }
         let toxiproxy = toxiproxy.map(|(bound, written)| {
             tracing::info!(address = %bound.address(), "Toxiproxy's API");

@@ -17,7 +17,9 @@
 
 pub mod buffer;
 pub mod content;
+pub mod framed;
 pub mod framing;
+pub mod gather;
 mod grammar;
 pub mod head;
 pub mod host;

@@ -9,6 +9,7 @@
 //! "readable": what looks like a dead idle connection is confirmed by a read before it is thrown away.
 
 #[cfg(not(sim))]
+pub mod accepting;
 pub mod descriptors;
 pub mod names;
 

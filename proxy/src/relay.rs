@@ -22,10 +22,10 @@ pub use self::tap::{Tap, Taps};
 pub use self::watch::{Change, Watch};
 use self::way::{Step, Way};
 use crate::clock::Instant;
-use crate::data::timer::{Timer, now};
 use crate::fault::{Stream, Subject};
 use crate::http::{Buffer, BufferPool};
 use crate::net::Io;
+use crate::timer::{Timer, now};
 
 /// Two connections, joined.
 #[derive(Debug)]

@@ -8,6 +8,7 @@
 //! [`Terms`] say that it is over. One change at a time: whoever makes the next one finds the port of the one before free.
 //! Reading what there is takes no lock.
 
+pub mod carry;
 mod handle;
 mod listen;
 

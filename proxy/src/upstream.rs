@@ -5,8 +5,9 @@
 //! connections (a shared counter, touched when a connection is opened or closed) and idle ones (each worker keeps
 //! its share).
 
-pub mod h1;
-pub mod h2;
+pub mod held;
+pub mod http1;
+pub mod http2;
 pub mod slow;
 
 use std::cell::{Cell, RefCell};
@@ -19,13 +20,13 @@ use std::time::Duration;
 use crate::balance::ewma::PeakEwma;
 use crate::clock::Instant;
 use crate::config::settings::Policy;
-use crate::data::timer;
 use crate::error::Reason;
 use crate::net::{Io, is_own_lack};
 use crate::relay::Taps;
 pub use crate::resilience::retry::Broken;
 use crate::resilience::sketch::RunningMedian;
 use crate::snapshot::{Endpoint, EndpointId, EndpointShared};
+use crate::timer;
 
 /// An endpoint's side that belongs to one worker. Outlives snapshots as the endpoint does.
 #[derive(Debug)]
@@ -40,9 +41,9 @@ pub struct Upstream {
     idle: RefCell<Vec<Idle>>,
     /// Connections that a client keeps waiting.
     slow: slow::Slow,
-    h2: RefCell<Vec<Rc<h2::Connection>>>,
+    h2: RefCell<Vec<Rc<http2::Connection>>>,
     /// The dial over HTTP/2 that is under way.
-    h2_dial: RefCell<Option<Rc<h2::Dial>>>,
+    h2_dial: RefCell<Option<Rc<http2::Dial>>>,
     load: PeakEwma,
     in_flight: Cell<u32>,
     /// Attempts whose answer has not begun.
@@ -406,7 +407,8 @@ impl Upstream {
     /// Takes an HTTP/2 connection in that was not dialled.
     pub async fn lend_h2(&self, io: Io) {
         let open = Open::new(&self.shared, u32::MAX).unwrap();
-        let connection = h2::handshake(Link { io, reused: false, open }, crate::http::Limits::default()).await.unwrap();
+        let connection =
+            http2::handshake(Link { io, reused: false, open }, crate::http::Limits::default()).await.unwrap();
         self.h2.borrow_mut().push(Rc::new(connection));
     }
 

@@ -11,8 +11,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const SENTENCE: &str = "`main -> cli -> app -> {control, data, admin, drain, telemetry, config}`; `control` never `data` or \
-    `upstream`; `data` and `upstream` never `control`, the registry crate, `config` (except `config::settings`) or reqwest; \
+const SENTENCE: &str = "`main -> cli -> app -> {control, serve, admin, drain, telemetry, config}`; `control` never the data plane \
+    (`serve`, `downstream`, `forward`, `worker`, `upstream`, `request`); that never `control`, the registry crate, `config` (except `config::settings`) or reqwest; \
     `balance`, `resilience`, `route`, `snapshot`, `error`, `http` never tokio I/O or time, hyper, what is above them, or a \
     clock (`Instant` is an argument); only `net.rs` names TcpStream and TcpListener; `outrigger-registry` nothing of ours.";
 
@@ -29,11 +29,27 @@ struct Rule {
 const RULES: &[Rule] = &[
     Rule {
         of: &["crate::control"],
-        never: &["crate::data", "crate::upstream", "crate::app", "crate::admin"],
+        never: &[
+            "crate::serve",
+            "crate::downstream",
+            "crate::forward",
+            "crate::worker",
+            "crate::upstream",
+            "crate::request",
+            "crate::app",
+            "crate::admin",
+        ],
         but: &[],
     },
     Rule {
-        of: &["crate::data", "crate::upstream"],
+        of: &[
+            "crate::serve",
+            "crate::downstream",
+            "crate::forward",
+            "crate::worker",
+            "crate::upstream",
+            "crate::request",
+        ],
         never: &["crate::control", "crate::config", "crate::app", "crate::admin", "outrigger_registry", "reqwest"],
         but: &["crate::config::settings"],
     },
@@ -51,8 +67,12 @@ const RULES: &[Rule] = &[
             "*::Instant::now",
             "*::SystemTime::now",
             "crate::net",
-            "crate::data",
+            "crate::serve",
+            "crate::downstream",
+            "crate::forward",
+            "crate::worker",
             "crate::upstream",
+            "crate::request",
             "crate::control",
             "crate::app",
             "crate::admin",
@@ -68,7 +88,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         of: &["crate::telemetry", "crate::drain", "crate::net", "crate::config"],
-        never: &["crate::data"],
+        never: &["crate::serve", "crate::downstream", "crate::forward", "crate::worker"],
         but: &[],
     },
     Rule { of: &["registry"], never: &["outrigger"], but: &[] },
@@ -125,20 +145,20 @@ fn nobody_imports_what_is_not_theirs_to_know() {
 fn a_line_that_breaks_a_rule_is_seen() {
     let caught = |module: &str, text: &str| violations(module, text, &mut BTreeSet::new());
     for (module, text) in [
-        ("crate::control", "use crate::data::worker::Worker;"),
+        ("crate::control", "use crate::worker::Worker;"),
         ("crate::control::pools", "fn f() { crate::upstream::Upstream::new(); }"),
         ("crate::control::pools", "use super::super::upstream;"),
-        ("crate::data::h1", "use crate::{config::{settings::Policy, Config}, http::Head};"),
-        ("crate::data::h1", "use outrigger_registry::Registry;"),
-        ("crate::upstream::h2", "type X = ::reqwest::Client;"),
+        ("crate::downstream::http1", "use crate::{config::{settings::Policy, Config}, http::Head};"),
+        ("crate::downstream::http1", "use outrigger_registry::Registry;"),
+        ("crate::upstream::http2", "type X = ::reqwest::Client;"),
         ("crate::balance::p2c", "fn f() { let now = std::time::Instant::now(); }"),
         ("crate::balance::p2c", "use std::time::Instant;\nfn f() -> Instant { Instant::now() }"),
         ("crate::resilience::retry", "use tokio::time::sleep;"),
         ("crate::resilience::retry", "use crate::upstream::Broken;"),
         ("crate::snapshot", "use tokio::{sync::mpsc, net::TcpStream};"),
         ("crate::http::head", "use hyper::HeaderMap;"),
-        ("crate::data::accept", "pub struct Socket { socket: std::net::TcpListener }"),
-        ("crate::data::accept", "use std::net::{SocketAddr, TcpStream as Stream};"),
+        ("crate::serve::accept", "pub struct Socket { socket: std::net::TcpListener }"),
+        ("crate::serve::accept", "use std::net::{SocketAddr, TcpStream as Stream};"),
         ("registry::consul", "use outrigger::snapshot::Snapshot;"),
         ("crate::http::parse", "#[cfg(test)]\nmod tests;\nuse crate::net::Io;"),
         ("crate::http::write", "/* a */ use /* b */ crate :: // c\n net :: Io ;"),
@@ -146,11 +166,11 @@ fn a_line_that_breaks_a_rule_is_seen() {
         assert_eq!(caught(module, text).len(), 1, "{module}: {text}: {:?}", caught(module, text));
     }
     for (module, text) in [
-        ("crate::data::h1", "use crate::config::settings::Policy;"),
-        ("crate::control", "// use crate::data::worker::Worker;\n//! [`crate::upstream`]"),
-        ("crate::control", "const S: &str = \"crate::data::worker\"; const C: char = '\"';"),
-        ("crate::control", "#[cfg(test)]\nmod tests { use crate::data::worker::Worker; }"),
-        ("crate::control", "use super::datas::X;"),
+        ("crate::downstream::http1", "use crate::config::settings::Policy;"),
+        ("crate::control", "// use crate::worker::Worker;\n//! [`crate::upstream`]"),
+        ("crate::control", "const S: &str = \"crate::worker\"; const C: char = '\"';"),
+        ("crate::control", "#[cfg(test)]\nmod tests { use crate::worker::Worker; }"),
+        ("crate::control", "use super::workers::X;"),
         ("crate::balance", "fn f(now: std::time::Instant) {}"),
         ("crate::net", "use tokio::net::TcpStream;"),
         ("crate::http::buffer", "fn f<'a>(x: &'a str) -> &'a str { x }"),

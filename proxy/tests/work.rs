@@ -8,10 +8,10 @@ use std::hint::black_box;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use outrigger::data::headers::{ControlNames, Identity, Onward, Outgoing, RequestId};
-use outrigger::data::request;
-use outrigger::data::target::Target;
 use outrigger::http::{Buffer, BufferPool, Content, Head, HeadPool, Length, Limits, Scan, framing, parse};
+use outrigger::request;
+use outrigger::request::fields::{AttemptFields, ControlNames, Identity, Outgoing, RequestId};
+use outrigger::request::target::Target;
 
 const LIMITS: Limits = Limits { bytes: 60 << 10, lines: parse::MAX_LINES };
 const MOST: usize = 58 << 10;
@@ -57,7 +57,7 @@ fn pass_on(bytes: &[u8], head: &mut Head, out: &mut Vec<u8>) {
     let id = RequestId::of(head, &client, || 7);
     let target = Target::again(head);
     let names = ControlNames { deadline: b"x-deadline", priority: b"x-priority", caller: b"x-caller" };
-    let onward = Onward { names, remaining: Some(Duration::from_secs(1)), attempt: 2 };
+    let onward = AttemptFields { names, remaining: Some(Duration::from_secs(1)), attempt: 2 };
     let upgrade = request::asks_upgrade(head, length);
     let (client, identity, id) = (&client, &identity, &id);
     out.clear();

@@ -4,7 +4,7 @@
 //! Each function takes a message as it came and what a strict reader saw of what was written, and panics where a
 //! field is missing, changed, too many, or somebody else's.
 
-use outrigger::data::target::Target;
+use outrigger::request::target::Target;
 use outrigger::http::{Head, Length, Version};
 
 use crate::ours::{Kind, Message};

@@ -2,7 +2,7 @@
 //! takes, blanks around values and all.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
-use outrigger::data::h2::{head_from, request_head};
+use outrigger::downstream::http2::{head_from, request_head};
 use outrigger::http::framing::{self, To};
 use outrigger::http::{Head, Length, Version};
 

@@ -1,16 +1,16 @@
-//! How the proxy writes a message that it understood: each head through `outrigger::data::headers`, in the order a
-//! connection would, with what `outrigger::data::framed` lets follow of bodies and trailers behind them.
+//! How the proxy writes a message that it understood: each head through `outrigger::request::fields`, in the order a
+//! connection would, with what `outrigger::http::framed` lets follow of bodies and trailers behind them.
 
 use std::net::SocketAddr;
 use std::sync::LazyLock;
 use std::task::Poll;
 use std::time::Duration;
 
-use outrigger::data::framed::Framed;
-use outrigger::data::headers::{self, Client, ControlNames, Identity, Onward, Outgoing, Reply, RequestId};
-use outrigger::data::request::{asks_upgrade, screen};
-use outrigger::data::target::Target;
-use outrigger::data::trailers::{self, Trailers};
+use outrigger::http::framed::Framed;
+use outrigger::request::fields::{self, Client, ControlNames, Identity, AttemptFields, Outgoing, Reply, RequestId};
+use outrigger::request::{asks_upgrade, screen};
+use outrigger::request::target::Target;
+use outrigger::request::trailers::{self, Trailers};
 use outrigger::http::framing::To;
 use outrigger::http::{Head, Length, Version};
 
@@ -69,14 +69,14 @@ impl How {
     }
 
     /// What is said of an attempt.
-    pub fn onward(self) -> Onward<'static> {
+    pub fn onward(self) -> AttemptFields<'static> {
         let names = ControlNames {
             deadline: b"x-request-deadline",
             priority: b"x-outrigger-priority",
             caller: b"x-outrigger-caller",
         };
         let remaining = self.body.then_some(Duration::from_millis(14_999));
-        Onward { names, remaining, attempt: 1 + u32::from(self.upgrade) }
+        AttemptFields { names, remaining, attempt: 1 + u32::from(self.upgrade) }
     }
 
     /// Whether this request's upgrade may be granted.

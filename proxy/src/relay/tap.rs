@@ -19,10 +19,10 @@ use std::task::{Context, Poll};
 use futures_util::task::AtomicWaker;
 
 use super::{Change, End, Relay, Watch};
-use crate::data::timer;
 use crate::fault::{Stream, Subject};
 use crate::http::BufferPool;
 use crate::net::Io;
+use crate::timer;
 
 /// The taps of one service's connections from one worker.
 #[derive(Debug)]

@@ -8,10 +8,10 @@ use super::*;
 use crate::config::settings::FaultLimits;
 use crate::control::first_snapshot;
 use crate::control::testing::settings;
-use crate::data::testing::paused;
 use crate::fault::active::Sort;
 use crate::fault::{Keeper, Spec};
 use crate::snapshot::joint;
+use crate::testing::paused;
 
 /// A relay under way: the client's end and the server's, and how it ended.
 struct Stage {
@@ -80,9 +80,9 @@ fn it_ends_when_nothing_has_moved_for_its_idle_time_and_not_before() {
             server.write_all(b"x").await.unwrap();
             client.read_u8().await.unwrap();
         }
-        let last = crate::data::timer::now();
+        let last = crate::timer::now();
         assert_eq!(ended.await.unwrap().0, End::Idle);
-        let took = crate::data::timer::now() - last;
+        let took = crate::timer::now() - last;
         assert!((idle..idle + Duration::from_millis(20)).contains(&took), "{took:?}");
     });
 }
@@ -92,7 +92,7 @@ fn faults_come_and_go_on_a_connection_that_lives_and_no_byte_is_lost() {
     paused(async {
         let (keeper, subject) = faults();
         let Stage { mut client, mut server, ended } = start(Relay::new(None).under(&subject, None));
-        let now = || crate::data::timer::now();
+        let now = || crate::timer::now();
         client.write_all(b"a").await.unwrap();
         assert_eq!(server.read_u8().await.unwrap(), b'a');
 
@@ -121,7 +121,7 @@ fn faults_come_and_go_on_a_connection_that_lives_and_no_byte_is_lost() {
 fn a_fault_is_drawn_once_for_a_connection() {
     paused(async {
         let (keeper, subject) = faults();
-        let now = || crate::data::timer::now();
+        let now = || crate::timer::now();
         let mut some = spec("latency", serde_json::json!({ "latency": 10 }));
         some.percent = crate::units::Share(0.5);
         let fault = keeper.add(some, "test", now()).unwrap();

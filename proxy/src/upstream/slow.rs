@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use super::Upstream;
 use crate::clock::Instant;
-use crate::data::body::Upload;
 use crate::http::Limits;
+use crate::request::body::Upload;
 
 /// An endpoint's connections that a client keeps waiting, or kept at some time.
 #[derive(Debug, Default)]

@@ -8,15 +8,17 @@ use std::time::Duration;
 
 use outrigger::config;
 use outrigger::control::first_snapshot;
-use outrigger::data::accept::{Crew, Place};
-use outrigger::data::headers::Identity;
-use outrigger::data::worker::{Plan, Worker, serve};
 use outrigger::drain::Drain;
 use outrigger::net::Listener;
+use outrigger::request::fields::Identity;
+use outrigger::serve::accept::Place;
+use outrigger::serve::serve;
 use outrigger::snapshot::{self, Publisher};
 use outrigger::tcp::TcpDesk;
 use outrigger::telemetry::access_log::AccessLog;
 use outrigger::telemetry::explain::Explainer;
+use outrigger::worker::connection_balancer::ConnectionBalancer;
+use outrigger::worker::{Plan, Worker};
 use turmoil::{Builder, Sim};
 
 /// Where the first worker listens, and every origin.
@@ -46,7 +48,7 @@ pub struct Handles {
     pub text: String,
     /// What the control plane would do, a test does.
     pub publisher: RefCell<Publisher>,
-    pub crew: Arc<Crew>,
+    pub crew: Arc<ConnectionBalancer>,
     pub drain: Drain,
     pub workers: Vec<Rc<Worker>>,
 }
@@ -65,7 +67,7 @@ pub fn proxy(sim: &mut Sim<'static>, setup: Setup) -> Rc<Cell<Option<Handles>>> 
             let settings = config::parse("simulation.yaml", &text, &|_| None, |_| ()).unwrap().settings;
             let (publisher, reader, _demands) = snapshot::joint(first_snapshot(&settings));
             let (drain, drained) = Drain::new();
-            let (crew, desks) = Crew::new(workers, settings.http.max_connections);
+            let (crew, desks) = ConnectionBalancer::new(workers, settings.http.max_connections);
             let plan = Plan {
                 workers,
                 http: Arc::new(settings.http.clone()),

@@ -372,7 +372,7 @@ pub const TABLE: &[(&str, &str)] = &[
     ("http.max_connections", "operations::clients_beyond_the_limit_of_connections_do_not_disturb_those_within"),
     (
         "http.trusted_cidrs",
-        "outrigger::data::life::tests::the_word_of_a_client_that_is_not_trusted_is_neither_obeyed_nor_passed_on",
+        "outrigger::forward::recovery::tests::the_word_of_a_client_that_is_not_trusted_is_neither_obeyed_nor_passed_on",
     ),
     (
         "http.half_close",

@@ -1,0 +1,386 @@
+//! An HTTP/1.1 client's connection: what its requests read from, answer to and leave behind.
+//!
+//! It is shared, by reference count, among those who need it at once: the task that carries its requests, the body that
+//! is still being read from it (perhaps by another task, for an endpoint over HTTP/2), and interim answers on their way
+//! back. Whatever waits for the socket registers its own task, so only one of them may wait at a time: the body's reader
+//! until the body has ended, the exchange after.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::clock::Instant;
+use crate::drain::Phase;
+use crate::error::Reason;
+use crate::http::buffer::LITTLE;
+use crate::http::framed::Room;
+use crate::http::{Bad, Buffer, Content, Head, write};
+use crate::net::Io;
+use crate::request::fields::{self, Client};
+use crate::timer::{self, Timer};
+use crate::worker::Worker;
+use crate::worker::presence::{Does, Presence};
+
+/// A client's connection.
+#[derive(Debug)]
+pub struct Conn {
+    pub(crate) io: RefCell<Io>,
+    pub(crate) input: RefCell<Option<Buffer>>,
+    /// Interim answers on their way out, before anything else.
+    pub(crate) interim: RefCell<Vec<u8>>,
+    pub(crate) continued: Cell<bool>,
+    /// Whether it has once had more to say than a small buffer holds: then it begins with a large one, in one read.
+    large: Cell<bool>,
+    /// Bytes that came before the answer to a request was over, as far as they were read.
+    pub(crate) early: Cell<usize>,
+    pub(crate) timer: Timer,
+    /// About when something last happened: spares an idle connection a look at the clock.
+    pub(crate) last: Cell<Instant>,
+    pub(crate) client: Rc<Client>,
+    pub(crate) service: Option<Arc<str>>,
+    pub(crate) worker: Rc<Worker>,
+    /// What it does, and its task, for whoever has to wake it from another one.
+    pub(crate) presence: Rc<Presence>,
+    pub(crate) gone: Cell<bool>,
+    /// Whether the next request was waited for.
+    waited: Cell<bool>,
+}
+
+/// How long a closing connection is read from, so that the last answer is not lost in a reset.
+pub(crate) const LINGER: Duration = Duration::from_secs(2);
+/// The same, when the process waits for it.
+const LAST_LINGER: Duration = Duration::from_millis(250);
+
+impl Conn {
+    /// A connection, and what was read of it to find out what it speaks.
+    pub fn new(
+        io: Io,
+        first: Buffer,
+        timer: Timer,
+        client: Rc<Client>,
+        service: Option<Arc<str>>,
+        presence: Rc<Presence>,
+        worker: Rc<Worker>,
+    ) -> Self {
+        Self {
+            io: RefCell::new(io),
+            input: RefCell::new(Some(first)),
+            interim: RefCell::default(),
+            continued: Cell::new(false),
+            large: Cell::new(false),
+            early: Cell::new(0),
+            timer,
+            last: Cell::new(timer::now()),
+            client,
+            service,
+            worker,
+            presence,
+            gone: Cell::new(false),
+            waited: Cell::new(false),
+        }
+    }
+
+    /// Waits for the next request. False when there will be none: the client is gone or idle for too long, or the
+    /// process is closing.
+    pub async fn next(&self) -> bool {
+        if self.input.borrow().as_ref().is_some_and(|input| !input.is_empty()) {
+            return true;
+        }
+        self.give_buffer_back();
+        if self.gone.get() {
+            return false;
+        }
+        let deadline = self.last.get() + self.worker.http.idle_timeout;
+        self.waited.set(false);
+        poll_fn(|cx| {
+            // What wakes is most likely a request: trying to read it is cheaper than asking first.
+            match self.poll_fill_if(cx, self.waited.replace(true)) {
+                Poll::Ready(Ok(n)) if n > 0 => {
+                    self.presence.does(Does::Work);
+                    return Poll::Ready(true);
+                }
+                // There is a request, and no room for it: whoever reads its head says so.
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::OutOfMemory => return Poll::Ready(true),
+                Poll::Ready(_) => return Poll::Ready(false),
+                Poll::Pending => self.presence.does(Does::Rest(self.last.get())),
+            }
+            self.presence.remember(cx);
+            if self.worker.phase() >= Phase::Closing || self.presence.is_told() {
+                return Poll::Ready(false);
+            }
+            self.timer.poll(cx, deadline).map(|()| false)
+        })
+        .await
+    }
+
+    /// Ends our side, and reads on for a moment so that what was written last is not lost in a reset.
+    pub async fn close(&self) {
+        self.give_buffer_back();
+        let mut budget = LINGER_BYTES;
+        let linger = if self.worker.phase() >= Phase::Closing { LAST_LINGER } else { LINGER };
+        let deadline = timer::now() + linger;
+        poll_fn(|cx| {
+            let ended = ready!(self.io.borrow_mut().poll_end(cx));
+            if ended.is_err() || self.gone.get() {
+                return Poll::Ready(());
+            }
+            loop {
+                if self.timer.poll(cx, deadline).is_ready() {
+                    return Poll::Ready(());
+                }
+                match ready!(self.poll_fill(cx)) {
+                    Ok(n) if n > 0 && n < budget => budget -= n,
+                    _ => return Poll::Ready(()),
+                }
+                if let Some(input) = &mut *self.input.borrow_mut() {
+                    input.consume(input.len());
+                }
+            }
+        })
+        .await;
+        self.give_buffer_back();
+        // A body may be held for longer, by a stream whose endpoint takes nothing of it.
+        self.io.replace(Io::nowhere());
+    }
+
+    /// Has the connection end in a reset.
+    pub(crate) fn abort(&self) {
+        self.gone.set(true);
+        self.io.replace(Io::nowhere()).abort();
+    }
+
+    /// Keeps no more memory than what is in the buffer needs: what it is for may take its time.
+    pub(crate) fn keep_little(&self) {
+        if let Some(input) = &mut *self.input.borrow_mut()
+            && !input.is_empty()
+        {
+            return self.worker.pools.buffers.shrink(input);
+        }
+        self.give_buffer_back();
+    }
+
+    fn give_buffer_back(&self) {
+        if let Some(input) = self.input.borrow_mut().take() {
+            self.worker.pools.buffers.give(input);
+        }
+    }
+
+    // What a request's body reads through.
+
+    /// Reads more into the buffer; 0 at the client's end. Pending also while the buffer is full.
+    pub fn poll_fill(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.poll_fill_if(cx, false)
+    }
+
+    /// The same; `likely` where there is most likely something to read.
+    fn poll_fill_if(&self, cx: &mut Context<'_>, likely: bool) -> Poll<io::Result<usize>> {
+        let mut slot = self.input.borrow_mut();
+        let mut io = self.io.borrow_mut();
+        // A buffer is taken when there is something to read.
+        if slot.is_none() && !likely {
+            ready!(io.poll_readable(cx));
+        }
+        let pool = &self.worker.pools.buffers;
+        let input = match &mut *slot {
+            Some(input) => input,
+            none => match if self.large.get() { pool.take_lean() } else { pool.take_small() } {
+                Ok(buffer) => none.insert(buffer),
+                Err(spent) => {
+                    ready!(io.poll_readable(cx));
+                    return Poll::Ready(Err(spent.into()));
+                }
+            },
+        };
+        if !input.has_room() {
+            if !pool.grow(input)? {
+                return Poll::Pending;
+            }
+            self.large.set(true);
+        }
+        let polled = self.poll_read(cx, &mut io, input, usize::MAX);
+        if input.is_empty()
+            && let Some(input) = slot.take()
+        {
+            self.worker.pools.buffers.give(input);
+        }
+        polled
+    }
+
+    fn poll_read(&self, cx: &mut Context<'_>, io: &mut Io, input: &mut Buffer, most: usize) -> Poll<io::Result<usize>> {
+        let spare = input.spare();
+        let most = most.min(spare.len());
+        let polled = io.poll_read_into(cx, &mut spare[..most]);
+        match &polled {
+            Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => self.gone.set(true),
+            Poll::Ready(Ok(n)) => input.filled(*n),
+            Poll::Pending => {}
+        }
+        polled
+    }
+
+    /// Whether more can be read without letting go of anything. Where memory is short, a body has a large buffer no longer
+    /// for the sake of being sent again.
+    pub fn has_room(&self) -> bool {
+        let may_grow = || self.worker.pools.buffers.budget().excess() == 0;
+        self.input.borrow().as_ref().is_none_or(|input| input.has_room() || input.is_small() && may_grow())
+    }
+
+    /// Decodes what was read.
+    pub fn advance(&self, content: &mut Content) -> Result<(), Reason> {
+        let pools = &self.worker.pools;
+        match &mut *self.input.borrow_mut() {
+            // Whatever is wrong with a body is wrong with its framing; what follows it has the limits of a head.
+            Some(input) => content.advance(input, pools.limits, &pools.heads).map_err(|bad| match bad {
+                Bad::TooLarge | Bad::TooManyLines if content.is_at_trailers() => Reason::HeadTooLarge,
+                _ => Reason::BadRequest,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Is done with the first `n` bytes of the body.
+    pub fn consume(&self, content: &mut Content, n: usize) {
+        if let Some(input) = &mut *self.input.borrow_mut() {
+            content.consume(input, n);
+            input.compact();
+        }
+    }
+
+    /// Sends what goes before and some of what is at `at`, as far as there is room.
+    pub fn poll_send_to(
+        &self,
+        cx: &mut Context<'_>,
+        io: &mut Io,
+        at: usize,
+        room: Room<'_>,
+    ) -> Poll<io::Result<usize>> {
+        match &mut *self.input.borrow_mut() {
+            Some(input) if at == 0 => io.poll_write_fronted(cx, room.lead(), input, room.len()),
+            Some(input) => io.poll_write_both(cx, room.lead(), room.of(input.bytes().get(at..).unwrap_or_default())),
+            None => io.poll_write_from(cx, room.lead()),
+        }
+    }
+
+    /// A copy of up to `len` bytes at `at`.
+    pub fn copy(&self, at: usize, len: usize) -> Bytes {
+        let input = self.input.borrow();
+        let bytes = input.as_ref().map(Buffer::bytes).unwrap_or_default();
+        Bytes::copy_from_slice(bytes.get(at..bytes.len().min(at + len)).unwrap_or_default())
+    }
+
+    // Interim answers.
+
+    /// Queues an interim answer. A second 100 is left out: an attempt after the first may cause one.
+    pub fn interim(&self, head: &Head) {
+        if head.status() == 100 && self.continued.replace(true) {
+            return;
+        }
+        fields::write_interim(head, &mut self.interim.borrow_mut());
+        self.presence.wake();
+    }
+
+    /// Tells a client that waits for it to send its body.
+    pub fn continue_now(&self) {
+        if !self.continued.replace(true) {
+            let mut out = self.interim.borrow_mut();
+            write::status_line(&mut out, 100, b"Continue");
+            write::end(&mut out);
+            drop(out);
+            self.presence.wake();
+        }
+    }
+
+    pub(crate) fn poll_interim(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut out = self.interim.borrow_mut();
+        while !out.is_empty() {
+            let n = ready!(self.io.borrow_mut().poll_write_from(cx, &out))?;
+            out.drain(..n);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ready when the client has gone while its answer was being waited for. Keeps what it sends early.
+    pub(crate) fn poll_gone(&self, cx: &mut Context<'_>, look: &mut Option<Instant>) -> Poll<()> {
+        if self.worker.http.half_close {
+            return Poll::Pending;
+        }
+        match self.poll_early(cx) {
+            Some(Poll::Ready(Ok(n))) if n > 0 => {
+                // More may follow at once; whether it is the end is asked again at the next wake.
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Some(Poll::Ready(_)) => Poll::Ready(()),
+            Some(Poll::Pending) => Poll::Pending,
+            // It stays where it is until there is room for it.
+            None => self.poll_left(cx, look),
+        }
+    }
+
+    /// Reads what comes before the answer is over: no more than a small buffer holds, since the answer may take for ever. None
+    /// where there is no room, or no memory that others do not need more.
+    fn poll_early(&self, cx: &mut Context<'_>) -> Option<Poll<io::Result<usize>>> {
+        let mut slot = self.input.borrow_mut();
+        let mut io = self.io.borrow_mut();
+        if slot.is_none() && io.poll_readable(cx).is_pending() {
+            return Some(Poll::Pending);
+        }
+        let pool = &self.worker.pools.buffers;
+        let room = LITTLE.saturating_sub(self.early.get());
+        if room == 0 || slot.is_none() && pool.budget().excess() > 0 {
+            return None;
+        }
+        let input = match &mut *slot {
+            Some(input) => input,
+            none => none.insert(pool.take_small().ok()?),
+        };
+        if !input.has_room() {
+            input.compact();
+            if !input.has_room() {
+                return None;
+            }
+        }
+        let polled = self.poll_read(cx, &mut io, input, room);
+        if let Poll::Ready(Ok(n)) = polled {
+            self.early.set(self.early.get() + n);
+        }
+        if input.is_empty()
+            && let Some(input) = slot.take()
+        {
+            pool.give(input);
+        }
+        Some(polled)
+    }
+
+    /// Ready when the client has gone in the middle of its upload. Whoever reads the upload sees that, but only while there is
+    /// room for more of it: behind bytes that an endpoint does not take, its end is seen by asking for it, now and then.
+    pub(crate) fn poll_left(&self, cx: &mut Context<'_>, look: &mut Option<Instant>) -> Poll<()> {
+        while !self.gone.get() {
+            let due = *look.get_or_insert_with(|| timer::now() + LOOK);
+            ready!(self.timer.poll(cx, due));
+            *look = None;
+            self.gone.set(self.io.borrow().has_left(self.worker.http.half_close));
+        }
+        Poll::Ready(())
+    }
+}
+
+/// Whose fault it is that nothing more can be read from a client.
+pub(crate) fn gone(error: &io::Error) -> Reason {
+    match error.kind() {
+        io::ErrorKind::OutOfMemory => Reason::MemoryShort,
+        _ => Reason::ClientGone,
+    }
+}
+
+/// How often a client is looked for whose upload waits for somebody else.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Bytes that are read and thrown away after the last answer.
+const LINGER_BYTES: usize = 16 * 1024 * 1024;

@@ -1,0 +1,517 @@
+//! HTTP/1.1 from a client: one connection, one task, one request after the other.
+//!
+//! An idle connection is a few hundred bytes: its task waits for readability and holds no buffer and no request. When
+//! something comes, the task takes a pooled future ([`exchange`]) that reads one request, has it forwarded, writes the
+//! answer, and is given back.
+//!
+//! While a request is in flight its client is listened to: what it sends early is kept as far as a small buffer holds it, and
+//! its end means that nobody waits for the answer any more.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use crate::clock::Instant;
+use crate::downstream::connection::{Conn, LINGER};
+use crate::downstream::upgrade;
+use crate::drain::Phase;
+use crate::error::Reason;
+use crate::forward::finished::Finished;
+use crate::forward::local_answer::Refusal;
+use crate::forward::response_body::Download;
+use crate::forward::{Answer, Trail, forward};
+use crate::http::framed::Framed;
+use crate::http::framing::To;
+use crate::http::head::{Name, Version};
+use crate::http::{Bad, Buffer, Head, Length, Scan, framing};
+use crate::net::Io;
+use crate::request::body::Upload;
+use crate::request::fields::{Reply, RequestId};
+use crate::request::trailers::{self, Trailers};
+use crate::request::{self, Request};
+use crate::resilience::fallback::Degraded;
+use crate::timer;
+use crate::upstream::slow::Held;
+use crate::worker::presence::Does;
+
+/// One request and its answer. True when the connection can carry another.
+pub async fn exchange(conn: Rc<Conn>) -> bool {
+    let worker = Rc::clone(&conn.worker);
+    let mut head = worker.pools.heads.take();
+    let sound = match read_head(&conn, &mut head).await {
+        Ok(Some(length)) => request::screen(&head, &worker.identity).map(|()| length),
+        Ok(None) => {
+            worker.pools.heads.give(head);
+            return true;
+        }
+        Err(None) => return false,
+        Err(Some(reason)) => {
+            // Where the head was understood and only its framing is not, the answer can say what is wrong with it.
+            let understood = (!head.method().is_empty()).then_some(&head);
+            refuse(&conn, reason, understood).await;
+            return false;
+        }
+    };
+    let started = timer::now();
+    conn.continued.set(!(head.version() == Version::Http11 && request::expects_continue(&head)));
+    let length = match sound {
+        Ok(length) => length,
+        Err(reason) => {
+            refuse(&conn, reason, Some(&head)).await;
+            return false;
+        }
+    };
+    let body = match length {
+        Length::NONE => Ok(worker.empties.take(started)),
+        _ => Upload::h1(Rc::clone(&conn), length, started).map(Rc::new),
+    };
+    let body = match body {
+        Ok(body) => body,
+        Err(reason) => {
+            refuse(&conn, reason, Some(&head)).await;
+            return false;
+        }
+    };
+    let request = Request {
+        id: RequestId::of(&head, &conn.client, || worker.random_id()),
+        upgrade: request::asks_upgrade(&head, length),
+        interim: (head.version() == Version::Http11).then(|| Rc::clone(&conn)),
+        client: Rc::clone(&conn.client),
+        service: conn.service.clone(),
+        body,
+        head,
+    };
+    let mut trail = Trail::default();
+    let result = wait(&conn, &request, &mut trail, started).await;
+    let mut finished = Finished::new(started);
+    let keep = match result {
+        Ok(Answer::Response(head, download)) => {
+            finished.answered(head.status());
+            let keep = respond(&conn, &request, &head, download, trail.degraded.as_deref(), &mut finished).await;
+            worker.pools.heads.give(head);
+            keep
+        }
+        Ok(Answer::Tunnel(head, tunnelled)) => {
+            finished.answered(101);
+            run_tunnel(&conn, &request, &head, tunnelled, &mut finished).await;
+            false
+        }
+        Err(Reason::ClientGone) => {
+            finished.refused(Reason::ClientGone);
+            false
+        }
+        Err(Reason::FaultReset) => {
+            finished.refused(Reason::FaultReset);
+            conn.abort();
+            false
+        }
+        Err(reason) => {
+            finished.refused(reason);
+            let refusal = Refusal { reason, service: trail.service(), id: Some(&request.id) };
+            let (head, download) = refusal.answer(Some(&request.head));
+            respond(&conn, &request, &head, download, None, &mut finished).await && reason != Reason::BadRequest
+        }
+    };
+    // The time that a client has for its next request begins when it has got the whole answer.
+    conn.last.set(trail.heard.filter(|_| !finished.has_waited()).unwrap_or_else(timer::now));
+    finished.finish(&worker, &request, &mut trail);
+    let Request { head, body, .. } = request;
+    body.close();
+    worker.pools.heads.give(head);
+    worker.empties.give(body);
+    keep
+}
+
+/// Waits for the answer, the client's end, and writes interim answers meanwhile.
+async fn wait(conn: &Rc<Conn>, request: &Request, trail: &mut Trail, started: Instant) -> Result<Answer, Reason> {
+    let mut work = pin!(forward(&conn.worker, &conn.timer, request, trail, started));
+    let mut look = None;
+    conn.early.set(0);
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = work.as_mut().poll(cx) {
+            return Poll::Ready(done);
+        }
+        if !conn.interim.borrow().is_empty() && matches!(conn.poll_interim(cx), Poll::Ready(Err(_))) {
+            return Poll::Ready(Err(Reason::ClientGone));
+        }
+        // A body that is still being read is read by whoever sends it on, and that may be another task: only one may
+        // wait for the socket. It wakes this one at the body's end.
+        if request.body.ended().is_none() {
+            conn.presence.remember(cx);
+            return conn.poll_left(cx, &mut look).map(|()| Err(Reason::ClientGone));
+        }
+        conn.poll_gone(cx, &mut look).map(|()| Err(Reason::ClientGone))
+    })
+    .await
+}
+
+/// Reads one head. None when there were but empty lines, `Err(None)` when the client has gone before there was anything of one.
+async fn read_head(conn: &Conn, head: &mut Rc<Head>) -> Result<Option<Length>, Option<Reason>> {
+    let mut scan = Scan::default();
+    let mut skipped = 0;
+    let limits = conn.worker.pools.limits;
+    let mut deadline = None;
+    poll_fn(|cx| {
+        loop {
+            if let Some(input) = &mut *conn.input.borrow_mut()
+                && has_begun(input, &mut skipped)
+            {
+                let Some(empty) = Rc::get_mut(head) else { return Poll::Ready(Err(Some(Reason::Internal))) };
+                let read = scan.request(input.bytes(), limits, empty).map_err(|bad| Some(client_reason(bad)))?;
+                if let Some(end) = read {
+                    if deadline.is_some() {
+                        conn.presence.does(Does::Work);
+                    }
+                    input.consume(end);
+                    return Poll::Ready(framing::of_request(empty).map(Some).map_err(|bad| Some(client_reason(bad))));
+                }
+            }
+            match conn.poll_fill(cx) {
+                Poll::Ready(Ok(n)) if n > 0 => {}
+                Poll::Ready(Err(error)) if error.kind() == std::io::ErrorKind::OutOfMemory => {
+                    return Poll::Ready(Err(Some(Reason::MemoryShort)));
+                }
+                // A part of a head is no request; nobody is there to be told.
+                Poll::Ready(_) => return Poll::Ready(Err(None)),
+                // An empty line is no request: the connection rests as it did before.
+                Poll::Pending if skipped > 0 && conn.input.borrow().as_ref().is_none_or(Buffer::is_empty) => {
+                    return Poll::Ready(Ok(None));
+                }
+                Poll::Pending => {
+                    if let Some(input) = &mut *conn.input.borrow_mut()
+                        && !input.has_room()
+                    {
+                        // What was pipelined before has left this head at the buffer's end.
+                        input.compact();
+                        if !input.has_room() {
+                            return Poll::Ready(Err(Some(Reason::HeadTooLarge)));
+                        }
+                        continue;
+                    }
+                    let presence = &conn.presence;
+                    let deadline = *deadline.get_or_insert_with(|| {
+                        let now = timer::now();
+                        presence.does(Does::Begin(now));
+                        now + conn.worker.http.header_timeout
+                    });
+                    presence.remember(cx);
+                    if presence.is_told() {
+                        return Poll::Ready(Err(Some(Reason::TooSlow)));
+                    }
+                    ready!(conn.timer.poll(cx, deadline));
+                    return Poll::Ready(Err(Some(Reason::HeadTimeout)));
+                }
+            }
+        }
+    })
+    .await
+}
+
+/// Empty lines before a request line that are passed over: some clients end a body with one (RFC 9112 section 2.2).
+const EMPTY_LINES: u32 = 4;
+
+/// Passes over empty lines. Whether a head begins behind them, as far as what has come can tell.
+fn has_begun(input: &mut Buffer, skipped: &mut u32) -> bool {
+    while *skipped < EMPTY_LINES && input.bytes().starts_with(b"\r\n") {
+        input.consume(2);
+        *skipped += 1;
+    }
+    !input.is_empty() && (*skipped == EMPTY_LINES || input.bytes() != b"\r")
+}
+
+/// Writes an answer. True when the connection can carry another request after it.
+async fn respond(
+    conn: &Rc<Conn>,
+    request: &Request,
+    head: &Head,
+    mut download: Download,
+    degraded: Option<&Degraded>,
+    finished: &mut Finished,
+) -> bool {
+    let worker = &conn.worker;
+    let version = request.head.version();
+    let early = request.body.ended().is_none();
+    let mut reply = Reply {
+        version,
+        close: !wants_to_stay(&request.head) || worker.phase() != Phase::Serving || early && head.status() >= 400,
+        to: request.to(),
+        length: download.length(),
+        identity: came_via(&download, degraded).then_some(&worker.identity),
+        id: &request.id,
+        degraded,
+    };
+    let body = reply.body(head);
+    reply.close |= body == Length::UntilClose || expects_in_vain(conn, early);
+    let mut out = worker.pools.scratch.take();
+    reply.write_h1(head, &mut out);
+    download.keep_within(body);
+    // From here on nothing else may be written before the answer's end, not even that the client may send its body.
+    conn.continued.set(true);
+    request.body.commit();
+    let mut framed = Framed::new(out, body);
+    let whole = send(conn, request, head, &mut download, &mut framed, finished).await;
+    worker.pools.scratch.give(framed.take_lead());
+    download.recycle(&worker.exchanges);
+    if !whole && body == Length::UntilClose {
+        // Only a reset tells this client that something is missing.
+        conn.abort();
+    }
+    if !whole || reply.close {
+        return false;
+    }
+    if !request.body.finish() {
+        // The answer was early. What is left of the request is in the way of the next one.
+        finished.waited();
+        let deadline = timer::now() + LINGER;
+        return poll_fn(|cx| match request.body.poll_discard(cx) {
+            Poll::Pending => conn.timer.poll(cx, deadline).map(|()| false),
+            done => done,
+        })
+        .await;
+    }
+    true
+}
+
+/// Whether an answer was passed on, and not made here.
+pub(crate) fn came_via(download: &Download, degraded: Option<&Degraded>) -> bool {
+    match degraded {
+        Some(degraded) => !degraded.is_made_here(),
+        None => !matches!(download, Download::Held(_)),
+    }
+}
+
+/// A client that was never told to continue may send its body or not: what follows cannot be told apart.
+fn expects_in_vain(conn: &Conn, early: bool) -> bool {
+    early && !conn.continued.get()
+}
+
+fn wants_to_stay(head: &Head) -> bool {
+    match head.version() {
+        Version::Http10 => head.lists(Name::Connection, b"keep-alive"),
+        _ => !head.lists(Name::Connection, b"close"),
+    }
+}
+
+/// Sends a head, which goes out for this one, and the body. False when the client did not get all of it, or must not believe so.
+async fn send(
+    conn: &Conn,
+    request: &Request,
+    head: &Head,
+    download: &mut Download,
+    framed: &mut Framed,
+    finished: &mut Finished,
+) -> bool {
+    let idle = conn.worker.http.stream_idle_timeout;
+    let mut pause = Pause::default();
+    let mut held = None;
+    poll_fn(|cx| {
+        loop {
+            if !framed.has_begun() && !conn.interim.borrow().is_empty() {
+                match conn.poll_interim(cx) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(_)) => return Poll::Ready(false),
+                    // A client that does not read has as long for this as for the answer.
+                    Poll::Pending => {
+                        finished.waited();
+                        return pause.poll(conn, cx, request, idle);
+                    }
+                }
+            }
+            let mut starved = false;
+            if framed.wants() {
+                let fits = match download.poll_piece(cx) {
+                    Poll::Ready(Ok(0)) => {
+                        let came = download.trailers();
+                        let names = conn.worker.http.control_names();
+                        let these = came.as_deref().map(|fields| Trailers { fields, of: head, names });
+                        framed.end(|out, first| trailers::write_last_chunk(out, first, these))
+                    }
+                    Poll::Ready(Ok(len)) => framed.offer(len),
+                    // An answer that breaks off has to look like one: the connection closes without its end.
+                    Poll::Ready(Err(reason)) => {
+                        finished.broken(reason);
+                        return Poll::Ready(false);
+                    }
+                    Poll::Pending => {
+                        starved = true;
+                        Ok(())
+                    }
+                };
+                if fits.is_err() {
+                    finished.broken(Reason::UpstreamProtocol);
+                    return Poll::Ready(false);
+                }
+            }
+            if framed.is_over() {
+                return Poll::Ready(true);
+            }
+            if framed.is_written() {
+                if !starved {
+                    continue;
+                }
+                keep_little(conn, request, download);
+                if request.body.ended().is_some() && !conn.gone.get() && conn.poll_gone(cx, &mut pause.look).is_ready()
+                {
+                    return Poll::Ready(false);
+                }
+                finished.waited();
+                return pause.poll(conn, cx, request, idle);
+            }
+            // Not inside the match: what is left of the upload is read from the same socket.
+            let polled = framed.poll_write(|room| download.poll_send(cx, &mut conn.io.borrow_mut(), room));
+            match polled {
+                Poll::Ready(Ok(n)) => {
+                    download.consume(n);
+                    finished.sent(n);
+                    pause.until = None;
+                    if let Some(held) = &held {
+                        Held::progress(held, finished.bytes(), false);
+                    }
+                }
+                Poll::Ready(Err(_)) => return Poll::Ready(false),
+                Poll::Pending => {
+                    download.poll_upload(cx);
+                    keep_little(conn, request, download);
+                    finished.waited();
+                    if is_too_slow(&mut held, cx, request, download, finished.bytes()) {
+                        finished.broken(Reason::TooSlow);
+                        // What it has not read is in nobody's way any more.
+                        conn.abort();
+                        return Poll::Ready(false);
+                    }
+                    return pause.poll(conn, cx, request, idle);
+                }
+            }
+        }
+    })
+    .await
+}
+
+/// An answer that takes its time may take for ever: what was kept for the request's sake is not kept for the answer's.
+fn keep_little(conn: &Conn, request: &Request, download: &Download) {
+    if download.has_sent() && request.body.let_go() {
+        conn.keep_little();
+    }
+}
+
+/// Whether a client that takes no more of its answer for now has to make room for others. It has been sent `moved` bytes.
+fn is_too_slow(held: &mut Option<Held>, cx: &Context<'_>, request: &Request, download: &Download, moved: u64) -> bool {
+    let Some(upstream) = download.occupies() else {
+        *held = None;
+        return false;
+    };
+    let held = held.get_or_insert_with(|| {
+        // A stream in both directions is quiet by its nature. (gRPC, which may be, is HTTP/2.)
+        let exempt = request.body.ended().is_none();
+        Held::reading(upstream, moved, request.origin(), exempt, timer::now())
+    });
+    held.progress(moved, true);
+    held.has_to_go(cx)
+}
+
+/// Ends an answer of which nothing goes out.
+#[derive(Default)]
+struct Pause {
+    until: Option<Instant>,
+    look: Option<Instant>,
+}
+
+impl Pause {
+    /// Not ready until nothing has moved for the idle time, in either direction, or the client has left in the middle of its
+    /// upload.
+    fn poll(&mut self, conn: &Conn, cx: &mut Context<'_>, request: &Request, idle: Duration) -> Poll<bool> {
+        let own = *self.until.get_or_insert_with(|| timer::now() + idle);
+        let mut latest = own;
+        if request.body.ended().is_none() {
+            if conn.poll_left(cx, &mut self.look).is_ready() {
+                return Poll::Ready(false);
+            }
+            latest = own.max(request.body.moved() + idle);
+        }
+        conn.timer.poll(cx, latest).map(|()| false)
+    }
+}
+
+async fn run_tunnel(
+    conn: &Conn,
+    request: &Request,
+    head: &Head,
+    tunnelled: crate::upstream::http1::Tunnelled,
+    finished: &mut Finished,
+) {
+    let worker = &conn.worker;
+    let reply = Reply {
+        version: Version::Http11,
+        close: false,
+        to: To::Other,
+        length: Length::NONE,
+        identity: Some(&worker.identity),
+        id: &request.id,
+        degraded: None,
+    };
+    let mut out = worker.pools.scratch.take();
+    reply.write_h1(head, &mut out);
+    let mut framed = Framed::new(out, Length::NONE);
+    let sent = send(conn, request, head, &mut Download::Empty, &mut framed, finished).await;
+    worker.pools.scratch.give(framed.take_lead());
+    if !sent {
+        return;
+    }
+    let crate::upstream::http1::Tunnelled { mut link, home: _home, input, share: _share } = tunnelled;
+    conn.keep_little();
+    let from_client = conn.input.borrow_mut().take();
+    // Nobody else looks at the connection any more: its task is this one.
+    let mut io = conn.io.replace(Io::nowhere());
+    let idle = worker.http.tunnel_idle_timeout;
+    let (yields, pool) = (worker.http.min_rate > 0, &worker.pools.buffers);
+    let (_, down) = upgrade::join(&mut io, from_client, &mut link.io, input, pool, idle, yields).await;
+    finished.sent(usize::try_from(down).unwrap_or(usize::MAX));
+    conn.gone.set(true);
+}
+
+/// Answers a request that nothing can be done for; the connection closes after it.
+async fn refuse(conn: &Rc<Conn>, reason: Reason, head: Option<&Rc<Head>>) {
+    let worker = &conn.worker;
+    let started = timer::now();
+    let empty = Rc::new(Head::default());
+    let request_head = head.unwrap_or(&empty);
+    let id = RequestId::of(request_head, &conn.client, || worker.random_id());
+    let mut finished = Finished::new(started);
+    finished.refused(reason);
+    let refusal = Refusal { reason, service: None, id: Some(&id) };
+    let (answer, mut download) = refusal.answer(head.map(Rc::as_ref));
+    let request = Request {
+        head: Rc::clone(request_head),
+        body: Rc::new(Upload::empty(started)),
+        client: Rc::clone(&conn.client),
+        id,
+        service: None,
+        interim: None,
+        upgrade: false,
+    };
+    let reply = Reply {
+        version: Version::Http11,
+        close: true,
+        to: request.to(),
+        length: download.length(),
+        identity: None,
+        id: &request.id,
+        degraded: None,
+    };
+    let mut out = Vec::with_capacity(512);
+    reply.write_h1(&answer, &mut out);
+    let body = reply.body(&answer);
+    download.keep_within(body);
+    send(conn, &request, &answer, &mut download, &mut Framed::new(out, body), &mut finished).await;
+    finished.finish(worker, &request, &mut Trail::default());
+}
+
+pub(crate) fn client_reason(bad: Bad) -> Reason {
+    match bad {
+        Bad::Grammar => Reason::BadRequest,
+        Bad::Coding => Reason::UnsupportedCoding,
+        Bad::TooLarge | Bad::TooManyLines => Reason::HeadTooLarge,
+    }
+}

@@ -1,0 +1,350 @@
+//! One attempt at one endpoint: a connection, a request on it, an answer's head, and a small answer's body.
+//!
+//! It is a value that is polled and not an `async fn`, for two reasons. A request may have several of them under way at
+//! once, and most have one: the first lives inside the request's own future, and costs no allocation. And one that has
+//! lost a race can be taken apart, so that its connection is saved.
+
+use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use crate::clock::Instant;
+use crate::config::settings::{Policy, Protocol};
+use crate::error::Reason;
+use crate::forward::Answer;
+use crate::forward::inject::Injection;
+use crate::forward::response_body::Download;
+use crate::http::framing::To;
+use crate::http::{Head, Length};
+use crate::request::Request;
+use crate::request::fields::{AttemptFields, ControlNames};
+use crate::resilience::breaker::CircuitBreaker;
+use crate::resilience::hold::{Held, held};
+use crate::timer;
+use crate::upstream::held::Holding;
+use crate::upstream::http1::Heard;
+use crate::upstream::{self, Broken, Home, Link, Upstream};
+use crate::worker::Worker;
+use crate::worker::attempt_info::{AttemptInfo, Why};
+use crate::worker::cluster::{Case, Pick, Probe, WorkerCluster};
+
+/// What all attempts of a request share.
+#[derive(Debug, Clone, Copy)]
+pub struct AttemptContext<'r> {
+    /// Whose request it is.
+    pub worker: &'r Rc<Worker>,
+    /// The request.
+    pub request: &'r Request,
+    /// The service's side.
+    pub side: &'r WorkerCluster,
+    /// The route's policies, or the service's.
+    pub policy: &'r Policy,
+    /// Whether the request may be processed twice.
+    pub repeatable: bool,
+    /// What the control fields are called.
+    pub names: ControlNames<'r>,
+    /// The circuit of the request's route, where that has one of its own.
+    pub circuit: Option<&'r CircuitBreaker>,
+}
+
+impl<'r> AttemptContext<'r> {
+    /// What its attempts are judged by.
+    pub fn case(&self) -> Case<'r> {
+        let Self { worker, request, policy, circuit, .. } = *self;
+        Case { worker, request: Some(request), route: circuit, rules: &policy.breaker }
+    }
+}
+
+/// An attempt under way.
+pub struct Attempt<'r> {
+    /// What is known of it, whatever becomes of it.
+    pub info: AttemptInfo,
+    /// Whether it tries an endpoint that is ejected.
+    pub probe: Option<Probe<'r>>,
+    state: State<'r>,
+    /// The upstream faults that have struck it.
+    injection: Option<Rc<Injection>>,
+}
+
+enum State<'r> {
+    /// Held up by a fault, or about to be aborted by one.
+    Injected(Pin<Box<dyn Future<Output = ()> + 'r>>, Option<(Home, AttemptFields<'r>)>),
+    Dialling(Pin<Box<dyn Future<Output = Result<Link, Reason>> + 'r>>, Option<(Home, AttemptFields<'r>)>),
+    Asking(upstream::http1::Attempt),
+    Http2(Pin<Box<dyn Future<Output = Sent> + 'r>>),
+    Holding(Rc<Head>, Download, Wait),
+    Over,
+}
+
+/// What becomes of a request over HTTP/2.
+type Sent = Result<(Rc<Head>, upstream::http2::Answer), Broken>;
+
+/// How an answer is held.
+#[derive(Debug)]
+struct Wait {
+    heard: Instant,
+    until: Option<Instant>,
+    first: bool,
+    held: Option<Holding>,
+}
+
+/// An answer, and when its head had come.
+#[derive(Debug)]
+pub struct Landed {
+    /// The answer.
+    pub answer: Answer,
+    /// When its head had come.
+    pub heard: Instant,
+}
+
+impl<'r> Attempt<'r> {
+    /// Begins: takes a free connection and writes, or dials.
+    pub fn start(
+        x: AttemptContext<'r>,
+        pick: Pick<'r>,
+        why: Why,
+        onward: AttemptFields<'r>,
+        injection: Option<Rc<Injection>>,
+        now: Instant,
+    ) -> Self {
+        let Pick { upstream: endpoint, index, probe } = pick;
+        let number = onward.attempt.saturating_sub(1) as usize;
+        endpoint.wait(now);
+        let home = Home { in_flight: endpoint.begin(), keep: x.side.keep };
+        let state = match &injection {
+            Some(injection) if injection.is_before() => {
+                let injection = Rc::clone(injection);
+                State::Injected(Box::pin(async move { injection.hold_up().await }), Some((home, onward)))
+            }
+            _ => State::begin(x, &endpoint, home, onward, now),
+        };
+        Self {
+            info: AttemptInfo { upstream: endpoint, index, started: now, why, number, hedged: false, timed: false },
+            probe,
+            state,
+            injection,
+        }
+    }
+
+    /// When it has to be polled again although nothing has come.
+    pub fn wakes(&self) -> Option<Instant> {
+        match &self.state {
+            State::Holding(_, _, wait) => wait.until,
+            _ => None,
+        }
+    }
+
+    /// Ready with an answer that can be passed on, or with what has broken it. Not to be polled again after that.
+    pub fn poll(&mut self, cx: &mut Context<'_>, x: AttemptContext<'r>) -> Poll<Result<Landed, Broken>> {
+        loop {
+            match &mut self.state {
+                State::Injected(hold, begin) => {
+                    ready!(hold.as_mut().poll(cx));
+                    let Some((home, onward)) = begin.take() else {
+                        return Poll::Ready(Err(Broken::unwritten(Reason::Internal)));
+                    };
+                    let now = timer::now();
+                    match self.injection.as_ref().and_then(|injection| injection.instead(&x.request.head)) {
+                        None => self.state = State::begin(x, &self.info.upstream, home, onward, now),
+                        Some(Ok(answer)) => return Poll::Ready(Ok(Landed { answer, heard: now })),
+                        // As if it had been written: whether it was processed nobody knows.
+                        Some(Err(_)) => {
+                            let reason = Reason::UpstreamClosed;
+                            return Poll::Ready(Err(Broken { reason, written: true, stale: false }));
+                        }
+                    }
+                }
+                State::Dialling(dial, home) => {
+                    let dialled = ready!(dial.as_mut().poll(cx));
+                    let home = home.take();
+                    match (dialled, home) {
+                        (Ok(link), Some((home, onward))) => self.state = State::Asking(ask(x, link, home, onward)),
+                        (Ok(_), None) => return Poll::Ready(Err(Broken::unwritten(Reason::Internal))),
+                        (Err(reason), _) => return Poll::Ready(Err(Broken::unwritten(reason))),
+                    }
+                }
+                State::Asking(asking) => match ready!(asking.poll_head(cx))? {
+                    Heard::Interim(head) => x.request.interim(&head),
+                    Heard::Final(head) => {
+                        let State::Asking(asking) = std::mem::replace(&mut self.state, State::Over) else { continue };
+                        let heard = timer::now();
+                        if head.status() == 101 {
+                            if !x.request.is_granted_by(&head) {
+                                let reason = Reason::UpstreamProtocol;
+                                return Poll::Ready(Err(Broken { reason, written: true, stale: false }));
+                            }
+                            let tunnel = asking.into_tunnel().ok_or(Broken::unwritten(Reason::Internal))?;
+                            return Poll::Ready(Ok(Landed { answer: Answer::Tunnel(head, tunnel), heard }));
+                        }
+                        let answer = asking.into_answer(&head, heard)?;
+                        if let Some(landed) = self.heard(x, heard, head, Download::H1(answer)) {
+                            return Poll::Ready(Ok(landed));
+                        }
+                    }
+                },
+                State::Http2(sent) => {
+                    let (head, answer) = ready!(sent.as_mut().poll(cx))?;
+                    if let Some(landed) = self.heard(x, timer::now(), head, Download::H2(Box::new(answer))) {
+                        return Poll::Ready(Ok(landed));
+                    }
+                }
+                State::Holding(_, download, wait) => {
+                    let held = download.poll_hold(cx, wait.first);
+                    match held {
+                        Poll::Pending if wait.until.is_none_or(|until| timer::now() < until) => return Poll::Pending,
+                        Poll::Pending | Poll::Ready(Ok(())) => {}
+                        Poll::Ready(Err(reason)) => {
+                            return Poll::Ready(Err(Broken { reason, written: true, stale: false }));
+                        }
+                    }
+                    return Poll::Ready(self.let_go());
+                }
+                State::Over => return Poll::Ready(Err(Broken::unwritten(Reason::Internal))),
+            }
+        }
+    }
+
+    /// Decides how long the answer is held. None when it is not.
+    fn wait(x: AttemptContext<'r>, head: &Head, download: &Download, heard: Instant) -> Option<Wait> {
+        // Nothing is held beyond what the process may hold: then it streams, like what is never held.
+        let room = |bytes: usize, until| {
+            x.worker.hold(bytes).map(|held| Wait { heard, until, first: false, held: Some(held) })
+        };
+        match (held(head, download.length(), &x.policy.hold), download.length()) {
+            (Held::Not, _) => None,
+            (Held::Whole, Length::Exact(n)) => room(usize::try_from(n).ok()?, None),
+            (Held::Whole, _) => None,
+            (Held::WholeWithin(time), _) => room(x.policy.hold.max_bytes, Some(heard + time)),
+            (Held::FirstWithin(time), _) => Some(Wait { heard, until: Some(heard + time), first: true, held: None }),
+        }
+    }
+
+    /// An answer's head has come at `heard`: passes it on, or begins to hold it.
+    fn heard(&mut self, x: AttemptContext<'r>, heard: Instant, head: Rc<Head>, download: Download) -> Option<Landed> {
+        let (head, download) = match &self.injection {
+            None => (head, download),
+            Some(injection) => injection.falsified(head, download),
+        };
+        let bodiless = x.request.to() == To::Head || download.is_whole();
+        match if bodiless { None } else { Self::wait(x, &head, &download, heard) } {
+            Some(wait) => {
+                self.state = State::Holding(head, download, wait);
+                None
+            }
+            None => Some(Landed { answer: Answer::Response(head, download), heard }),
+        }
+    }
+
+    fn let_go(&mut self) -> Result<Landed, Broken> {
+        let State::Holding(head, mut download, wait) = std::mem::replace(&mut self.state, State::Over) else {
+            return Err(Broken::unwritten(Reason::Internal));
+        };
+        if let Some(held) = wait.held {
+            download.keep(held);
+        }
+        Ok(Landed { answer: Answer::Response(head, download), heard: wait.heard })
+    }
+
+    /// It has lost: what is left of its answer may come for a moment, so that its connection need not be closed. One that is
+    /// still sending ends here: the buffer that it sends from is another request's once the winner has answered.
+    pub fn lose(mut self) {
+        let mut rest = match std::mem::replace(&mut self.state, State::Over) {
+            State::Asking(asking) if asking.is_sent() => Rest::Asking(asking),
+            State::Holding(_, Download::H1(answer), _) if answer.is_sent() => Rest::Holding(Download::H1(answer)),
+            _ => return,
+        };
+        tokio::task::spawn_local(async move {
+            let finish = std::future::poll_fn(|cx| rest.poll(cx));
+            // Whatever comes of it, nobody waits for it.
+            let _ = tokio::time::timeout(LAST_CHANCE, finish).await;
+        });
+    }
+}
+
+impl<'r> State<'r> {
+    /// Takes a free connection and writes, or dials.
+    fn begin(
+        x: AttemptContext<'r>,
+        endpoint: &Rc<Upstream>,
+        home: Home,
+        onward: AttemptFields<'r>,
+        now: Instant,
+    ) -> Self {
+        if x.policy.protocol == Protocol::Http2 {
+            return Self::Http2(Box::pin(over_h2(x, Rc::clone(endpoint), home, onward)));
+        }
+        // The others would be left without: a tunnel has no end that could be waited for.
+        if x.request.upgrade && endpoint.has_tunnels_enough(x.policy.max_connections) {
+            return Self::Dialling(Box::pin(async { Err(Reason::ConnectionLimit) }), None);
+        }
+        let sure = x.repeatable && x.request.body.is_replayable();
+        match endpoint.reuse(sure, x.policy.idle_timeout, now) {
+            Some(link) => Self::Asking(ask(x, link, home, onward)),
+            None => {
+                x.side.counts.tally.borrow_mut().connected();
+                let endpoint = Rc::clone(endpoint);
+                let terms = x.worker.terms(x.policy);
+                Self::Dialling(Box::pin(async move { endpoint.dial(x.policy, terms).await }), Some((home, onward)))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Attempt<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attempt").field("info", &self.info).finish_non_exhaustive()
+    }
+}
+
+/// How long the answer of an attempt that has lost is waited for. Closing a connection and dialling another one costs
+/// more than a few bytes; waiting longer would keep load on an endpoint that is slow as it is.
+const LAST_CHANCE: Duration = Duration::from_millis(50);
+
+/// What is left of an attempt that has lost.
+enum Rest {
+    Asking(upstream::http1::Attempt),
+    Holding(Download),
+    Over,
+}
+
+impl Rest {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            match self {
+                Self::Asking(asking) => match ready!(asking.poll_head(cx)) {
+                    Ok(Heard::Interim(_)) => {}
+                    Ok(Heard::Final(head)) if head.status() != 101 => {
+                        let Self::Asking(asking) = std::mem::replace(self, Self::Over) else { return Poll::Ready(()) };
+                        match asking.into_answer(&head, timer::now()) {
+                            Ok(answer) => *self = Self::Holding(Download::H1(answer)),
+                            Err(_) => return Poll::Ready(()),
+                        }
+                    }
+                    _ => return Poll::Ready(()),
+                },
+                // At its end the connection goes home by itself.
+                Self::Holding(download) => return download.poll_hold(cx, false).map(|_| ()),
+                Self::Over => return Poll::Ready(()),
+            }
+        }
+    }
+}
+
+fn ask(x: AttemptContext<'_>, link: Link, home: Home, onward: AttemptFields<'_>) -> upstream::http1::Attempt {
+    let mut head = x.worker.pools.scratch.take();
+    let body = Rc::clone(&x.request.body);
+    let trailers =
+        (x.policy.request_trailers && body.length() == Length::Chunked).then(|| x.request.passing(&x.worker.http));
+    x.request.outgoing(&x.worker.identity, onward, trailers.is_some()).write_h1(&mut head);
+    x.worker.exchanges.begin(link, home, head, body, trailers, x.request.asked())
+}
+
+async fn over_h2(x: AttemptContext<'_>, endpoint: Rc<Upstream>, home: Home, onward: AttemptFields<'_>) -> Sent {
+    let connected = || x.side.counts.tally.borrow_mut().connected();
+    let uploads = !x.request.body.is_empty();
+    let terms = x.worker.terms(x.policy);
+    let stream = endpoint.h2(x.policy, terms, uploads, connected).await.map_err(Broken::unwritten)?;
+    stream.send(x.worker.hop(), x.request, home, onward).await
+}

@@ -1,0 +1,117 @@
+//! What is answered when a service has failed and its route has a fallback.
+//!
+//! [`crate::resilience::fallback`] says which failures call for one, and what is tried in which order; here it is tried.
+//! Routes without a fallback never come here. Answers that may be served again later are learned on the way.
+
+use std::rc::Rc;
+use std::time::SystemTime;
+
+use crate::clock::Instant;
+use crate::config::settings::Fallback;
+use crate::error::{Reason, Retry};
+use crate::forward::fallback_answers::{self, Made};
+use crate::forward::{Answer, RequestContext, Trail};
+use crate::resilience::fallback::{By, Degraded, Failed, Way, calls, failure_of, ways};
+use crate::resilience::retry;
+use crate::telemetry::explain::What;
+use crate::timer;
+use crate::worker::cluster::WorkerCluster;
+use crate::worker::stale_copies::Asked;
+
+/// The service's answer, or one instead of it.
+pub(crate) async fn run_fallback(
+    asking: &RequestContext<'_>,
+    side: &Rc<WorkerCluster>,
+    fallback: &Fallback,
+    result: Result<Answer, Reason>,
+    trail: &mut Trail,
+) -> Result<Answer, Reason> {
+    let failed = match &result {
+        Ok(answer) => failure_of(answer.status()),
+        Err(reason) => Some(*reason).filter(|reason| calls(*reason)),
+    };
+    let now = timer::now();
+    let Some(reason) = failed else {
+        learn(asking, side, fallback, &result, now);
+        return result;
+    };
+    let request = asking.request;
+    let method = request.head.method();
+    let untouched = reason.row().retry == Retry::Safe || is_refusal(reason);
+    let repeatable = retry::is_idempotent(method) || untouched;
+    let sendable = repeatable && request.body.is_replayable() && request.body.ended().is_some();
+    for way in ways(fallback, Failed { reads: retry::is_safe(method), sendable }) {
+        let made = match way {
+            Way::Stale(bound) => {
+                let target = request.target();
+                let asked = Asked { service: &side.cluster.name, target: &target, head: &request.head };
+                fallback_answers::stale(&asking.worker.copies, &asked, bound, reason, now)
+            }
+            Way::Fixed(answer) => fallback_answers::fixed(answer, &request.head, reason, SystemTime::now()),
+            Way::Service(name) => {
+                if let Some(answer) = ask_other(asking, name, trail, now).await {
+                    trail.note(timer::now(), || What::Fallback { kind: kind(way), answered: true });
+                    trail.degraded = Some(Box::new(Degraded { by: By::Service(name.clone()), reason }));
+                    return Ok(answer);
+                }
+                None
+            }
+        };
+        trail.note(timer::now(), || What::Fallback { kind: kind(way), answered: made.is_some() });
+        if let Some(Made { head, body, degraded }) = made {
+            trail.degraded = Some(Box::new(degraded));
+            return Ok(Answer::Response(head, body));
+        }
+    }
+    result
+}
+
+fn kind(way: Way<'_>) -> String {
+    match way {
+        Way::Stale(_) => "stale".into(),
+        Way::Service(name) => format!("service {name}"),
+        Way::Fixed(_) => "answer".into(),
+    }
+}
+
+/// Nothing was sent to anybody.
+fn is_refusal(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::BreakerOpen | Reason::LimitReached | Reason::QueueTimeout | Reason::BulkheadFull | Reason::NoEndpoint
+    )
+}
+
+/// Another service's answer, if that is one: under its own policies, but without a fallback of its own, so that no chain of
+/// them can make a request longer than two services take.
+async fn ask_other(asking: &RequestContext<'_>, name: &str, trail: &mut Trail, now: Instant) -> Option<Answer> {
+    let view = asking.worker.view();
+    let side = Rc::clone(view.cluster(name)?);
+    let policy = std::sync::Arc::clone(&side.cluster.policy);
+    // Its own time, from now on; the caller's is what it is.
+    let spent = asking.request.body.ended().map(|ended| now.saturating_duration_since(ended)).unwrap_or_default();
+    let total = [Some(spent + policy.timeout), asking.controls.waits].into_iter().flatten().min();
+    let answer = asking.ask(&side, &policy, total, trail, now).await.ok()?;
+    failure_of(answer.status()).is_none().then_some(answer)
+}
+
+/// Keeps what may be of use later.
+fn learn(
+    asking: &RequestContext<'_>,
+    side: &WorkerCluster,
+    fallback: &Fallback,
+    result: &Result<Answer, Reason>,
+    now: Instant,
+) {
+    if fallback.stale.is_none() {
+        return;
+    }
+    if let Ok(Answer::Response(head, download)) = result {
+        let target = asking.request.target();
+        let asked = Asked { service: &side.cluster.name, target: &target, head: &asking.request.head };
+        asking.worker.copies.learn(&asked, head, download.whole(), now, SystemTime::now());
+    }
+}
+
+#[cfg(test)]
+mod tests;

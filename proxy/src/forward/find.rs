@@ -1,0 +1,157 @@
+//! Which service a request is for.
+//!
+//! A route says so, or the host's name does. A name that nobody has used before has to be asked for: the request waits for
+//! the registry's first answer, a second at most.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::settings::{Policy, UnknownHost};
+use crate::error::Reason;
+use crate::forward::Trail;
+use crate::request::Request;
+use crate::request::target::Target;
+use crate::route::Found;
+use crate::snapshot::{Demand, Standing};
+use crate::timer;
+use crate::worker::Worker;
+use crate::worker::cluster::WorkerCluster;
+use crate::worker::view::View;
+
+/// How long a first request waits for the registry.
+const REGISTRY_WAIT: Duration = Duration::from_secs(1);
+
+/// Which service the request is for, and under which policies. Waits for a registry that has not answered yet.
+pub async fn service(
+    worker: &Rc<Worker>,
+    request: &Request,
+    trail: &mut Trail,
+) -> Result<(Rc<WorkerCluster>, Arc<Policy>), Reason> {
+    let view = worker.view();
+    let target = request.target();
+    // Nearly all that a worker carries is for a few hosts, and where those go is nothing to be found out each time.
+    let known = match request.service {
+        None => view.by_host(target.host, |known| (Rc::clone(&known.side), known.route.clone())),
+        Some(_) => None,
+    };
+    if let Some((side, route)) = known {
+        let policy = Arc::clone(route.as_ref().map_or(&side.cluster.policy, |route| &route.policy));
+        trail.side = Some(Rc::clone(&side));
+        trail.route = route;
+        return Ok((side, policy));
+    }
+    let host = std::str::from_utf8(target.host).map_err(|_| Reason::BadRequest)?;
+    let found = match &request.service {
+        Some(service) => Found::Service(Cow::Borrowed(&**service)),
+        None => view.routes.find(host, target.path(), request.head.method()),
+    };
+    let (name, route) = match found {
+        Found::Route(route) => (Cow::Borrowed(&*route.service), Some(route)),
+        Found::Service(name) => (name, None),
+        Found::NotAllowed(name) => {
+            trail.name = Some(Arc::from(&*name));
+            return direct_or(Reason::NameNotAllowed, worker, &view, &target, host, trail).await;
+        }
+        Found::Nothing => return direct_or(Reason::NoRoute, worker, &view, &target, host, trail).await,
+    };
+    trail.route = route.cloned();
+    let side = match view.cluster(&name) {
+        Some(side) if side.cluster.standing == Standing::Known => {
+            if request.service.is_none() && view.routes.is_by_host_alone(host) {
+                view.remember(target.host, side, route);
+            }
+            Rc::clone(side)
+        }
+        _ => {
+            let name = Arc::from(&*name);
+            match Box::pin(wait_for(worker, &name, Demand::Service(Arc::clone(&name)), trail)).await {
+                Err(Reason::UnknownService) if route.is_none() => {
+                    return direct_or(Reason::UnknownService, worker, &view, &target, host, trail).await;
+                }
+                waited => waited?,
+            }
+        }
+    };
+    trail.side = Some(Rc::clone(&side));
+    let policy = route.map_or_else(|| Arc::clone(&side.cluster.policy), |route| Arc::clone(&route.policy));
+    Ok((side, policy))
+}
+
+/// For a host that is no service: the way there as it is, where that is wanted, or `reason`.
+async fn direct_or(
+    reason: Reason,
+    worker: &Rc<Worker>,
+    view: &View,
+    target: &Target<'_>,
+    host: &str,
+    trail: &mut Trail,
+) -> Result<(Rc<WorkerCluster>, Arc<Policy>), Reason> {
+    // A host that has routes is ours, also where none of them matches.
+    let wanted = target.absolute
+        && !view.routes.owns(host)
+        && view.routes.names().is_some_and(|names| names.unknown == UnknownHost::Direct);
+    if wanted { Box::pin(direct_to(worker, host, trail)).await } else { Err(reason) }
+}
+
+async fn direct_to(
+    worker: &Rc<Worker>,
+    host: &str,
+    trail: &mut Trail,
+) -> Result<(Rc<WorkerCluster>, Arc<Policy>), Reason> {
+    let has_port =
+        host.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()));
+    let port = host.rsplit_once(':').filter(|_| has_port).map(|(_, port)| port.parse::<u16>());
+    if port.is_some_and(|port| port.is_err() || port == Ok(0)) {
+        return Err(Reason::BadRequest);
+    }
+    let authority: Arc<str> = if has_port { Arc::from(host) } else { Arc::from(format!("{host}:80")) };
+    let side = wait_for(worker, &authority, Demand::Direct(Arc::clone(&authority)), trail).await?;
+    let policy = Arc::clone(&side.cluster.policy);
+    Ok((side, policy))
+}
+
+/// A cluster whose registry has answered; asks for it where it is not there, and waits a second at most.
+async fn wait_for(
+    worker: &Rc<Worker>,
+    name: &Arc<str>,
+    demand: Demand,
+    trail: &mut Trail,
+) -> Result<Rc<WorkerCluster>, Reason> {
+    trail.name = Some(Arc::clone(name));
+    let patience = timer::now() + REGISTRY_WAIT;
+    // And in no snapshot since.
+    let mut asked = false;
+    loop {
+        let view = worker.view();
+        match view.cluster(name).map(|side| (side.cluster.standing, side)) {
+            Some((Standing::Known, side)) => {
+                trail.side = Some(Rc::clone(side));
+                return Ok(Rc::clone(side));
+            }
+            Some((Standing::Unseen, _)) => return Err(Reason::UnknownService),
+            // Should it make room for another name before it is answered, it is asked for again.
+            Some((Standing::Awaited, _)) => asked = false,
+            None if view.routes.names().is_none_or(|names| names.registry.is_none())
+                && matches!(demand, Demand::Service(_)) =>
+            {
+                return Err(Reason::UnknownService);
+            }
+            None if asked => {}
+            None if worker.reader.names_full(timer::now()) => return Err(Reason::TooManyNames),
+            None => {
+                asked = true;
+                if !worker.reader.demand(demand.clone()) {
+                    return Err(Reason::TooManyNames);
+                }
+            }
+        }
+        let newer = worker.reader.newer_than(view.generation);
+        if tokio::time::timeout_at(patience.into(), newer).await.is_err() {
+            // It may have been refused while it was on its way.
+            let refused = asked && worker.reader.names_full(timer::now());
+            return Err(if refused { Reason::TooManyNames } else { Reason::RegistryTimeout });
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! A request's first attempt, which for nearly all is the only one: how it begins, and when it stops being all there is.
+//!
+//! What is here is all that a healthy request needs. Whatever happens otherwise (a failure, slowness, a client that leaves) is the
+//! business of [`Recovery`](crate::forward::recovery::Recovery), which takes the attempt over as it is.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::clock::Instant;
+use crate::error::Reason;
+use crate::fault::Place;
+use crate::forward::attempt::{Attempt, AttemptContext, Landed};
+use crate::forward::inject::{self, Injection};
+use crate::forward::race::Ended;
+use crate::forward::record::{self, Held};
+use crate::forward::{Answer, GaveUp, Live, Trail};
+use crate::http::head::Name;
+use crate::request::fields::AttemptFields;
+use crate::resilience::breaker::Admission;
+use crate::resilience::deadline::Deadline;
+use crate::resilience::retry::{self, Verdict};
+use crate::telemetry::availability;
+use crate::telemetry::explain::{Ending, Policies, What};
+use crate::timer;
+use crate::worker::attempt_info::{AttemptInfo, Why};
+use crate::worker::cluster::{Probe, Token, Tried};
+
+/// A client that leaves before that has not waited for the endpoint; it has changed its mind.
+pub const IMPATIENT: Duration = Duration::from_millis(100);
+
+/// How long attempts at this kind of request may take before another is started beside them.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// The kind's place among those of its service.
+    pub kind: usize,
+    /// After so long a second one is started.
+    pub hedge: Option<Duration>,
+    /// After so long it has failed, though it may still win.
+    pub per_try: Option<Duration>,
+    /// Whether its method changes nothing.
+    pub safe: bool,
+}
+
+impl Pace {
+    fn of(x: &AttemptContext<'_>, deadline: &Deadline, trail: &Trail, started: Instant) -> Self {
+        let safe = retry::is_safe(x.request.head.method());
+        let mut kinds = x.side.kinds.borrow_mut();
+        let kind = kinds.place(trail.route.as_deref(), x.request.head.method(), started);
+        // What it would become is a tunnel, and two of them are two conversations: it is never raced.
+        let may_race = x.repeatable && x.policy.retries.max > 0 && !x.request.upgrade;
+        let (hedge, per_try) = match kinds.at(kind).filter(|_| may_race) {
+            Some(learned) => {
+                let known = learned.known();
+                let total = deadline.total.unwrap_or(deadline.stream_idle);
+                let hedge = if safe { known.hedge(&x.policy.hedge) } else { None };
+                (hedge, known.per_try(&x.policy.per_try, total))
+            }
+            None => (None, None),
+        };
+        Self { kind, hedge, per_try, safe }
+    }
+
+    /// When an attempt has taken so long that something is done about it. Its time runs from when the whole request was
+    /// there.
+    pub fn slow_at(&self, info: &AttemptInfo, ended: Instant) -> Option<Instant> {
+        let since = info.started.max(ended);
+        let hedge = self.hedge.filter(|_| !info.hedged && !info.timed);
+        let per_try = self.per_try.filter(|_| !info.timed);
+        [hedge, per_try].into_iter().flatten().min().map(|after| since + after)
+    }
+}
+
+/// What holds for all attempts of a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Bearings<'r> {
+    /// What they share.
+    pub x: AttemptContext<'r>,
+    /// When it is over.
+    pub deadline: Deadline,
+    /// When one of them is slow.
+    pub pace: Pace,
+    /// How long its caller waits, where that was said.
+    pub waits: Option<Duration>,
+    /// When its head had come.
+    pub started: Instant,
+}
+
+impl<'r> Bearings<'r> {
+    /// Of a request that has not been sent yet.
+    pub fn new(
+        x: AttemptContext<'r>,
+        deadline: Deadline,
+        waits: Option<Duration>,
+        trail: &Trail,
+        started: Instant,
+    ) -> Self {
+        let pace = Pace::of(&x, &deadline, trail, started);
+        Self { x, deadline, pace, waits, started }
+    }
+
+    /// What is written down of what held for it.
+    pub fn held(&self) -> Held {
+        Held {
+            policies: Policies {
+                timeout_ms: self.x.policy.timeout.into(),
+                per_try_ms: self.pace.per_try.map(Into::into),
+                hedge_after_ms: self.pace.hedge.map(Into::into),
+                retries: self.x.policy.retries.max,
+                repeatable: self.x.repeatable,
+            },
+            deadline: self.deadline.total.map(|total| record::deadline(total, self.waits)),
+        }
+    }
+
+    /// Something is wrong: from here on it is written down, the first attempt included.
+    pub fn trouble(&self, trail: &mut Trail, first: Option<&AttemptInfo>) {
+        if trail.story.record.is_some() {
+            return;
+        }
+        trail.story.begin(self.x.worker, self.x.request, false, self.started);
+        if trail.story.record.is_some() {
+            trail.held(&self.held());
+            trail.struck_before(self.started);
+            if let (Some(record), Some(info)) = (&mut trail.story.record, first) {
+                record.attempt(info.started, info.upstream.address, record::start(info.why));
+            }
+        }
+    }
+
+    /// The client has gone from an attempt. Where it had waited, the endpoint is not what it should be.
+    pub fn abandoned(&self, attempt: Attempt<'r>, now: Instant) {
+        let x = self.x;
+        let patience = self.pace.per_try.unwrap_or(IMPATIENT).max(IMPATIENT);
+        let waited = now.saturating_duration_since(attempt.info.started);
+        if waited >= patience && x.request.body.ended().is_some() {
+            let tells = x.side.overtaken(&attempt.info, attempt.probe, true, now, &x.case());
+            if tells && let Some(learned) = x.side.kinds.borrow_mut().at(self.pace.kind) {
+                learned.give_up();
+            }
+        }
+    }
+
+    /// Picks an endpoint and begins. None when there is none, or no time: then what was to pay for it is given back.
+    pub fn start(
+        &self,
+        trail: &mut Trail,
+        tried: &Tried,
+        why: Why,
+        token: Option<Token<'r>>,
+        now: Instant,
+    ) -> Option<Attempt<'r>> {
+        let x = self.x;
+        let candidates = trail.story.record.is_some().then(|| x.side.candidates(tried, x.repeatable, now));
+        let pick = x.side.pick(tried, x.repeatable, now);
+        if let Some(mut candidates) = candidates {
+            candidates.chosen = pick.as_ref().map(|pick| pick.upstream.address);
+            trail.note(now, || What::Pick(candidates));
+        }
+        let pick = pick?;
+        let remaining = self.deadline.remaining(x.request.body.ended(), now);
+        if why != Why::First && !retry::fits(remaining, Duration::ZERO, pick.upstream.expected()) {
+            trail.give_up(now, GaveUp::Time);
+            return None;
+        }
+        if let Some(token) = token {
+            token.spend();
+        }
+        trail.endpoint = Some(pick.upstream.address);
+        trail.attempts += 1;
+        if trail.attempts > 1 {
+            x.side.counts.tally.borrow_mut().retried();
+        }
+        let onward = AttemptFields { names: x.names, remaining, attempt: trail.attempts };
+        let injection = self.injection(trail, pick.upstream.address, now);
+        let attempt = Attempt::start(x, pick, why, onward, injection, now);
+        trail.attempted(&attempt.info);
+        Some(attempt)
+    }
+
+    /// The upstream faults that strike an attempt.
+    fn injection(&self, trail: &mut Trail, endpoint: SocketAddr, now: Instant) -> Option<Rc<Injection>> {
+        let x = self.x;
+        let subject = &x.side.cluster.shared.faults;
+        if subject.is_quiet() {
+            return None;
+        }
+        let route = trail.route.clone();
+        let target =
+            inject::Target { request: x.request, names: x.names, route: route.as_deref(), endpoint: Some(endpoint) };
+        inject::draw(x.worker, subject, Place::Upstream, target, trail, now)
+    }
+}
+
+/// A request's first attempt, as long as it is the only one.
+#[derive(Debug)]
+pub struct FirstAttempt<'r> {
+    b: Bearings<'r>,
+    attempt: Option<Attempt<'r>>,
+}
+
+impl<'r> FirstAttempt<'r> {
+    /// Starts it, unless the service is taken for dead.
+    pub fn start(b: Bearings<'r>, trail: &mut Trail, now: Instant) -> Result<Self, Reason> {
+        let x = b.x;
+        let admission = x.side.admit(&x.case(), now);
+        if admission != Admission::Pass {
+            let passed = admission != Admission::Refused;
+            if !passed {
+                b.trouble(trail, None);
+            }
+            trail.note(now, || What::Breaker { state: "open".into(), passed });
+            if !passed {
+                return Err(Reason::BreakerOpen);
+            }
+        }
+        if trail.story.record.is_some() {
+            trail.held(&b.held());
+        }
+        let attempt = b.start(trail, &Tried::default(), Why::First, None, now);
+        if attempt.is_none() {
+            if admission == Admission::Probe {
+                x.side.not_asked(&x.case(), now);
+            }
+            b.trouble(trail, None);
+            return Err(Reason::NoEndpoint);
+        }
+        Ok(Self { b, attempt })
+    }
+
+    /// It has a good answer: what that means for its endpoint and for what is known of the service.
+    fn good(&self, trail: &mut Trail, info: &AttemptInfo, probe: Option<Probe<'r>>, landed: &Landed, grpc: Option<u8>) {
+        let (x, heard) = (self.b.x, landed.heard);
+        (trail.grpc, trail.heard, trail.by) = (grpc, Some(heard), Some(info.why));
+        if let Some(record) = &mut trail.story.record {
+            record.ended(info.number, heard, Ending::Answered(landed.answer.status()));
+        }
+        x.side.good(info, probe, heard.saturating_duration_since(info.started), heard, &x.case());
+        trail.first.get_or_insert(availability::First::Good);
+        x.side.counts.tally.borrow_mut().attempted(None);
+        // While a body was still coming, it is the client's time that was measured.
+        if let (Some(learned), Some(ended)) = (x.side.kinds.borrow_mut().at(self.b.pace.kind), x.request.body.ended()) {
+            learned.observe(heard.saturating_duration_since(info.started.max(ended)));
+        }
+    }
+
+    /// Passes a good answer on; what else it may be is not for here.
+    #[allow(
+        clippy::result_large_err,
+        reason = "what is not passed on is taken over as it is, and a box is an allocation"
+    )]
+    pub fn pass(
+        &self,
+        trail: &mut Trail,
+        info: AttemptInfo,
+        probe: Option<Probe<'r>>,
+        landed: Landed,
+    ) -> Result<Answer, (AttemptInfo, Option<Probe<'r>>, Landed)> {
+        match verdict(&landed, self.b.pace.safe) {
+            (Verdict::Good, grpc) => {
+                self.good(trail, &info, probe, &landed, grpc);
+                Ok(landed.answer)
+            }
+            _ => Err((info, probe, landed)),
+        }
+    }
+
+    /// What is left of it, for whoever takes it over.
+    pub fn into_parts(mut self) -> (Bearings<'r>, Option<Attempt<'r>>) {
+        (self.b, self.attempt.take())
+    }
+}
+
+impl<'r> Live<'r> for FirstAttempt<'r> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended<'r>> {
+        let Some(attempt) = &mut self.attempt else { return Poll::Pending };
+        let Poll::Ready(landed) = attempt.poll(cx, self.b.x) else { return Poll::Pending };
+        match self.attempt.take() {
+            Some(Attempt { info, probe, .. }) => Poll::Ready(Ended { info, probe, landed }),
+            None => Poll::Pending,
+        }
+    }
+
+    fn due(&self, ended: Option<Instant>) -> Option<Instant> {
+        self.attempt.as_ref().and_then(|attempt| self.b.pace.slow_at(&attempt.info, ended?))
+    }
+
+    fn wakes(&self) -> Option<Instant> {
+        self.attempt.as_ref().and_then(Attempt::wakes)
+    }
+
+    fn eldest(&self) -> Option<&AttemptInfo> {
+        self.attempt.as_ref().map(|attempt| &attempt.info)
+    }
+}
+
+impl Drop for FirstAttempt<'_> {
+    fn drop(&mut self) {
+        if let Some(attempt) = self.attempt.take() {
+            self.b.abandoned(attempt, timer::now());
+        }
+    }
+}
+
+/// What an answer is worth, and its gRPC status.
+pub fn verdict(landed: &Landed, safe: bool) -> (Verdict, Option<u8>) {
+    let (head, trailers) = (landed.answer.head(), landed.answer.trailers());
+    let grpc = trailers.as_ref().and_then(|t| t.first(Name::GrpcStatus)).or_else(|| head.first(Name::GrpcStatus));
+    let code = grpc.and_then(|code| std::str::from_utf8(code).ok()?.parse().ok());
+    (retry::verdict(head.status(), grpc, safe), code)
+}

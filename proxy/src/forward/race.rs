@@ -1,0 +1,83 @@
+//! The attempts of one request that are under way at the same time.
+//!
+//! Most requests have one from beginning to end, which lies here itself; the others are in a vector that is empty, and
+//! unallocated, until there are any.
+
+use std::task::{Context, Poll};
+
+use crate::clock::Instant;
+use crate::forward::attempt::{Attempt, AttemptContext, Landed};
+use crate::upstream::Broken;
+use crate::worker::attempt_info::AttemptInfo;
+use crate::worker::cluster::Probe;
+
+/// The live attempts.
+#[derive(Debug, Default)]
+pub struct Race<'r> {
+    first: Option<Attempt<'r>>,
+    others: Vec<Attempt<'r>>,
+}
+
+/// An attempt that is over, and what it came to.
+#[derive(Debug)]
+pub struct Ended<'r> {
+    /// What is known of it.
+    pub info: AttemptInfo,
+    /// Whether it tried an endpoint that is ejected.
+    pub probe: Option<Probe<'r>>,
+    /// Its answer, or what has broken it.
+    pub landed: Result<Landed, Broken>,
+}
+
+impl<'r> Race<'r> {
+    /// Adds one.
+    pub fn add(&mut self, attempt: Attempt<'r>) {
+        if self.first.is_none() && self.others.is_empty() {
+            self.first = Some(attempt);
+        } else {
+            self.others.push(attempt);
+        }
+    }
+
+    /// Whether none is under way.
+    pub fn is_empty(&self) -> bool {
+        self.first.is_none() && self.others.is_empty()
+    }
+
+    /// Those under way, in the order in which they were started.
+    pub fn live(&mut self) -> impl Iterator<Item = &mut Attempt<'r>> {
+        self.first.iter_mut().chain(&mut self.others)
+    }
+
+    /// What is known of those under way.
+    pub fn infos(&self) -> impl Iterator<Item = &AttemptInfo> {
+        self.first.iter().chain(&self.others).map(|attempt| &attempt.info)
+    }
+
+    /// When one of them has to be polled although nothing has come.
+    pub fn wakes(&self) -> Option<Instant> {
+        self.first.iter().chain(&self.others).filter_map(Attempt::wakes).min()
+    }
+
+    /// Ready with the first that has an answer or has broken; it is out of the race then.
+    pub fn poll(&mut self, cx: &mut Context<'_>, x: AttemptContext<'r>) -> Poll<Ended<'r>> {
+        if let Some(first) = &mut self.first
+            && let Poll::Ready(landed) = first.poll(cx, x)
+            && let Some(first) = self.first.take()
+        {
+            return Poll::Ready(Ended { info: first.info, probe: first.probe, landed });
+        }
+        for at in 0..self.others.len() {
+            if let Poll::Ready(landed) = self.others[at].poll(cx, x) {
+                let Attempt { info, probe, .. } = self.others.remove(at);
+                return Poll::Ready(Ended { info, probe, landed });
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Takes out all that are left.
+    pub fn losers(&mut self) -> impl Iterator<Item = Attempt<'r>> {
+        self.first.take().into_iter().chain(std::mem::take(&mut self.others))
+    }
+}

@@ -1,0 +1,284 @@
+//! What becomes of a request between its attempts: which one is started, for what reason, and who pays for it.
+//!
+//! Everything here is synchronous: [`forward`](crate::forward) waits, and asks what to do about what has happened. A
+//! further attempt is started for one of five reasons ([`Why`]); a reason only ever *starts* one, and none ends the only
+//! one that is live.
+
+mod outcome;
+
+use self::outcome::Accused;
+
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use crate::clock::Instant;
+use crate::error::Reason;
+use crate::forward::attempt::AttemptContext;
+use crate::forward::first::{Bearings, FirstAttempt};
+use crate::forward::race::{Ended, Race};
+use crate::forward::record;
+use crate::forward::{Answer, GaveUp, Live, Trail};
+use crate::http::Head;
+use crate::http::head::Name;
+use crate::resilience::retry::{self, Allowance, Next, Pushback};
+use crate::telemetry::availability::First;
+use crate::telemetry::explain::{Ending, What};
+use crate::telemetry::metrics::Steering;
+use crate::worker::attempt_info::{AttemptInfo, Why};
+use crate::worker::cluster::{Token, Tried};
+
+/// A request between its attempts.
+#[derive(Debug)]
+pub struct Recovery<'r> {
+    /// The attempts that are live.
+    pub race: Race<'r>,
+    trail: &'r mut Trail,
+    x: AttemptContext<'r>,
+    b: Bearings<'r>,
+    allowance: Allowance,
+    tried: Tried,
+    /// An answer that is no good, and better than none.
+    kept: Option<Box<Answer>>,
+    last: Reason,
+    /// What is to be started, when, and what pays for it.
+    next: Option<(Instant, Why, Option<Token<'r>>)>,
+    rounds: u32,
+    /// Who answered 500 or against the rules, until another one was asked.
+    accused: Option<Box<Accused<'r>>>,
+}
+
+/// What follows.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "it is looked at once and taken apart")]
+pub enum Step {
+    /// The request has what it gets.
+    Done(Result<Answer, Reason>),
+    /// Something is under way.
+    Wait,
+}
+
+impl<'r> Recovery<'r> {
+    /// A request whose first attempt is under way, or over.
+    pub fn after(first: FirstAttempt<'r>, trail: &'r mut Trail) -> Self {
+        let (b, attempt) = first.into_parts();
+        let mut race = Race::default();
+        if let Some(attempt) = attempt {
+            race.add(attempt);
+        }
+        Self {
+            race,
+            trail,
+            x: b.x,
+            b,
+            allowance: Allowance::new(b.x.policy.retries.max, b.x.repeatable),
+            tried: Tried::default(),
+            kept: None,
+            last: Reason::NoEndpoint,
+            next: None,
+            rounds: 0,
+            accused: None,
+        }
+    }
+
+    /// Something is wrong: from here on it is written down, the first attempt included.
+    fn trouble(&mut self, first: Option<&AttemptInfo>) {
+        let first = first.or_else(|| self.race.infos().next());
+        self.b.trouble(self.trail, first);
+    }
+
+    fn ended(&mut self, info: &AttemptInfo, now: Instant, ending: impl FnOnce() -> Ending) {
+        if let Some(record) = &mut self.trail.story.record {
+            record.ended(info.number, now, ending());
+        }
+    }
+
+    /// The time has come: for what was planned, or for another attempt beside one that is slow.
+    pub fn slow(&mut self, now: Instant) -> Step {
+        if let Some((_, why, token)) = self.next.take_if(|(at, ..)| *at <= now) {
+            if !self.start(why, token, now) && self.race.is_empty() {
+                return self.give_up();
+            }
+            return Step::Wait;
+        }
+        let Some(ended) = self.x.request.body.ended() else { return Step::Wait };
+        let (hedge, per_try) = (self.b.pace.hedge, self.b.pace.per_try);
+        let mut reason = None;
+        for attempt in self.race.live() {
+            let info = &mut attempt.info;
+            let known = info.is_overdue();
+            let passed = |after: Option<Duration>| after.is_some_and(|after| info.started.max(ended) + after <= now);
+            if passed(per_try) && !info.timed {
+                info.timed = true;
+                reason = Some(Why::TryTimeout);
+            } else if passed(hedge) && !info.hedged && !info.timed {
+                info.hedged = true;
+                reason.get_or_insert(Why::Hedge);
+            }
+            if info.is_overdue() && !known {
+                info.upstream.overdue();
+            }
+        }
+        if let Some(why) = reason {
+            self.trouble(None);
+            if why == Why::TryTimeout {
+                self.trail.first = Some(First::Failed);
+            }
+            self.start_beside(why, now);
+        }
+        Step::Wait
+    }
+
+    /// Starts an attempt beside those that are live, if there is one to be had.
+    fn start_beside(&mut self, why: Why, now: Instant) {
+        let x = self.x;
+        // Where all is slow a second attempt is twice the load, and no sooner.
+        if x.side.is_overloaded() || x.side.is_refused(&x.case()) {
+            return;
+        }
+        for attempt in self.race.live() {
+            self.tried.add(attempt.info.upstream.id);
+        }
+        if !self.allowance.has_one_beside(x.request.body.is_replayable()) || !x.side.has_untried(&self.tried) {
+            return;
+        }
+        let Some(token) = self.withdraw(why, now) else { return };
+        if self.start(why, Some(token), now) {
+            self.allowance.spend_beside();
+            if why == Why::Hedge {
+                x.side.counts.tally.borrow_mut().hedged();
+            }
+        }
+    }
+
+    fn withdraw(&mut self, why: Why, now: Instant) -> Option<Token<'r>> {
+        let token = self.x.side.withdraw(why == Why::Hedge, &self.x.case(), now);
+        let (tokens, granted) = (|| self.x.side.cluster.shared.budget.balance().tokens, token.is_some());
+        self.trail.note(now, || What::Budget { tokens: tokens(), granted, for_a: record::start(why) });
+        token
+    }
+
+    /// Picks an endpoint and begins. False when there is none, or no time: then what was to pay for it is given back.
+    fn start(&mut self, why: Why, token: Option<Token<'r>>, now: Instant) -> bool {
+        let Some(attempt) = self.b.start(self.trail, &self.tried, why, token, now) else { return false };
+        if let Some(kept) = &mut self.kept {
+            kept.stop_upload();
+        }
+        self.race.add(attempt);
+        true
+    }
+
+    /// Plans what follows a failure. `next` says what may, and spends it: nothing is spent while another one is under way.
+    fn follow(&mut self, next: impl FnOnce(&mut Self) -> Next, wait: Option<Duration>, now: Instant) -> Step {
+        let x = self.x;
+        if !self.race.is_empty() {
+            return Step::Wait;
+        }
+        let why = match next(self) {
+            Next::GiveUp => {
+                let may = x.repeatable && x.request.body.is_replayable();
+                if self.trail.gave_up.is_none() {
+                    self.trail.give_up(now, if may { GaveUp::Attempts } else { GaveUp::NotRepeatable });
+                }
+                return self.give_up();
+            }
+            Next::Replay => Why::Replay,
+            Next::Move => Why::Move,
+            Next::Retry => Why::Retry,
+        };
+        if x.side.is_refused(&x.case()) {
+            self.trail.give_up(now, GaveUp::Breaker);
+            return self.give_up();
+        }
+        let token = if why == Why::Replay { None } else { self.withdraw(why, now) };
+        if why != Why::Replay && token.is_none() {
+            self.trail.give_up(now, GaveUp::Budget);
+            return self.give_up();
+        }
+        // What was never written costs nobody anything but the dial: elsewhere it goes at once.
+        let elsewhere = x.side.has_untried(&self.tried);
+        let mut pause = match why {
+            Why::Retry => retry::pause(self.rounds, x.worker.random()),
+            _ if !elsewhere && why == Why::Move => retry::pause(self.rounds, x.worker.random()),
+            _ => Duration::ZERO,
+        };
+        pause = pause.max(wait.unwrap_or_default());
+        if !elsewhere && why != Why::Replay {
+            // All have been tried: one of them may be back, no sooner than it said.
+            pause = pause.max(self.wished());
+            if why == Why::Move && !self.allowance.another_round() {
+                self.trail.give_up(now, GaveUp::Attempts);
+                return self.give_up();
+            }
+            self.tried.clear();
+        }
+        self.rounds += 1;
+        if !retry::fits(self.b.deadline.remaining(x.request.body.ended(), now), pause, None) {
+            self.trail.give_up(now, GaveUp::Time);
+            return self.give_up();
+        }
+        if pause.is_zero() {
+            if !self.start(why, token, now) {
+                return self.give_up();
+            }
+        } else {
+            self.next = Some((now + pause, why, token));
+        }
+        Step::Wait
+    }
+
+    /// How long the endpoint that answered last asked to be left alone.
+    fn wished(&self) -> Duration {
+        let value = self.kept.as_ref().and_then(|answer| answer.head().first(Name::RetryAfter));
+        // Read only here, after a failure.
+        let said = value.map(|value| retry::retry_after(value, SystemTime::now()));
+        if said == Some(None) {
+            self.x.worker.malformed(Steering::RetryAfter);
+        }
+        said.flatten().unwrap_or_default()
+    }
+
+    /// What a gRPC endpoint says of retries; what makes no sense means none.
+    fn wishes(&self, head: &Head, trailers: Option<&Head>) -> Option<Pushback> {
+        let said = trailers.and_then(|t| t.first(Name::GrpcPushback)).or_else(|| head.first(Name::GrpcPushback))?;
+        Some(retry::pushback(said).unwrap_or_else(|| {
+            self.x.worker.malformed(Steering::RetryPushback);
+            Pushback::Never
+        }))
+    }
+
+    fn give_up(&mut self) -> Step {
+        Step::Done(self.kept.take().map(|kept| *kept).ok_or(self.last))
+    }
+}
+
+impl<'r> Live<'r> for Recovery<'r> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended<'r>> {
+        self.race.poll(cx, self.x)
+    }
+
+    fn due(&self, ended: Option<Instant>) -> Option<Instant> {
+        let planned = self.next.as_ref().map(|(at, ..)| *at);
+        let slow = ended.and_then(|ended| self.race.infos().filter_map(|info| self.b.pace.slow_at(info, ended)).min());
+        [planned, slow].into_iter().flatten().min()
+    }
+
+    fn wakes(&self) -> Option<Instant> {
+        self.race.wakes()
+    }
+
+    fn eldest(&self) -> Option<&AttemptInfo> {
+        self.race.infos().next()
+    }
+}
+
+impl Drop for Recovery<'_> {
+    fn drop(&mut self) {
+        if !self.race.is_empty() {
+            self.abandoned();
+        }
+        self.unresolved();
+    }
+}
+
+#[cfg(test)]
+mod tests;

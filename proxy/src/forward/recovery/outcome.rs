@@ -1,0 +1,221 @@
+//! What an attempt's end means: for its endpoint, for what is known of the service, and for the request.
+
+use std::time::Duration;
+
+use super::{Recovery, Step};
+use crate::clock::Instant;
+use crate::error::{Blame, Reason};
+use crate::forward::GaveUp;
+use crate::forward::attempt::{Attempt, AttemptContext, Landed};
+use crate::forward::first::{IMPATIENT, verdict};
+use crate::resilience::outlier;
+use crate::resilience::retry::{Next, Pushback, Verdict};
+use crate::telemetry::availability::First;
+use crate::telemetry::explain::Ending;
+use crate::timer;
+use crate::upstream::Broken;
+use crate::worker::attempt_info::{AttemptInfo, Why};
+use crate::worker::cluster::Probe;
+
+/// One whose deadline is after that has, however long a try may take.
+const PATIENT: Duration = Duration::from_secs(1);
+
+/// Who answered 500, or against the rules.
+#[derive(Debug)]
+pub(super) struct Accused<'r> {
+    info: AttemptInfo,
+    probe: Option<Probe<'r>>,
+    /// Whether it was an answer by the rules.
+    answered: bool,
+}
+
+impl<'r> Recovery<'r> {
+    /// An attempt has an answer.
+    pub fn answered(&mut self, info: AttemptInfo, probe: Option<Probe<'r>>, landed: Landed) -> Step {
+        let (verdict, grpc) = verdict(&landed, self.b.pace.safe);
+        let Landed { answer, heard } = landed;
+        let (head, trailers, status) = (answer.head(), answer.trailers(), answer.status());
+        self.trail.grpc = grpc;
+        self.trail.heard = Some(heard);
+        if verdict != Verdict::Good {
+            self.trouble(Some(&info));
+            self.trail.first.get_or_insert(First::Failed);
+        }
+        self.ended(&info, heard, || Ending::Answered(status));
+        match verdict {
+            Verdict::Good => {
+                self.won(&info, probe, heard);
+                return Step::Done(Ok(answer));
+            }
+            Verdict::Unavailable => self.blame(&info, probe, Reason::UpstreamStatus, heard),
+            Verdict::Error => self.accuse(info, probe, Reason::UpstreamError, heard),
+        }
+        let pushed = self.wishes(head, trailers.as_deref());
+        self.last = if verdict == Verdict::Error { Reason::UpstreamError } else { Reason::UpstreamStatus };
+        self.kept = Some(Box::new(answer));
+        if pushed == Some(Pushback::Never) {
+            self.trail.give_up(heard, GaveUp::Pushback);
+            return if self.race.is_empty() { self.give_up() } else { Step::Wait };
+        }
+        let next = |life: &mut Self| life.allowance.after_answer(verdict, life.x.request.body.is_replayable());
+        let wait = match pushed {
+            Some(Pushback::After(time)) => Some(time),
+            _ => None,
+        };
+        self.follow(next, wait, heard)
+    }
+
+    /// It was good: who answered is praised, and who was overtaken is not.
+    fn won(&mut self, info: &AttemptInfo, probe: Option<Probe<'r>>, heard: Instant) {
+        let x = self.x;
+        let ended = x.request.body.ended();
+        let latency = heard.saturating_duration_since(info.started);
+        x.side.good(info, probe, latency, heard, &x.case());
+        self.trail.by = Some(info.why);
+        let first = if info.why == Why::Hedge { First::Overtaken } else { First::Good };
+        self.trail.first.get_or_insert(first);
+        if info.why == Why::Hedge {
+            x.side.counts.tally.borrow_mut().hedge_won();
+        }
+        x.side.counts.tally.borrow_mut().attempted(None);
+        let mut kinds = x.side.kinds.borrow_mut();
+        let mut learned = kinds.at(self.b.pace.kind);
+        // While a body was still coming, it is the client's time that was measured.
+        if let (Some(learned), Some(ended)) = (&mut learned, ended) {
+            learned.observe(heard.saturating_duration_since(info.started.max(ended)));
+        }
+        if let Some(accused) = self.accused.take() {
+            let Accused { info, probe, .. } = *accused;
+            x.side.worse(&info, probe, heard, &x.case());
+        }
+        for loser in self.race.losers() {
+            let overtaken = loser.info.started < info.started;
+            if let Some(record) = &mut self.trail.story.record {
+                record.ended(loser.info.number, heard, Ending::Dropped);
+            }
+            if lose(x, loser, overtaken, heard)
+                && let Some(learned) = &mut learned
+            {
+                learned.give_up();
+            }
+        }
+    }
+
+    /// An attempt has broken.
+    pub fn broke(&mut self, info: AttemptInfo, probe: Option<Probe<'r>>, broken: Broken) -> Step {
+        let now = timer::now();
+        let tried = info.upstream.id;
+        if !broken.stale {
+            self.trouble(Some(&info));
+            self.trail.first.get_or_insert(First::Failed);
+        }
+        self.ended(&info, now, || Ending::failed(broken.reason));
+        if broken.stale {
+            // The connection was at its end, not the endpoint.
+            self.x.side.counts.tally.borrow_mut().attempted(Some(broken.reason));
+            drop(probe);
+        } else if self.x.request.body.ended().is_none() && self.x.request.body.is_starved() {
+            // Who closes on a client that has stopped sending does what it should.
+            self.x.side.counts.tally.borrow_mut().attempted(Some(broken.reason));
+            drop(probe);
+        } else if broken.reason.row().blame == Blame::Answer {
+            self.accuse(info, probe, broken.reason, now);
+        } else {
+            self.blame(&info, probe, broken.reason, now);
+        }
+        self.last = broken.reason;
+        let next = |life: &mut Self| {
+            let next = life.allowance.after(&broken, life.x.request.body.is_replayable());
+            if next != Next::Replay {
+                life.tried.add(tried);
+            }
+            next
+        };
+        self.follow(next, None, now)
+    }
+
+    fn blame(&mut self, info: &AttemptInfo, probe: Option<Probe<'r>>, reason: Reason, now: Instant) {
+        self.tried.add(info.upstream.id);
+        self.x.side.counts.tally.borrow_mut().attempted(Some(reason));
+        if outlier::counts(reason) {
+            self.x.side.bad(info, probe, now, &self.x.case());
+        }
+    }
+
+    /// A 500, or an answer that breaks a rule, may be the endpoint's fault or the request's: another one's answer will tell.
+    /// Where that is one too, it counts against neither.
+    fn accuse(&mut self, info: AttemptInfo, probe: Option<Probe<'r>>, reason: Reason, heard: Instant) {
+        self.tried.add(info.upstream.id);
+        self.x.side.counts.tally.borrow_mut().attempted(Some(reason));
+        let latency = heard.saturating_duration_since(info.started);
+        let second = Accused { info, probe, answered: reason == Reason::UpstreamError };
+        match self.accused.take() {
+            None => self.accused = Some(Box::new(second)),
+            Some(first) => {
+                // The second opinion was had.
+                self.allowance.second_opinion = false;
+                for Accused { info, probe, .. } in [*first, second].into_iter().filter(|accused| accused.answered) {
+                    self.x.side.does_its_work(&info, probe, latency, heard, &self.x.case());
+                }
+                self.x.side.is_in_doubt(&self.x.case(), heard);
+            }
+        }
+    }
+
+    /// Nobody else was asked: what broke a rule shows in its endpoint's share of failures, if at all.
+    pub(super) fn unresolved(&mut self) {
+        if let Some(accused) = self.accused.take() {
+            let now = timer::now();
+            self.x.side.is_in_doubt(&self.x.case(), now);
+            if !accused.answered {
+                self.x.side.suspect(&accused.info, now, &self.x.case());
+            }
+        }
+    }
+
+    /// The request's time is over.
+    pub fn over(&mut self, reason: Reason) -> Step {
+        let now = timer::now();
+        let x = self.x;
+        self.trouble(None);
+        self.trail.first.get_or_insert(First::Failed);
+        // A caller that leaves no time for an answer learns nothing of who was to give it.
+        let callers = self.b.waits.is_some() && self.b.waits == self.b.deadline.total;
+        let patience =
+            if callers { self.b.pace.per_try.unwrap_or(IMPATIENT).clamp(IMPATIENT, PATIENT) } else { Duration::ZERO };
+        for attempt in self.race.losers() {
+            if let Some(record) = &mut self.trail.story.record {
+                record.ended(attempt.info.number, now, Ending::failed(reason));
+            }
+            x.side.counts.tally.borrow_mut().attempted(Some(reason));
+            if now.saturating_duration_since(attempt.info.started) < patience {
+                continue;
+            }
+            if let Some(learned) = x.side.kinds.borrow_mut().at(self.b.pace.kind) {
+                learned.give_up();
+            }
+            if outlier::counts(reason) {
+                x.side.bad(&attempt.info, attempt.probe, now, &x.case());
+            }
+        }
+        self.last = reason;
+        self.give_up()
+    }
+
+    /// The client has gone.
+    pub(super) fn abandoned(&mut self) {
+        let now = timer::now();
+        for attempt in self.race.losers() {
+            self.b.abandoned(attempt, now);
+        }
+    }
+}
+
+/// An attempt has lost: it is let go, and held against its endpoint where a later one was sooner. True when that says
+/// something of the service, too.
+fn lose<'r>(x: AttemptContext<'r>, mut loser: Attempt<'r>, overtaken: bool, now: Instant) -> bool {
+    let probe = loser.probe.take();
+    let tells = overtaken && x.side.overtaken(&loser.info, probe, loser.info.timed, now, &x.case());
+    loser.lose();
+    tells
+}

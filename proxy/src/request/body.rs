@@ -1,0 +1,503 @@
+//! Bodies: bytes that are lent, never handed over.
+//!
+//! A request's body is read from the client once and may be sent more than once. [`Upload`] keeps what it has read
+//! as long as that fits into the buffer it was read into, and each attempt sends from a cursor of its own; when
+//! something had to be let go, the request can no longer be sent again, and says so.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::{Buf, Bytes};
+use hyper::body::{Body as _, Incoming};
+
+use crate::clock::Instant;
+use crate::downstream::connection::Conn;
+use crate::error::Reason;
+use crate::http::framed::Room;
+use crate::http::gather::{SMALL, gather};
+use crate::http::{Content, Head, Length, Pools};
+use crate::net::Io;
+use crate::timer;
+
+/// A request's body, shared by its attempts.
+#[derive(Debug)]
+pub struct Upload {
+    source: Source,
+    length: Length,
+    /// How many bytes from the front have been let go.
+    gone: Cell<u64>,
+    /// How many were read and had no taker: those that were kept to the end, and those of an answer that came early.
+    drained: Cell<u64>,
+    /// When the last byte had come.
+    ended: Cell<Option<Instant>>,
+    /// When something last moved, in either direction.
+    moved: Cell<Instant>,
+    /// Whether it is the client that is waited for.
+    starved: Cell<bool>,
+    /// What went wrong with it, where only its reader saw that.
+    failed: Cell<Option<Reason>>,
+    /// How long it was when its exchange was over; more than any where it had not come whole.
+    over: Cell<Option<u64>>,
+    /// Nobody sends it from its beginning any more.
+    committed: Cell<bool>,
+    /// Tasks of their own that wait for more of it.
+    readers: RefCell<Vec<Waker>>,
+    /// Who waits for its end without reading it.
+    waiting: RefCell<Option<Waker>>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Empty,
+    H1 { conn: Rc<Conn>, content: RefCell<Content> },
+    H2 { incoming: RefCell<Incoming>, held: RefCell<Held>, pools: Rc<Pools> },
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    chunks: VecDeque<Bytes>,
+    len: usize,
+    done: bool,
+    trailers: Option<Rc<Head>>,
+}
+
+/// The empty uploads of a worker that no request holds at the moment: most requests have no body, and what says so is
+/// not worth an allocation for each.
+#[derive(Debug, Default)]
+pub struct EmptyPool {
+    free: RefCell<Vec<Rc<Upload>>>,
+}
+
+/// Free ones that are kept.
+const EMPTIES: usize = 256;
+
+impl EmptyPool {
+    /// The body of a request that has none.
+    pub fn take(&self, now: Instant) -> Rc<Upload> {
+        let Some(upload) = self.free.borrow_mut().pop() else { return Rc::new(Upload::empty(now)) };
+        upload.ended.set(Some(now));
+        upload.moved.set(now);
+        upload.starved.set(false);
+        upload.failed.set(None);
+        upload
+    }
+
+    /// Takes one back, unless it is a body or somebody holds it still.
+    pub fn give(&self, mut upload: Rc<Upload>) {
+        let mut free = self.free.borrow_mut();
+        if upload.is_empty() && Rc::get_mut(&mut upload).is_some() && free.len() < EMPTIES {
+            free.push(upload);
+        }
+    }
+}
+
+/// What there is of a body beyond a cursor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Piece {
+    /// That many bytes, at least one.
+    Data(usize),
+    /// Nothing, ever.
+    End,
+}
+
+/// Bytes of an HTTP/2 request's body that are kept for another attempt; as much as fits an HTTP/1.1 buffer.
+const KEEP: usize = crate::http::buffer::ROOM;
+
+impl Upload {
+    /// No body.
+    pub fn empty(now: Instant) -> Self {
+        Self::new(Source::Empty, Length::NONE, now, Some(now))
+    }
+
+    /// A body that begins at the beginning of the connection's buffer.
+    pub fn h1(conn: Rc<Conn>, length: Length, now: Instant) -> Result<Self, Reason> {
+        let mut content = Content::new(length);
+        conn.advance(&mut content)?;
+        let ended = content.is_complete().then_some(now);
+        Ok(Self::new(Source::H1 { conn, content: RefCell::new(content) }, length, now, ended))
+    }
+
+    /// An HTTP/2 stream's body, of a stated length or none.
+    pub fn h2(incoming: Incoming, length: Option<u64>, pools: Rc<Pools>, now: Instant) -> Self {
+        if incoming.is_end_stream() {
+            return Self::empty(now);
+        }
+        let length = length.map_or(Length::Chunked, Length::Exact);
+        let source = Source::H2 { incoming: RefCell::new(incoming), held: RefCell::default(), pools };
+        Self::new(source, length, now, None)
+    }
+
+    fn new(source: Source, length: Length, now: Instant, ended: Option<Instant>) -> Self {
+        Self {
+            source,
+            length,
+            gone: Cell::new(0),
+            drained: Cell::new(0),
+            ended: Cell::new(ended),
+            moved: Cell::new(now),
+            starved: Cell::new(false),
+            failed: Cell::new(None),
+            over: Cell::new(None),
+            committed: Cell::new(false),
+            readers: RefCell::default(),
+            waiting: RefCell::default(),
+        }
+    }
+
+    /// How its end is known.
+    pub fn length(&self) -> Length {
+        self.length
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        matches!(self.source, Source::Empty)
+    }
+
+    /// When its last byte had come; none while it has not.
+    pub fn ended(&self) -> Option<Instant> {
+        self.ended.get()
+    }
+
+    /// When something last moved.
+    pub fn moved(&self) -> Instant {
+        self.moved.get()
+    }
+
+    /// Whether its sender is being waited for.
+    pub fn is_starved(&self) -> bool {
+        self.starved.get()
+    }
+
+    /// Whether it can be sent from its beginning.
+    pub fn is_replayable(&self) -> bool {
+        self.gone.get() == 0
+    }
+
+    /// Remembers what went wrong with it.
+    pub fn fail(&self, reason: Reason) {
+        self.failed.set(Some(reason));
+    }
+
+    /// What went wrong with it.
+    pub fn failure(&self) -> Option<Reason> {
+        self.failed.get()
+    }
+
+    /// Tells a client that waits for it to send.
+    pub fn continue_now(&self) {
+        if let Source::H1 { conn, .. } = &self.source {
+            conn.continue_now();
+        }
+    }
+
+    /// What follows its last byte, once that has come.
+    pub fn trailers(&self) -> Option<Rc<Head>> {
+        match &self.source {
+            Source::Empty => None,
+            Source::H1 { content, .. } => content.borrow().trailers().cloned(),
+            Source::H2 { held, .. } => held.borrow().trailers.clone(),
+        }
+    }
+
+    /// What there is at the cursor. Letting go of what lies before the cursor is the last resort for room.
+    pub fn poll_piece(&self, cx: &mut Context<'_>, cursor: u64) -> Poll<Result<Piece, Reason>> {
+        self.starved.set(false);
+        if let Some(whole) = self.over.get() {
+            return Poll::Ready(if cursor == whole { Ok(Piece::End) } else { Err(Reason::ClientGone) });
+        }
+        let Some(at) = cursor.checked_sub(self.gone.get()) else { return Poll::Ready(Err(Reason::Internal)) };
+        let polled = match &self.source {
+            Source::Empty => return Poll::Ready(Ok(Piece::End)),
+            Source::H1 { conn, content } => self.poll_h1(cx, conn, &mut content.borrow_mut(), at),
+            Source::H2 { incoming, held, pools } => {
+                self.poll_h2(cx, &mut incoming.borrow_mut(), &mut held.borrow_mut(), pools, at)
+            }
+        };
+        self.starved.set(polled.is_pending());
+        polled
+    }
+
+    fn poll_h1(
+        &self,
+        cx: &mut Context<'_>,
+        conn: &Conn,
+        content: &mut Content,
+        at: u64,
+    ) -> Poll<Result<Piece, Reason>> {
+        let mut at = usize::try_from(at).unwrap_or(usize::MAX);
+        loop {
+            if content.ready() > at {
+                return Poll::Ready(Ok(Piece::Data(content.ready() - at)));
+            }
+            if content.is_complete() {
+                self.note_end(cx);
+                return Poll::Ready(Ok(Piece::End));
+            }
+            // Once something is gone there is nothing to keep the rest for.
+            if at > 0 && (self.gone.get() > 0 || self.committed.get() || !conn.has_room()) {
+                conn.consume(content, at);
+                self.gone.set(self.gone.get() + at as u64);
+                at = 0;
+            }
+            match ready!(conn.poll_fill(cx)) {
+                Ok(0) => return Poll::Ready(Err(Reason::ClientGone)),
+                Ok(_) => self.moved.set(timer::now()),
+                Err(error) => return Poll::Ready(Err(crate::downstream::connection::gone(&error))),
+            }
+            conn.advance(content)?;
+            if content.is_complete() {
+                self.note_end(cx);
+            }
+        }
+    }
+
+    fn poll_h2(
+        &self,
+        cx: &mut Context<'_>,
+        incoming: &mut Incoming,
+        held: &mut Held,
+        pools: &Pools,
+        at: u64,
+    ) -> Poll<Result<Piece, Reason>> {
+        let mut at = usize::try_from(at).unwrap_or(usize::MAX);
+        loop {
+            let beyond = held.len.saturating_sub(at);
+            if beyond >= SMALL || beyond > 0 && held.done {
+                return Poll::Ready(Ok(Piece::Data(beyond)));
+            }
+            if held.done {
+                if let Some(reason) = self.failure() {
+                    return Poll::Ready(Err(reason));
+                }
+                self.note_end(cx);
+                return Poll::Ready(Ok(Piece::End));
+            }
+            if at > 0 && beyond == 0 && (self.gone.get() > 0 || held.len >= KEEP) {
+                held.drop_front(at);
+                self.gone.set(self.gone.get() + at as u64);
+                at = 0;
+            }
+            let frame = match Pin::new(&mut *incoming).poll_frame(cx) {
+                Poll::Ready(Some(frame)) => frame,
+                Poll::Ready(None) if incoming.is_end_stream() => {
+                    held.done = true;
+                    continue;
+                }
+                // hyper takes a reset that says NO_ERROR for the end.
+                Poll::Ready(None) => return Poll::Ready(Err(Reason::ClientGone)),
+                // What there is does not wait for more.
+                Poll::Pending if beyond > 0 => return Poll::Ready(Ok(Piece::Data(beyond))),
+                Poll::Pending => return Poll::Pending,
+            };
+            self.moved.set(timer::now());
+            match frame.map(hyper::body::Frame::into_data) {
+                Err(_) => return Poll::Ready(Err(Reason::ClientGone)),
+                Ok(Ok(data)) if data.is_empty() => {}
+                Ok(Ok(data)) => held.push(data),
+                Ok(Err(frame)) => {
+                    if let Ok(map) = frame.into_trailers() {
+                        held.done = true;
+                        // For whoever sends it again, too: without them it is not whole.
+                        held.trailers = Some(crate::downstream::http2::trailers_from(&map, pools).map_err(|bad| {
+                            let reason = crate::downstream::http1::client_reason(bad);
+                            self.fail(reason);
+                            reason
+                        })?);
+                    }
+                }
+            }
+        }
+    }
+
+    fn note_end(&self, cx: &Context<'_>) {
+        if self.ended.get().is_none() {
+            self.ended.set(Some(timer::now()));
+            // Whoever waits for the answer may now listen for the client's end, and runs against the deadline.
+            if let Source::H1 { conn, .. } = &self.source {
+                conn.presence.wake_from(cx);
+            }
+            if let Some(waiting) = self.waiting.take()
+                && !waiting.will_wake(cx.waker())
+            {
+                waiting.wake();
+            }
+        }
+    }
+
+    /// Has the caller's task woken once all of it has come, which another task may see: from then on its deadline runs.
+    pub fn wake_at_end(&self, cx: &Context<'_>) {
+        // An HTTP/1.1 connection's task is woken as such.
+        if let Source::H2 { .. } = &self.source {
+            let mut waiting = self.waiting.borrow_mut();
+            match &mut *waiting {
+                Some(known) => known.clone_from(cx.waker()),
+                None => *waiting = Some(cx.waker().clone()),
+            }
+        }
+    }
+
+    /// Bytes of it that came so far, whoever has them now.
+    pub fn taken(&self) -> u64 {
+        let kept = match &self.source {
+            Source::Empty => 0,
+            Source::H1 { content, .. } => content.borrow().ready(),
+            Source::H2 { held, .. } => held.borrow().len,
+        };
+        self.gone.get() + self.drained.get() + kept as u64
+    }
+
+    /// Sends what goes before and some of what is at the cursor, as far as there is room; says how many bytes of both together.
+    pub fn poll_send(&self, cx: &mut Context<'_>, io: &mut Io, cursor: u64, room: Room<'_>) -> Poll<io::Result<usize>> {
+        if self.over.get().is_some() && !room.is_empty() {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let at = usize::try_from(cursor - self.gone.get()).unwrap_or(usize::MAX);
+        let sent = match &self.source {
+            Source::Empty => io.poll_write_from(cx, room.lead()),
+            Source::H1 { conn, .. } => conn.poll_send_to(cx, io, at, room),
+            Source::H2 { held, .. } => io.poll_write_both(cx, room.lead(), room.of(held.borrow().slice(at))),
+        };
+        if !room.is_empty() && sent.is_ready() {
+            self.moved.set(timer::now());
+        }
+        sent
+    }
+
+    /// Copies up to `len` bytes at the cursor out.
+    pub fn copy(&self, cursor: u64, len: usize) -> Bytes {
+        let at = usize::try_from(cursor - self.gone.get()).unwrap_or(usize::MAX);
+        match &self.source {
+            Source::Empty => Bytes::new(),
+            Source::H1 { conn, .. } => conn.copy(at, len),
+            Source::H2 { held, .. } => {
+                let held = held.borrow();
+                let mut skip = at;
+                for chunk in &held.chunks {
+                    if skip < chunk.len() {
+                        return chunk.slice(skip..chunk.len().min(skip + len));
+                    }
+                    skip -= chunk.len();
+                }
+                Bytes::new()
+            }
+        }
+    }
+
+    /// Has the task woken when the exchange is over.
+    pub fn remember(&self, cx: &Context<'_>) {
+        let mut readers = self.readers.borrow_mut();
+        if !readers.iter().any(|reader| reader.will_wake(cx.waker())) {
+            readers.push(cx.waker().clone());
+        }
+    }
+
+    /// The exchange is over: what its connection's buffer holds from now on is the next request's. Whoever has not sent all of
+    /// this body yet gets no more of it, and an error in place of its end.
+    pub fn close(&self) {
+        let Source::H1 { content, .. } = &self.source else { return };
+        if self.over.get().is_none() {
+            let content = content.borrow();
+            let whole = if content.is_complete() { self.gone.get() + content.ready() as u64 } else { u64::MAX };
+            self.over.set(Some(whole));
+            self.readers.take().into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Whether the client's connection can carry another request after this one: nothing of the body is left to
+    /// come. Lets go of what was kept.
+    pub fn finish(&self) -> bool {
+        self.close();
+        match &self.source {
+            Source::Empty => true,
+            Source::H1 { conn, content } => {
+                let mut content = content.borrow_mut();
+                self.drain(conn, &mut content);
+                content.is_complete()
+            }
+            Source::H2 { .. } => true,
+        }
+    }
+
+    /// An answer to it goes out, so it is sent by nobody but whose answer that is.
+    pub fn commit(&self) {
+        self.committed.set(true);
+    }
+
+    /// Lets go of what is kept, once nobody sends it any more. False while more of it is to come.
+    pub fn let_go(&self) -> bool {
+        let whole = self.ended.get().is_some();
+        if whole && self.over.get().is_none() {
+            self.finish();
+        }
+        whole
+    }
+
+    fn drain(&self, conn: &Conn, content: &mut Content) {
+        let ready = content.ready();
+        conn.consume(content, ready);
+        self.drained.set(self.drained.get() + ready as u64);
+    }
+
+    /// Reads and throws away what is still to come, so that the connection can go on or close without a reset.
+    pub fn poll_discard(&self, cx: &mut Context<'_>) -> Poll<bool> {
+        let Source::H1 { conn, content } = &self.source else { return Poll::Ready(true) };
+        let mut content = content.borrow_mut();
+        loop {
+            self.drain(conn, &mut content);
+            if content.is_complete() {
+                return Poll::Ready(true);
+            }
+            if conn.advance(&mut content).is_err() {
+                return Poll::Ready(false);
+            }
+            if content.ready() > 0 || content.is_complete() {
+                continue;
+            }
+            match ready!(conn.poll_fill(cx)) {
+                Ok(0) | Err(_) => return Poll::Ready(false),
+                Ok(_) => {}
+            }
+        }
+    }
+}
+
+impl Held {
+    fn push(&mut self, data: Bytes) {
+        self.len += data.len();
+        match self.chunks.back_mut() {
+            Some(last) if last.len() < SMALL && data.len() < SMALL => gather(last, &data),
+            _ => self.chunks.push_back(data),
+        }
+    }
+
+    fn slice(&self, mut at: usize) -> &[u8] {
+        for chunk in &self.chunks {
+            if at < chunk.len() {
+                return &chunk[at..];
+            }
+            at -= chunk.len();
+        }
+        &[]
+    }
+
+    fn drop_front(&mut self, n: usize) {
+        let mut left = n.min(self.len);
+        self.len -= left;
+        while let Some(first) = self.chunks.front_mut() {
+            if left < first.len() {
+                first.advance(left);
+                return;
+            }
+            left -= first.len();
+            self.chunks.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,299 @@
+//! How connections come in, and which worker gets them.
+//!
+//! Each worker listens on a socket of its own and the kernel spreads connections over them by a hash. With many short
+//! connections that is even; with four long ones it may give all to one worker. So a worker that has more than its
+//! share hands a new connection to the one that has least. A small difference is not worth a hand-over when there are
+//! many connections, so the allowance grows with their number.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::downstream::connection::Conn;
+use crate::downstream::http2;
+use crate::downstream::http2::PREFACE;
+use crate::drain::Phase;
+use crate::http::{Buffer, BufferPool};
+use crate::net::accepting::{OUT_OF_FILES, is_of_one_connection};
+use crate::net::{Bound, Io, Listener};
+use crate::request;
+use crate::timer::{self, Timer};
+use crate::worker::Worker;
+use crate::worker::connection_balancer::{ConnectionPermit, FULL, Handed};
+use crate::worker::presence::{Among, Does, Presence};
+
+/// A bound socket on its way to its worker.
+#[derive(Debug)]
+pub struct Socket {
+    /// The socket.
+    pub socket: Bound,
+    /// The service that every request on it is for.
+    pub service: Option<Arc<str>>,
+}
+
+impl Socket {
+    /// Registers it with this thread's runtime.
+    pub fn register(self) -> Option<Place> {
+        match Listener::register(self.socket) {
+            Ok(listener) => Some(Place { listener, service: self.service }),
+            Err(error) => {
+                tracing::error!(%error, "a listening socket could not be registered");
+                None
+            }
+        }
+    }
+}
+
+/// Where connections are accepted.
+#[derive(Debug)]
+pub struct Place {
+    /// The socket.
+    pub listener: Listener,
+    /// The service that every request on it is for.
+    pub service: Option<Arc<str>>,
+}
+
+/// Accepts until the process closes; then what waits in the backlog, which would be reset otherwise.
+pub async fn accept<M, F>(worker: Rc<Worker>, place: Place, slots: Rc<Slots<M, F>>, alive: Rc<()>)
+where
+    M: Fn(Rc<Conn>) -> F + 'static,
+    F: Future<Output = bool> + 'static,
+{
+    let mut drained = worker.drained.clone();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            accepted = place.listener.accept() => accepted,
+            () = drained.reached(Phase::Closing) => break,
+        };
+        match accepted {
+            Ok((io, _)) if worker.pools.buffers.budget().is_spent() => worker.turn_away(io),
+            Ok((io, peer)) => {
+                let seat = loop {
+                    match worker.crew().place(worker.index) {
+                        Some(seat) => break seat,
+                        // It waits for those to go that do nothing, and behind it the backlog does.
+                        None => {
+                            let own = worker.crew().connections(worker.index);
+                            worker.make_room(Among::All, (own / 64).max(1), timer::now());
+                            tokio::time::sleep(FULL).await;
+                        }
+                    }
+                };
+                settle(&worker, io, peer, place.service.clone(), &slots, seat, &alive);
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                crate::net::tell_failing(&error);
+                tokio::time::sleep(OUT_OF_FILES).await;
+            }
+        }
+    }
+    while let Some((io, peer)) = place.listener.accept_now() {
+        let Some(seat) = worker.crew().place(worker.index) else { break };
+        settle(&worker, io, peer, place.service.clone(), &slots, seat, &alive);
+    }
+}
+
+/// Takes in what other workers hand over.
+pub async fn take_over<M, F>(
+    worker: Rc<Worker>,
+    mut desk: mpsc::Receiver<Handed>,
+    slots: Rc<Slots<M, F>>,
+    alive: Rc<()>,
+) where
+    M: Fn(Rc<Conn>) -> F + 'static,
+    F: Future<Output = bool> + 'static,
+{
+    let held = alive;
+    let alive = Rc::downgrade(&held);
+    drop(held);
+    while let Some(Handed { stream, peer, service, seat }) = desk.recv().await {
+        let (Ok(io), Some(alive)) = (Io::adopt(stream), alive.upgrade()) else { continue };
+        tokio::task::spawn_local(connection(Rc::clone(&worker), io, peer, service, Rc::clone(&slots), seat, alive));
+    }
+}
+
+fn settle<M, F>(
+    worker: &Rc<Worker>,
+    io: Io,
+    peer: SocketAddr,
+    service: Option<Arc<str>>,
+    slots: &Rc<Slots<M, F>>,
+    seat: ConnectionPermit,
+    alive: &Rc<()>,
+) where
+    M: Fn(Rc<Conn>) -> F + 'static,
+    F: Future<Output = bool> + 'static,
+{
+    let crew = Arc::clone(worker.crew());
+    let desk =
+        crew.desks.get(seat.worker).filter(|_| seat.worker != worker.index).and_then(|desk| desk.try_reserve().ok());
+    if let Some(desk) = desk {
+        // What cannot be let go of is lost with its socket.
+        if let Ok(stream) = io.release() {
+            desk.send(Handed { stream, peer, service, seat });
+        }
+        return;
+    }
+    let seat = seat.at(worker.index);
+    let task = connection(Rc::clone(worker), io, peer, service, Rc::clone(slots), seat, Rc::clone(alive));
+    tokio::task::spawn_local(task);
+}
+
+/// A connection's own task, from its first byte to its last.
+#[allow(
+    clippy::manual_async_fn,
+    reason = "an async fn keeps what it is given twice; every idle connection pays for it"
+)]
+fn connection<M, F>(
+    worker: Rc<Worker>,
+    io: Io,
+    peer: SocketAddr,
+    service: Option<Arc<str>>,
+    slots: Rc<Slots<M, F>>,
+    seat: ConnectionPermit,
+    alive: Rc<()>,
+) -> impl Future<Output = ()>
+where
+    M: Fn(Rc<Conn>) -> F + 'static,
+    F: Future<Output = bool> + 'static,
+{
+    async move {
+        // Held until the connection is over.
+        let _ = (&seat, &alive);
+        let registered = worker.register();
+        let client = Rc::new(request::client(peer, &worker.http.trusted));
+        let timer = Timer::new(timer::now() + worker.http.idle_timeout);
+        let Some((io, first)) = Box::pin(first_bytes(io, &timer, registered.presence(), &worker)).await else { return };
+        registered.presence().does(Does::Work);
+        if first.bytes().starts_with(PREFACE) {
+            Box::pin(http2::serve(io.with_ahead(first), client, service, worker)).await;
+            return;
+        }
+        let conn = Rc::new(Conn::new(io, first, timer, client, service, registered.presence(), worker));
+        while conn.next().await {
+            let mut slot = slots.take();
+            slot.as_mut().set(Some((slots.make)(Rc::clone(&conn))));
+            let keep = poll_fn(|cx| match slot.as_mut().as_pin_mut() {
+                Some(exchange) => exchange.poll(cx),
+                None => Poll::Ready(false),
+            })
+            .await;
+            slot.as_mut().set(None);
+            slots.give(slot);
+            if !keep {
+                break;
+            }
+        }
+        // Who makes room leaves at once.
+        if !conn.presence.is_told() {
+            Box::pin(conn.close()).await;
+        }
+        drop(registered);
+    }
+}
+
+/// Reads until it is clear whether a connection opens with HTTP/2's preface. None when nobody spoke in time.
+async fn first_bytes(mut io: Io, timer: &Timer, presence: Rc<Presence>, worker: &Worker) -> Option<(Io, Buffer)> {
+    let pool: &BufferPool = &worker.pools.buffers;
+    let mut deadline = timer::now() + worker.http.idle_timeout;
+    let mut drained = worker.drained.clone();
+    let mut closing = std::pin::pin!(drained.reached(Phase::Closing));
+    let mut first: Option<Buffer> = None;
+    let mut lingered = false;
+    let spoke = poll_fn(|cx| {
+        loop {
+            if first.is_some() || io.poll_readable(cx).is_ready() {
+                let buffer = match &mut first {
+                    Some(buffer) => buffer,
+                    none => match pool.take_small() {
+                        Ok(buffer) => none.insert(buffer),
+                        Err(_) => return Poll::Ready(false),
+                    },
+                };
+                match io.poll_read_into(cx, buffer.spare()) {
+                    Poll::Ready(Ok(n)) if n > 0 => {
+                        if buffer.is_empty() {
+                            let now = timer::now();
+                            deadline = now + worker.http.header_timeout;
+                            presence.does(Does::Begin(now));
+                        }
+                        buffer.filled(n);
+                        let seen = buffer.len().min(PREFACE.len());
+                        if seen == PREFACE.len() || buffer.bytes()[..seen] != PREFACE[..seen] {
+                            return Poll::Ready(true);
+                        }
+                        continue;
+                    }
+                    Poll::Ready(_) => return Poll::Ready(false),
+                    Poll::Pending if buffer.is_empty() => {
+                        if let Some(buffer) = first.take() {
+                            pool.give(buffer);
+                        }
+                    }
+                    Poll::Pending => {}
+                }
+            }
+            presence.remember(cx);
+            if presence.is_told() {
+                return Poll::Ready(false);
+            }
+            if !lingered && closing.as_mut().poll(cx).is_ready() {
+                // It may have come out of the backlog a moment ago, with a request on its way.
+                lingered = true;
+                deadline = deadline.min(timer::now() + LAST_CALL);
+            }
+            return timer.poll(cx, deadline).map(|()| false);
+        }
+    })
+    .await;
+    match (spoke, first) {
+        (true, Some(first)) => Some((io, first)),
+        (_, first) => {
+            if let Some(first) = first {
+                pool.give(first);
+            }
+            None
+        }
+    }
+}
+
+/// The pooled futures that requests run in. An idle connection has none.
+#[derive(Debug)]
+pub struct Slots<M, F> {
+    make: M,
+    free: RefCell<Vec<Pin<Box<Option<F>>>>>,
+}
+
+impl<M: Fn(Rc<Conn>) -> F, F> Slots<M, F> {
+    /// Slots for what `make` makes.
+    pub fn new(make: M) -> Self {
+        Self { make, free: RefCell::default() }
+    }
+
+    fn take(&self) -> Pin<Box<Option<F>>> {
+        self.free.borrow_mut().pop().unwrap_or_else(|| Box::pin(None))
+    }
+
+    fn give(&self, slot: Pin<Box<Option<F>>>) {
+        let mut free = self.free.borrow_mut();
+        if free.len() < FREE_SLOTS {
+            free.push(slot);
+        }
+    }
+}
+
+const FREE_SLOTS: usize = 256;
+/// How long a connection without a request is waited for once the process is closing.
+const LAST_CALL: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,210 @@
+//! How a worker carries plain TCP: it accepts, connects on, and lets bytes through.
+//!
+//! Each worker has a socket of its own for each TCP proxy, as for HTTP. What holds for a proxy ([`Terms`](crate::tcp::Terms))
+//! and for its faults is followed by one task for each socket, which wakes the connections that came through it: a
+//! connection by itself waits for nothing but its two sockets and its timer, so that one of ten thousand costs no more than
+//! one of ten.
+
+mod connect;
+mod line;
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+pub use self::line::Line;
+use self::line::Seat;
+use crate::drain::Phase;
+use crate::net::accepting::{OUT_OF_FILES, is_of_one_connection};
+use crate::net::{Io, Listener};
+use crate::relay::{End, Relay};
+use crate::tcp::{Opening, TcpDesk};
+use crate::timer;
+use crate::worker::connection_balancer::FULL;
+use crate::worker::{Carried, Worker};
+
+/// Takes in the proxies' sockets for as long as there may be more.
+pub async fn serve(worker: Rc<Worker>, mut desk: TcpDesk, alive: Rc<()>) {
+    let held = Rc::downgrade(&alive);
+    drop(alive);
+    while let Some(opening) = desk.next().await {
+        let Some(alive) = held.upgrade() else { return };
+        tokio::task::spawn_local(follow(Rc::clone(&worker), opening, alive));
+    }
+}
+
+/// How long a proxy that is closed waits for its connections to notice. They are woken, and need a moment.
+const LEAVING: Duration = Duration::from_secs(1);
+
+/// A socket's life: accepts, follows what holds for it, and ends with its connections.
+async fn follow(worker: Rc<Worker>, opening: Opening, alive: Rc<()>) {
+    let Opening { socket, name, subject, counts, times, mut terms } = opening;
+    let now = terms.borrow_and_update().clone();
+    // A proxy can be closed before its worker has come to its socket. What was seen here is never told again.
+    if !now.open {
+        return;
+    }
+    let listener = match Listener::register(socket) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, proxy = &*name, "a listening socket could not be registered");
+            return;
+        }
+    };
+    let line = Rc::new(Line::new(name, subject, counts, times, now));
+    let carried: Rc<dyn Carried> = Rc::<Line>::clone(&line);
+    worker.carries(Rc::downgrade(&carried));
+    let mut listener = Some(listener);
+    let mut alive = Some(alive);
+    // Accepted, and without a seat so far. Behind it the backlog waits.
+    let mut standing: Option<Io> = None;
+    let mut resting = false;
+    let mut drained = worker.drained.clone();
+    let mut closing = pin!(drained.reached(Phase::Closing));
+    let mut changed = pin!(line.subject.changed(line.subject.generation()));
+    loop {
+        // Whatever it waits for, it hears what becomes of its proxy meanwhile.
+        let accepting = async {
+            match &listener {
+                Some(_) if resting => {
+                    tokio::time::sleep(OUT_OF_FILES).await;
+                    None
+                }
+                Some(_) if standing.is_some() => {
+                    tokio::time::sleep(FULL).await;
+                    None
+                }
+                Some(listener) => Some(listener.accept().await),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            told = terms.changed() => {
+                let now = terms.borrow_and_update().clone();
+                // Nobody is left who could change it: the process is going away, and that is the drain's to say.
+                let gone = told.is_err() || !now.open;
+                line.set(now, gone);
+                if gone {
+                    break;
+                }
+            }
+            now = &mut changed => {
+                changed.set(line.subject.changed(now));
+                line.wake();
+            }
+            accepted = accepting => {
+                resting = false;
+                match accepted {
+                    None => standing = standing.take().and_then(|io| settle(&worker, &line, io, &alive)),
+                    Some(Ok((io, _))) => {
+                        standing = settle(&worker, &line, io, &alive);
+                        for _ in 0..BATCH {
+                            let Some((io, _)) = next_of(&listener, &standing) else { break };
+                            standing = settle(&worker, &line, io, &alive);
+                        }
+                    }
+                    Some(Err(error)) if is_of_one_connection(&error) => {}
+                    Some(Err(error)) => {
+                        crate::net::tell_failing(&error);
+                        resting = true;
+                    }
+                }
+            }
+            () = &mut closing, if listener.is_some() => {
+                standing = standing.take().and_then(|io| settle(&worker, &line, io, &alive));
+                // What waits in the backlog would be reset otherwise.
+                while let Some((io, _)) = next_of(&listener, &standing) {
+                    standing = settle(&worker, &line, io, &alive);
+                }
+                (listener, standing) = (None, None);
+                // The worker waits for the connections, and not for this task, which goes on for their sake.
+                alive = None;
+            }
+        }
+    }
+    drop((listener, standing, alive));
+    // The connections are on their way out; whoever closed the proxy waits for `terms` to be dropped.
+    let leaving = timer::now() + LEAVING;
+    while !line.is_empty() && timer::now() < leaving {
+        tokio::task::yield_now().await;
+    }
+    drop(terms);
+}
+
+/// Connections that are accepted in a row.
+const BATCH: usize = 16;
+
+/// The next of the backlog, unless one waits for a seat.
+fn next_of(listener: &Option<Listener>, standing: &Option<Io>) -> Option<(Io, SocketAddr)> {
+    listener.as_ref().filter(|_| standing.is_none())?.accept_now()
+}
+
+/// Gives a connection a task of its own; gives it back where there are too many.
+fn settle(worker: &Rc<Worker>, line: &Rc<Line>, io: Io, alive: &Option<Rc<()>>) -> Option<Io> {
+    let Some(seat) = worker.crew().seat(worker.index) else { return Some(io) };
+    tokio::task::spawn_local(connection(Rc::clone(worker), Rc::clone(line), io, (seat, alive.clone())));
+    None
+}
+
+/// A connection, from its first byte to its last.
+async fn connection<G>(worker: Rc<Worker>, line: Rc<Line>, io: Io, guards: G) {
+    let _guards = guards;
+    let seat = Seat::take(&line);
+    let mut carrying = pin!(carry(&worker, &line, io));
+    poll_fn(|cx| {
+        if seat.is_cut() {
+            return Poll::Ready(());
+        }
+        seat.remember(cx);
+        carrying.as_mut().poll(cx)
+    })
+    .await;
+}
+
+async fn carry(worker: &Rc<Worker>, line: &Rc<Line>, mut client: Io) {
+    let mut relay = Relay::new(Some(line.times.idle)).yielding(worker.http.min_rate > 0).under(&line.subject, None);
+    if !line.subject.is_quiet() && relay.is_down(timer::now()) {
+        client.abort();
+        return;
+    }
+    let mut server = match connect::on(worker, line).await {
+        Ok(server) => server,
+        Err(reason) => {
+            tracing::debug!(proxy = &*line.name, ?reason, "nobody to connect to");
+            line.failed();
+            return;
+        }
+    };
+    if relay.begin(timer::now()) {
+        client.reset_at_close();
+        server.io.reset_at_close();
+    }
+    let pool = &worker.pools.buffers;
+    let mut told = relay.moved();
+    let end = poll_fn(|cx| {
+        let polled = relay.poll(cx, &mut client, &mut server.io, pool);
+        let moved = relay.moved();
+        line.moved(moved, std::mem::replace(&mut told, moved));
+        polled
+    })
+    .await;
+    match end {
+        End::Done | End::Idle => {}
+        // What has come and was not read would turn the end into a reset, and take what was sent along.
+        End::Closed => {
+            client.read_away(pool);
+            server.io.read_away(pool);
+        }
+        End::Broken | End::Reset => {
+            client.abort();
+            server.io.abort();
+        }
+    }
+}
+
+#[cfg(all(test, not(sim)))]
+mod tests;

@@ -1,0 +1,159 @@
+//! Who a TCP connection goes on to.
+//!
+//! To a service it is an attempt like any other: picked by the same balancer, held against the same endpoint when it fails,
+//! stopped by the same breaker. Nothing was sent yet, so another endpoint may be tried at once; that costs the service's
+//! budget, as a retry does. A connection that was made counts as load for as long as it lives.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Line;
+use crate::config::settings::Policy;
+use crate::error::Reason;
+use crate::net::Io;
+use crate::resilience::breaker::Admission;
+use crate::resilience::outlier;
+use crate::snapshot::Standing;
+use crate::tcp::{CONNECT, Upstream};
+use crate::timer;
+use crate::upstream::{InFlight, Link, not_connected};
+use crate::worker::Worker;
+use crate::worker::attempt_info::{AttemptInfo, Why};
+use crate::worker::cluster::{Case, Tried, WorkerCluster};
+
+/// A connection to whoever serves.
+#[derive(Debug)]
+pub(super) struct Server {
+    /// The connection.
+    pub io: Io,
+    /// Load, as long as it lives.
+    _held: Option<(InFlight, crate::upstream::Open)>,
+}
+
+/// Endpoints that are tried for one connection.
+const MOST: u32 = 4;
+/// How long a registry that has not answered yet is waited for.
+const REGISTRY_WAIT: Duration = Duration::from_secs(1);
+
+/// Connects on.
+pub(super) async fn on(worker: &Rc<Worker>, line: &Line) -> Result<Server, Reason> {
+    match line.upstream() {
+        Upstream::Address(address) => to_address(line, &address, line.times.connect.unwrap_or(CONNECT)).await,
+        Upstream::Service(name) => to_service(worker, &name, line.times.connect).await,
+    }
+}
+
+async fn to_address(line: &Line, written: &str, timeout: Duration) -> Result<Server, Reason> {
+    let dial = async {
+        if let Ok(address) = written.parse::<SocketAddr>() {
+            return Io::connect(address).await;
+        }
+        let mut last = io::Error::from(io::ErrorKind::NotFound);
+        for address in line.names.addresses(written, timeout, timer::now()).await? {
+            match Io::connect(address).await {
+                Ok(io) => return Ok(io),
+                Err(error) => last = error,
+            }
+        }
+        line.names.outdate(timer::now());
+        Err(last)
+    };
+    match tokio::time::timeout(timeout, dial).await {
+        Ok(Ok(io)) => Ok(Server { io, _held: None }),
+        Ok(Err(error)) => {
+            tracing::debug!(address = written, %error, "connect failed");
+            Err(not_connected(&error))
+        }
+        Err(_) => Err(Reason::ConnectTimeout),
+    }
+}
+
+async fn to_service(worker: &Rc<Worker>, name: &Arc<str>, timeout: Option<Duration>) -> Result<Server, Reason> {
+    let side = find(worker, name).await?;
+    side.asked();
+    let now = timer::now();
+    let rules = &side.cluster.policy.breaker;
+    let case = Case { worker, request: None, route: None, rules };
+    let admission = side.admit(&case, now);
+    if admission == Admission::Refused {
+        return Err(Reason::BreakerOpen);
+    }
+    let mut policy = Arc::clone(&side.cluster.policy);
+    if let Some(timeout) = timeout {
+        policy = Arc::new(Policy { connect_timeout: timeout, ..Policy::clone(&policy) });
+    }
+    let mut tried = Tried::default();
+    let mut last = Reason::NoEndpoint;
+    for attempt in 0..MOST {
+        let now = timer::now();
+        let mut token = None;
+        if attempt > 0 {
+            if !side.has_untried(&tried) || side.is_refused(&case) {
+                break;
+            }
+            token = side.withdraw(false, &case, now);
+            if token.is_none() {
+                break;
+            }
+        }
+        let Some(mut pick) = side.pick(&tried, true, now) else {
+            if attempt == 0 && admission == Admission::Probe {
+                side.not_asked(&case, now);
+            }
+            break;
+        };
+        if let Some(token) = token {
+            token.spend();
+        }
+        let upstream = Rc::clone(&pick.upstream);
+        let why = if attempt == 0 { Why::First } else { Why::Move };
+        upstream.wait(now);
+        let number = attempt as usize;
+        // From here on it waits for an answer, until the info is dropped.
+        let info = AttemptInfo { upstream, index: pick.index, started: now, why, number, hedged: false, timed: false };
+        let in_flight = info.upstream.begin();
+        side.counts.tally.borrow_mut().connected();
+        if attempt > 0 {
+            side.counts.tally.borrow_mut().retried();
+        }
+        let dialled = info.upstream.dial(&policy, worker.terms(&policy)).await;
+        let now = timer::now();
+        match dialled {
+            Ok(link) => {
+                side.good(&info, pick.probe.take(), now.saturating_duration_since(info.started), now, &case);
+                side.counts.tally.borrow_mut().attempted(None);
+                let Link { io, open, .. } = link;
+                return Ok(Server { io, _held: Some((in_flight, open)) });
+            }
+            Err(reason) => {
+                side.counts.tally.borrow_mut().attempted(Some(reason));
+                tried.add(info.upstream.id);
+                if outlier::counts(reason) {
+                    side.bad(&info, pick.probe.take(), now, &case);
+                }
+                last = reason;
+            }
+        }
+    }
+    Err(last)
+}
+
+/// The service's side; waits for a registry that has not answered yet.
+async fn find(worker: &Rc<Worker>, name: &Arc<str>) -> Result<Rc<WorkerCluster>, Reason> {
+    let patience = timer::now() + REGISTRY_WAIT;
+    loop {
+        let view = worker.view();
+        match view.cluster(name).map(|side| (side.cluster.standing, side)) {
+            Some((Standing::Known, side)) => return Ok(Rc::clone(side)),
+            Some((Standing::Awaited, _)) => {}
+            Some((Standing::Unseen, _)) | None => return Err(Reason::UnknownService),
+        }
+        let newer = worker.reader.newer_than(view.generation);
+        if tokio::time::timeout_at(patience.into(), newer).await.is_err() {
+            return Err(Reason::RegistryTimeout);
+        }
+    }
+}

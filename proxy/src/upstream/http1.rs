@@ -1,0 +1,554 @@
+//! An attempt over HTTP/1.1, and the answer that comes of it.
+//!
+//! No task of its own: whoever waits for the answer drives it. Sending and receiving go on side by side, because an
+//! endpoint may answer before it has read everything, and the answer is looked for even when sending failed: a
+//! server that refuses a large body says why and then resets.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+
+use super::{Broken, Home, Link, Share, Upstream};
+use crate::clock::Instant;
+use crate::error::Reason;
+use crate::http::framed::{Framed, Room};
+use crate::http::framing::{self, To};
+use crate::http::head::{Name, Version};
+use crate::http::{Bad, Buffer, Content, Head, Length, Pools, Scan};
+use crate::net::Io;
+use crate::request::Asked;
+use crate::request::body::{Piece, Upload};
+use crate::request::trailers::{self, Passing};
+use crate::timer;
+use crate::upstream::held::Holding;
+
+/// A request on its way, until the head of its answer is there.
+#[derive(Debug)]
+pub struct Attempt(Box<Exchange>);
+
+/// A request and its answer over one connection. It stays where it is while it goes from hand to hand: it is large, and an
+/// answer passes a dozen of them.
+#[derive(Debug)]
+struct Exchange {
+    wire: Wire,
+    scan: Scan,
+    to: To,
+    upgrade: bool,
+    heard: bool,
+    interims: u32,
+    /// Whether an interim answer has stated a length: what follows cannot be told from its body.
+    belied: bool,
+    content: Content,
+    length: Length,
+    persistent: bool,
+    /// When the head came, as long as nothing was read since: spares a short answer a look at the clock.
+    heard_at: Option<Instant>,
+    /// The place of what was held back.
+    held: Option<Holding>,
+}
+
+/// The exchanges of a worker that nobody needs at the moment.
+#[derive(Debug)]
+pub struct ExchangePool {
+    #[allow(clippy::vec_box, reason = "it is the boxes that are used again")]
+    free: RefCell<Vec<Box<Exchange>>>,
+    /// What stands for the body of a request in those that are free.
+    none: Rc<Upload>,
+    pools: Rc<Pools>,
+}
+
+/// Free ones that are kept.
+const KEPT: usize = 256;
+
+impl ExchangePool {
+    /// Without any.
+    pub fn new(pools: Rc<Pools>, now: Instant) -> Self {
+        Self { free: RefCell::default(), none: Rc::new(Upload::empty(now)), pools }
+    }
+
+    /// Begins to send: `head` is the outgoing head, whole, in a vector from the scratch pool. Without `trailers` none are
+    /// sent, whatever follows the body.
+    pub fn begin(
+        &self,
+        link: Link,
+        home: Home,
+        head: Vec<u8>,
+        body: Rc<Upload>,
+        trailers: Option<Passing>,
+        asked: Asked,
+    ) -> Attempt {
+        let framed = Framed::new(head, body.length());
+        let sending = Sending { body, trailers, cursor: 0, framed, state: SendState::Going, written: false };
+        Attempt(self.put(Exchange {
+            wire: Wire {
+                link: Some(link),
+                home: Some(home),
+                input: None,
+                waited: false,
+                sending,
+                pools: Rc::clone(&self.pools),
+            },
+            scan: Scan::default(),
+            to: asked.to,
+            upgrade: asked.upgrade,
+            heard: false,
+            interims: 0,
+            belied: false,
+            content: Content::new(Length::NONE),
+            length: Length::NONE,
+            persistent: false,
+            heard_at: None,
+            held: None,
+        }))
+    }
+
+    fn put(&self, exchange: Exchange) -> Box<Exchange> {
+        match self.free.borrow_mut().pop() {
+            Some(mut free) => {
+                *free = exchange;
+                free
+            }
+            None => Box::new(exchange),
+        }
+    }
+
+    /// Takes the room of an answer back that is done with.
+    pub fn give(&self, answer: Answer) {
+        let Answer(mut exchange) = answer;
+        let wire = &mut exchange.wire;
+        (wire.link, wire.home, wire.input) = (None, None, None);
+        wire.sending.body = Rc::clone(&self.none);
+        (wire.sending.trailers, exchange.held) = (None, None);
+        let mut free = self.free.borrow_mut();
+        if free.len() < KEPT {
+            free.push(exchange);
+        }
+    }
+}
+
+/// The connection with what is going out over it and what came in.
+#[derive(Debug)]
+struct Wire {
+    link: Option<Link>,
+    home: Option<Home>,
+    input: Option<Buffer>,
+    /// Whether the answer was waited for: what wakes then is most likely the answer.
+    waited: bool,
+    sending: Sending,
+    pools: Rc<Pools>,
+}
+
+#[derive(Debug)]
+struct Sending {
+    body: Rc<Upload>,
+    trailers: Option<Passing>,
+    cursor: u64,
+    framed: Framed,
+    state: SendState,
+    written: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SendState {
+    Going,
+    Done,
+    /// The endpoint takes no more; it may have answered.
+    Refused,
+    /// The client's message broke off or broke the rules.
+    Failed(Reason),
+}
+
+/// A head that came in.
+#[derive(Debug)]
+pub enum Heard {
+    /// 100, 102, 103: more is to come.
+    Interim(Rc<Head>),
+    /// The answer's.
+    Final(Rc<Head>),
+}
+
+impl Attempt {
+    /// The next head.
+    pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Heard, Broken>> {
+        if let Poll::Ready(SendState::Failed(reason)) = self.0.wire.poll_upload(cx) {
+            return Poll::Ready(Err(self.broken(reason)));
+        }
+        loop {
+            if let Some(read) = self.read_head() {
+                return Poll::Ready(read.and_then(|head| self.understand(head)));
+            }
+            match ready!(self.0.wire.poll_fill(cx)) {
+                Ok(n) if n > 0 => self.0.heard = true,
+                // The answer may have been lost with the connection; a part of a head is no head.
+                Ok(_) => return Poll::Ready(Err(self.broken(Reason::UpstreamClosed))),
+                Err(error) => return Poll::Ready(Err(self.broken(closed(&error)))),
+            }
+        }
+    }
+
+    /// The head at the beginning of what has come; none while it is not whole.
+    fn read_head(&mut self) -> Option<Result<Rc<Head>, Broken>> {
+        let Exchange { wire: Wire { input, pools, .. }, scan, .. } = &mut *self.0;
+        let input = input.as_mut().filter(|input| !input.is_empty())?;
+        let mut head = pools.heads.take();
+        let empty = Rc::get_mut(&mut head).ok_or(Bad::Grammar);
+        let read = empty.and_then(|empty| scan.response(input.bytes(), pools.limits, empty));
+        let end = match read {
+            Ok(Some(end)) => end,
+            Ok(None) => {
+                pools.heads.give(head);
+                return None;
+            }
+            Err(bad) => return Some(Err(self.broken(upstream_reason(bad)))),
+        };
+        input.consume(end);
+        *scan = Scan::default();
+        Some(Ok(head))
+    }
+
+    fn understand(&mut self, head: Rc<Head>) -> Result<Heard, Broken> {
+        match head.status() {
+            101 if self.0.upgrade => Ok(Heard::Final(head)),
+            // Switching without being asked to leaves nothing that can be read any further.
+            101 => Err(self.broken(Reason::UpstreamProtocol)),
+            100..=199 => {
+                self.0.interims += 1;
+                self.0.belied |= framing::belies_its_end(&head, self.0.to);
+                match self.0.interims <= INTERIMS {
+                    true => Ok(Heard::Interim(head)),
+                    false => Err(self.broken(Reason::UpstreamProtocol)),
+                }
+            }
+            _ => Ok(Heard::Final(head)),
+        }
+    }
+
+    /// The rest of the answer, after its head.
+    pub fn into_answer(self, head: &Head, now: Instant) -> Result<Answer, Broken> {
+        let length = framing::of_response(head, self.0.to).map_err(|bad| {
+            let rule = framing::broken_rule(head);
+            tracing::debug!(rule, status = head.status(), "an instance's answer breaks a rule of framing");
+            self.broken(upstream_reason(bad))
+        })?;
+        let belied = self.0.belied || framing::belies_its_end(head, self.0.to);
+        let persistent = length != Length::UntilClose
+            && !belied
+            && match head.version() {
+                Version::Http10 => head.lists(Name::Connection, b"keep-alive"),
+                _ => !head.lists(Name::Connection, b"close"),
+            };
+        let Self(mut exchange) = self;
+        exchange.content = Content::new(length);
+        (exchange.length, exchange.persistent, exchange.heard_at) = (length, persistent, Some(now));
+        let mut answer = Answer(exchange);
+        if let Err(bad) = answer.advance() {
+            return Err(Broken { reason: upstream_reason(bad), written: true, stale: false });
+        }
+        Ok(answer)
+    }
+
+    /// Whether the whole request is on its way.
+    pub fn is_sent(&self) -> bool {
+        self.0.wire.sending.state == SendState::Done
+    }
+
+    /// The bare connection and what was read beyond the head, after 101.
+    pub fn into_tunnel(self) -> Option<Tunnelled> {
+        let Self(mut exchange) = self;
+        let Wire { link, home, input, .. } = &mut exchange.wire;
+        let home = home.take()?;
+        let share = home.in_flight.upstream().tunnel();
+        Some(Tunnelled { link: link.take()?, home, input: input.take(), share })
+    }
+
+    fn broken(&self, reason: Reason) -> Broken {
+        let stale = !self.0.heard && self.0.wire.link.as_ref().is_some_and(|link| link.reused);
+        Broken { reason, written: self.0.wire.sending.written, stale }
+    }
+}
+
+/// A connection that has become a tunnel.
+#[derive(Debug)]
+pub struct Tunnelled {
+    /// The connection. It is never used again for requests.
+    pub link: Link,
+    /// Load, until the tunnel ends.
+    pub home: Home,
+    /// Its part of what tunnels may hold.
+    pub share: Share,
+    /// What was read beyond the head.
+    pub input: Option<Buffer>,
+}
+
+/// An answer's body on its way in. The connection goes home with the body's last byte, before the client has seen it.
+#[derive(Debug)]
+pub struct Answer(Box<Exchange>);
+
+impl Answer {
+    /// Whether the whole request is on its way.
+    pub fn is_sent(&self) -> bool {
+        self.0.wire.sending.state == SendState::Done
+    }
+
+    /// Whether nothing more of the request is sent.
+    pub fn has_sent(&self) -> bool {
+        self.0.wire.sending.state != SendState::Going
+    }
+
+    /// How its end is known.
+    pub fn length(&self) -> Length {
+        self.0.length
+    }
+
+    /// Sends no more of the request's body: another attempt reads it. The connection is not used again.
+    pub fn stop_upload(&mut self) {
+        if self.0.wire.sending.state == SendState::Going {
+            self.0.wire.sending.state = SendState::Refused;
+        }
+    }
+
+    /// How many bytes there are; 0 at the end.
+    pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Reason>> {
+        let upload = self.poll_upload(cx);
+        loop {
+            if self.0.content.ready() > 0 {
+                return Poll::Ready(Ok(self.0.content.ready()));
+            }
+            if self.0.content.is_complete() {
+                self.go_home();
+                return Poll::Ready(Ok(0));
+            }
+            upload?;
+            self.0.heard_at = None;
+            match ready!(self.0.wire.poll_fill(cx)) {
+                Ok(n) if n > 0 => {}
+                Ok(_) if self.0.content.close() => continue,
+                Ok(_) => return Poll::Ready(Err(Reason::UpstreamClosed)),
+                Err(error) => return Poll::Ready(Err(closed(&error))),
+            }
+            self.advance().map_err(upstream_reason)?;
+        }
+    }
+
+    /// The endpoint, until its connection goes home.
+    pub fn occupies(&self) -> Option<&Rc<Upstream>> {
+        self.0.wire.home.as_ref().map(|home| home.in_flight.upstream())
+    }
+
+    /// Whether the whole body is here.
+    pub fn is_whole(&self) -> bool {
+        self.0.content.is_complete()
+    }
+
+    /// The whole body, where it is here and has no trailers.
+    pub fn whole(&self) -> Option<&[u8]> {
+        let ready = self.0.content.ready();
+        let is_whole = self.0.content.is_complete() && self.0.content.trailers().is_none();
+        is_whole.then(|| self.0.wire.input.as_ref().and_then(|input| input.bytes().get(..ready)).unwrap_or_default())
+    }
+
+    /// Ready when the whole body is here, or as much of it as fits a buffer; with `first`, when anything of it is.
+    pub fn poll_hold(&mut self, cx: &mut Context<'_>, first: bool) -> Poll<Result<(), Reason>> {
+        let upload = self.poll_upload(cx);
+        loop {
+            if self.0.content.is_complete() || first && self.0.content.ready() > 0 {
+                return Poll::Ready(Ok(()));
+            }
+            upload?;
+            if let Some(input) = &mut self.0.wire.input
+                && !input.has_room()
+            {
+                input.compact();
+                if !input.has_room() && self.0.wire.pools.buffers.grow_on(input) != Ok(true) {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            self.0.heard_at = None;
+            match ready!(self.0.wire.poll_fill(cx)) {
+                Ok(n) if n > 0 => {}
+                Ok(_) if self.0.content.close() => continue,
+                Ok(_) => return Poll::Ready(Err(Reason::UpstreamClosed)),
+                Err(error) => return Poll::Ready(Err(closed(&error))),
+            }
+            self.advance().map_err(upstream_reason)?;
+        }
+    }
+
+    /// Keeps the place of what was held until the body is gone.
+    pub fn keep(&mut self, held: Holding) {
+        self.0.held = Some(held);
+    }
+
+    /// Sends what is left of the request's body. An error where the rest will never come: an endpoint that waits for it may
+    /// wait without end, and so would whoever waits for the endpoint.
+    pub fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        match self.0.wire.poll_upload(cx) {
+            Poll::Ready(SendState::Failed(reason)) => Err(reason),
+            // An endpoint that has answered may stop reading; that ends the upload, not the answer.
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends what goes before and some of what is there, as far as there is room.
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, io: &mut Io, room: Room<'_>) -> Poll<std::io::Result<usize>> {
+        match &mut self.0.wire.input {
+            Some(input) => io.poll_write_fronted(cx, room.lead(), input, room.len()),
+            None => io.poll_write_from(cx, room.lead()),
+        }
+    }
+
+    /// Copies up to `len` bytes out and is done with them.
+    pub fn take(&mut self, len: usize) -> Bytes {
+        let Some(input) = &self.0.wire.input else { return Bytes::new() };
+        let bytes = Bytes::copy_from_slice(&input.bytes()[..len.min(self.0.content.ready())]);
+        self.consume(bytes.len());
+        bytes
+    }
+
+    /// The first `n` bytes are done with.
+    pub fn consume(&mut self, n: usize) {
+        if let Some(input) = &mut self.0.wire.input {
+            self.0.content.consume(input, n);
+        }
+        self.go_home();
+    }
+
+    /// What followed the last chunk.
+    pub fn trailers(&self) -> Option<Rc<Head>> {
+        self.0.content.trailers().cloned()
+    }
+
+    fn advance(&mut self) -> Result<(), Bad> {
+        if let Some(input) = &mut self.0.wire.input {
+            self.0.content.advance(input, self.0.wire.pools.limits, &self.0.wire.pools.heads)?;
+        }
+        self.go_home();
+        Ok(())
+    }
+
+    /// Lets go of the connection when the endpoint's part is done, and of the buffer when ours is.
+    fn go_home(&mut self) {
+        if !self.0.content.is_complete() {
+            return;
+        }
+        let drained = self.0.content.ready() == 0;
+        let left_over = self.0.wire.input.as_ref().is_some_and(|input| self.0.content.leaves(input));
+        if self.0.wire.sending.state == SendState::Done
+            && let (Some(link), Some(home)) = (self.0.wire.link.take(), self.0.wire.home.take())
+            && self.0.persistent
+            && !left_over
+        {
+            home.give_back(link, self.0.heard_at.take().unwrap_or_else(timer::now));
+        }
+        if drained && let Some(input) = self.0.wire.input.take() {
+            self.0.wire.pools.buffers.give(input);
+            self.0.held = None;
+        }
+    }
+}
+
+impl Wire {
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
+        let Some(link) = &mut self.link else { return Poll::Ready(Ok(0)) };
+        // A buffer is taken when there is something to read. Where that is likely, trying is cheaper than asking first.
+        if self.input.is_none() && !(self.waited && self.sending.state == SendState::Done) {
+            self.waited = true;
+            ready!(link.io.poll_readable(cx));
+        }
+        let input = match &mut self.input {
+            Some(input) => input,
+            none => match self.pools.buffers.take_lean() {
+                Ok(buffer) => none.insert(buffer),
+                Err(spent) => {
+                    ready!(link.io.poll_readable(cx));
+                    return Poll::Ready(Err(spent.into()));
+                }
+            },
+        };
+        if !input.has_room() {
+            input.compact();
+            if !input.has_room() {
+                // A head, or what follows the last chunk.
+                self.pools.buffers.grow_on(input)?;
+            }
+        }
+        let polled = link.io.poll_read_into(cx, input.spare());
+        if let Poll::Ready(Ok(n)) = polled {
+            input.filled(n);
+        } else if input.is_empty()
+            && let Some(input) = self.input.take()
+        {
+            self.pools.buffers.give(input);
+        }
+        polled
+    }
+
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<SendState> {
+        if let state @ (SendState::Done | SendState::Refused | SendState::Failed(_)) = self.sending.state {
+            return Poll::Ready(state);
+        }
+        let Some(link) = &mut self.link else { return Poll::Ready(SendState::Done) };
+        let state = ready!(self.sending.poll(cx, &mut link.io));
+        self.sending.state = state;
+        self.pools.scratch.give(self.sending.framed.take_lead());
+        Poll::Ready(state)
+    }
+}
+
+impl Sending {
+    fn poll(&mut self, cx: &mut Context<'_>, io: &mut Io) -> Poll<SendState> {
+        loop {
+            if self.framed.wants() {
+                let fits = match self.body.poll_piece(cx, self.cursor) {
+                    Poll::Ready(Ok(Piece::Data(len))) => self.framed.offer(len),
+                    Poll::Ready(Ok(Piece::End)) => {
+                        let came = self.body.trailers();
+                        let these = self.trailers.as_ref().zip(came.as_deref()).map(|(rules, head)| rules.these(head));
+                        self.framed.end(|out, first| trailers::write_last_chunk(out, first, these))
+                    }
+                    Poll::Ready(Err(reason)) => return Poll::Ready(SendState::Failed(reason)),
+                    Poll::Pending if self.framed.is_written() => return Poll::Pending,
+                    // What there is goes out: the client may wait for the answer to its head (RFC 9110 section 10.1.1).
+                    Poll::Pending => Ok(()),
+                };
+                if fits.is_err() {
+                    return Poll::Ready(SendState::Failed(Reason::BadRequest));
+                }
+            }
+            if self.framed.is_over() {
+                return Poll::Ready(SendState::Done);
+            }
+            if self.framed.is_written() {
+                continue;
+            }
+            match ready!(self.framed.poll_write(|room| self.body.poll_send(cx, io, self.cursor, room))) {
+                Ok(n) => {
+                    self.written = true;
+                    self.cursor += n as u64;
+                }
+                Err(_) => return Poll::Ready(SendState::Refused),
+            }
+        }
+    }
+}
+
+/// More interim answers than any server has a use for.
+const INTERIMS: u32 = 32;
+
+/// Whose fault it is that nothing more can be read.
+fn closed(error: &std::io::Error) -> Reason {
+    match error.kind() {
+        std::io::ErrorKind::OutOfMemory => Reason::MemoryShort,
+        _ => Reason::UpstreamClosed,
+    }
+}
+
+/// What is wrong with an endpoint whose head is refused.
+pub(super) fn upstream_reason(bad: Bad) -> Reason {
+    match bad {
+        Bad::Grammar | Bad::Coding => Reason::UpstreamProtocol,
+        Bad::TooLarge | Bad::TooManyLines => Reason::UpstreamHeadTooLarge,
+    }
+}

@@ -1,0 +1,290 @@
+//! An endpoint's HTTP/2 connections.
+//!
+//! One connection carries many requests, so the pool is short: another connection is opened when the endpoint's limit
+//! on streams is reached on all there are, or where uploads on one stand still: its endpoint's window for the connection is
+//! shared, and may be used up by those. One dial at a time, and it belongs to nobody: all who wait share the connection that it
+//! opens, or its failure.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::client::conn::http2::SendRequest;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::super::slow::Terms;
+use super::super::{Link, Open, Upstream};
+use super::Outbound;
+use crate::clock::Instant;
+use crate::config::settings::Policy;
+use crate::downstream::http2::blocks::Blocks;
+use crate::downstream::http2::{Pulse, Watch};
+use crate::error::Reason;
+use crate::http::Limits;
+use crate::net::Io;
+use crate::timer;
+
+/// A connection to an endpoint that many requests share.
+#[derive(Debug)]
+pub struct Connection {
+    pub(super) sender: RefCell<SendRequest<Outbound>>,
+    /// Whether it has ended because a block of fields was far too large.
+    pub(super) too_large: Rc<Cell<bool>>,
+    shared: Rc<Shared>,
+    watch: Watch,
+    /// Of the task that has the socket: it ends a while after nobody has a use for it any more.
+    parting: Rc<Pulse>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// Streams open now.
+    streams: Cell<usize>,
+    /// Streams that the endpoint allows.
+    limit: Cell<usize>,
+    over: Cell<bool>,
+    /// Whether it has carried anything.
+    carried: Cell<bool>,
+    used: Cell<Instant>,
+    /// Bodies on their way out.
+    uploads: RefCell<Vec<Weak<Pulse>>>,
+}
+
+/// A dial that is under way, for all who wait for it.
+#[derive(Debug, Default)]
+pub struct Dial {
+    outcome: Cell<Option<Result<(), Reason>>>,
+    done: tokio::sync::Notify,
+}
+
+impl Dial {
+    async fn outcome(&self) -> Result<(), Reason> {
+        loop {
+            let done = self.done.notified();
+            if let Some(outcome) = self.outcome.get() {
+                return outcome;
+            }
+            done.await;
+        }
+    }
+}
+
+/// A place on a connection, until it is dropped.
+#[derive(Debug)]
+pub struct Stream {
+    pub(super) connection: Rc<Connection>,
+    pub(super) fresh: bool,
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let shared = &self.connection.shared;
+        shared.streams.set(shared.streams.get().saturating_sub(1));
+        shared.used.set(timer::now());
+    }
+}
+
+impl Connection {
+    fn place(self: &Rc<Self>) -> Stream {
+        let fresh = !self.shared.carried.replace(true);
+        self.shared.streams.set(self.shared.streams.get() + 1);
+        Stream { connection: Rc::clone(self), fresh }
+    }
+
+    /// Whether it has room for another stream; for one that `uploads`, whether such go on.
+    fn has_room(&self, uploads: bool) -> bool {
+        let room = !self.shared.over.get() && self.shared.streams.get() < self.shared.limit.get();
+        room && !(uploads && self.is_choked())
+    }
+
+    /// No more streams.
+    pub(super) fn end(&self) {
+        self.shared.over.set(true);
+    }
+
+    /// What watches a body on its way out, and who has to be told of it when it is first asked for.
+    pub(super) fn watch_upload(&self, idle: Duration) -> (Rc<Pulse>, Watch) {
+        let pulse = Pulse::new(idle, None);
+        let mut uploads = self.shared.uploads.borrow_mut();
+        uploads.retain(|upload| upload.strong_count() > 0);
+        uploads.push(Rc::downgrade(&pulse));
+        (pulse, self.watch.clone())
+    }
+
+    /// Whether the endpoint does not take what is sent to it, so that there may be no window left for another.
+    fn is_choked(&self) -> bool {
+        let uploads = self.shared.uploads.borrow();
+        let waits = |pulse: &Weak<Pulse>| pulse.upgrade().and_then(|pulse| pulse.waits_since());
+        let Some(since) = uploads.iter().filter_map(waits).min() else { return false };
+        timer::now().saturating_duration_since(since) >= CHOKED
+    }
+
+    /// Whether it has ended, or carried nothing for the idle time.
+    pub fn is_over(&self, idle_timeout: Duration, now: Instant) -> bool {
+        let idle =
+            self.shared.streams.get() == 0 && now.saturating_duration_since(self.shared.used.get()) >= idle_timeout;
+        self.shared.over.get() || idle
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // An endpoint that does not read cannot be told goodbye.
+        self.parting.handed();
+    }
+}
+
+impl Upstream {
+    /// A place on a connection that has one, or on a new one. `dialled` is called where one is opened for this.
+    pub async fn h2(
+        self: &Rc<Self>,
+        policy: &Policy,
+        terms: Terms,
+        uploads: bool,
+        dialled: impl FnOnce(),
+    ) -> Result<Stream, Reason> {
+        let mut dialled = Some(dialled);
+        let mut dials = 0;
+        loop {
+            if let Some(place) = self.h2_place(uploads) {
+                return Ok(place);
+            }
+            let under_way = self.h2_dial.borrow().clone();
+            let own = under_way.is_none();
+            let dial = under_way.unwrap_or_else(|| self.begin_dial(policy, terms));
+            match dial.outcome().await {
+                Ok(()) => {}
+                // More streams than are allowed wait on a connection for their turn.
+                Err(Reason::ConnectionLimit) => return self.h2_any().ok_or(Reason::ConnectionLimit),
+                Err(reason) => return Err(reason),
+            }
+            if own && let Some(dialled) = dialled.take() {
+                dialled();
+            }
+            dials += u32::from(own);
+            if dials > DIALS {
+                // It takes connections and ends them at once, so that none of them has a place when it is looked for.
+                return self.h2_any().ok_or(Reason::ConnectFailed);
+            }
+        }
+    }
+
+    fn begin_dial(self: &Rc<Self>, policy: &Policy, terms: Terms) -> Rc<Dial> {
+        let dial = Rc::new(Dial::default());
+        self.h2_dial.replace(Some(Rc::clone(&dial)));
+        let (upstream, policy, told) = (Rc::clone(self), policy.clone(), Rc::clone(&dial));
+        // Whoever asked first may be gone before it is done; the others wait for it still.
+        tokio::task::spawn_local(async move {
+            let connected = upstream.connect_h2(&policy, terms).await;
+            upstream.h2_dial.take();
+            told.outcome.set(Some(connected));
+            told.done.notify_waiters();
+        });
+        dial
+    }
+
+    async fn connect_h2(&self, policy: &Policy, terms: Terms) -> Result<(), Reason> {
+        let link = self.dial(policy, terms).await?;
+        let connection = tokio::time::timeout(policy.connect_timeout, handshake(link, terms.limits))
+            .await
+            .map_err(|_| Reason::ConnectTimeout)?
+            .map_err(|_| Reason::ConnectFailed)?;
+        self.h2.borrow_mut().push(Rc::new(connection));
+        Ok(())
+    }
+
+    fn h2_place(&self, uploads: bool) -> Option<Stream> {
+        self.h2.borrow().iter().find(|connection| connection.has_room(uploads)).map(Connection::place)
+    }
+
+    fn h2_any(&self) -> Option<Stream> {
+        let connections = self.h2.borrow();
+        let open = connections.iter().filter(|connection| !connection.shared.over.get());
+        open.min_by_key(|connection| connection.shared.streams.get()).map(Connection::place)
+    }
+}
+
+pub async fn handshake(link: Link, limits: Limits) -> Result<Connection, hyper::Error> {
+    let Link { io, open, .. } = link;
+    let io = Blocks::of_endpoint(Socket { io, _open: open }, limits);
+    let too_large = io.over();
+    let (watch, parting) = (Watch::default(), Pulse::new(GRACE, None));
+    // The first task that hyper makes is the socket's.
+    watch.next(&parting);
+    let (sender, driver) = hyper::client::conn::http2::Builder::new(watch.clone())
+        .timer(TokioTimer::new())
+        .max_header_list_size(Blocks::<Socket>::list(limits))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE)
+        .handshake(TokioIo::new(io))
+        .await?;
+    let shared = Rc::new(Shared {
+        streams: Cell::new(0),
+        limit: Cell::new(FIRST_STREAMS),
+        over: Cell::new(false),
+        carried: Cell::new(false),
+        used: Cell::new(timer::now()),
+        uploads: RefCell::default(),
+    });
+    let told = Rc::clone(&shared);
+    tokio::task::spawn_local(async move {
+        let mut driver = std::pin::pin!(driver);
+        let ended = std::future::poll_fn(|cx| {
+            let polled = driver.as_mut().poll(cx);
+            told.limit.set(driver.current_max_send_streams().max(1));
+            polled
+        });
+        if let Err(error) = ended.await {
+            tracing::debug!(%error, "an HTTP/2 connection to an endpoint broke");
+        }
+        told.over.set(true);
+    });
+    Ok(Connection { sender: RefCell::new(sender), too_large, shared, watch, parting })
+}
+
+/// A connection, counted as open for as long as hyper has it.
+struct Socket {
+    io: Io,
+    _open: Open,
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// What an endpoint may send on a stream before it is read: all that a stream whose reader is slow can hold.
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// No bound of its own (RFC 9113 section 6.9.1), so that nothing is held back on one stream for what is not read on
+/// others: what is held is bounded by the streams (`docs/adr/0014-windows.md`).
+const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+/// Own dials of one request, at most, whose connections have no place for it.
+const DIALS: u32 = 3;
+/// An upload of which the endpoint has taken nothing for so long stands still.
+const CHOKED: Duration = Duration::from_millis(100);
+/// How long a connection that is closed has to say so.
+const GRACE: Duration = Duration::from_secs(5);
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// Until the endpoint has said how many streams it allows.
+const FIRST_STREAMS: usize = 100;

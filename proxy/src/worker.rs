@@ -1,0 +1,315 @@
+//! What one worker has to itself: its view of the services, its pools, its counts.
+//!
+//! A worker is one thread with one runtime. It shares nothing that is written while requests succeed (`docs/adr/0001-thread-per-core.md`),
+//! so most of what is here is a plain cell. [`crate::serve`] is its event loop.
+
+pub mod attempt_info;
+pub mod cluster;
+pub mod connection_balancer;
+pub mod gate;
+pub mod latency_classes;
+pub mod presence;
+mod route_tally;
+pub mod stale_copies;
+pub mod view;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use self::connection_balancer::ConnectionBalancer;
+use self::presence::{Among, Presence};
+use crate::clock::Instant;
+use crate::config::settings::{HttpLimits, Policy};
+use crate::drain::{Drained, Phase};
+use crate::http::{Budget, Buffer, Limits, Pools};
+use crate::net::Io;
+use crate::request::Hop;
+use crate::request::body::EmptyPool;
+use crate::request::fields::Identity;
+use crate::snapshot::Reader;
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::explain::{Explainer, Recorder};
+use crate::telemetry::metrics::{ClientMetrics, ServiceMetrics, ServiceTally, Steering};
+use crate::timer;
+use crate::upstream::held::Holding;
+use crate::upstream::slow::Terms;
+use crate::worker::route_tally::RouteTallies;
+use crate::worker::stale_copies::Stale;
+use crate::worker::view::View;
+
+/// What all workers are made of.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// How many workers there are.
+    pub workers: usize,
+    /// Bounds on what a peer may send.
+    pub http: Arc<HttpLimits>,
+    /// The joint.
+    pub reader: Reader,
+    /// Who the process is.
+    pub identity: Arc<Identity>,
+    /// The process's way out.
+    pub drained: Drained,
+    /// Where requests are logged.
+    pub access_log: AccessLog,
+    /// The workers' connections, counted.
+    pub crew: Arc<ConnectionBalancer>,
+    /// Where records of requests go.
+    pub explainer: Explainer,
+    /// How much memory the buffers of all workers may take.
+    pub budget: Arc<Budget>,
+}
+
+/// What a worker carries beside HTTP: it hands over at every tick what it has counted.
+pub trait Carried: std::fmt::Debug {
+    /// Hands it over.
+    fn report(&self);
+}
+
+/// A thread's whole state.
+#[derive(Debug)]
+pub struct Worker {
+    /// Which one, from 0.
+    pub index: usize,
+    /// Bounds on what a peer may send.
+    pub http: Arc<HttpLimits>,
+    /// Buffers, heads, scratch.
+    pub pools: Rc<Pools>,
+    /// Bodies of requests without any.
+    pub empties: EmptyPool,
+    /// What requests and answers over HTTP/1.1 need while they live.
+    pub exchanges: crate::upstream::http1::ExchangePool,
+    /// The joint.
+    pub reader: Reader,
+    /// Who the process is.
+    pub identity: Arc<Identity>,
+    /// The process's way out.
+    pub drained: Drained,
+    /// Whether a request is recorded, and where its record goes.
+    pub recorder: Recorder,
+    workers: usize,
+    crew: Arc<ConnectionBalancer>,
+    pub(crate) access_log: AccessLog,
+    pub(crate) view: RefCell<Rc<View>>,
+    phase: Cell<Phase>,
+    random: RefCell<fastrand::Rng>,
+    /// Earlier answers, for fallbacks.
+    pub copies: Stale,
+    /// Bytes of answers that are held back at the moment.
+    held: Rc<Cell<usize>>,
+    conns: RefCell<HashMap<u64, Rc<Presence>>>,
+    /// TCP proxies that it carries connections for.
+    carried: RefCell<Vec<Weak<dyn Carried>>>,
+    next_conn: Cell<u64>,
+    clients: RefCell<ClientMetrics>,
+    pub(crate) routes: RefCell<RouteTallies>,
+    pub(crate) unrouted: RefCell<ServiceTally>,
+    unrouted_metrics: ServiceMetrics,
+    told_of_memory: Cell<Option<Instant>>,
+}
+
+/// What is said to a connection for which there is no memory.
+const NO_MEMORY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nConnection: close\r\n\
+    Content-Length: 71\r\n\r\noutrigger: 503 memory_short: buffers take all the memory that they may\n";
+/// How often a lack of memory is told of.
+const TELL: Duration = Duration::from_secs(10);
+
+impl Worker {
+    /// A worker that has not begun.
+    pub fn new(index: usize, plan: &Plan) -> Self {
+        let mut random = fastrand::Rng::new();
+        let limits = Limits { bytes: plan.http.max_head_bytes, lines: plan.http.max_headers };
+        let view = View::of(&plan.reader.snapshot(), None, plan.workers, random.u64(..), timer::now());
+        let pools = Rc::new(Pools::new(limits, &plan.budget));
+        Self {
+            index,
+            http: Arc::clone(&plan.http),
+            pools: Rc::clone(&pools),
+            empties: EmptyPool::default(),
+            exchanges: crate::upstream::http1::ExchangePool::new(pools, timer::now()),
+            reader: plan.reader.clone(),
+            identity: Arc::clone(&plan.identity),
+            drained: plan.drained.clone(),
+            recorder: Recorder::new(plan.explainer.clone()),
+            workers: plan.workers,
+            crew: Arc::clone(&plan.crew),
+            access_log: plan.access_log.clone(),
+            view: RefCell::new(Rc::new(view)),
+            phase: Cell::new(Phase::Serving),
+            random: RefCell::new(random),
+            copies: Stale::new(plan.http.max_stale_bytes / plan.workers.max(1)),
+            held: Rc::default(),
+            conns: RefCell::default(),
+            carried: RefCell::default(),
+            next_conn: Cell::new(0),
+            clients: RefCell::new(ClientMetrics::new(index)),
+            routes: RefCell::default(),
+            unrouted: RefCell::default(),
+            unrouted_metrics: ServiceMetrics::provisional(UNROUTED),
+            told_of_memory: Cell::new(None),
+        }
+    }
+
+    /// The current snapshot with this worker's things: one atomic load while nothing has changed.
+    pub fn view(&self) -> Rc<View> {
+        let view = Rc::clone(&self.view.borrow());
+        if view.generation == self.reader.generation() {
+            return view;
+        }
+        let seed = self.random.borrow_mut().u64(..);
+        let next = Rc::new(View::of(&self.reader.snapshot(), Some(&view), self.workers, seed, timer::now()));
+        self.view.replace(Rc::clone(&next));
+        next
+    }
+
+    /// What it brings to a message that passes.
+    pub fn hop(&self) -> Hop<'_> {
+        Hop { identity: &self.identity, http: &self.http, pools: &self.pools }
+    }
+
+    /// How far the process is on its way out.
+    pub fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    /// What holds against those who keep an endpoint's connections waiting.
+    pub fn terms(&self, policy: &Policy) -> Terms {
+        let short = self.pools.buffers.budget().excess() > 0;
+        let limits = self.pools.limits;
+        Terms { cap: policy.max_connections, min_rate: self.http.min_rate, workers: self.workers, short, limits }
+    }
+
+    /// A number in `0.0..1.0`.
+    pub fn random(&self) -> f64 {
+        self.random.borrow_mut().f64()
+    }
+
+    /// A place for so many bytes of an answer that is held back; none beyond this worker's share of what the process may
+    /// hold.
+    pub fn hold(&self, bytes: usize) -> Option<Holding> {
+        let after = self.held.get() + bytes;
+        (after <= self.http.max_held_bytes / self.workers).then(|| {
+            self.held.set(after);
+            Holding { held: Rc::clone(&self.held), bytes }
+        })
+    }
+
+    /// A field was ignored because it makes no sense.
+    pub fn malformed(&self, field: Steering) {
+        self.clients.borrow_mut().malformed(field);
+    }
+
+    /// Bytes of answers that are held back at the moment.
+    pub fn held_bytes(&self) -> usize {
+        self.held.get()
+    }
+
+    /// Bits for a request's id.
+    pub fn random_id(&self) -> u128 {
+        self.random.borrow_mut().u128(..)
+    }
+
+    /// The workers' connections.
+    pub fn crew(&self) -> &Arc<ConnectionBalancer> {
+        &self.crew
+    }
+
+    /// Counts a client's connection and remembers it for as long as the guard lives, so that it can be told of a new phase or
+    /// to make room.
+    pub fn register(self: &Rc<Self>) -> Registered {
+        self.clients.borrow_mut().opened();
+        let id = self.next_conn.get();
+        self.next_conn.set(id + 1);
+        self.conns.borrow_mut().insert(id, Rc::new(Presence::new(timer::now())));
+        Registered { worker: Rc::clone(self), id }
+    }
+
+    /// Has up to `most` clients' connections end that do nothing, or are slow to begin. Says how many.
+    pub fn make_room(&self, among: Among, most: usize, now: Instant) -> usize {
+        let conns = self.conns.borrow();
+        let (resting, beginning) = presence::make_room(conns.values().map(Rc::as_ref), among, most, now);
+        self.clients.borrow_mut().made_room(resting, beginning);
+        resting + beginning
+    }
+
+    /// Remembers a TCP proxy for as long as it is carried, so that what it counts is handed over.
+    pub fn carries(&self, carried: Weak<dyn Carried>) {
+        self.carried.borrow_mut().push(carried);
+    }
+
+    /// Answers a connection for which there is no memory, whatever it may ask.
+    pub fn turn_away(&self, mut io: Io) {
+        let mut nobody = Context::from_waker(Waker::noop());
+        // What a new socket does not take at once is not waited for.
+        let _ = io.poll_write_from(&mut nobody, NO_MEMORY);
+        self.clients.borrow_mut().turned_away();
+        let now = timer::now();
+        if self.told_of_memory.get().is_none_or(|told| now.saturating_duration_since(told) >= TELL) {
+            self.told_of_memory.set(Some(now));
+            let bytes = self.pools.buffers.budget().used();
+            tracing::warn!(
+                bytes,
+                "buffers take all the memory they may (`http.max_buffered`): new connections are refused"
+            );
+        }
+    }
+
+    pub(crate) fn tick(&self) {
+        let now = timer::now();
+        let view = self.view();
+        view.report(self.reader.clock(now), now, self.random());
+        view.relieve(|policy| self.terms(policy), now);
+        // Some places are kept for whoever comes next.
+        let short = self.pools.buffers.budget().excess().div_ceil(Buffer::SMALL).div_ceil(self.workers);
+        self.make_room(Among::Beginning, short, now);
+        self.make_room(Among::All, self.crew.excess().div_ceil(self.workers), now);
+        self.unrouted_metrics.absorb(&mut self.unrouted.borrow_mut());
+        self.routes.borrow_mut().flush();
+        let mut clients = self.clients.borrow_mut();
+        clients.held(self.held_bytes());
+        clients.flush();
+        drop(clients);
+        self.recorder.tick();
+        self.carried.borrow_mut().retain(|it| it.upgrade().inspect(|it| it.report()).is_some());
+    }
+
+    pub(crate) fn enter(&self, phase: Phase) {
+        self.phase.set(phase);
+        if phase >= Phase::Closing {
+            self.view().close_idle();
+        }
+        self.conns.borrow().values().for_each(|presence| presence.wake());
+    }
+}
+
+/// The service label of requests that found none.
+const UNROUTED: &str = "";
+
+/// A client's connection, counted and remembered until it is over.
+#[derive(Debug)]
+pub struct Registered {
+    worker: Rc<Worker>,
+    id: u64,
+}
+
+impl Registered {
+    /// What others see of it.
+    pub fn presence(&self) -> Rc<Presence> {
+        let known = self.worker.conns.borrow().get(&self.id).map(Rc::clone);
+        known.unwrap_or_else(|| Rc::new(Presence::new(timer::now())))
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.worker.conns.borrow_mut().remove(&self.id);
+        self.worker.clients.borrow_mut().closed();
+    }
+}
+
+#[cfg(test)]
+mod tests;

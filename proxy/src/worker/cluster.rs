@@ -1,0 +1,403 @@
+//! A service as one worker sees it: its endpoints, and the policies' state between requests.
+//!
+//! A policy is a small synchronous piece that knows nothing of requests. Here they meet what they are about: which
+//! endpoint is picked, what is learned from an attempt, who pays. What workers share hangs on the cluster and its
+//! endpoints; what each has for itself is here.
+
+mod judge;
+mod single_try;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+pub use self::judge::Case;
+use self::single_try::Safe;
+use crate::balance::slow_start::{self, Newcomers};
+use crate::balance::{self, Candidates, LoadBalancer, ewma};
+use crate::clock::Instant;
+use crate::relay::Taps;
+use crate::resilience::budget::Terms;
+use crate::resilience::limit::Limiter;
+use crate::resilience::outlier::Cause;
+use crate::snapshot::{Cluster, EndpointId};
+use crate::telemetry::metrics::{Circuit, Ejection, Level, ServiceTally};
+use crate::upstream::Upstream;
+use crate::worker::gate::Gate;
+use crate::worker::latency_classes::LatencyClasses;
+
+/// A cluster as one worker sees it.
+pub struct WorkerCluster {
+    /// As published.
+    pub cluster: Arc<Cluster>,
+    /// How many idle connections to one endpoint this worker keeps.
+    pub keep: usize,
+    /// Counts, and whether it was used, since the last tick. Outlive the side.
+    pub counts: Rc<Counts>,
+    /// Its limits. Outlive the side.
+    pub gate: Rc<Gate>,
+    /// What has its connections look at its faults. Outlives the side.
+    pub taps: Rc<Taps>,
+    /// How long its answers take. Outlives the side.
+    pub kinds: Rc<RefCell<LatencyClasses>>,
+    pub(crate) upstreams: Vec<Member>,
+    balancer: Box<dyn LoadBalancer>,
+    newcomers: Newcomers,
+    terms: Terms,
+    safe: RefCell<Safe>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) upstream: Rc<Upstream>,
+    relative_weight: f64,
+}
+
+/// What a worker has counted of a service since its last tick.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// For the metrics.
+    pub tally: RefCell<ServiceTally>,
+    /// Whether a request was for it.
+    pub used: Cell<bool>,
+    /// Requests that have not been paid into the budget.
+    requests: Cell<u32>,
+    /// Picks lately, of requests that can be repeated and of such that cannot.
+    picks: Cell<[u32; 2]>,
+    /// The limits as they were last shown.
+    levels: Cell<[u32; 3]>,
+}
+
+/// Endpoints that a request has been to.
+#[derive(Debug, Default)]
+pub struct Tried {
+    ids: [Option<EndpointId>; 8],
+    len: usize,
+}
+
+impl Tried {
+    /// Remembers one; more than eight attempts do not happen.
+    pub fn add(&mut self, id: EndpointId) {
+        if let Some(slot) = self.ids.get_mut(self.len) {
+            *slot = Some(id);
+            self.len += 1;
+        }
+    }
+
+    /// Whether none was.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    pub(crate) fn has(&self, id: EndpointId) -> bool {
+        self.ids[..self.len].contains(&Some(id))
+    }
+}
+
+/// An endpoint that was picked.
+#[derive(Debug)]
+pub struct Pick<'s> {
+    /// Its side.
+    pub upstream: Rc<Upstream>,
+    /// Its place in the pool.
+    pub index: usize,
+    /// Whether the attempt tries an endpoint that is ejected.
+    pub probe: Option<Probe<'s>>,
+}
+
+/// An attempt that tries an ejected endpoint. Dropped without an outcome, another one may.
+#[derive(Debug)]
+pub struct Probe<'s> {
+    side: &'s WorkerCluster,
+    index: usize,
+}
+
+impl Drop for Probe<'_> {
+    fn drop(&mut self) {
+        self.side.cluster.shared.pool.released(&*self.side.cluster.endpoints, self.index);
+    }
+}
+
+/// A token for a further attempt. Dropped without one, it is given back.
+#[derive(Debug)]
+pub struct Token<'s> {
+    side: &'s WorkerCluster,
+    hedge: bool,
+}
+
+impl Token<'_> {
+    /// The attempt was made.
+    pub fn spend(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Token<'_> {
+    fn drop(&mut self) {
+        self.side.cluster.shared.budget.give_back(self.hedge);
+    }
+}
+
+/// Requests are paid into the budget so many at a time.
+const BATCH: u32 = 16;
+
+impl WorkerCluster {
+    pub(crate) fn new(
+        cluster: &Arc<Cluster>,
+        before: Option<&WorkerCluster>,
+        workers: usize,
+        seed: u64,
+        now: Instant,
+    ) -> Self {
+        let survivors: HashMap<EndpointId, &Rc<Upstream>> = before
+            .map(|side| side.upstreams.iter().map(|m| (m.upstream.id, &m.upstream)).collect())
+            .unwrap_or_default();
+        let known = before.map(|side| &side.upstreams[..]).unwrap_or_default();
+        let taps = before.map_or_else(|| Taps::new(&cluster.shared.faults), |side| Rc::clone(&side.taps));
+        let typical = ewma::typical(known.iter().map(|member| member.upstream.latency()), now);
+        let weights: Vec<u32> = cluster.endpoints.iter().map(|endpoint| endpoint.weight).collect();
+        let mean = weights.iter().map(|w| f64::from(*w)).sum::<f64>() / weights.len().max(1) as f64;
+        let upstreams = cluster.endpoints.iter().map(|endpoint| Member {
+            upstream: survivors
+                .get(&endpoint.id)
+                .map_or_else(|| Rc::new(Upstream::new(endpoint, &taps, typical, now)), |upstream| Rc::clone(upstream)),
+            relative_weight: f64::from(endpoint.weight) / mean,
+        });
+        let joined = cluster.endpoints.iter().map(|e| (e.shared.joined.load(Ordering::Relaxed), e.weight));
+        let newcomers = Newcomers::of(joined, cluster.policy.slow_start, cluster.shared.ms(now));
+        let max_idle = cluster.policy.max_idle as usize;
+        let limit = &cluster.policy.limit;
+        let gate = match before {
+            Some(side) => {
+                side.gate.borrow_mut().configure(limit, workers, now);
+                Rc::clone(&side.gate)
+            }
+            None => Rc::new(RefCell::new(Limiter::new(&cluster.shared.limits, limit, workers, now))),
+        };
+        let kinds = match before {
+            Some(side) => Rc::clone(&side.kinds),
+            None => Rc::new(RefCell::new(LatencyClasses::new(cluster.shared.paces.slot()))),
+        };
+        Self {
+            gate,
+            upstreams: upstreams.collect(),
+            taps: Rc::clone(&taps),
+            balancer: balance::build(cluster.policy.balance, &weights, seed),
+            newcomers,
+            keep: if max_idle == 0 { 0 } else { (max_idle / workers.max(1)).max(1) },
+            counts: before.map(|side| Rc::clone(&side.counts)).unwrap_or_default(),
+            kinds,
+            terms: Terms::of(&cluster.policy.retries, &cluster.policy.hedge),
+            safe: RefCell::default(),
+            cluster: Arc::clone(cluster),
+        }
+    }
+
+    /// Milliseconds on the service's clock.
+    pub fn ms(&self, now: Instant) -> u64 {
+        self.cluster.shared.ms(now)
+    }
+
+    // Who is picked.
+
+    /// An endpoint that has not been tried. A request that may not be `repeatable` gets one of the safest.
+    pub fn pick(&self, tried: &Tried, repeatable: bool, now: Instant) -> Option<Pick<'_>> {
+        let shared = &self.cluster.shared;
+        let ms = self.ms(now);
+        let mut picks = self.counts.picks.get();
+        picks[usize::from(!repeatable)] += 1;
+        self.counts.picks.set(picks);
+        let untried = |index: usize| self.upstreams.get(index).is_some_and(|m| !tried.has(m.upstream.id));
+        // On a first attempt only: a retry is to succeed, not to find out.
+        if tried.is_empty()
+            && let Some(index) = shared.pool.claim_probe(&*self.cluster.endpoints, repeatable, ms, untried)
+        {
+            let probe = Some(Probe { side: self, index });
+            return Some(Pick { upstream: Rc::clone(&self.upstreams[index].upstream), index, probe });
+        }
+        let safe = if repeatable { None } else { self.safest(ms, now) };
+        let choice = |only: Only<'_>| {
+            let Self { upstreams: members, cluster, newcomers, .. } = self;
+            let choice = Choice { members, cluster, newcomers, tried, only, ms, now };
+            self.balancer.pick(&choice)
+        };
+        let index = safe
+            .as_deref()
+            .and_then(|left| choice(Only::Safest(left)))
+            .or_else(|| choice(Only::In))
+            // Nobody else is left: one that is ejected is better than none.
+            .or_else(|| choice(Only::Untried).inspect(|_| shared.pool.panicked()))?;
+        self.upstreams.get(index).map(|m| Pick { upstream: Rc::clone(&m.upstream), index, probe: None })
+    }
+
+    /// Whether there is an endpoint that has not been tried.
+    pub fn has_untried(&self, tried: &Tried) -> bool {
+        self.upstreams.iter().any(|member| !tried.has(member.upstream.id))
+    }
+
+    /// Whether the service gets more than it can do: then nobody is helped by a second attempt beside the first.
+    pub fn is_overloaded(&self) -> bool {
+        self.gate.borrow().is_overloaded()
+    }
+
+    // Who pays.
+
+    /// A request is for the service.
+    pub fn asked(&self) {
+        self.counts.used.set(true);
+        let requests = self.counts.requests.get() + 1;
+        self.counts.requests.set(requests);
+        if requests >= BATCH {
+            self.deposit();
+        }
+    }
+
+    fn deposit(&self) {
+        let requests = self.counts.requests.take();
+        if requests > 0 {
+            self.cluster.shared.budget.deposit(requests);
+        }
+    }
+
+    /// Takes a token for a further attempt, if there is one.
+    pub fn withdraw(&self, hedge: bool, case: &Case<'_>, now: Instant) -> Option<Token<'_>> {
+        self.deposit();
+        let (budget, ms) = (&self.cluster.shared.budget, self.ms(now));
+        let granted = if hedge {
+            budget.withdraw_hedge(&self.terms, ms)
+        } else if self.fails_alone(case) {
+            budget.withdraw_modestly(&self.terms, ms)
+        } else {
+            budget.withdraw(&self.terms, ms)
+        };
+        if !granted {
+            self.counts.tally.borrow_mut().budget_refused();
+        }
+        // Made only where there is one: whoever drops it gives it back.
+        granted.then(|| Token { side: self, hedge })
+    }
+
+    /// Hands over what was counted, and looks at what only shows over time. `clock` is the joint's.
+    pub(crate) fn report(&self, clock: u64, now: Instant, random: f64) {
+        let shared = &self.cluster.shared;
+        if self.counts.used.replace(false) {
+            shared.last_used.store(clock, Ordering::Relaxed);
+        }
+        self.counts.picks.set(self.counts.picks.get().map(|count| count / 2));
+        self.show_limits();
+        shared.metrics.absorb(&mut self.counts.tally.borrow_mut());
+        for member in &self.upstreams {
+            member.upstream.report(now);
+        }
+        self.deposit();
+        let ms = self.ms(now);
+        shared.budget.settle(&self.terms, ms);
+        self.kinds.borrow_mut().refresh(&shared.shelf, now);
+        let ejected = shared.pool.evaluate(&*self.cluster.endpoints, &self.cluster.policy.outlier, ms, random);
+        for cause in ejected {
+            let (counted, text) = match cause {
+                Cause::Latency => (Ejection::Latency, cause.text()),
+                _ => (Ejection::Share, cause.text()),
+            };
+            self.counts.tally.borrow_mut().ejected(counted);
+            tracing::warn!(service = &*self.cluster.name, "ejected: {text}");
+        }
+        self.show(ms);
+    }
+
+    fn show_limits(&self) {
+        let now = {
+            let mut gate = self.gate.borrow_mut();
+            gate.report();
+            let status = gate.status();
+            [status.limit.unwrap_or(0), status.in_flight, status.queued]
+        };
+        if now != self.counts.levels.replace(now) {
+            let mut tally = self.counts.tally.borrow_mut();
+            for (level, value) in [Level::Limit, Level::LetIn, Level::Queued].into_iter().zip(now) {
+                tally.level(level, value);
+            }
+        }
+    }
+
+    /// Sets what metrics show of the service's state.
+    fn show(&self, ms: u64) {
+        let shared = &self.cluster.shared;
+        let out = self.cluster.endpoints.iter().filter(|e| e.shared.outlier.is_out()).count();
+        let gauges = shared.metrics.gauges();
+        gauges.endpoints_ejected(u32::try_from(out).unwrap_or(u32::MAX));
+        gauges.fail_open(out > 0 && out == self.cluster.endpoints.len());
+        gauges.breaker(match shared.breaker.status(ms) {
+            status if status.open_for.is_none() => Circuit::Closed,
+            status if status.half_open => Circuit::HalfOpen,
+            _ => Circuit::Open,
+        });
+        gauges.budget(shared.budget.balance().tokens);
+    }
+}
+
+impl std::fmt::Debug for WorkerCluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WorkerCluster")
+            .field("cluster", &self.cluster.name)
+            .field("endpoints", &self.upstreams.len())
+            .finish()
+    }
+}
+
+/// Who may be picked, of those that have not been tried.
+#[derive(Clone, Copy)]
+enum Only<'a> {
+    /// The safest of those that are in.
+    Safest(&'a [bool]),
+    /// Those that are not ejected.
+    In,
+    /// All.
+    Untried,
+}
+
+struct Choice<'a> {
+    members: &'a [Member],
+    cluster: &'a Cluster,
+    newcomers: &'a Newcomers,
+    tried: &'a Tried,
+    only: Only<'a>,
+    ms: u64,
+    now: Instant,
+}
+
+impl Candidates for Choice<'_> {
+    fn load(&self, index: usize) -> f64 {
+        self.members.get(index).map_or(f64::MAX, |member| member.upstream.load(self.now, member.relative_weight))
+    }
+
+    fn share(&self, index: usize) -> f64 {
+        let Some(shared) = self.cluster.endpoints.get(index).map(|e| &e.shared) else { return 1.0 };
+        let new = self.newcomers.share(shared.joined.load(Ordering::Relaxed), self.ms);
+        let returned = shared.outlier.returned();
+        if returned == 0 {
+            return new;
+        }
+        let age = Duration::from_millis(self.ms.saturating_sub(returned));
+        slow_start::ramp(age, self.cluster.policy.slow_start, slow_start::FLOOR).min(new)
+    }
+
+    fn usable(&self, index: usize) -> bool {
+        let Some(member) = self.members.get(index) else { return false };
+        let is_in = || self.cluster.endpoints.get(index).is_some_and(|e| !e.shared.outlier.is_out());
+        let may = match self.only {
+            Only::Safest(left) => left.get(index).is_some_and(|left| *left) && is_in(),
+            Only::In => is_in(),
+            Only::Untried => true,
+        };
+        may && !self.tried.has(member.upstream.id)
+    }
+}

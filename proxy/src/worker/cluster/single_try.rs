@@ -1,0 +1,105 @@
+//! Who is left for a request with one try, at this moment.
+//!
+//! [`safest`] says who is doubtful by what has happened in the last seconds, which is reckoned a few times a second. What
+//! has happened in the last milliseconds counts as much: an instance that hangs has failed at nothing yet. So of the
+//! safest those are left out of whom the last news is bad, or who are silent; and of the rest, where requests that can be
+//! repeated keep the news coming, those with the oldest news. Half of the pool remains at every step.
+
+use std::time::Duration;
+
+use super::WorkerCluster;
+use crate::clock::Instant;
+use crate::resilience::outlier::Members;
+use crate::resilience::safest::{self, Doubts, FRESH_FOR, TROUBLE_FOR};
+
+/// How long the doubts stay as they were reckoned, in milliseconds.
+const SAFE_FOR: u64 = 250;
+/// In a larger pool one that hangs is a small share, and asking all of them is not.
+const MOST_ASKED: usize = 64;
+
+/// The endpoints that are left by their doubts, as they were reckoned last.
+#[derive(Debug, Default)]
+pub(super) struct Safe {
+    generation: Option<u32>,
+    reckoned: u64,
+    left: Option<Vec<bool>>,
+    /// After what time without an answer an endpoint is silent.
+    silence: Duration,
+}
+
+impl WorkerCluster {
+    /// Which endpoints are left for a request with one try; none where nobody is left out.
+    pub(crate) fn safest(&self, ms: u64, now: Instant) -> Option<Vec<bool>> {
+        let safe = self.doubts(ms, now);
+        let members = self.upstreams.iter().zip(self.cluster.endpoints.iter()).enumerate();
+        let of_safest = |at: usize| safe.left.as_ref().is_none_or(|left| left.get(at).is_some_and(|left| *left));
+        let (mut all, mut safe_ones, mut answering) = (0, 0, 0);
+        let mut left = Vec::with_capacity(self.upstreams.len());
+        for (at, (member, endpoint)) in members {
+            let is_in = !endpoint.shared.outlier.is_out();
+            let is_safe = is_in && of_safest(at);
+            let bad_news = endpoint.shared.outlier.is_failing(ms, TROUBLE_FOR);
+            let answers = is_safe && !bad_news && !member.upstream.is_silent(safe.silence, now);
+            all += usize::from(is_in);
+            safe_ones += usize::from(is_safe);
+            answering += usize::from(answers);
+            left.push((is_safe, answers));
+        }
+        let use_news = safest::is_enough(answering, all);
+        let mut left: Vec<bool> =
+            left.into_iter().map(|(safe, answers)| if use_news { answers } else { safe }).collect();
+        let mut count = if use_news { answering } else { safe_ones };
+        let [repeatable, once] = self.counts.picks.get();
+        if use_news && repeatable >= once && left.len() <= MOST_ASKED {
+            count = self.with_fresh_news(&mut left, all.div_ceil(2));
+        }
+        (count > 0 && count < all).then_some(left)
+    }
+
+    /// Leaves so many of those who are left, and those whose news is as fresh. How many that is.
+    fn with_fresh_news(&self, left: &mut [bool], keep: usize) -> usize {
+        let news = |at: usize| self.upstreams[at].upstream.answered_at();
+        let mut times: Vec<Instant> = (0..left.len()).filter(|at| left[*at]).map(news).collect();
+        if times.len() > keep && keep > 0 {
+            let (_, oldest, _) = times.select_nth_unstable_by(keep - 1, |a, b| b.cmp(a));
+            let oldest = *oldest;
+            for (at, left) in left.iter_mut().enumerate() {
+                *left &= news(at) >= oldest;
+            }
+        }
+        left.iter().filter(|left| **left).count()
+    }
+
+    fn doubts(&self, ms: u64, now: Instant) -> std::cell::Ref<'_, Safe> {
+        let generation = self.cluster.shared.pool.generation();
+        let stale = {
+            let safe = self.safe.borrow();
+            safe.generation != Some(generation) || ms >= safe.reckoned + SAFE_FOR
+        };
+        if stale {
+            let (left, typical) = self.reckon(ms, now);
+            let silence = safest::silence(typical);
+            self.safe.replace(Safe { generation: Some(generation), reckoned: ms, left, silence });
+        }
+        self.safe.borrow()
+    }
+
+    /// And what the pool's answers typically take, in microseconds.
+    fn reckon(&self, ms: u64, now: Instant) -> (Option<Vec<bool>>, u64) {
+        let endpoints = &*self.cluster.endpoints;
+        let mut medians: Vec<u64> = (0..endpoints.len()).map(|i| endpoints.median_us(i)).filter(|m| *m > 0).collect();
+        let middle = medians.len() / 2;
+        let typical = if medians.is_empty() { 0 } else { *medians.select_nth_unstable(middle).1 };
+        let lately = |at: u64, within: u64| at != 0 && ms.saturating_sub(at) < within;
+        let doubts = endpoints.iter().zip(&self.upstreams).enumerate().map(|(index, (endpoint, member))| {
+            let state = &endpoint.shared.outlier;
+            let latency = (member.upstream.latency().value(now) as u64).max(endpoints.median_us(index));
+            (!state.is_out()).then(|| Doubts {
+                trouble: lately(state.trouble(), TROUBLE_FOR),
+                fresh: lately(state.returned(), FRESH_FOR),
+                slow: safest::is_slow(latency, typical),
+            })
+        });
+        (safest::safest(&doubts.collect::<Vec<_>>()), typical)
+    }
+}

@@ -1,0 +1,103 @@
+//! Who has been let through a service's limits on one worker, and who waits in line before them.
+//!
+//! [`crate::resilience::limit`] decides. What an admitted request holds is given back when its last byte has gone, whatever
+//! becomes of it. While nothing is limited this is a few counters of the worker's own.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+
+use crate::clock::Instant;
+use crate::error::Reason;
+use crate::resilience::limit::adaptive::Done;
+use crate::resilience::limit::bulkhead::Place;
+use crate::resilience::limit::{Limiter, Pass, Shared};
+use crate::timer;
+
+/// A service's limiter, and those who wait before it.
+pub type Gate = RefCell<Limiter<Rc<Turn>>>;
+
+/// Somebody in line.
+#[derive(Debug, Default)]
+pub struct Turn {
+    pub(crate) verdict: Cell<Option<Result<Pass, Reason>>>,
+    pub(crate) waker: RefCell<Option<Waker>>,
+}
+
+impl Turn {
+    pub(crate) fn tell(&self, verdict: Result<Pass, Reason>) {
+        self.verdict.set(Some(verdict));
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// A request that was let through, until its last byte has gone.
+#[derive(Debug)]
+pub struct Admitted {
+    pub(crate) gate: Rc<Gate>,
+    pub(crate) pass: Pass,
+    pub(crate) since: Instant,
+    pub(crate) told: Cell<bool>,
+    pub(crate) place: Option<Inside>,
+}
+
+/// A place in a bulkhead.
+#[derive(Debug)]
+pub(crate) struct Inside {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) place: Option<Place>,
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        if let Some(place) = self.place.take() {
+            self.shared.bulkheads().leave(place);
+        }
+    }
+}
+
+/// Lets those go on whose turn it is.
+pub fn serve(gate: &Gate) {
+    let now = timer::now();
+    loop {
+        let next = gate.borrow_mut().next(now);
+        match next {
+            Some((turn, verdict)) => turn.tell(verdict),
+            None => return,
+        }
+    }
+}
+
+impl Admitted {
+    /// When it was let through.
+    pub fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// What became of it, at the answer's head.
+    pub fn done(&self, good: bool, now: Instant) {
+        let done = if good { Done::Answered(now.saturating_duration_since(self.since)) } else { Done::Failed };
+        self.tell(done);
+    }
+
+    fn tell(&self, done: Done) {
+        if !self.told.replace(true) {
+            self.gate.borrow_mut().done(&self.pass, done);
+        }
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        if !self.told.get() {
+            self.tell(Done::Cancelled(timer::now().saturating_duration_since(self.since)));
+        }
+        if self.gate.borrow_mut().end(self.pass) {
+            serve(&self.gate);
+        }
+        self.place = None;
+    }
+}

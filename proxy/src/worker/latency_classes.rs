@@ -1,0 +1,183 @@
+//! How long the answers of a service take, by route and method.
+//!
+//! A service's routes and methods have little to do with each other: one reads a cache, another writes a report. So each
+//! pair has a sketch of its own, and what is long for it is learned from its own past.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use crate::clock::Instant;
+use crate::resilience::pace::Learned;
+use crate::resilience::shelf::Shelf;
+use crate::route::Route;
+use crate::telemetry::paces::{Pace, Slot};
+
+/// The kinds of requests of one service, as one worker has seen them.
+#[derive(Debug)]
+pub struct LatencyClasses {
+    known: Vec<Kind>,
+    slot: Arc<Slot>,
+    /// Whether what stands in the slot is out of date.
+    untold: bool,
+}
+
+/// Requests of one route and method.
+#[derive(Debug)]
+pub struct Kind {
+    /// The route's name; none for those that reached the service by its name.
+    pub route: Option<Arc<str>>,
+    /// The method.
+    pub method: Method,
+    /// What their answers take.
+    pub learned: Learned,
+}
+
+/// A method, as far as it makes a difference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Method {
+    Get,
+    Head,
+    Post,
+    Put,
+    Delete,
+    Patch,
+    Other,
+}
+
+impl Method {
+    /// As it stands in a request line; empty for [`Method::Other`].
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Delete => "DELETE",
+            Self::Patch => "PATCH",
+            Self::Other => "",
+        }
+    }
+
+    fn of(method: &[u8]) -> Self {
+        match method {
+            b"GET" => Self::Get,
+            b"HEAD" => Self::Head,
+            b"POST" => Self::Post,
+            b"PUT" => Self::Put,
+            b"DELETE" => Self::Delete,
+            b"PATCH" => Self::Patch,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Routes that are gone leave their kinds behind; when there are more than this, all is learned anew.
+const MOST: usize = 1_024;
+
+impl LatencyClasses {
+    /// None yet. What is learned of them is told in `slot`.
+    pub fn new(slot: Arc<Slot>) -> Self {
+        Self { known: Vec::new(), slot, untold: false }
+    }
+
+    /// The place of a request's kind.
+    pub fn place(&mut self, route: Option<&Route>, method: &[u8], now: Instant) -> usize {
+        let method = Method::of(method);
+        let name = route.map(|route| &route.name);
+        let is = |kind: &Kind| {
+            kind.method == method
+                && match (&kind.route, name) {
+                    (None, None) => true,
+                    (Some(known), Some(name)) => Arc::ptr_eq(known, name) || known == name,
+                    _ => false,
+                }
+        };
+        if let Some(place) = self.known.iter().position(is) {
+            return place;
+        }
+        if self.known.len() >= MOST {
+            self.known.clear();
+        }
+        self.untold = true;
+        self.known.push(Kind { route: name.cloned(), method, learned: Learned::new(now) });
+        self.known.len() - 1
+    }
+
+    /// What is known of a kind; none where all was learned anew since.
+    pub fn at(&mut self, place: usize) -> Option<&mut Learned> {
+        self.known.get_mut(place).map(|kind| &mut kind.learned)
+    }
+
+    /// All kinds.
+    pub fn all(&self) -> &[Kind] {
+        &self.known
+    }
+
+    /// Works out what follows from what was learned, and shares it with the other workers. Asked at the worker's ticks.
+    pub fn refresh(&mut self, shelf: &Shelf, now: Instant) {
+        for kind in &mut self.known {
+            let before = *kind.learned.known();
+            kind.learned.refresh(now);
+            let mut hasher = std::hash::DefaultHasher::new();
+            (&kind.route, kind.method).hash(&mut hasher);
+            match kind.learned.to_lend() {
+                Some(p99) => shelf.put(hasher.finish(), p99),
+                None => shelf.get(hasher.finish()).into_iter().for_each(|p99| kind.learned.borrow(p99)),
+            }
+            self.untold |= before != *kind.learned.known();
+        }
+        if std::mem::take(&mut self.untold) {
+            let told = self.known.iter().map(|kind| {
+                let known = *kind.learned.known();
+                let samples = u64::from(known.samples);
+                Pace { route: kind.route.clone(), method: kind.method.text(), known, samples }
+            });
+            self.slot.write(told.collect());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::telemetry::paces::Paces;
+
+    #[test]
+    fn what_a_worker_learns_can_be_seen_after_its_tick() {
+        let (paces, shelf, now) = (Paces::default(), Shelf::default(), Instant::now());
+        let (mut busy, mut idle) = (LatencyClasses::new(paces.slot()), LatencyClasses::new(paces.slot()));
+        let place = busy.place(None, b"GET", now);
+        for _ in 0..40 {
+            busy.at(place).unwrap().observe(Duration::from_millis(8));
+        }
+        assert!(paces.read().is_empty(), "before the tick");
+        busy.refresh(&shelf, now);
+        let place = idle.place(None, b"GET", now);
+        idle.at(place).unwrap().observe(Duration::from_millis(1));
+        idle.place(None, b"PUT", now);
+        idle.refresh(&shelf, now);
+        let told = paces.read();
+        assert_eq!(told.iter().map(|pace| (pace.method, pace.samples)).collect::<Vec<_>>(), [("GET", 41), ("PUT", 0)]);
+        assert!(told[0].known.p99.time() >= Some(Duration::from_millis(8)), "{told:?}");
+        drop(idle);
+        assert_eq!(paces.read()[0].samples, 40, "a worker that is gone");
+    }
+
+    #[test]
+    fn a_loan_can_be_seen() {
+        let (paces, shelf, now) = (Paces::default(), Shelf::default(), Instant::now());
+        let mut busy = LatencyClasses::new(Arc::default());
+        let place = busy.place(None, b"GET", now);
+        (0..40).for_each(|_| busy.at(place).unwrap().observe(Duration::from_millis(8)));
+        let mut idle = LatencyClasses::new(paces.slot());
+        idle.place(None, b"GET", now);
+        idle.refresh(&shelf, now);
+        assert_eq!(paces.read()[0].known.lent, None);
+        busy.refresh(&shelf, now);
+        idle.refresh(&shelf, now);
+        assert!(paces.read()[0].known.lent >= Some(Duration::from_millis(8)));
+    }
+}
