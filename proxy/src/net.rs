@@ -23,7 +23,6 @@ use tokio::io::Interest;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
 use crate::http::{Buffer, BufferPool};
-use crate::relay::Tap;
 
 use nix::{setsockopt_impl, sockopt_impl};
 
@@ -45,7 +44,7 @@ enum Beside {
     /// Bytes that were read ahead and come before the stream's own: a client's.
     Ahead(Buffer),
     /// What looks after byte-stream faults: a connection to an endpoint.
-    Tap(Tap),
+    Hook(Box<dyn FaultHook>),
 }
 
 #[derive(Debug)]
@@ -54,6 +53,27 @@ enum Stream {
     Pipe(DuplexStream),
     /// What is left of a connection that was moved elsewhere.
     Nowhere,
+}
+
+/// What looks after the byte-stream faults of one connection, whose bytes it may move elsewhere.
+pub trait FaultHook: std::fmt::Debug + Send {
+    /// Whether the faults have changed since it looked. At every look at the connection, so it has to be cheap.
+    fn is_stale(&self) -> bool;
+
+    /// Looks at what there is.
+    fn look(&mut self);
+
+    /// Whether a fault ends the connection.
+    fn is_down(&self) -> bool;
+
+    /// Whether a fault acts on the connection, or may yet.
+    fn is_struck(&self) -> bool;
+
+    /// Whoever waits for the connection is woken when the faults change.
+    fn remember(&self, cx: &Context<'_>);
+
+    /// Carries the connection's bytes from now on: `near` is the end of the pipe that was put in its place.
+    fn divert(self: Box<Self>, near: Io, far: Io);
 }
 
 /// Whether a connection could not be made for something that is lacking here: descriptors, memory, local ports. The other
@@ -117,8 +137,8 @@ impl Io {
     }
 
     /// The same connection, under the faults of its service.
-    pub fn tapped(mut self, tap: Tap) -> Self {
-        self.beside = Some(Box::new(Beside::Tap(tap)));
+    pub fn hooked(mut self, hook: Box<dyn FaultHook>) -> Self {
+        self.beside = Some(Box::new(Beside::Hook(hook)));
         self.obey();
         self
     }
@@ -126,32 +146,33 @@ impl Io {
     /// Looks whether the faults have changed. At every look at the connection.
     #[inline]
     fn heed(&mut self) {
-        if let Some(Beside::Tap(tap)) = self.beside.as_deref_mut()
-            && tap.is_stale()
+        if let Some(Beside::Hook(hook)) = self.beside.as_deref_mut()
+            && hook.is_stale()
         {
-            tap.look();
+            hook.look();
             self.obey();
         }
     }
 
     #[cold]
     fn obey(&mut self) {
-        let acts = |beside: &mut Box<Beside>| matches!(&**beside, Beside::Tap(tap) if tap.is_down() || tap.is_struck());
-        let Some(Beside::Tap(tap)) = self.beside.take_if(acts).map(|beside| *beside) else { return };
-        if tap.is_down() {
+        let acts =
+            |beside: &mut Box<Beside>| matches!(&**beside, Beside::Hook(hook) if hook.is_down() || hook.is_struck());
+        let Some(Beside::Hook(hook)) = self.beside.take_if(acts).map(|beside| *beside) else { return };
+        if hook.is_down() {
             std::mem::replace(self, Self::nowhere()).abort();
             return;
         }
         let (ours, theirs) = tokio::io::duplex(PIPE);
         let far = Self { stream: std::mem::replace(&mut self.stream, Stream::Pipe(ours)), beside: None };
-        tap.divert(Self::pipe(theirs), far);
+        hook.divert(Self::pipe(theirs), far);
     }
 
     /// Whoever waits is woken when the faults change.
     #[inline]
     fn waits<T>(&self, cx: &Context<'_>, polled: Poll<T>) -> Poll<T> {
-        if let (Some(Beside::Tap(tap)), Poll::Pending) = (self.beside.as_deref(), &polled) {
-            tap.remember(cx);
+        if let (Some(Beside::Hook(hook)), Poll::Pending) = (self.beside.as_deref(), &polled) {
+            hook.remember(cx);
         }
         polled
     }

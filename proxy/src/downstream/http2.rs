@@ -1,78 +1,55 @@
-//! HTTP/2 from a client: hyper's server, with each stream put through the same [`forward`].
+//! HTTP/2 from a client: one connection, one task, all of its streams in it.
+//!
+//! The frames are the `h2` crate's, on which hyper stands, too. What hyper does above them, a task for each stream, is what
+//! costs: what streams have ready at the same time leaves frame by frame, and each wakes the connection. Here a turn of the task
+//! takes in what has come, polls the streams that were woken, each through the same [`forward`](crate::forward::forward) as a
+//! request over HTTP/1.1, and sends what they have answered in one call. `docs/adr/0018-streams-in-one-task.md` has the figures.
 
 mod ends;
+mod slots;
+mod stream;
+mod wakes;
 mod wire;
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::future::poll_fn;
+use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use h2::server::{Connection, Handshake, SendResponse};
+use h2::{Ping, PingPong, RecvStream};
+use tokio::task::coop::unconstrained;
 
 use self::blocks::Blocks;
-use crate::clock::Instant;
 use crate::drain::Phase;
 use crate::error::Reason;
-use crate::forward::finished::Finished;
-use crate::forward::local_answer::Refusal;
-use crate::forward::response_body::Download;
-use crate::forward::{Answer, Trail, forward};
-use crate::http::framing::Rest;
 use crate::http::head::{Version, trim_blanks};
-use crate::http::{Bad, Head, Length, Pools, framing, parse};
+use crate::http::{Bad, Head, Pools, parse};
 use crate::net::Io;
-use crate::request::body::Upload;
-use crate::request::fields::{Client, Reply, RequestId};
-use crate::request::grpc::Dialect;
-use crate::request::trailers::Trailers;
-use crate::request::{self, Request};
-use crate::timer;
+use crate::request::fields::Client;
 use crate::worker::Worker;
-use ends::{Due, Ends, Keeps, Streams};
+use ends::{Due, Ends};
 pub use ends::{PIECE, Pulse, Watch};
-use wire::Wire;
+use slots::Slot;
+pub use slots::Slots;
+use stream::Caller;
+use wakes::{CONNECTION, Wakes};
+use wire::{Line, Wire};
 
 pub mod blocks;
 
 /// Serves a connection that has opened with HTTP/2's preface, until it ends.
-pub async fn serve(io: Io, client: Rc<Client>, service: Option<Arc<str>>, worker: Rc<Worker>) {
-    let called = Rc::new(Cell::new(false));
-    let (streams, watch) = (Streams::new(), Watch::default());
-    let (wire, seen) = Wire::new(io);
-    let calls = {
-        let (worker, called, streams, watch) =
-            (Rc::clone(&worker), Rc::clone(&called), Rc::clone(&streams), watch.clone());
-        service_fn(move |message| {
-            called.set(true);
-            let pulse = Pulse::new(worker.http.stream_idle_timeout, Some(&streams));
-            watch.next(&pulse);
-            call(message, Rc::clone(&client), service.clone(), Rc::clone(&worker), pulse)
-        })
-    };
-    let connection = hyper::server::conn::http2::Builder::new(watch)
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(Blocks::<Wire>::list(worker.pools.limits))
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .keep_alive_interval(KEEP_ALIVE)
-        .keep_alive_timeout(KEEP_ALIVE)
-        .serve_connection(TokioIo::new(Blocks::of_client(wire, worker.pools.limits)), calls);
-    let mut connection = pin!(connection);
+pub async fn serve(io: Io, client: Rc<Client>, service: Option<Arc<str>>, worker: Rc<Worker>, slots: Slots) {
     let (mut first, mut second) = (worker.drained.clone(), worker.drained.clone());
     let mut lame = pin!(first.reached(Phase::LameDuck));
     let mut closing = pin!(second.reached(Phase::Closing));
     let mut phase = Phase::Serving;
-    let mut ends = Ends::new(streams, seen, worker.http.idle_timeout, worker.http.header_timeout);
     let mut told = false;
+    let mut served = Served::new(io, Caller::new(client, service, worker), slots);
     let ended = poll_fn(|cx| {
         loop {
             if phase < Phase::LameDuck && lame.as_mut().poll(cx).is_ready() {
@@ -81,102 +58,210 @@ pub async fn serve(io: Io, client: Rc<Client>, service: Option<Arc<str>>, worker
             if phase == Phase::LameDuck && closing.as_mut().poll(cx).is_ready() {
                 phase = Phase::Closing;
             }
-            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+            if let Poll::Ready(ended) = served.poll(cx) {
                 return Poll::Ready(ended);
             }
             // GOAWAY before the first request would turn away a client that has only just come.
-            let mut tell = phase >= Phase::Closing || phase == Phase::LameDuck && called.get();
+            let mut tell = phase >= Phase::Closing || phase == Phase::LameDuck && served.called;
             if told || !tell {
-                match ready!(ends.poll(cx)) {
+                match ready!(served.ends.poll(cx)) {
                     Due::Tell => tell = true,
                     Due::Cut => return Poll::Ready(Ok(())),
+                    Due::Ping => served.ask_for_a_sign(),
+                    Due::Dead => served.give_up(),
                 }
             }
             if tell && !told {
                 told = true;
-                ends.told();
-                connection.as_mut().graceful_shutdown();
+                served.say_goodbye();
             }
         }
     });
     if let Err(error) = ended.await {
         tracing::debug!(%error, "an HTTP/2 connection from a client broke");
     }
+    served.let_streams_know();
 }
 
-/// One request and its answer; an error resets the stream.
-async fn call(
-    message: http::Request<Incoming>,
-    client: Rc<Client>,
-    service: Option<Arc<str>>,
-    worker: Rc<Worker>,
-    pulse: Rc<Pulse>,
-) -> Result<http::Response<Outbound>, Reason> {
-    let started = timer::now();
-    let (parts, incoming) = message.into_parts();
-    let mut head = worker.pools.heads.take();
-    let read = match Rc::get_mut(&mut head) {
-        Some(empty) => request_head(&parts, empty)
-            .and_then(|()| worker.pools.limits.admit(empty).map_err(crate::downstream::http1::client_reason)),
-        None => Err(Reason::Internal),
-    };
-    let length = read.and_then(|()| {
-        request::screen(&head, &worker.identity)?;
-        framing::content_length(&head).map_err(|_| Reason::BadRequest)
-    });
-    let id = RequestId::of(&head, &client, || worker.random_id());
-    let body = match length {
-        Ok(length) => Upload::h2(incoming, length, Rc::clone(&worker.pools), started),
-        Err(_) => Upload::empty(started),
-    };
-    let request = Request { head, body: Rc::new(body), client, id, service, interim: None, upgrade: false };
-    let mut trail = Trail::default();
-    let result = match length {
-        Ok(_) => forward(&worker, &pulse.timer, &request, &mut trail, started).await,
-        Err(reason) => Err(reason),
-    };
-    let mut finished = Finished::new(started);
-    let (head, download) = match result {
-        Ok(Answer::Response(head, download)) => {
-            finished.answered(head.status());
-            (head, download)
-        }
-        // No upgrade was asked for, so none can come.
-        Ok(Answer::Tunnel(..)) => refusal(Reason::UpstreamProtocol, &request, &trail, &mut finished),
-        Err(reason @ Reason::FaultReset) => {
-            finished.refused(reason);
-            finished.finish(&worker, &request, &mut trail);
-            // hyper resets the stream.
-            return Err(reason);
-        }
-        Err(reason) => refusal(reason, &request, &trail, &mut finished),
-    };
-    let reply = Reply {
-        version: Version::Http2,
-        close: false,
-        to: request.to(),
-        length: download.length(),
-        identity: crate::downstream::http1::came_via(&download, trail.degraded.as_deref()).then_some(&worker.identity),
-        id: &request.id,
-        degraded: trail.degraded.as_deref(),
-    };
-    let fields = reply.fields_h2(&head);
-    // hyper would say of a body that ends without a byte that its length is 0, which is not so, or must not be said.
-    let ended = framing::ends_at_head(head.status(), reply.to);
-    let idle = worker.http.stream_idle_timeout;
-    let status = head.status();
-    let rest = Rest::of(reply.body(&head));
-    let outbound =
-        Outbound { head, download, request, trail, finished, worker, pulse, idle, deadline: None, rest, ended };
-    let mut response = http::Response::new(outbound);
-    *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::BAD_GATEWAY);
-    *response.headers_mut() = fields;
-    Ok(response)
+/// A connection and its streams.
+struct Served {
+    state: State,
+    line: Rc<RefCell<Line>>,
+    wakes: Wakes,
+    streams: Streams,
+    ends: Ends,
+    /// Whether a request has come.
+    called: bool,
 }
 
-fn refusal(reason: Reason, request: &Request, trail: &Trail, finished: &mut Finished) -> (Rc<Head>, Download) {
-    finished.refused(reason);
-    Refusal { reason, service: trail.service(), id: Some(&request.id) }.answer(Some(&request.head))
+#[allow(clippy::large_enum_variant, reason = "nearly every connection is the large one, and is in a box already")]
+enum State {
+    /// Neither has heard the other, and whether the client is to be told to go when they have.
+    Handshake(Handshake<Blocks<Wire>, Bytes>, bool),
+    Open(Connection<Blocks<Wire>, Bytes>, Option<PingPong>),
+}
+
+/// The streams of a connection.
+struct Streams {
+    caller: Rc<Caller>,
+    pool: Slots,
+    /// Each at the place of its waker. The first is the connection's own.
+    slots: Vec<Option<Box<dyn Slot>>>,
+    free: Vec<usize>,
+}
+
+impl Served {
+    fn new(io: Io, caller: Caller, pool: Slots) -> Self {
+        let worker = &caller.worker;
+        let (wire, line, seen) = Wire::new(io, &worker.pools);
+        let handshake = h2::server::Builder::new()
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(Blocks::<Wire>::list(worker.pools.limits))
+            .initial_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_frame_size(MAX_FRAME)
+            .max_send_buffer_size(SEND_BUFFER)
+            .max_local_error_reset_streams(Some(MAX_ERRORS))
+            .handshake(Blocks::of_client(wire, worker.pools.limits));
+        let mut wakes = Wakes::default();
+        wakes.waker(CONNECTION).wake_by_ref();
+        Self {
+            state: State::Handshake(handshake, false),
+            line,
+            wakes,
+            ends: Ends::new(seen, worker.http.idle_timeout, worker.http.header_timeout),
+            streams: Streams { caller: Rc::new(caller), pool, slots: vec![None], free: Vec::new() },
+            called: false,
+        }
+    }
+
+    /// Polls whatever was woken, and then has sent what came of it. Ready when the connection is over.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Box<dyn std::error::Error>>> {
+        for _ in 0..ROUNDS {
+            if self.wakes.take(CONNECTION) {
+                let waker = self.wakes.waker(CONNECTION).clone();
+                let polled = self.poll_connection(&mut Context::from_waker(&waker));
+                if polled.is_ready() {
+                    return polled.map_err(Into::into);
+                }
+            }
+            self.streams.poll_woken(&mut self.wakes, &mut self.ends);
+            if self.wakes.any() {
+                continue;
+            }
+            self.drain()?;
+            self.wakes.listen(cx);
+            if !self.wakes.any() {
+                return Poll::Pending;
+            }
+        }
+        // Others have waited for long enough.
+        self.drain()?;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn poll_connection(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        if let State::Handshake(handshake, told) = &mut self.state {
+            let mut connection = ready!(Pin::new(handshake).poll(cx))?;
+            if *told {
+                connection.graceful_shutdown();
+            }
+            let signs = connection.ping_pong();
+            self.state = State::Open(connection, signs);
+            self.ends.met();
+        }
+        let State::Open(connection, signs) = &mut self.state else { return Poll::Pending };
+        if let Some(signs) = signs
+            && self.ends.waits_for_a_sign()
+            && let Poll::Ready(Ok(_)) = signs.poll_pong(cx)
+        {
+            self.ends.met();
+        }
+        while let Some(accepted) = ready!(connection.poll_accept(cx)) {
+            let (message, respond) = accepted?;
+            self.called = true;
+            self.ends.opened();
+            self.streams.begin(message, respond, &mut self.wakes);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends what was gathered. What has to wait for the client is sent when the connection is woken for it. It is not counted
+    /// against the task: without it, nothing that was done would come to an end.
+    fn drain(&mut self) -> io::Result<()> {
+        let mut cx = Context::from_waker(self.wakes.waker(CONNECTION));
+        let mut drained = pin!(unconstrained(poll_fn(|cx| self.line.borrow_mut().poll_drained(cx))));
+        match drained.as_mut().poll(&mut cx) {
+            Poll::Ready(drained) => drained,
+            Poll::Pending => Ok(()),
+        }
+    }
+
+    fn say_goodbye(&mut self) {
+        self.ends.told();
+        match &mut self.state {
+            State::Handshake(_, told) => *told = true,
+            State::Open(connection, _) => connection.graceful_shutdown(),
+        }
+        self.wakes.waker(CONNECTION).wake_by_ref();
+    }
+
+    fn ask_for_a_sign(&mut self) {
+        let asked = match &mut self.state {
+            State::Open(_, Some(signs)) => signs.send_ping(Ping::opaque()).is_ok(),
+            _ => false,
+        };
+        self.ends.asked(asked);
+        self.wakes.waker(CONNECTION).wake_by_ref();
+    }
+
+    fn give_up(&mut self) {
+        self.ends.asked(false);
+        if let State::Open(connection, _) = &mut self.state {
+            connection.abrupt_shutdown(h2::Reason::NO_ERROR);
+        }
+        self.wakes.waker(CONNECTION).wake_by_ref();
+    }
+
+    /// Each writes down what became of it.
+    fn let_streams_know(&mut self) {
+        if let State::Open(connection, _) = &mut self.state {
+            connection.abrupt_shutdown(h2::Reason::NO_ERROR);
+        }
+        let Streams { slots, pool, .. } = &mut self.streams;
+        for mut slot in slots.drain(..).flatten() {
+            _ = slot.poll(&mut Context::from_waker(std::task::Waker::noop()));
+            pool.give(slot);
+        }
+    }
+}
+
+impl Streams {
+    fn begin(&mut self, message: http::Request<RecvStream>, respond: SendResponse<Bytes>, wakes: &mut Wakes) {
+        let mut slot = self.pool.take(&self.caller);
+        slot.begin(&self.caller, message, respond);
+        let part = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
+        });
+        self.slots[part] = Some(slot);
+        wakes.waker(part).wake_by_ref();
+    }
+
+    fn poll_woken(&mut self, wakes: &mut Wakes, ends: &mut Ends) {
+        wakes.take_streams(|waker, part| {
+            let Some(place) = self.slots.get_mut(part) else { return };
+            let Some(slot) = place else { return };
+            if slot.poll(&mut Context::from_waker(waker)).is_ready()
+                && let Some(slot) = place.take()
+            {
+                self.pool.give(slot);
+                self.free.push(part);
+                ends.closed();
+            }
+        });
+    }
 }
 
 /// RFC 9113 section 8.3.1: `:authority` is what `Host` would be; where both are there they have to agree.
@@ -194,7 +279,7 @@ pub fn request_head(parts: &http::request::Parts, head: &mut Head) -> Result<(),
         return Err(Reason::ConnectMethod);
     }
     let target = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-    // hyper takes UTF-8 too; HTTP/1.1 has no such targets, and none are taken over it.
+    // The `h2` crate takes UTF-8 too; HTTP/1.1 has no such targets, and none are taken over it.
     if !target.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(Reason::BadRequest);
     }
@@ -206,7 +291,7 @@ pub fn request_head(parts: &http::request::Parts, head: &mut Head) -> Result<(),
 }
 
 /// Adds a map's fields to a head, as if they had come over HTTP/1.1: without blanks around values, which RFC 9113 section
-/// 8.2.1 forbids and hyper lets pass. A name with a quotation mark, which it lets pass too, is no name.
+/// 8.2.1 forbids and the `h2` crate lets pass. A name with a quotation mark, which it lets pass too, is no name.
 pub fn head_from(map: &http::HeaderMap, head: &mut Head) -> Result<(), Bad> {
     map.iter().try_for_each(|(name, value)| {
         let name = name.as_str().as_bytes();
@@ -228,117 +313,6 @@ pub fn trailers_from(map: &http::HeaderMap, pools: &Pools) -> Result<Rc<Head>, B
     Ok(head)
 }
 
-/// An answer's body on its way to the client. Dropped early when the client resets the stream.
-struct Outbound {
-    head: Rc<Head>,
-    download: Download,
-    request: Request,
-    trail: Trail,
-    finished: Finished,
-    worker: Rc<Worker>,
-    pulse: Rc<Pulse>,
-    idle: Duration,
-    deadline: Option<Instant>,
-    rest: Rest,
-    ended: bool,
-}
-
-impl Outbound {
-    /// Ends a body that is not as long as its head says, and the stream with it.
-    fn misframed(&mut self) -> Poll<Option<Result<Frame<Bytes>, Reason>>> {
-        self.ended = true;
-        self.finished.broken(Reason::UpstreamProtocol);
-        Poll::Ready(Some(Err(Reason::UpstreamProtocol)))
-    }
-}
-
-impl Body for Outbound {
-    type Data = Bytes;
-    type Error = Reason;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Reason>>> {
-        let this = &mut *self;
-        if this.ended {
-            return Poll::Ready(None);
-        }
-        let most = this.pulse.asked();
-        let polled = this.download.poll_piece(cx);
-        if polled.is_pending() {
-            let own = *this.deadline.get_or_insert_with(|| timer::now() + this.idle);
-            let upload = &this.request.body;
-            let latest = if upload.ended().is_none() { own.max(upload.moved() + this.idle) } else { own };
-            ready!(this.pulse.timer.poll(cx, latest));
-            this.ended = true;
-            this.finished.broken(Reason::Timeout);
-            return Poll::Ready(Some(Err(Reason::Timeout)));
-        }
-        this.deadline = None;
-        match ready!(polled) {
-            Ok(0) if this.rest.end().is_err() => this.misframed(),
-            Ok(0) => {
-                this.ended = true;
-                let names = this.worker.http.control_names();
-                let came = this.download.trailers();
-                Poll::Ready(
-                    came.map(|fields| {
-                        Ok(Frame::trailers(Trailers { fields: &fields, of: &this.head, names }.fields_h2()))
-                    }),
-                )
-            }
-            Ok(len) => {
-                let len = len.min(most);
-                // hyper waits for the window before a piece and not behind it: the last byte of a large one is the next, so
-                // that an answer's task ends when all of it may go, and not with what the client never takes.
-                let data = this.download.take(if len > TAIL { len - 1 } else { len });
-                if this.rest.take(data.len()).is_err() {
-                    return this.misframed();
-                }
-                this.finished.sent(data.len());
-                this.pulse.handed_of(this.download.occupies().map(|upstream| Keeps {
-                    upstream: Rc::clone(upstream),
-                    who: this.request.origin(),
-                    // A stream in both directions is quiet by its nature.
-                    exempt: this.request.body.ended().is_none() || Dialect::of(&this.request.head) == Dialect::Grpc,
-                    sent: this.finished.bytes(),
-                }));
-                Poll::Ready(Some(Ok(Frame::data(data))))
-            }
-            Err(reason) => {
-                this.ended = true;
-                this.finished.broken(reason);
-                Poll::Ready(Some(Err(reason)))
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.ended || self.download.is_over() && self.rest.end().is_ok()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self.download.length() {
-            Length::Exact(n) if !matches!(self.download, Download::Empty) => SizeHint::with_exact(n),
-            _ => SizeHint::default(),
-        }
-    }
-}
-
-impl Drop for Outbound {
-    fn drop(&mut self) {
-        if let Some(reason) = self.pulse.ended() {
-            self.finished.broken(reason);
-        } else if !self.is_end_stream() {
-            let left = matches!(self.download.length(), Length::Exact(n) if n > self.finished.bytes())
-                || !matches!(self.download.length(), Length::Exact(_));
-            if left {
-                self.finished.broken(Reason::ClientGone);
-            }
-        }
-        self.finished.finish(&self.worker, &self.request, &mut self.trail);
-        std::mem::replace(&mut self.download, Download::Empty).recycle(&self.worker.exchanges);
-    }
-}
-
 /// A client's streams at a time on one connection.
 const MAX_STREAMS: u32 = 256;
 /// What a client may send on a stream before it is read on. With what is at hand of a request it is all that one can hold.
@@ -346,9 +320,13 @@ const STREAM_WINDOW: u32 = 128 * 1024;
 /// Enough for every stream to be full: what an instance does not read of one upload holds up no other
 /// (`docs/adr/0014-windows.md`).
 const CONNECTION_WINDOW: u32 = MAX_STREAMS * STREAM_WINDOW;
-const KEEP_ALIVE: Duration = Duration::from_secs(20);
-/// The most of an answer that is left with hyper when its task has ended.
-const TAIL: usize = 4 * 1024;
+const MAX_FRAME: u32 = 16 * 1024;
+/// What of one answer may wait for the socket.
+const SEND_BUFFER: usize = 400 * 1024;
+/// Streams that were reset for what their client did wrong, on one connection.
+const MAX_ERRORS: usize = 1024;
+/// How often what was woken is polled before other tasks have their turn.
+const ROUNDS: usize = 8;
 /// RFC 9113 section 3.4.
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 

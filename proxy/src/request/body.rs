@@ -7,12 +7,11 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes};
-use hyper::body::{Body as _, Incoming};
+use h2::RecvStream;
 
 use crate::clock::Instant;
 use crate::downstream::connection::Conn;
@@ -54,7 +53,7 @@ pub struct Upload {
 enum Source {
     Empty,
     H1 { conn: Rc<Conn>, content: RefCell<Content> },
-    H2 { incoming: RefCell<Incoming>, held: RefCell<Held>, pools: Rc<Pools> },
+    H2 { incoming: RefCell<RecvStream>, held: RefCell<Held>, pools: Rc<Pools> },
 }
 
 #[derive(Debug, Default)]
@@ -122,7 +121,7 @@ impl Upload {
     }
 
     /// An HTTP/2 stream's body, of a stated length or none.
-    pub fn h2(incoming: Incoming, length: Option<u64>, pools: Rc<Pools>, now: Instant) -> Self {
+    pub fn h2(incoming: RecvStream, length: Option<u64>, pools: Rc<Pools>, now: Instant) -> Self {
         if incoming.is_end_stream() {
             return Self::empty(now);
         }
@@ -259,7 +258,7 @@ impl Upload {
     fn poll_h2(
         &self,
         cx: &mut Context<'_>,
-        incoming: &mut Incoming,
+        incoming: &mut RecvStream,
         held: &mut Held,
         pools: &Pools,
         at: u64,
@@ -282,32 +281,39 @@ impl Upload {
                 self.gone.set(self.gone.get() + at as u64);
                 at = 0;
             }
-            let frame = match Pin::new(&mut *incoming).poll_frame(cx) {
-                Poll::Ready(Some(frame)) => frame,
-                Poll::Ready(None) if incoming.is_end_stream() => {
-                    held.done = true;
-                    continue;
-                }
-                // hyper takes a reset that says NO_ERROR for the end.
-                Poll::Ready(None) => return Poll::Ready(Err(Reason::ClientGone)),
+            let came = match incoming.poll_data(cx) {
+                Poll::Ready(Some(data)) => data.map(Some),
+                Poll::Ready(None) => match incoming.poll_trailers(cx) {
+                    Poll::Ready(trailers) => {
+                        if let Ok(Some(map)) = &trailers {
+                            // For whoever sends it again, too: without them it is not whole.
+                            held.trailers =
+                                Some(crate::downstream::http2::trailers_from(map, pools).map_err(|bad| {
+                                    let reason = crate::downstream::http1::client_reason(bad);
+                                    held.done = true;
+                                    self.fail(reason);
+                                    reason
+                                })?);
+                        }
+                        trailers.map(|_| None)
+                    }
+                    Poll::Pending if beyond > 0 => return Poll::Ready(Ok(Piece::Data(beyond))),
+                    Poll::Pending => return Poll::Pending,
+                },
                 // What there is does not wait for more.
                 Poll::Pending if beyond > 0 => return Poll::Ready(Ok(Piece::Data(beyond))),
                 Poll::Pending => return Poll::Pending,
             };
             self.moved.set(timer::now());
-            match frame.map(hyper::body::Frame::into_data) {
+            match came {
+                // A reset, whatever it says, is not the end.
                 Err(_) => return Poll::Ready(Err(Reason::ClientGone)),
-                Ok(Ok(data)) if data.is_empty() => {}
-                Ok(Ok(data)) => held.push(data),
-                Ok(Err(frame)) => {
-                    if let Ok(map) = frame.into_trailers() {
-                        held.done = true;
-                        // For whoever sends it again, too: without them it is not whole.
-                        held.trailers = Some(crate::downstream::http2::trailers_from(&map, pools).map_err(|bad| {
-                            let reason = crate::downstream::http1::client_reason(bad);
-                            self.fail(reason);
-                            reason
-                        })?);
+                Ok(None) => held.done = true,
+                Ok(Some(data)) => {
+                    // What is kept for another attempt is bounded here, and by no window.
+                    _ = incoming.flow_control().release_capacity(data.len());
+                    if !data.is_empty() {
+                        held.push(data);
                     }
                 }
             }

@@ -175,7 +175,8 @@ where
         let Some((io, first)) = Box::pin(first_bytes(io, &timer, registered.presence(), &worker)).await else { return };
         registered.presence().does(Does::Work);
         if first.bytes().starts_with(PREFACE) {
-            Box::pin(http2::serve(io.with_ahead(first), client, service, worker)).await;
+            let streams = slots.streams.clone();
+            Box::pin(http2::serve(io.with_ahead(first), client, service, worker, streams)).await;
             return;
         }
         let conn = Rc::new(Conn::new(io, first, timer, client, service, registered.presence(), worker));
@@ -271,12 +272,14 @@ async fn first_bytes(mut io: Io, timer: &Timer, presence: Rc<Presence>, worker: 
 pub struct Slots<M, F> {
     make: M,
     free: RefCell<Vec<Pin<Box<Option<F>>>>>,
+    /// Those of streams of HTTP/2.
+    streams: http2::Slots,
 }
 
 impl<M: Fn(Rc<Conn>) -> F, F> Slots<M, F> {
     /// Slots for what `make` makes.
     pub fn new(make: M) -> Self {
-        Self { make, free: RefCell::default() }
+        Self { make, free: RefCell::default(), streams: http2::Slots::default() }
     }
 
     fn take(&self) -> Pin<Box<Option<F>>> {

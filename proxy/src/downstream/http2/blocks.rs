@@ -1,11 +1,11 @@
 //! How large a block of fields may be on an HTTP/2 connection.
 //!
 //! `http.max_head_size` and `http.max_headers` hold for heads and trailers whatever they came over, and what is above
-//! them is an error that says so. hyper's own limit cannot be that error: trailers beyond it lose fields without a word,
+//! them is an error that says so. The `h2` crate's own limit cannot be that error: trailers beyond it lose fields without a word,
 //! `grpc-status` perhaps among them, and a head beyond it is a stream that was reset. So its limit is set where
 //! nothing gets lost that ours would not have caught, and ours is asked for what comes through.
 //!
-//! That this is so needs one more bound, on the bytes of a block as they come over the wire (RFC 9113 section 4.3). hyper
+//! That this is so needs one more bound, on the bytes of a block as they come over the wire (RFC 9113 section 4.3). The crate
 //! drops a field when the list becomes larger than [`Blocks::list`] with it, and all that follow. A field is the longer of
 //! what the table of HPACK holds (4 KiB) and what was spelled out; and no letter is spelled with less than five bits (RFC
 //! 7541, appendix B), so in a block of `w` bytes no field is longer than 1.6 w. What was kept of a list that lost
@@ -70,7 +70,7 @@ impl<T> Blocks<T> {
         Rc::clone(&self.over)
     }
 
-    /// The size of a list of fields from which hyper may lose some.
+    /// The size of a list of fields from which the `h2` crate may lose some.
     pub fn list(limits: Limits) -> u32 {
         u32::try_from(most(limits) / 5 * 8 + limits.bytes + 32 * (MAX_LINES + 8)).unwrap_or(u32::MAX)
     }

@@ -1,12 +1,13 @@
-//! When a connection and its streams end, where hyper would let them stay.
+//! When a connection and its streams end, whatever their peer does.
 //!
-//! hyper asks a body for its next piece only when the peer has opened its window for the one before, so a body cannot keep
-//! a deadline against a peer that opens none: nobody polls it. What is polled is the task of the stream, on every wake of
-//! its timer, and that task is ours to run ([`Watch`]). A stream whose peer takes nothing of what is at hand for the idle
-//! time is dropped, which resets it and gives back all that it held.
+//! A stream whose peer takes nothing of what is at hand for the idle time is dropped, which resets it and gives back all that
+//! it held. To an endpoint a body is sent by hyper, which asks it for its next piece only when the peer has opened its window
+//! for the one before, so a body cannot keep a deadline against a peer that opens none: nobody polls it. What is polled is the
+//! task of the stream, on every wake of its timer, and that task is ours to run ([`Watch`]).
 //!
-//! A connection ends after the idle time without a stream: GOAWAY first, and for who does not heed that, the end. What
-//! keeps it is streams and the bytes of answers, and nothing else that a peer may send.
+//! A client's connection ends after the idle time without a stream: GOAWAY first, and for who does not heed that, the end. What
+//! keeps it is streams and the bytes of answers, and nothing else that a peer may send. One from which nothing has come for a
+//! while is asked for a sign of life, and ends without one.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -22,23 +23,6 @@ use crate::error::Reason;
 use crate::timer::{self, Timer};
 use crate::upstream::Upstream;
 use crate::upstream::slow::Held;
-
-/// The streams of a connection, counted.
-#[derive(Debug)]
-pub struct Streams {
-    open: Cell<usize>,
-    /// When the last of them had ended.
-    quiet: Cell<Instant>,
-    /// The connection's task.
-    waker: RefCell<Option<Waker>>,
-}
-
-impl Streams {
-    /// None yet.
-    pub fn new() -> Rc<Self> {
-        Rc::new(Self { open: Cell::new(0), quiet: Cell::new(timer::now()), waker: RefCell::default() })
-    }
-}
 
 /// A connection to an endpoint that a stream keeps for itself.
 #[derive(Debug)]
@@ -59,7 +43,7 @@ pub struct Pulse {
     /// The stream's timer: whatever is waited for on it, one task waits.
     pub timer: Timer,
     idle: Duration,
-    /// Since when a piece is with hyper, which has not asked for another.
+    /// Since when a piece waits for the peer, who has not asked for another.
     handed: Cell<Option<Instant>>,
     /// Why it was ended, where it was.
     ended: Cell<Option<Reason>>,
@@ -71,16 +55,11 @@ pub struct Pulse {
     finished: Cell<bool>,
     /// The stream's task, where somebody else may give the stream up.
     waker: RefCell<Option<Waker>>,
-    streams: Option<Rc<Streams>>,
 }
 
 impl Pulse {
-    /// A stream whose peer has `idle` to take something of what is at hand. It counts as one of `streams` until it is
-    /// dropped.
-    pub fn new(idle: Duration, streams: Option<&Rc<Streams>>) -> Rc<Self> {
-        if let Some(streams) = streams {
-            streams.open.set(streams.open.get() + 1);
-        }
+    /// A stream whose peer has `idle` to take something of what is at hand.
+    pub fn new(idle: Duration) -> Rc<Self> {
         Rc::new(Self {
             timer: Timer::new(timer::now() + idle.min(FIRST_LOOK)),
             idle,
@@ -91,8 +70,19 @@ impl Pulse {
             given_up: Cell::new(false),
             finished: Cell::new(false),
             waker: RefCell::default(),
-            streams: streams.map(Rc::clone),
         })
+    }
+
+    /// Another stream begins, with the same timer.
+    pub fn begin_again(&mut self, idle: Duration) {
+        self.idle = idle;
+        self.handed.set(None);
+        self.ended.set(None);
+        self.keeps.take();
+        self.held.take();
+        self.given_up.set(false);
+        self.finished.set(false);
+        self.waker.take();
     }
 
     /// A piece was handed over.
@@ -153,17 +143,15 @@ impl Pulse {
         if self.given_up.get() {
             return Poll::Ready(());
         }
-        // A client's stream is given up by hyper.
-        if self.streams.is_none() {
-            match &mut *self.waker.borrow_mut() {
-                Some(known) => known.clone_from(cx.waker()),
-                none => *none = Some(cx.waker().clone()),
-            }
+        match &mut *self.waker.borrow_mut() {
+            Some(known) => known.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
         }
         Poll::Pending
     }
 
-    fn poll_stalled(&self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready when its peer has taken nothing for too long, or takes it too slowly for what it keeps.
+    pub fn poll_stalled(&self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(since) = self.handed.get() else { return Poll::Pending };
         if let Some(keeps) = &*self.keeps.borrow() {
             let mut held = self.held.borrow_mut();
@@ -177,19 +165,6 @@ impl Pulse {
             }
         }
         self.timer.poll(cx, since + self.idle).map(|()| self.ended.set(Some(Reason::Timeout)))
-    }
-}
-
-impl Drop for Pulse {
-    fn drop(&mut self) {
-        let Some(streams) = &self.streams else { return };
-        streams.open.set(streams.open.get().saturating_sub(1));
-        if streams.open.get() == 0 {
-            streams.quiet.set(timer::now());
-            if let Some(waker) = &*streams.waker.borrow() {
-                waker.wake_by_ref();
-            }
-        }
     }
 }
 
@@ -236,23 +211,61 @@ pub enum Due {
     Tell,
     /// The end.
     Cut,
+    /// A question whether anybody is there.
+    Ping,
+    /// The end of one that did not answer it.
+    Dead,
 }
 
 /// The deadlines of a client's connection.
 #[derive(Debug)]
 pub struct Ends {
     timer: Timer,
-    streams: Rc<Streams>,
     seen: Rc<Seen>,
     idle: Duration,
     header: Duration,
     told: Option<Instant>,
+    open: usize,
+    /// When the last stream had ended.
+    quiet: Instant,
+    asks: Asks,
+}
+
+/// Whether a sign of life is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asks {
+    /// Not yet, or never again.
+    No,
+    /// Once nothing has come for a while.
+    Soon,
+    /// It was, and there is none.
+    Since(Instant),
 }
 
 impl Ends {
     /// Of a connection that has just opened.
-    pub fn new(streams: Rc<Streams>, seen: Rc<Seen>, idle: Duration, header: Duration) -> Self {
-        Self { timer: Timer::new(timer::now() + header.min(idle)), streams, seen, idle, header, told: None }
+    pub fn new(seen: Rc<Seen>, idle: Duration, header: Duration) -> Self {
+        let now = timer::now();
+        let timer = Timer::new(now + header.min(idle));
+        Self { timer, seen, idle, header, told: None, open: 0, quiet: now, asks: Asks::No }
+    }
+
+    /// Both sides have spoken.
+    pub fn met(&mut self) {
+        self.asks = Asks::Soon;
+    }
+
+    /// A stream has begun.
+    pub fn opened(&mut self) {
+        self.open += 1;
+    }
+
+    /// A stream has ended.
+    pub fn closed(&mut self) {
+        self.open = self.open.saturating_sub(1);
+        if self.open == 0 {
+            self.quiet = timer::now();
+        }
     }
 
     /// GOAWAY is sent.
@@ -260,12 +273,18 @@ impl Ends {
         self.told = Some(timer::now());
     }
 
+    /// A sign of life is asked for; none is where it could not be.
+    pub fn asked(&mut self, was: bool) {
+        self.asks = if was { Asks::Since(timer::now()) } else { Asks::No };
+    }
+
+    /// Whether one is waited for.
+    pub fn waits_for_a_sign(&self) -> bool {
+        matches!(self.asks, Asks::Since(_))
+    }
+
     /// Ready with what is due.
     pub fn poll(&self, cx: &mut Context<'_>) -> Poll<Due> {
-        match &mut *self.streams.waker.borrow_mut() {
-            Some(known) => known.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
-        }
         loop {
             let (due, at) = self.next();
             if self.timer.poll(cx, at).is_pending() {
@@ -279,12 +298,17 @@ impl Ends {
 
     /// What is due next, and when; nothing but another look while there are streams.
     fn next(&self) -> (Option<Due>, Instant) {
-        let quiet = self.streams.quiet.get();
         let rests = match self.told {
-            _ if self.streams.open.get() > 0 => (None, timer::now() + self.idle),
-            None => (Some(Due::Tell), quiet + self.idle),
-            Some(told) => (Some(Due::Cut), told.max(quiet).max(self.seen.sent.get()) + GRACE),
+            _ if self.open > 0 => (None, timer::now() + self.idle),
+            None => (Some(Due::Tell), self.quiet + self.idle),
+            Some(told) => (Some(Due::Cut), told.max(self.quiet).max(self.seen.sent.get()) + GRACE),
         };
+        let signs = match self.asks {
+            Asks::No => rests,
+            Asks::Soon => (Some(Due::Ping), self.seen.came.get() + KEEP_ALIVE),
+            Asks::Since(asked) => (Some(Due::Dead), asked + KEEP_ALIVE),
+        };
+        let rests = if signs.1 < rests.1 { signs } else { rests };
         match self.seen.unfinished.get().map(|since| since + self.header) {
             Some(cut) if cut <= rests.1 => (Some(Due::Cut), cut),
             _ => rests,
@@ -292,6 +316,8 @@ impl Ends {
     }
 }
 
+/// How long nothing may come before a sign of life is asked for, and how long that may take.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// A piece of a body.
 pub const PIECE: usize = 64 * 1024;
 const SMALL_PIECE: usize = 4 * 1024;

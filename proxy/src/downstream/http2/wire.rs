@@ -1,11 +1,15 @@
-//! What passes over a client's HTTP/2 connection, as far as its deadlines have to know.
+//! What passes over a client's HTTP/2 connection: gathered on its way out, and looked at as far as its deadlines have to know.
 //!
-//! hyper tells of whole requests only. Whether a head has begun that does not end, and whether a byte of an answer has
-//! left since a moment, is seen in the frames themselves: a frame says in nine bytes what it is and how long (RFC 9113
-//! section 4.1), so they are counted off as they pass, and nothing is held or copied. A PING, a WINDOW_UPDATE or SETTINGS
-//! are no progress, whoever sends them.
+//! The `h2` crate has each frame written for itself, and twice where the payload is not copied into its own buffer: eight
+//! answers that are ready together would be sixteen system calls and eight packets. So what it writes is gathered here and
+//! leaves when the connection's task has nothing more to do ([`Line::poll_drained`]), or when it becomes much. A large payload
+//! is not copied; it goes out behind what was gathered, in the same call.
+//!
+//! Whether a head has begun that does not end, and whether a byte of an answer has left since a moment, is seen in the frames
+//! themselves: a frame says in nine bytes what it is and how long (RFC 9113 section 4.1), so they are counted off as they
+//! pass. A PING, a WINDOW_UPDATE or SETTINGS are no progress, whoever sends them.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -14,6 +18,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::clock::Instant;
+use crate::http::Pools;
 use crate::net::Io;
 use crate::timer;
 
@@ -24,35 +29,122 @@ pub struct Seen {
     pub unfinished: Cell<Option<Instant>>,
     /// When something of an answer's body last went out.
     pub sent: Cell<Instant>,
+    /// When anything last came.
+    pub came: Cell<Instant>,
 }
+
+/// The `h2` crate's end of a connection.
+#[derive(Debug)]
+pub struct Wire(Rc<RefCell<Line>>);
 
 /// A connection whose frames are looked at.
 #[derive(Debug)]
-pub struct Wire {
+pub struct Line {
     io: Io,
     seen: Rc<Seen>,
     reads: Frames,
     writes: Frames,
+    pools: Rc<Pools>,
+    /// What has not left yet, from `left` on.
+    gathered: Vec<u8>,
+    left: usize,
 }
 
+/// What is gathered, at most. Above it goes what has to wait for the peer.
+const GATHERED: usize = 16 * 1024;
+/// The slices that the `h2` crate offers at once: a frame's head and its payload.
+const SLICES: usize = 4;
+
 impl Wire {
-    /// A client's connection, from its preface on.
-    pub fn new(io: Io) -> (Self, Rc<Seen>) {
-        let seen = Rc::new(Seen { unfinished: Cell::new(None), sent: Cell::new(timer::now()) });
+    /// A client's connection, from its preface on; and the connection's task's side of it.
+    pub fn new(io: Io, pools: &Rc<Pools>) -> (Self, Rc<RefCell<Line>>, Rc<Seen>) {
+        let now = timer::now();
+        let seen = Rc::new(Seen { unfinished: Cell::new(None), sent: Cell::new(now), came: Cell::new(now) });
         let reads = Frames { skip: super::PREFACE.len() as u32, ..Frames::default() };
-        (Self { io, seen: Rc::clone(&seen), reads, writes: Frames::default() }, seen)
+        let line = Line {
+            io,
+            seen: Rc::clone(&seen),
+            reads,
+            writes: Frames::default(),
+            pools: Rc::clone(pools),
+            gathered: Vec::new(),
+            left: 0,
+        };
+        let line = Rc::new(RefCell::new(line));
+        (Self(Rc::clone(&line)), line, seen)
+    }
+}
+
+impl Line {
+    /// Ready when all that was written has left.
+    pub fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.left < self.gathered.len() {
+            ready!(self.poll_send(cx, &[]))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends what was gathered and what follows it, as far as there is room; says how much of what follows.
+    fn poll_send(&mut self, cx: &mut Context<'_>, follows: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let waiting = &self.gathered[self.left..];
+        let mut slices = [IoSlice::new(waiting); SLICES + 1];
+        let count = follows.len().min(SLICES);
+        slices[1..=count].copy_from_slice(&follows[..count]);
+        let polled = match count {
+            0 => self.io.poll_write_from(cx, waiting),
+            _ => Pin::new(&mut self.io).poll_write_vectored(cx, &slices[..=count]),
+        };
+        let n = ready!(polled)?;
+        if n == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        let of_gathered = n.min(waiting.len());
+        let mut passed = self.writes.pass(&waiting[..of_gathered]).data;
+        let mut rest = n - of_gathered;
+        for slice in follows {
+            let of_slice = rest.min(slice.len());
+            passed |= self.writes.pass(&slice[..of_slice]).data;
+            rest -= of_slice;
+        }
+        if passed {
+            self.seen.sent.set(timer::now());
+        }
+        self.left += of_gathered;
+        if self.left == self.gathered.len() {
+            self.left = 0;
+            self.pools.scratch.give(std::mem::take(&mut self.gathered));
+        }
+        Poll::Ready(Ok(n - of_gathered))
+    }
+
+    fn poll_take(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let bufs = &bufs[..bufs.len().min(SLICES)];
+        let len: usize = bufs.iter().map(|buf| buf.len()).sum();
+        while self.gathered.len() + len > GATHERED {
+            let sent = ready!(self.poll_send(cx, bufs))?;
+            if sent > 0 {
+                return Poll::Ready(Ok(sent));
+            }
+        }
+        if len > 0 && self.gathered.capacity() == 0 {
+            self.gathered = self.pools.scratch.take();
+        }
+        bufs.iter().for_each(|buf| self.gathered.extend_from_slice(buf));
+        Poll::Ready(Ok(len))
     }
 }
 
 impl AsyncRead for Wire {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let line = &mut *self.0.borrow_mut();
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
-        let passed = self.reads.pass(&buf.filled()[before..]);
-        let since = self.seen.unfinished.get();
-        self.seen.unfinished.set(match self.reads.is_midway() {
+        ready!(Pin::new(&mut line.io).poll_read(cx, buf))?;
+        let passed = line.reads.pass(&buf.filled()[before..]);
+        let (now, since) = (timer::now(), line.seen.unfinished.get());
+        line.seen.came.set(now);
+        line.seen.unfinished.set(match line.reads.is_midway() {
             false => None,
-            true if passed.finished || since.is_none() => Some(timer::now()),
+            true if passed.finished || since.is_none() => Some(now),
             true => since,
         });
         Poll::Ready(Ok(()))
@@ -60,20 +152,8 @@ impl AsyncRead for Wire {
 }
 
 impl AsyncWrite for Wire {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let n = ready!(Pin::new(&mut self.io).poll_write(cx, buf))?;
-        if self.writes.pass(&buf[..n]).data {
-            self.seen.sent.set(timer::now());
-        }
-        Poll::Ready(Ok(n))
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.borrow_mut().poll_take(cx, &[IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
@@ -81,12 +161,22 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let first = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| buf);
-        self.poll_write(cx, first)
+        self.0.borrow_mut().poll_take(cx, bufs)
+    }
+
+    /// The connection's task says when: the `h2` crate asks for it behind every frame with a payload.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let line = &mut *self.0.borrow_mut();
+        ready!(line.poll_drained(cx))?;
+        Pin::new(&mut line.io).poll_shutdown(cx)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
+        true
     }
 }
 
@@ -207,5 +297,50 @@ mod tests {
         let all = [b"PRI".to_vec(), frame(4, 0, b""), frame(DATA, 1, b"xyz"), frame(HEADERS, 0, b"h")].concat();
         assert_eq!(frames.pass(&all), Passed { data: true, finished: true });
         assert!(frames.is_midway());
+    }
+
+    /// What can be read at the other end at this moment.
+    fn there(stream: &mut tokio::io::DuplexStream) -> Vec<u8> {
+        let mut bytes = vec![0; 1 << 20];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        while Pin::new(&mut *stream).poll_read(&mut cx, &mut buffer).is_ready() && buffer.remaining() > 0 {}
+        buffer.filled().to_vec()
+    }
+
+    #[test]
+    fn small_frames_leave_together_when_they_are_let_go_and_large_ones_take_them_along() {
+        let (ours, mut theirs) = tokio::io::duplex(40_000);
+        let budget = crate::http::Budget::new(1 << 20);
+        let pools = Rc::new(Pools::new(crate::http::Limits::default(), &budget));
+        let (mut wire, line, _) = Wire::new(Io::pipe(ours), &pools);
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let small = frame(DATA, 1, &[7; 1024]);
+        for _ in 0..8 {
+            let (head, payload) = small.split_at(HEAD);
+            let slices = [IoSlice::new(head), IoSlice::new(payload)];
+            assert!(matches!(Pin::new(&mut wire).poll_write_vectored(&mut cx, &slices), Poll::Ready(Ok(1033))));
+            assert!(Pin::new(&mut wire).poll_flush(&mut cx).is_ready());
+        }
+        assert!(there(&mut theirs).is_empty());
+        assert!(line.borrow_mut().poll_drained(&mut cx).is_ready());
+        assert_eq!(there(&mut theirs), small.repeat(8));
+
+        // Behind what is small, and as far as there is room for it.
+        assert!(Pin::new(&mut wire).poll_write(&mut cx, &small).is_ready());
+        let large = frame(DATA, 1, &[8; 60_000]);
+        let mut sent = 0;
+        let mut got = Vec::new();
+        while sent < large.len() {
+            match Pin::new(&mut wire).poll_write(&mut cx, &large[sent..]) {
+                Poll::Ready(n) => sent += n.unwrap(),
+                Poll::Pending => got.extend(there(&mut theirs)),
+            }
+        }
+        while line.borrow_mut().poll_drained(&mut cx).is_pending() {
+            got.extend(there(&mut theirs));
+        }
+        got.extend(there(&mut theirs));
+        assert!(got == [small, large].concat());
     }
 }

@@ -11,6 +11,7 @@ mod flow;
 mod frames;
 mod instances;
 mod messages;
+mod streams;
 mod time;
 
 const ORDERS: &str = "

@@ -108,7 +108,7 @@ impl Connection {
 
     /// What watches a body on its way out, and who has to be told of it when it is first asked for.
     pub(super) fn watch_upload(&self, idle: Duration) -> (Rc<Pulse>, Watch) {
-        let pulse = Pulse::new(idle, None);
+        let pulse = Pulse::new(idle);
         let mut uploads = self.shared.uploads.borrow_mut();
         uploads.retain(|upload| upload.strong_count() > 0);
         uploads.push(Rc::downgrade(&pulse));
@@ -212,7 +212,7 @@ pub async fn handshake(link: Link, limits: Limits) -> Result<Connection, hyper::
     let Link { io, open, .. } = link;
     let io = Blocks::of_endpoint(Socket { io, _open: open }, limits);
     let too_large = io.over();
-    let (watch, parting) = (Watch::default(), Pulse::new(GRACE, None));
+    let (watch, parting) = (Watch::default(), Pulse::new(GRACE));
     // The first task that hyper makes is the socket's.
     watch.next(&parting);
     let (sender, driver) = hyper::client::conn::http2::Builder::new(watch.clone())

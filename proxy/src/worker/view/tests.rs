@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::settings::Policy;
+use crate::counts::ServiceMetrics;
 use crate::resilience::outlier::Failure;
 use crate::resilience::shape::Shape;
 use crate::snapshot::{Clock, Cluster, ClusterShared, Endpoint, EndpointId, Health, Standing};
-use crate::telemetry::metrics::ServiceMetrics;
 use crate::upstream::Upstream;
 use crate::worker::cluster::Tried;
 

@@ -1,0 +1,403 @@
+//! One stream: a request and its answer.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use h2::SendStream;
+use h2::server::SendResponse;
+use http::HeaderValue;
+use http::header::{CONTENT_LENGTH, DATE};
+
+use super::ends::{Keeps, Pulse};
+use super::request_head;
+use super::slots::Start;
+use crate::clock::Instant;
+use crate::downstream::http1;
+use crate::error::Reason;
+use crate::forward::finished::Finished;
+use crate::forward::local_answer::Refusal;
+use crate::forward::response_body::Download;
+use crate::forward::{Answer, Trail, forward};
+use crate::http::framing::Rest;
+use crate::http::head::Version;
+use crate::http::{Head, Length, framing};
+use crate::request::body::Upload;
+use crate::request::fields::{Client, Reply, RequestId};
+use crate::request::grpc::Dialect;
+use crate::request::trailers::Trailers;
+use crate::request::{self, Request};
+use crate::timer;
+use crate::worker::Worker;
+
+/// What all streams of a connection have in common.
+#[derive(Debug)]
+pub struct Caller {
+    /// Who called.
+    pub client: Rc<Client>,
+    /// The service that its listener belongs to, whatever its host.
+    pub service: Option<Arc<str>>,
+    /// Whose connection it is.
+    pub worker: Rc<Worker>,
+    /// The date, and the second that it was made in.
+    date: RefCell<Option<(u64, HeaderValue)>>,
+}
+
+impl Caller {
+    /// A client's connection.
+    pub fn new(client: Rc<Client>, service: Option<Arc<str>>, worker: Rc<Worker>) -> Self {
+        Self { client, service, worker, date: RefCell::default() }
+    }
+
+    /// The date of an answer that came without one (RFC 9110 section 6.6.1).
+    fn date(&self) -> Option<HeaderValue> {
+        let now = SystemTime::now();
+        let second = now.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
+        let mut date = self.date.borrow_mut();
+        if !matches!(&*date, Some((made, _)) if *made == second) {
+            *date = Some((second, HeaderValue::try_from(httpdate::fmt_http_date(now)).ok()?));
+        }
+        date.as_ref().map(|(_, date)| date.clone())
+    }
+}
+
+/// A stream from its request's head to its answer's last byte. Its end resets whatever has not ended by then.
+pub async fn run(start: Start) {
+    let Start { caller, pulse, message, mut respond } = start;
+    let worker = Rc::clone(&caller.worker);
+    let started = timer::now();
+    let (parts, incoming) = message.into_parts();
+    let mut head = worker.pools.heads.take();
+    let read = match Rc::get_mut(&mut head) {
+        Some(empty) => {
+            request_head(&parts, empty).and_then(|()| worker.pools.limits.admit(empty).map_err(http1::client_reason))
+        }
+        None => Err(Reason::Internal),
+    };
+    drop(parts);
+    let length = read.and_then(|()| {
+        request::screen(&head, &worker.identity)?;
+        framing::content_length(&head).map_err(|_| Reason::BadRequest)
+    });
+    let body = match length {
+        Ok(length) if !incoming.is_end_stream() => {
+            Rc::new(Upload::h2(incoming, length, Rc::clone(&worker.pools), started))
+        }
+        _ => worker.empties.take(started),
+    };
+    let request = Request {
+        id: RequestId::of(&head, &caller.client, || worker.random_id()),
+        head,
+        body,
+        client: Rc::clone(&caller.client),
+        service: caller.service.clone(),
+        interim: None,
+        upgrade: false,
+    };
+    let mut trail = Trail::default();
+    let result = match length {
+        Ok(_) => {
+            let mut work = pin!(forward(&worker, &pulse.timer, &request, &mut trail, started));
+            poll_fn(|cx| match work.as_mut().poll(cx) {
+                // Nobody waits for the answer any more.
+                Poll::Pending => respond.poll_reset(cx).map(|_| Err(Reason::ClientGone)),
+                done => done,
+            })
+            .await
+        }
+        Err(reason) => Err(reason),
+    };
+    let mut finished = Finished::new(started);
+    let (head, download) = match result {
+        Ok(Answer::Response(head, download)) => {
+            finished.answered(head.status());
+            (head, download)
+        }
+        // No upgrade was asked for, so none can come.
+        Ok(Answer::Tunnel(..)) => refusal(Reason::UpstreamProtocol, &request, &trail, &mut finished),
+        Err(reason @ (Reason::FaultReset | Reason::ClientGone)) => {
+            finished.refused(reason);
+            finished.finish(&worker, &request, &mut trail);
+            if reason == Reason::FaultReset {
+                respond.send_reset(h2::Reason::INTERNAL_ERROR);
+            }
+            return;
+        }
+        Err(reason) => refusal(reason, &request, &trail, &mut finished),
+    };
+    let outbound = Outbound {
+        // What ends with its head has no body, whatever its endpoint thinks.
+        ended: framing::ends_at_head(head.status(), request.to()),
+        rest: Rest::of(Length::NONE),
+        idle: worker.http.stream_idle_timeout,
+        deadline: None,
+        waiting: None,
+        broken: None,
+        head,
+        download,
+        request,
+        trail,
+        finished,
+        worker,
+        pulse,
+    };
+    let mut sending = Sending(Some(outbound));
+    let Some(outbound) = &mut sending.0 else { return };
+    let Some(mut stream) = outbound.begin(&caller, &mut respond) else { return };
+    poll_fn(|cx| outbound.poll_sent(cx, &mut stream)).await;
+}
+
+fn refusal(reason: Reason, request: &Request, trail: &Trail, finished: &mut Finished) -> (Rc<Head>, Download) {
+    finished.refused(reason);
+    Refusal { reason, service: trail.service(), id: Some(&request.id) }.answer(Some(&request.head))
+}
+
+/// An answer on its way to the client. Dropped early when the stream is reset, or its connection ends.
+struct Sending(Option<Outbound>);
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        if let Some(outbound) = self.0.take() {
+            outbound.finish();
+        }
+    }
+}
+
+struct Outbound {
+    head: Rc<Head>,
+    download: Download,
+    request: Request,
+    trail: Trail,
+    finished: Finished,
+    worker: Rc<Worker>,
+    pulse: Rc<Pulse>,
+    idle: Duration,
+    deadline: Option<Instant>,
+    rest: Rest,
+    /// What waits for the client's window, and whether it is the last.
+    waiting: Option<(Bytes, bool)>,
+    /// What comes behind that.
+    broken: Option<Reason>,
+    /// Nothing more is taken from the body.
+    ended: bool,
+}
+
+/// What comes next of an answer.
+enum Next {
+    /// Some of the body, and whether it is the last.
+    Data(Bytes, bool),
+    Trailers(http::HeaderMap),
+    End,
+    /// It will not be whole.
+    Broken,
+}
+
+impl Outbound {
+    /// Sends the head. None where all is done with it.
+    fn begin(&mut self, caller: &Caller, respond: &mut SendResponse<Bytes>) -> Option<SendStream<Bytes>> {
+        let degraded = self.trail.degraded.as_deref();
+        let reply = Reply {
+            version: Version::Http2,
+            close: false,
+            to: self.request.to(),
+            length: self.download.length(),
+            identity: http1::came_via(&self.download, degraded).then_some(&self.worker.identity),
+            id: &self.request.id,
+            degraded,
+        };
+        self.rest = Rest::of(reply.body(&self.head));
+        let mut fields = reply.fields_h2(&self.head);
+        if !fields.contains_key(DATE)
+            && let Some(date) = caller.date()
+        {
+            fields.insert(DATE, date);
+        }
+        let ends = self.is_over();
+        // Of a body that ends without a byte that is not said: its length is not 0, or must not be stated.
+        if !ends
+            && let Length::Exact(n) = self.download.length()
+            && !matches!(self.download, Download::Empty)
+        {
+            fields.entry(CONTENT_LENGTH).or_insert_with(|| n.into());
+        }
+        let mut response = http::Response::new(());
+        *response.status_mut() =
+            http::StatusCode::from_u16(self.head.status()).unwrap_or(http::StatusCode::BAD_GATEWAY);
+        *response.headers_mut() = fields;
+        match respond.send_response(response, ends) {
+            Ok(stream) => (!ends).then_some(stream),
+            Err(error) => {
+                tracing::debug!(%error, "an answer's head could not be sent");
+                respond.send_reset(h2::Reason::INTERNAL_ERROR);
+                None
+            }
+        }
+    }
+
+    /// Ready when all of it is with the connection, or nobody takes it.
+    fn poll_sent(&mut self, cx: &mut Context<'_>, stream: &mut SendStream<Bytes>) -> Poll<()> {
+        loop {
+            if let Some((data, last)) = self.waiting.take() {
+                // What is empty needs no window.
+                if !data.is_empty() {
+                    match poll_window(cx, stream) {
+                        Poll::Ready(true) => {}
+                        Poll::Ready(false) => {
+                            self.waiting = Some((data, last));
+                            return Poll::Ready(());
+                        }
+                        Poll::Pending => {
+                            self.waiting = Some((data, last));
+                            return poll_reset(cx, stream);
+                        }
+                    }
+                }
+                if stream.send_data(data, last).is_err() {
+                    self.waiting = Some((Bytes::new(), last));
+                    return Poll::Ready(());
+                }
+                if last {
+                    return Poll::Ready(());
+                }
+            }
+            let Poll::Ready(next) = self.poll_next(cx) else { return poll_reset(cx, stream) };
+            match next {
+                Next::Data(data, last) => {
+                    // A claim on no more than is certain: the whole piece would keep the connection's window from streams
+                    // that could use it.
+                    stream.reserve_capacity(data.len().min(1));
+                    self.waiting = Some((data, last));
+                }
+                Next::Trailers(fields) => {
+                    stream.reserve_capacity(0);
+                    _ = stream.send_trailers(fields);
+                    return Poll::Ready(());
+                }
+                Next::End => {
+                    _ = stream.send_data(Bytes::new(), true);
+                    return Poll::Ready(());
+                }
+                Next::Broken => {
+                    stream.send_reset(h2::Reason::INTERNAL_ERROR);
+                    return Poll::Ready(());
+                }
+            }
+        }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        let most = self.pulse.asked();
+        if let Some(reason) = self.broken.take() {
+            return self.breaks(reason);
+        }
+        let polled = self.download.poll_piece(cx);
+        if polled.is_pending() {
+            let own = *self.deadline.get_or_insert_with(|| timer::now() + self.idle);
+            let upload = &self.request.body;
+            let latest = if upload.ended().is_none() { own.max(upload.moved() + self.idle) } else { own };
+            ready!(self.pulse.timer.poll(cx, latest));
+            return self.breaks(Reason::Timeout);
+        }
+        self.deadline = None;
+        match ready!(polled) {
+            Ok(0) if self.rest.end().is_err() => self.breaks(Reason::UpstreamProtocol),
+            Ok(0) => {
+                self.ended = true;
+                let names = self.worker.http.control_names();
+                Poll::Ready(match self.download.trailers() {
+                    Some(fields) => Next::Trailers(Trailers { fields: &fields, of: &self.head, names }.fields_h2()),
+                    None => Next::End,
+                })
+            }
+            Ok(len) => {
+                let len = len.min(most);
+                // A piece waits for the window before it goes and not behind it: the last byte of a large one is the next, so
+                // that a stream's work ends when all of it may go, and not with what the client never takes.
+                let data = self.download.take(if len > TAIL { len - 1 } else { len });
+                if self.rest.take(data.len()).is_err() {
+                    return self.breaks(Reason::UpstreamProtocol);
+                }
+                self.finished.sent(data.len());
+                let last = self.is_last(cx);
+                self.pulse.handed_of(self.download.occupies().map(|upstream| Keeps {
+                    upstream: Rc::clone(upstream),
+                    who: self.request.origin(),
+                    // A stream in both directions is quiet by its nature.
+                    exempt: self.request.body.ended().is_none() || Dialect::of(&self.request.head) == Dialect::Grpc,
+                    sent: self.finished.bytes(),
+                }));
+                Poll::Ready(Next::Data(data, last))
+            }
+            Err(reason) => self.breaks(reason),
+        }
+    }
+
+    /// Whether nothing follows what was just taken: then the end goes with it.
+    fn is_last(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.is_over() {
+            self.ended = true;
+        } else if self.rest == Rest::of(Length::NONE) {
+            match self.download.poll_piece(cx) {
+                Poll::Ready(Ok(0)) => self.ended = self.download.trailers().is_none(),
+                Poll::Ready(Err(reason)) => self.broken = Some(reason),
+                Poll::Ready(Ok(_)) | Poll::Pending => {}
+            }
+        }
+        self.ended
+    }
+
+    /// Ends a body that is not what its head says, and the stream with it.
+    fn breaks(&mut self, reason: Reason) -> Poll<Next> {
+        self.ended = true;
+        self.finished.broken(reason);
+        Poll::Ready(Next::Broken)
+    }
+
+    fn is_over(&self) -> bool {
+        self.ended || self.download.is_over() && self.rest.end().is_ok()
+    }
+
+    /// Writes down what became of it, and keeps what the next one can use.
+    fn finish(mut self) {
+        if let Some(reason) = self.pulse.ended() {
+            self.finished.broken(reason);
+        } else if !self.is_over() || self.waiting.is_some() {
+            let left = self.waiting.is_some()
+                || matches!(self.download.length(), Length::Exact(n) if n > self.finished.bytes())
+                || !matches!(self.download.length(), Length::Exact(_));
+            if left {
+                self.finished.broken(Reason::ClientGone);
+            }
+        }
+        self.finished.finish(&self.worker, &self.request, &mut self.trail);
+        self.download.recycle(&self.worker.exchanges);
+        self.worker.pools.heads.give(self.head);
+        let Request { head, body, .. } = self.request;
+        self.worker.pools.heads.give(head);
+        self.worker.empties.give(body);
+    }
+}
+
+/// Ready when some of the window is this stream's; with false when nobody takes anything any more.
+fn poll_window(cx: &mut Context<'_>, stream: &mut SendStream<Bytes>) -> Poll<bool> {
+    while stream.capacity() == 0 {
+        match ready!(stream.poll_capacity(cx)) {
+            Some(Ok(_)) => {}
+            Some(Err(_)) | None => return Poll::Ready(false),
+        }
+    }
+    Poll::Ready(true)
+}
+
+/// Ready when the client has reset the stream.
+fn poll_reset(cx: &mut Context<'_>, stream: &mut SendStream<Bytes>) -> Poll<()> {
+    stream.poll_reset(cx).map(|_| ())
+}
+
+/// The most of an answer that is left with the `h2` crate when the stream's work has ended.
+const TAIL: usize = 4 * 1024;
