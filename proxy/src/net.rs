@@ -262,7 +262,9 @@ impl Io {
     pub fn is_idle(&mut self) -> bool {
         self.heed();
         #[cfg(not(sim))]
-        if let (Stream::Tcp(stream), None | Some(Beside::Tap(_))) = (&self.stream, self.beside.as_deref()) {
+        if let Stream::Tcp(stream) = &self.stream
+            && !matches!(self.beside.as_deref(), Some(Beside::Ahead(_)))
+        {
             // Nobody waits here, so nobody takes the place of whoever does.
             return stream.try_io(Interest::READABLE, || Ok(())).is_err() || is_drained(stream.try_read(&mut [0]));
         }
