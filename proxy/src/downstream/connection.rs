@@ -45,6 +45,8 @@ pub struct Conn {
     /// What it does, and its task, for whoever has to wake it from another one.
     pub(crate) presence: Rc<Presence>,
     pub(crate) gone: Cell<bool>,
+    /// Whether the next request was waited for.
+    waited: Cell<bool>,
 }
 
 /// How long a closing connection is read from, so that the last answer is not lost in a reset.
@@ -77,6 +79,7 @@ impl Conn {
             worker,
             presence,
             gone: Cell::new(false),
+            waited: Cell::new(false),
         }
     }
 
@@ -91,8 +94,10 @@ impl Conn {
             return false;
         }
         let deadline = self.last.get() + self.worker.http.idle_timeout;
+        self.waited.set(false);
         poll_fn(|cx| {
-            match self.poll_fill(cx) {
+            // What wakes is most likely a request: trying to read it is cheaper than asking first.
+            match self.poll_fill_if(cx, self.waited.replace(true)) {
                 Poll::Ready(Ok(n)) if n > 0 => {
                     self.presence.does(Does::Work);
                     return Poll::Ready(true);
@@ -165,7 +170,44 @@ impl Conn {
 
     /// Reads more into the buffer; 0 at the client's end. Pending also while the buffer is full.
     pub fn poll_fill(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        Peer::poll_fill(self, cx, &mut self.input.borrow_mut())
+        self.poll_fill_if(cx, false)
+    }
+
+    /// The same; `likely` where there is most likely something to read.
+    fn poll_fill_if(&self, cx: &mut Context<'_>, likely: bool) -> Poll<io::Result<usize>> {
+        self.fill(cx, &mut self.input.borrow_mut(), likely)
+    }
+
+    fn fill(&self, cx: &mut Context<'_>, slot: &mut Option<Buffer>, likely: bool) -> Poll<io::Result<usize>> {
+        let mut io = self.io.borrow_mut();
+        // A buffer is taken when there is something to read.
+        if slot.is_none() && !likely {
+            ready!(io.poll_readable(cx));
+        }
+        let pool = &self.worker.pools.buffers;
+        let input = match &mut *slot {
+            Some(input) => input,
+            none => match if self.large.get() { pool.take_lean() } else { pool.take_small() } {
+                Ok(buffer) => none.insert(buffer),
+                Err(spent) => {
+                    ready!(io.poll_readable(cx));
+                    return Poll::Ready(Err(spent.into()));
+                }
+            },
+        };
+        if !input.has_room() {
+            if !pool.grow(input)? {
+                return Poll::Pending;
+            }
+            self.large.set(true);
+        }
+        let polled = self.poll_read(cx, &mut io, input, usize::MAX);
+        if input.is_empty()
+            && let Some(input) = slot.take()
+        {
+            pool.give(input);
+        }
+        polled
     }
 
     fn poll_read(&self, cx: &mut Context<'_>, io: &mut Io, input: &mut Buffer, most: usize) -> Poll<io::Result<usize>> {
@@ -256,29 +298,8 @@ impl Conn {
 }
 
 impl Peer for Conn {
-    fn poll_fill(&self, cx: &mut Context<'_>, slot: &mut Option<Buffer>) -> Poll<io::Result<usize>> {
-        let mut io = self.io.borrow_mut();
-        if slot.is_none() {
-            ready!(io.poll_readable(cx));
-        }
-        let pool = &self.worker.pools.buffers;
-        let input = match &mut *slot {
-            Some(input) => input,
-            none => none.insert(if self.large.get() { pool.take_lean()? } else { pool.take_small()? }),
-        };
-        if !input.has_room() {
-            if !pool.grow(input)? {
-                return Poll::Pending;
-            }
-            self.large.set(true);
-        }
-        let polled = self.poll_read(cx, &mut io, input, usize::MAX);
-        if input.is_empty()
-            && let Some(input) = slot.take()
-        {
-            pool.give(input);
-        }
-        polled
+    fn poll_fill(&self, cx: &mut Context<'_>, input: &mut Option<Buffer>) -> Poll<io::Result<usize>> {
+        self.fill(cx, input, false)
     }
 
     fn has_room(&self, input: Option<&Buffer>) -> bool {

@@ -25,7 +25,7 @@ use crate::forward::{Answer, Trail, forward};
 use crate::http::framed::Framed;
 use crate::http::framing::To;
 use crate::http::head::{Name, Version};
-use crate::http::{Buffer, Head, Length, Scan, framing, parse};
+use crate::http::{Buffer, Head, Length, Scan, framing};
 use crate::net::Io;
 use crate::request::body::Upload;
 use crate::request::fields::{Reply, RequestId};
@@ -161,15 +161,18 @@ async fn read_head(conn: &Conn, head: &mut Rc<Head>) -> Result<Option<Length>, O
         loop {
             if let Some(input) = &mut *conn.input.borrow_mut()
                 && has_begun(input, &mut skipped)
-                && let Some(end) = scan.end(input.bytes(), limits).map_err(|bad| Some(request::reason_of(bad)))?
             {
                 let Some(empty) = Rc::get_mut(head) else { return Poll::Ready(Err(Some(Reason::Internal))) };
-                if deadline.is_some() {
-                    conn.presence.does(Does::Work);
+                let read = scan.request(input.bytes(), limits, empty).map_err(|bad| Some(request::reason_of(bad)))?;
+                if let Some(end) = read {
+                    if deadline.is_some() {
+                        conn.presence.does(Does::Work);
+                    }
+                    input.consume(end);
+                    return Poll::Ready(
+                        framing::of_request(empty).map(Some).map_err(|bad| Some(request::reason_of(bad))),
+                    );
                 }
-                let parsed = parse::request(&input.bytes()[..end], empty).and_then(|()| framing::of_request(empty));
-                input.consume(end);
-                return Poll::Ready(parsed.map(Some).map_err(|bad| Some(request::reason_of(bad))));
             }
             match conn.poll_fill(cx) {
                 Poll::Ready(Ok(n)) if n > 0 => {}
@@ -245,10 +248,10 @@ async fn respond(
         id: &request.id,
         degraded,
     };
-    reply.close |= reply.ends_by_close(head) || expects_in_vain(conn, early);
+    let body = reply.body(head);
+    reply.close |= body == Length::UntilClose || expects_in_vain(conn, early);
     let mut out = worker.pools.scratch.take();
     reply.write_h1(head, &mut out);
-    let body = reply.body(head);
     download.keep_within(body);
     // From here on nothing else may be written before the answer's end, not even that the client may send its body.
     conn.continued.set(true);
@@ -256,9 +259,8 @@ async fn respond(
     let mut framed = Framed::new(out, body);
     let whole = send(conn, request, head, &mut download, &mut framed, finished).await;
     worker.pools.scratch.give(framed.take_lead());
-    let ends_by_close = reply.ends_by_close(head);
     download.recycle(&worker.exchanges);
-    if !whole && ends_by_close {
+    if !whole && body == Length::UntilClose {
         // Only a reset tells this client that something is missing.
         conn.abort();
     }
