@@ -19,6 +19,8 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
+#[cfg(not(sim))]
+use tokio::io::Interest;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
 use crate::http::{Buffer, BufferPool};
@@ -81,6 +83,12 @@ pub fn is_own_lack(error: &io::Error) -> bool {
     use nix::libc::{EADDRNOTAVAIL, EAGAIN, EMFILE, ENFILE, ENOBUFS, ENOMEM};
     let ours = [EMFILE, ENFILE, ENOMEM, ENOBUFS, EADDRNOTAVAIL, EAGAIN];
     error.raw_os_error().is_some_and(|code| ours.contains(&code))
+}
+
+/// Whether there was nothing to read, and may be later.
+#[cfg(not(sim))]
+fn is_drained(read: io::Result<usize>) -> bool {
+    read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
 impl Io {
@@ -253,8 +261,15 @@ impl Io {
     /// Whether an idle connection is still one: open, and nothing has come on it. Costs no system call while that
     /// is so.
     pub fn is_idle(&mut self) -> bool {
+        self.heed();
+        #[cfg(not(sim))]
+        if let Stream::Tcp(stream) = &self.stream
+            && !matches!(self.beside.as_deref(), Some(Beside::Ahead(_)))
+        {
+            // Nobody waits here, so nobody takes the place of whoever does.
+            return stream.try_io(Interest::READABLE, || Ok(())).is_err() || is_drained(stream.try_read(&mut [0]));
+        }
         let mut cx = Context::from_waker(Waker::noop());
-        // Nobody waits here, so nobody takes the place of whoever does.
         if self.look(&mut cx).is_pending() {
             return true;
         }
@@ -268,7 +283,7 @@ impl Io {
         if let Stream::Tcp(stream) = &self.stream {
             let mut byte = [std::mem::MaybeUninit::uninit()];
             let seen = socket2::SockRef::from(stream).peek(&mut byte);
-            if !seen.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            if !is_drained(seen) {
                 return false;
             }
         }
@@ -294,6 +309,16 @@ impl Io {
     /// Writes some of `bytes`.
     pub fn poll_write_from(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.heed();
+        // What is short nearly always fits, and tokio need not be told who would wait if it did not.
+        #[cfg(not(sim))]
+        if let Stream::Tcp(stream) = &self.stream
+            && bytes.len() <= SHORT
+        {
+            match stream.try_write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+        }
         let polled = match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Stream::Pipe(stream) => Pin::new(stream).poll_write(cx, bytes),
@@ -310,7 +335,7 @@ impl Io {
             loop {
                 ready!(stream.poll_write_ready(cx))?;
                 let send = || socket2::SockRef::from(stream).send_with_flags(bytes, nix::libc::MSG_MORE);
-                match stream.try_io(tokio::io::Interest::WRITABLE, send) {
+                match stream.try_io(Interest::WRITABLE, send) {
                     // That it is not ready is known now, and waited for.
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     written => return Poll::Ready(written),
@@ -417,6 +442,10 @@ impl AsyncWrite for Io {
 #[derive(Debug)]
 pub struct Loose(#[cfg(not(sim))] std::net::TcpStream, #[cfg(sim)] TcpStream);
 
+/// Bytes that a socket takes at once unless its peer has stopped reading. Of more it may take a part, and tokio should see that
+/// to spare the next attempt.
+#[cfg(not(sim))]
+const SHORT: usize = 8 * 1024;
 /// What stands in a pipe between a faulted connection and whoever uses it.
 const PIPE: usize = 64 * 1024;
 

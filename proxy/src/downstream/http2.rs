@@ -264,7 +264,7 @@ impl Streams {
 
 /// RFC 9113 section 8.3.1: `:authority` is what `Host` would be; where both are there they have to agree.
 pub fn request_head(parts: &http::request::Parts, head: &mut Head) -> Result<(), Reason> {
-    let reason = crate::downstream::http1::client_reason;
+    let reason = crate::request::reason_of;
     let authority = parts.uri.authority().map(http::uri::Authority::as_str);
     let host = parts.headers.get(http::header::HOST).map(http::HeaderValue::as_bytes);
     if let (Some(authority), Some(host)) = (authority, host)

@@ -74,9 +74,8 @@ pub async fn run(start: Start) {
     let (parts, incoming) = message.into_parts();
     let mut head = worker.pools.heads.take();
     let read = match Rc::get_mut(&mut head) {
-        Some(empty) => {
-            request_head(&parts, empty).and_then(|()| worker.pools.limits.admit(empty).map_err(http1::client_reason))
-        }
+        Some(empty) => request_head(&parts, empty)
+            .and_then(|()| worker.pools.limits.admit(empty).map_err(crate::request::reason_of)),
         None => Err(Reason::Internal),
     };
     drop(parts);
