@@ -89,6 +89,7 @@ pub mod fault;
 pub mod fault_manager;
 pub mod forward;
 pub mod http;
+pub mod http2;
 pub mod net;
 pub mod reference;
 pub mod relay;

@@ -334,13 +334,12 @@ impl Upload {
                     Poll::Ready(trailers) => {
                         if let Ok(Some(map)) = &trailers {
                             // For whoever sends it again, too: without them it is not whole.
-                            held.trailers =
-                                Some(crate::downstream::http2::trailers_from(map, pools).map_err(|bad| {
-                                    let reason = crate::request::reason_of(bad);
-                                    held.done = true;
-                                    self.fail(reason);
-                                    reason
-                                })?);
+                            held.trailers = Some(crate::http2::trailers_from(map, pools).map_err(|bad| {
+                                let reason = crate::request::reason_of(bad);
+                                held.done = true;
+                                self.fail(reason);
+                                reason
+                            })?);
                         }
                         trailers.map(|_| None)
                     }

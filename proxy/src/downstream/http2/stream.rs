@@ -14,7 +14,6 @@ use h2::server::SendResponse;
 use http::HeaderValue;
 use http::header::{CONTENT_LENGTH, DATE};
 
-use super::ends::{Keeps, Pulse};
 use super::request_head;
 use super::slots::Start;
 use crate::clock::Instant;
@@ -33,6 +32,7 @@ use crate::request::grpc::Dialect;
 use crate::request::trailers::Trailers;
 use crate::request::{self, Request};
 use crate::timer;
+use crate::upstream::http2::pulse::{Keeps, Pulse};
 use crate::worker::Worker;
 
 /// What all streams of a connection have in common.
