@@ -35,13 +35,13 @@ use tokio::time::{interval, timeout};
 
 use crate::clock::Instant;
 use crate::config::settings::AdminAccess;
-use crate::control::{Readiness, StatusBoard};
-use crate::fault::Keeper;
+use crate::fault_manager::FaultManager;
 use crate::snapshot::Reader;
 use crate::tcp::TcpProxies;
 use crate::telemetry::availability::Ledger;
 use crate::telemetry::explain::{Record, Shelves};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::status::{Readiness, StatusBoard};
 
 use door::{Door, Doorway, Patience, converse};
 use toxiproxy::{Toxiproxy, ToxiproxyInputs};
@@ -93,7 +93,7 @@ pub struct AdminInputs {
     /// What renders `/metrics`.
     pub metrics: Metrics,
     /// Faults.
-    pub keeper: Arc<Keeper>,
+    pub keeper: Arc<FaultManager>,
     /// TCP proxies.
     pub tcp: TcpProxies,
     /// Who may ask, and who may change something.

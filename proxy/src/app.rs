@@ -23,8 +23,8 @@ use crate::config::settings::{RegistrySettings, Settings};
 use crate::config::{Reload, warnings};
 use crate::control::{self, ControlHandle, ControlInputs, Registries};
 use crate::drain::Drain;
-use crate::fault::Keeper;
-use crate::fault::guard::Facts;
+use crate::fault_manager::FaultManager;
+use crate::fault_manager::guard::Facts;
 use crate::http::Budget;
 use crate::request::fields::Identity;
 use crate::serve;
@@ -66,7 +66,7 @@ pub enum StartError {
     Control(#[from] control::ControlError),
     /// A fault that should be there from the start.
     #[error("faults.start: {0}")]
-    Fault(#[source] crate::fault::keeper::Refused),
+    Fault(#[source] crate::fault_manager::Refused),
     /// A thread, a runtime or a signal handler.
     #[error("cannot start: {0}")]
     System(#[from] std::io::Error),
@@ -117,7 +117,7 @@ pub struct App {
     control: ControlHandle,
     admin: Option<AdminHandle>,
     access_log: AccessLog,
-    keeper: Arc<Keeper>,
+    keeper: Arc<FaultManager>,
     reader: Reader,
     metrics: Metrics,
     /// Whoever drops the last one takes the listeners along.
@@ -144,7 +144,7 @@ impl App {
             Some(toxiproxy) => Some((admin::bind("faults.toxiproxy", toxiproxy.address)?, toxiproxy)),
             None => None,
         };
-        let keeper = Keeper::new(settings.faults.clone(), reader.clone());
+        let keeper = FaultManager::new(settings.faults.clone(), reader.clone());
         let (sockets, addresses) = listen(&settings)?;
         let (tcp, tcp_desks) = TcpProxies::new(Arc::clone(&keeper), settings.workers);
         for proxy in &settings.tcp {
@@ -254,7 +254,7 @@ impl App {
                 let facts =
                     |service: &str| board.get(service).map_or_else(PoolFacts::default, |status| PoolFacts::of(status));
                 let mut page = self.metrics.render(&snapshot, self.reader.clock(now), &facts);
-                let proxies = self.tcp.list();
+                let proxies = self.tcp.facts();
                 page.push_str(&self.metrics.render_tcp(&proxies));
                 page.push_str(&self.metrics.render_faults(&snapshot, &proxies));
                 page

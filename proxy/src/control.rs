@@ -8,7 +8,6 @@
 //! The promise above all others: **an error of any kind never empties a pool.** An error changes what
 //! the [`StatusBoard`] says and nothing else.
 
-pub mod board;
 pub mod health;
 pub mod pools;
 pub mod reconcile;
@@ -24,7 +23,6 @@ use outrigger_registry::Registry;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep_until;
 
-pub use self::board::{LeftOut, Readiness, ServiceStatus, StatusBoard};
 use self::health::{Ask, Checked};
 pub use self::pools::first_snapshot;
 use self::pools::{Pools, Told};
@@ -33,6 +31,7 @@ use crate::clock::Instant;
 use crate::config::settings::Settings;
 use crate::snapshot::{Demand, Publisher};
 use crate::telemetry::metrics;
+use crate::telemetry::status::{Readiness, StatusBoard};
 
 /// The registries by their names in the configuration.
 pub type Registries = BTreeMap<Arc<str>, Arc<dyn Registry>>;

@@ -10,15 +10,14 @@
 //! question is what it does then.
 //!
 //! A fault hangs on a [`Subject`], a service or a TCP proxy. Whoever carries requests reads the subject's
-//! faults without a lock ([`active`]); one [`Keeper`] adds and ends them, holds them to their limits and
-//! writes down who did what. A fault ends by itself: it carries its own last moment, so that it is over even where the keeper
+//! faults without a lock ([`active`]); one [`FaultManager`](crate::fault_manager::FaultManager) adds and ends them, holds them to their limits and
+//! writes down who did what. A fault ends by itself: it carries its own last moment, so that it is over even where the manager
 //! is not there any more. Ending it releases what it was holding up.
 
 pub mod active;
 pub mod docs;
 pub mod guard;
 pub mod http;
-pub mod keeper;
 pub mod spec;
 pub mod stream;
 
@@ -26,7 +25,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use active::{Active, Subject};
-pub use keeper::{Keeper, Refused};
 pub use spec::{Fault, Spec};
 
 /// Where a fault acts.

@@ -7,6 +7,7 @@
 //! route limits                                 admission::admit
 //! edge faults                                  edge, Injection: above resilience
 //! fallback                                     degrade::answer
+//! slow uploads                                 collect::collect: they hold nothing while they come
 //! deadline                                     Deadline, held by `turn`
 //! first attempt                                FirstAttempt: the whole way of a healthy request
 //! retry/hedge + budget                         Recovery: what is due, and who pays
@@ -21,6 +22,7 @@
 
 mod admission;
 mod attempt;
+pub mod collect;
 mod fallback;
 mod fallback_answers;
 mod faulted;
@@ -44,6 +46,7 @@ use std::time::Duration;
 use self::inject::{Injection, Struck};
 use crate::clock::Instant;
 use crate::config::settings::{Policy, Protocol};
+use crate::counts::First;
 use crate::error::Reason;
 use crate::fault::Place;
 use crate::forward::attempt::AttemptContext;
@@ -63,7 +66,6 @@ use crate::resilience::fallback::{Degraded, failure_of};
 use crate::resilience::limit::Ask;
 use crate::resilience::retry;
 use crate::route::Route;
-use crate::telemetry::availability::First;
 use crate::timer::{self, Timer};
 use crate::upstream;
 use crate::upstream::slow::Held;
@@ -177,6 +179,9 @@ pub async fn forward(
     // What an edge fault takes is above the deadline: the service has its time all the same.
     let route_allows = route_allows.map(|total| total + held);
     let total = [route_allows, controls.waits].into_iter().flatten().min();
+    if collect::applies(request, &policy) {
+        now = Box::pin(collect::collect(&request.body, timer, now)).await?;
+    }
     let result = asking.ask(&side, &policy, total, trail, now).await;
     let result = match &policy.fallback {
         None => result,

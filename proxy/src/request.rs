@@ -4,6 +4,7 @@ pub mod body;
 pub mod control_fields;
 pub mod fields;
 pub mod grpc;
+pub mod peer;
 pub mod target;
 pub mod trailers;
 
@@ -12,13 +13,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::config::settings::{Bulkhead, Cidr, HttpLimits};
-use crate::downstream::connection::Conn;
 use crate::error::Reason;
 use crate::http::framing::To;
 use crate::http::head::{Name, Version, list};
-use crate::http::{Head, Length, Pools};
+use crate::http::{Bad, Head, Length, Pools};
 use crate::request::body::Upload;
 use crate::request::fields::{AttemptFields, Client, ControlNames, Identity, Outgoing, RequestId};
+use crate::request::peer::Peer;
 use crate::request::target::Target;
 use crate::request::trailers::Passing;
 use crate::resilience::shape::Shape;
@@ -38,7 +39,7 @@ pub struct Request {
     /// The service that its listener belongs to, whatever its host.
     pub service: Option<Arc<str>>,
     /// Where interim answers go: an HTTP/1.1 client that understands them.
-    pub interim: Option<Rc<Conn>>,
+    pub interim: Option<Rc<dyn Peer>>,
     /// Whether it asks for an upgrade.
     pub upgrade: bool,
 }
@@ -127,8 +128,8 @@ impl Request {
 
     /// Passes an interim answer on, where there is somebody for it.
     pub fn interim(&self, head: &Head) {
-        if let Some(conn) = &self.interim {
-            conn.interim(head);
+        if let Some(peer) = &self.interim {
+            peer.interim(head);
         }
     }
 }
@@ -184,6 +185,15 @@ impl OutgoingRequest<'_> {
             trailers: self.trailers,
             onward: self.onward,
         }
+    }
+}
+
+/// What is wrong with a client's message.
+pub fn reason_of(bad: Bad) -> Reason {
+    match bad {
+        Bad::Grammar => Reason::BadRequest,
+        Bad::Coding => Reason::UnsupportedCoding,
+        Bad::TooLarge | Bad::TooManyLines => Reason::HeadTooLarge,
     }
 }
 

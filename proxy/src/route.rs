@@ -117,6 +117,11 @@ impl RouteTable {
         }
     }
 
+    /// Whether [`RouteTable::find`] says the same for each path and method, so that it need be asked only once.
+    pub fn is_by_host_alone(&self, host: &str) -> bool {
+        self.hosts.group(&name::normal(host)).routes.first().is_none_or(|first| first.takes_all())
+    }
+
     /// What [`RouteTable::find`] makes of each route, in the order in which it looks at them; those of hosts that it
     /// does not look at come last.
     pub fn explain(&self, host: &str, path: &[u8], method: &[u8]) -> Vec<Considered> {

@@ -17,6 +17,8 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use crate::clock::Instant;
 use crate::config::settings::Policy;
+use crate::counts::ServiceMetrics;
+use crate::counts::paces::Paces;
 use crate::fault::active::{Sort, Subject};
 use crate::resilience::breaker::CircuitBreaker;
 use crate::resilience::budget::{RetryBudget, Terms};
@@ -24,8 +26,6 @@ use crate::resilience::limit;
 use crate::resilience::outlier::{Members, OutlierState, PoolState};
 use crate::resilience::shelf::Shelf;
 use crate::route::RouteTable;
-use crate::telemetry::metrics::ServiceMetrics;
-use crate::telemetry::paces::Paces;
 
 /// What the data plane knows of the world at one time.
 #[derive(Debug)]

@@ -14,15 +14,15 @@ mod listen;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+use crate::config::settings::{TcpTimes, TcpUpstream};
+use crate::counts::TcpCounts;
 use crate::fault::Subject;
 use crate::net::Bound;
 
-pub use crate::config::settings::{TcpTimes as Times, TcpUpstream as Upstream};
 pub use handle::TcpProxies;
 
 /// A TCP proxy as it is at the moment.
@@ -33,7 +33,7 @@ pub struct TcpProxy {
     /// Where it listens, the port that the system chose included.
     pub listen: SocketAddr,
     /// Where it leads.
-    pub upstream: Upstream,
+    pub upstream: TcpUpstream,
     /// Whether it listens.
     pub enabled: bool,
     /// Whether it stands in the configuration: then it cannot be removed.
@@ -41,26 +41,7 @@ pub struct TcpProxy {
     /// What its faults hang on.
     pub subject: Arc<Subject>,
     /// What went through it. Workers add to it several times a second.
-    pub counts: Arc<Counts>,
-}
-
-/// What went through a TCP proxy since it was made.
-#[derive(Debug, Default)]
-pub struct Counts {
-    /// Connections that are open.
-    pub open: AtomicI64,
-    /// Connections that were accepted.
-    pub accepted: AtomicU64,
-    /// Connections for which no upstream was to be had.
-    pub failed: AtomicU64,
-    /// Bytes that came from clients.
-    pub received_up: AtomicU64,
-    /// Bytes that went to servers.
-    pub sent_up: AtomicU64,
-    /// Bytes that came from servers.
-    pub received_down: AtomicU64,
-    /// Bytes that went to clients.
-    pub sent_down: AtomicU64,
+    pub counts: Arc<TcpCounts>,
 }
 
 /// A TCP proxy that shall be made.
@@ -71,7 +52,7 @@ pub struct Wanted {
     /// `host:port`; port 0 asks the system for one, and no host means every address of this machine.
     pub listen: Arc<str>,
     /// Where it leads.
-    pub upstream: Upstream,
+    pub upstream: TcpUpstream,
     /// Whether it listens.
     pub enabled: bool,
 }
@@ -82,7 +63,7 @@ pub struct Change {
     /// Where it listens.
     pub listen: Option<Arc<str>>,
     /// Where it leads.
-    pub upstream: Option<Upstream>,
+    pub upstream: Option<TcpUpstream>,
     /// Whether it listens.
     pub enabled: Option<bool>,
 }
@@ -120,9 +101,9 @@ pub struct Opening {
     /// What its faults hang on.
     pub subject: Arc<Subject>,
     /// What goes through it is added here.
-    pub counts: Arc<Counts>,
+    pub counts: Arc<TcpCounts>,
     /// How long things may take.
-    pub times: Times,
+    pub times: TcpTimes,
     /// What holds for it. Held until the socket is closed and the connections that came through it are.
     pub terms: watch::Receiver<Terms>,
 }
@@ -133,7 +114,7 @@ pub struct Terms {
     /// Whether it goes on. Once it does not, it never does again.
     pub open: bool,
     /// Where its connections lead.
-    pub upstream: Upstream,
+    pub upstream: TcpUpstream,
     /// Rises when `upstream` changes: connections of before end.
     pub epoch: u64,
 }

@@ -6,5 +6,5 @@ pub mod explain;
 pub mod logs;
 pub mod metrics;
 pub mod outlet;
-pub mod paces;
 pub mod query;
+pub mod status;

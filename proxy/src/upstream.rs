@@ -265,7 +265,7 @@ impl Upstream {
             return Err(Reason::ConnectFailed);
         }
         match tokio::time::timeout(policy.connect_timeout, Io::connect(self.address)).await {
-            Ok(Ok(io)) => Ok(Link { io: io.tapped(tap), reused: false, open }),
+            Ok(Ok(io)) => Ok(Link { io: io.hooked(tap), reused: false, open }),
             Ok(Err(error)) => {
                 tracing::debug!(address = %self.address, %error, "connect failed");
                 Err(not_connected(&error))

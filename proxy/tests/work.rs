@@ -44,12 +44,9 @@ fn request(fields: &str) -> Vec<u8> {
 fn pass_on(bytes: &[u8], head: &mut Head, out: &mut Vec<u8>) {
     let identity = Identity::new(7);
     let client = request::client(SocketAddr::from(([127, 0, 0, 1], 1)), &[]);
-    assert_eq!(Scan::default().end(bytes, LIMITS).unwrap(), Some(bytes.len()));
-    head.clear();
     // It may be refused: what that takes is what counts.
-    if parse::request(bytes, head).is_err() {
-        return;
-    }
+    let Ok(end) = Scan::default().request(bytes, LIMITS, head) else { return };
+    assert_eq!(end, Some(bytes.len()));
     let Ok(length) = framing::of_request(head) else { return };
     if request::screen(head, &identity).is_err() {
         return;
@@ -108,10 +105,11 @@ fn a_head_that_comes_by_the_byte_is_looked_through_once() {
         in_proportion(what, MOST, |n| {
             let most = if line.ends_with('\n') { 250 * n / MOST } else { n / line.len() };
             let bytes = format!("GET / HTTP/1.1\r\n{}", line.repeat(most));
+            let mut head = Head::default();
             move || {
                 let mut scan = Scan::default();
                 for end in 1..=bytes.len() {
-                    assert_eq!(scan.end(black_box(&bytes.as_bytes()[..end]), LIMITS).unwrap(), None);
+                    assert_eq!(scan.request(black_box(&bytes.as_bytes()[..end]), LIMITS, &mut head).unwrap(), None);
                 }
             }
         });

@@ -156,7 +156,7 @@ pub fn request(out: &mut Vec<u8>, message: &Message, how: How) -> Written {
 pub fn answer(out: &mut Vec<u8>, message: &Message, kind: Kind, how: How) -> Written {
     let head = &message.head;
     if is_interim(head) {
-        headers::write_interim(head, out);
+        fields::write_interim(head, out);
         return Written::Whole { more: true };
     }
     let id = RequestId::of(&Head::default(), &how.client(), || RANDOM);

@@ -7,11 +7,10 @@ use serde::Serialize;
 
 use super::learned::{LearnedEntry, learned};
 use super::traffic::{Pool, Traffic};
-use crate::control::ServiceStatus;
-use crate::control::board::Statuses;
 use crate::resilience::breaker::Status;
 use crate::snapshot::{Cluster, Endpoint, Health, Snapshot, Standing};
 use crate::telemetry::metrics::age_ms;
+use crate::telemetry::status::{ServiceStatus, Statuses};
 
 /// All pools.
 #[derive(Debug, Serialize)]

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::control::board::Statuses;
+use crate::counts::{First, Rescue, Totals};
 use crate::error::Reason;
-use crate::telemetry::availability::{First, Ledger, Rescue, Totals, Window};
+use crate::telemetry::availability::{Ledger, Window};
+use crate::telemetry::status::Statuses;
 
 /// What became of requests in a window. Shares are from 0 to 1.
 #[derive(Debug, Serialize)]

@@ -18,9 +18,10 @@ use serde::{Deserialize, Serialize};
 
 use super::respond::{Failure, answer, decode, json};
 use crate::clock::Instant;
+use crate::fault::Spec;
 use crate::fault::guard::GuardSpec;
-use crate::fault::keeper::{Drill, End, Entry, FaultView, Refused, Which};
-use crate::fault::{Keeper, Spec};
+use crate::fault_manager::FaultManager;
+use crate::fault_manager::{Drill, End, Entry, FaultView, Refused, Which};
 use crate::units::Interval;
 
 /// Bytes of a request's body.
@@ -122,7 +123,7 @@ fn page(path: &str) -> Option<Page<'_>> {
 pub async fn respond<B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>>>(
     parts: &Parts,
     body: B,
-    keeper: &Keeper,
+    keeper: &FaultManager,
     peer: SocketAddr,
 ) -> Response<Full<Bytes>> {
     let Some(page) = page(parts.uri.path()) else { return wrong(StatusCode::NOT_FOUND, "there is no such page", None) };
@@ -195,7 +196,7 @@ pub async fn respond<B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync
     }
 }
 
-fn added(keeper: &Keeper, spec: Spec, by: &str, now: Instant) -> Response<Full<Bytes>> {
+fn added(keeper: &FaultManager, spec: Spec, by: &str, now: Instant) -> Response<Full<Bytes>> {
     // An address says little of who it was.
     let by = spec.controller.as_ref().map_or(Cow::Borrowed(by), |name| Cow::Owned(format!("{name}, {by}")));
     match keeper.add(spec, &by, now) {

@@ -9,11 +9,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::config::settings::{PerTry, Policy};
+use crate::counts::paces::Pace;
 use crate::resilience::pace::{HEDGE_SAMPLES, Known, TRY_SAMPLES};
 use crate::resilience::retry;
 use crate::resilience::sketch::Quantile;
 use crate::snapshot::{Cluster, Snapshot};
-use crate::telemetry::paces::Pace;
 
 /// What is known of the requests of one route and method.
 #[derive(Debug, Serialize)]

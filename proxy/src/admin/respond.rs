@@ -106,7 +106,7 @@ fn look_up(request: &Parts, desk: &Desk) -> Response<Full<Bytes>> {
             let clock = inputs.reader.clock(Instant::now());
             let facts = facts(desk);
             let mut page = inputs.metrics.render(&inputs.reader.snapshot(), clock, &facts);
-            let proxies = inputs.tcp.list();
+            let proxies = inputs.tcp.facts();
             page.push_str(&inputs.metrics.render_tcp(&proxies));
             page.push_str(&inputs.metrics.render_faults(&inputs.reader.snapshot(), &proxies));
             answer(StatusCode::OK, PROMETHEUS, page)

@@ -11,17 +11,19 @@ use tokio::net::TcpStream;
 
 use super::door::CONNECTIONS;
 use super::*;
+use crate::control::first_snapshot;
 use crate::control::testing::{declare_static, settings};
-use crate::control::{LeftOut, ServiceStatus, first_snapshot};
+use crate::counts::ServiceTally;
+use crate::counts::paces::Pace;
+use crate::counts::{Account, First, Outcome, Rescue};
 use crate::error::Reason;
-use crate::fault::Keeper;
+use crate::fault_manager::FaultManager;
 use crate::resilience::pace::Known;
 use crate::resilience::sketch::Quantile;
 use crate::snapshot::{EndpointId, Publisher, joint};
 use crate::tcp::TcpProxies;
-use crate::telemetry::availability::{Account, First, Outcome, Rescue};
-use crate::telemetry::metrics::{self, ServiceTally};
-use crate::telemetry::paces::Pace;
+use crate::telemetry::metrics;
+use crate::telemetry::status::{LeftOut, ServiceStatus};
 
 struct Running {
     admin: AdminHandle,
@@ -58,8 +60,8 @@ fn start(waiting: Option<&str>) -> Running {
         readiness: Readiness::fixed(waiting),
         draining: Arc::clone(&draining),
         metrics: metrics::install(),
-        tcp: TcpProxies::new(Keeper::new(Default::default(), reader.clone()), 0).0,
-        keeper: Keeper::new(Default::default(), reader),
+        tcp: TcpProxies::new(FaultManager::new(Default::default(), reader.clone()), 0).0,
+        keeper: FaultManager::new(Default::default(), reader),
         access: Default::default(),
         records,
     };

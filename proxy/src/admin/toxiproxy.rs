@@ -37,7 +37,7 @@ use tokio::time::timeout;
 
 use super::respond::decode;
 use crate::config::settings::ToxiproxySettings;
-use crate::fault::Keeper;
+use crate::fault_manager::FaultManager;
 use crate::snapshot::Reader;
 use crate::tcp::TcpProxies;
 
@@ -65,7 +65,7 @@ pub struct ToxiproxyInputs {
     /// Plain TCP proxies.
     pub tcp: TcpProxies,
     /// Faults.
-    pub keeper: Arc<Keeper>,
+    pub keeper: Arc<FaultManager>,
     /// Services.
     pub reader: Reader,
     /// Where requests are taken, and for which service, where it is for one only.

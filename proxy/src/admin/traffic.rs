@@ -10,10 +10,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crate::balance::slow_start::{FLOOR, Newcomers, ramp};
-use crate::control::ServiceStatus;
-use crate::control::health::Word;
 use crate::resilience::outlier::Standing;
 use crate::snapshot::{Cluster, Endpoint};
+use crate::telemetry::status::{ServiceStatus, Word};
 
 /// What an endpoint gets, and why.
 #[derive(Debug, PartialEq)]
@@ -132,10 +131,10 @@ mod tests {
 
     use super::*;
     use crate::config::settings::{Outlier, Policy};
+    use crate::counts::ServiceMetrics;
     use crate::resilience::outlier::Failure;
     use crate::resilience::shape::Shape;
     use crate::snapshot::{Clock, ClusterShared, EndpointId, Health, Standing as Known};
-    use crate::telemetry::metrics::ServiceMetrics;
 
     const NOW: u64 = 100_000;
 

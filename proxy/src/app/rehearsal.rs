@@ -1,7 +1,7 @@
 //! Whether the faults of a configuration can be there from the start.
 //!
-//! What a keeper refuses depends on all that stands beside a fault: the services and their instances, the routes, the TCP
-//! proxies, the faults before it. A second set of rules for reading a file would soon say something else, so the keeper
+//! What a fault manager refuses depends on all that stands beside a fault: the services and their instances, the routes, the TCP
+//! proxies, the faults before it. A second set of rules for reading a file would soon say something else, so the manager
 //! itself is asked: one of its own, over what there will be before the first byte is read, that nobody sees.
 
 use metrics::NoopRecorder;
@@ -11,8 +11,9 @@ use crate::clock::Instant;
 use crate::config::settings::{FaultLimits, Settings};
 use crate::config::{ConfigErrors, Loaded};
 use crate::control;
+use crate::fault::Spec;
 use crate::fault::active::{Sort, Subject};
-use crate::fault::{Keeper, Refused, Spec};
+use crate::fault_manager::{FaultManager, Refused};
 use crate::snapshot;
 
 /// The same configuration, where its faults can be there from the start.
@@ -47,7 +48,7 @@ fn refused_at_start(settings: &Settings) -> Vec<(usize, Refused)> {
 
 fn rehearse(settings: &Settings) -> Vec<(usize, Refused)> {
     let (_publisher, reader, _demands) = snapshot::joint(control::first_snapshot(settings));
-    let keeper = Keeper::new(FaultLimits { audit_log: None, ..settings.faults.clone() }, reader);
+    let keeper = FaultManager::new(FaultLimits { audit_log: None, ..settings.faults.clone() }, reader);
     for proxy in &settings.tcp {
         keeper.enrol(&Subject::new(&proxy.name, Sort::TcpProxy), false);
     }

@@ -133,7 +133,9 @@ pub fn typical<'a>(estimates: impl Iterator<Item = &'a PeakEwma>, now: Instant) 
 
 /// The part of a difference that is left after a time.
 fn kept(elapsed: Duration) -> f64 {
-    (-elapsed.as_secs_f64() / DECAY.as_secs_f64()).exp()
+    let times = elapsed.as_secs_f64() / DECAY.as_secs_f64();
+    // Between two answers there is next to no time, and what the exponential function differs by then is next to nothing.
+    if times < 1e-4 { 1.0 - times } else { (-times).exp() }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod fault;
 mod fleet;
 pub mod instance;
 mod measure;
+mod process;
 mod prose;
 mod proxy;
 mod registry;

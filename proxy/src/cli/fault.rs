@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use http::Method;
 use outrigger::admin::faults::{Beat, Cleared, Faults};
-use outrigger::fault::keeper::FaultView;
 use outrigger::fault::spec::Endpoints;
 use outrigger::fault::{Place, Spec, Stream};
+use outrigger::fault_manager::FaultView;
 use outrigger::units::{Interval, Share};
 use serde_json::{Map, Value, json};
 

@@ -26,10 +26,11 @@ use tokio::task::AbortHandle;
 use tokio::time::sleep_until;
 
 pub use self::probe::{Fault, Question};
-pub use self::verdict::{Change, Verdict, Word};
+pub use self::verdict::{Change, Verdict};
 use crate::clock::Instant;
 use crate::config::settings::{HealthCheck, Policy, Protocol};
 use crate::telemetry::metrics::count_check_not_made;
+use crate::telemetry::status::Word;
 
 /// Checks that run at the same time.
 pub const AT_ONCE: usize = 256;

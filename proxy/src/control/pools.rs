@@ -21,15 +21,15 @@ use self::pool::{From, Origin, Pool, direct, follow, written};
 pub use self::pool::{Told, UNSEEN_FOR};
 
 use super::Registries;
-use super::board::{Readiness, ServiceStatus, StatusBoard};
 use super::health::{Change, Checked, Checker, Targets};
 use super::reconcile::{Hosts, Ids, Reconciled, Service, reconcile};
 use super::resolve::{Resolved, Resolver};
 use crate::clock::Instant;
 use crate::config::settings::{Policy, Settings, Source, UnknownHost};
+use crate::counts::ServiceMetrics;
 use crate::route::RouteTable;
 use crate::snapshot::{Clock, ClusterShared, Demand, Publisher, Snapshot, Standing};
-use crate::telemetry::metrics::ServiceMetrics;
+use crate::telemetry::status::{Readiness, ServiceStatus, StatusBoard};
 
 /// The snapshot to make the joint with: every declared service, those with addresses in the configuration
 /// complete, the others awaited.

@@ -40,12 +40,12 @@ use std::sync::Arc;
 
 use outrigger_registry::{Health as Word, Instance, InstanceSet};
 
-use super::board::LeftOut;
-use super::health::{Verdicts, Word as Check};
+use super::health::Verdicts;
 use crate::config::settings::{HealthCheck, Policy};
 use crate::http::host::literal;
 use crate::route::RouteTable;
 use crate::snapshot::{Cluster, ClusterShared, Endpoint, EndpointId, EndpointShared, Health, Snapshot, Standing};
+use crate::telemetry::status::{LeftOut, Word as Check};
 
 /// A service as the control plane knows it.
 #[derive(Debug)]

@@ -13,16 +13,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use crate::clock::Instant;
 use crate::drain::Phase;
-use crate::error::Reason;
 use crate::http::buffer::LITTLE;
-use crate::http::framed::Room;
-use crate::http::{Bad, Buffer, Content, Head, write};
+use crate::http::{Buffer, Head, write};
 use crate::net::Io;
 use crate::request::fields::{self, Client};
+use crate::request::peer::Peer;
 use crate::timer::{self, Timer};
 use crate::worker::Worker;
 use crate::worker::presence::{Does, Presence};
@@ -48,6 +45,8 @@ pub struct Conn {
     /// What it does, and its task, for whoever has to wake it from another one.
     pub(crate) presence: Rc<Presence>,
     pub(crate) gone: Cell<bool>,
+    /// Whether the next request was waited for.
+    waited: Cell<bool>,
 }
 
 /// How long a closing connection is read from, so that the last answer is not lost in a reset.
@@ -80,6 +79,7 @@ impl Conn {
             worker,
             presence,
             gone: Cell::new(false),
+            waited: Cell::new(false),
         }
     }
 
@@ -94,8 +94,10 @@ impl Conn {
             return false;
         }
         let deadline = self.last.get() + self.worker.http.idle_timeout;
+        self.waited.set(false);
         poll_fn(|cx| {
-            match self.poll_fill(cx) {
+            // What wakes is most likely a request: trying to read it is cheaper than asking first.
+            match self.poll_fill_if(cx, self.waited.replace(true)) {
                 Poll::Ready(Ok(n)) if n > 0 => {
                     self.presence.does(Does::Work);
                     return Poll::Ready(true);
@@ -166,19 +168,32 @@ impl Conn {
         }
     }
 
-    // What a request's body reads through.
-
     /// Reads more into the buffer; 0 at the client's end. Pending also while the buffer is full.
     pub fn poll_fill(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut slot = self.input.borrow_mut();
+        self.poll_fill_if(cx, false)
+    }
+
+    /// The same; `likely` where there is most likely something to read.
+    fn poll_fill_if(&self, cx: &mut Context<'_>, likely: bool) -> Poll<io::Result<usize>> {
+        self.fill(cx, &mut self.input.borrow_mut(), likely)
+    }
+
+    fn fill(&self, cx: &mut Context<'_>, slot: &mut Option<Buffer>, likely: bool) -> Poll<io::Result<usize>> {
         let mut io = self.io.borrow_mut();
-        if slot.is_none() {
+        // A buffer is taken when there is something to read.
+        if slot.is_none() && !likely {
             ready!(io.poll_readable(cx));
         }
         let pool = &self.worker.pools.buffers;
         let input = match &mut *slot {
             Some(input) => input,
-            none => none.insert(if self.large.get() { pool.take_lean()? } else { pool.take_small()? }),
+            none => match if self.large.get() { pool.take_lean() } else { pool.take_small() } {
+                Ok(buffer) => none.insert(buffer),
+                Err(spent) => {
+                    ready!(io.poll_readable(cx));
+                    return Poll::Ready(Err(spent.into()));
+                }
+            },
         };
         if !input.has_room() {
             if !pool.grow(input)? {
@@ -190,7 +205,7 @@ impl Conn {
         if input.is_empty()
             && let Some(input) = slot.take()
         {
-            self.worker.pools.buffers.give(input);
+            pool.give(input);
         }
         polled
     }
@@ -205,78 +220,6 @@ impl Conn {
             Poll::Pending => {}
         }
         polled
-    }
-
-    /// Whether more can be read without letting go of anything. Where memory is short, a body has a large buffer no longer
-    /// for the sake of being sent again.
-    pub fn has_room(&self) -> bool {
-        let may_grow = || self.worker.pools.buffers.budget().excess() == 0;
-        self.input.borrow().as_ref().is_none_or(|input| input.has_room() || input.is_small() && may_grow())
-    }
-
-    /// Decodes what was read.
-    pub fn advance(&self, content: &mut Content) -> Result<(), Reason> {
-        let pools = &self.worker.pools;
-        match &mut *self.input.borrow_mut() {
-            // Whatever is wrong with a body is wrong with its framing; what follows it has the limits of a head.
-            Some(input) => content.advance(input, pools.limits, &pools.heads).map_err(|bad| match bad {
-                Bad::TooLarge | Bad::TooManyLines if content.is_at_trailers() => Reason::HeadTooLarge,
-                _ => Reason::BadRequest,
-            }),
-            None => Ok(()),
-        }
-    }
-
-    /// Is done with the first `n` bytes of the body.
-    pub fn consume(&self, content: &mut Content, n: usize) {
-        if let Some(input) = &mut *self.input.borrow_mut() {
-            content.consume(input, n);
-            input.compact();
-        }
-    }
-
-    /// Sends what goes before and some of what is at `at`, as far as there is room.
-    pub fn poll_send_to(
-        &self,
-        cx: &mut Context<'_>,
-        io: &mut Io,
-        at: usize,
-        room: Room<'_>,
-    ) -> Poll<io::Result<usize>> {
-        match &mut *self.input.borrow_mut() {
-            Some(input) if at == 0 => io.poll_write_fronted(cx, room.lead(), input, room.len()),
-            Some(input) => io.poll_write_both(cx, room.lead(), room.of(input.bytes().get(at..).unwrap_or_default())),
-            None => io.poll_write_from(cx, room.lead()),
-        }
-    }
-
-    /// A copy of up to `len` bytes at `at`.
-    pub fn copy(&self, at: usize, len: usize) -> Bytes {
-        let input = self.input.borrow();
-        let bytes = input.as_ref().map(Buffer::bytes).unwrap_or_default();
-        Bytes::copy_from_slice(bytes.get(at..bytes.len().min(at + len)).unwrap_or_default())
-    }
-
-    // Interim answers.
-
-    /// Queues an interim answer. A second 100 is left out: an attempt after the first may cause one.
-    pub fn interim(&self, head: &Head) {
-        if head.status() == 100 && self.continued.replace(true) {
-            return;
-        }
-        fields::write_interim(head, &mut self.interim.borrow_mut());
-        self.presence.wake();
-    }
-
-    /// Tells a client that waits for it to send its body.
-    pub fn continue_now(&self) {
-        if !self.continued.replace(true) {
-            let mut out = self.interim.borrow_mut();
-            write::status_line(&mut out, 100, b"Continue");
-            write::end(&mut out);
-            drop(out);
-            self.presence.wake();
-        }
     }
 
     pub(crate) fn poll_interim(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -354,11 +297,54 @@ impl Conn {
     }
 }
 
-/// Whose fault it is that nothing more can be read from a client.
-pub(crate) fn gone(error: &io::Error) -> Reason {
-    match error.kind() {
-        io::ErrorKind::OutOfMemory => Reason::MemoryShort,
-        _ => Reason::ClientGone,
+impl Peer for Conn {
+    fn poll_fill(&self, cx: &mut Context<'_>, input: &mut Option<Buffer>) -> Poll<io::Result<usize>> {
+        self.fill(cx, input, false)
+    }
+
+    fn has_room(&self, input: Option<&Buffer>) -> bool {
+        let may_grow = || self.worker.pools.buffers.budget().excess() == 0;
+        input.is_none_or(|input| input.has_room() || input.is_small() && may_grow())
+    }
+
+    fn ended(&self, cx: Option<&Context<'_>>, beyond: &[u8]) -> io::Result<()> {
+        if !beyond.is_empty() {
+            let pool = &self.worker.pools.buffers;
+            let mut next = if beyond.len() > LITTLE { pool.take_lean()? } else { pool.take_small()? };
+            if next.spare().len() < beyond.len() {
+                pool.grow(&mut next)?;
+            }
+            let Some(room) = next.spare().get_mut(..beyond.len()) else {
+                return Err(io::ErrorKind::OutOfMemory.into());
+            };
+            room.copy_from_slice(beyond);
+            next.filled(beyond.len());
+            self.input.replace(Some(next));
+        }
+        // Whoever waits for the answer may now listen for the client's end, and runs against the deadline.
+        if let Some(cx) = cx {
+            self.presence.wake_from(cx);
+        }
+        Ok(())
+    }
+
+    fn continue_now(&self) {
+        if !self.continued.replace(true) {
+            let mut out = self.interim.borrow_mut();
+            write::status_line(&mut out, 100, b"Continue");
+            write::end(&mut out);
+            drop(out);
+            self.presence.wake();
+        }
+    }
+
+    /// A second 100 is left out: an attempt after the first may cause one.
+    fn interim(&self, head: &Head) {
+        if head.status() == 100 && self.continued.replace(true) {
+            return;
+        }
+        fields::write_interim(head, &mut self.interim.borrow_mut());
+        self.presence.wake();
     }
 }
 

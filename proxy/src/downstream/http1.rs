@@ -25,10 +25,11 @@ use crate::forward::{Answer, Trail, forward};
 use crate::http::framed::Framed;
 use crate::http::framing::To;
 use crate::http::head::{Name, Version};
-use crate::http::{Bad, Buffer, Head, Length, Scan, framing, parse};
+use crate::http::{Buffer, Head, Length, Scan, framing};
 use crate::net::Io;
 use crate::request::body::Upload;
 use crate::request::fields::{Reply, RequestId};
+use crate::request::peer::Peer;
 use crate::request::trailers::{self, Trailers};
 use crate::request::{self, Request};
 use crate::resilience::fallback::Degraded;
@@ -65,7 +66,10 @@ pub async fn exchange(conn: Rc<Conn>) -> bool {
     };
     let body = match length {
         Length::NONE => Ok(worker.empties.take(started)),
-        _ => Upload::h1(Rc::clone(&conn), length, started).map(Rc::new),
+        _ => {
+            let (peer, input) = (Rc::<Conn>::clone(&conn), conn.input.borrow_mut().take());
+            Upload::h1(peer, input, length, Rc::clone(&worker.pools), started).map(Rc::new)
+        }
     };
     let body = match body {
         Ok(body) => body,
@@ -77,7 +81,7 @@ pub async fn exchange(conn: Rc<Conn>) -> bool {
     let request = Request {
         id: RequestId::of(&head, &conn.client, || worker.random_id()),
         upgrade: request::asks_upgrade(&head, length),
-        interim: (head.version() == Version::Http11).then(|| Rc::clone(&conn)),
+        interim: (head.version() == Version::Http11).then(|| Rc::<Conn>::clone(&conn) as Rc<dyn Peer>),
         client: Rc::clone(&conn.client),
         service: conn.service.clone(),
         body,
@@ -157,15 +161,18 @@ async fn read_head(conn: &Conn, head: &mut Rc<Head>) -> Result<Option<Length>, O
         loop {
             if let Some(input) = &mut *conn.input.borrow_mut()
                 && has_begun(input, &mut skipped)
-                && let Some(end) = scan.end(input.bytes(), limits).map_err(|bad| Some(client_reason(bad)))?
             {
                 let Some(empty) = Rc::get_mut(head) else { return Poll::Ready(Err(Some(Reason::Internal))) };
-                if deadline.is_some() {
-                    conn.presence.does(Does::Work);
+                let read = scan.request(input.bytes(), limits, empty).map_err(|bad| Some(request::reason_of(bad)))?;
+                if let Some(end) = read {
+                    if deadline.is_some() {
+                        conn.presence.does(Does::Work);
+                    }
+                    input.consume(end);
+                    return Poll::Ready(
+                        framing::of_request(empty).map(Some).map_err(|bad| Some(request::reason_of(bad))),
+                    );
                 }
-                let parsed = parse::request(&input.bytes()[..end], empty).and_then(|()| framing::of_request(empty));
-                input.consume(end);
-                return Poll::Ready(parsed.map(Some).map_err(|bad| Some(client_reason(bad))));
             }
             match conn.poll_fill(cx) {
                 Poll::Ready(Ok(n)) if n > 0 => {}
@@ -241,10 +248,10 @@ async fn respond(
         id: &request.id,
         degraded,
     };
-    reply.close |= reply.ends_by_close(head) || expects_in_vain(conn, early);
+    let body = reply.body(head);
+    reply.close |= body == Length::UntilClose || expects_in_vain(conn, early);
     let mut out = worker.pools.scratch.take();
     reply.write_h1(head, &mut out);
-    let body = reply.body(head);
     download.keep_within(body);
     // From here on nothing else may be written before the answer's end, not even that the client may send its body.
     conn.continued.set(true);
@@ -252,9 +259,8 @@ async fn respond(
     let mut framed = Framed::new(out, body);
     let whole = send(conn, request, head, &mut download, &mut framed, finished).await;
     worker.pools.scratch.give(framed.take_lead());
-    let ends_by_close = reply.ends_by_close(head);
     download.recycle(&worker.exchanges);
-    if !whole && ends_by_close {
+    if !whole && body == Length::UntilClose {
         // Only a reset tells this client that something is missing.
         conn.abort();
     }
@@ -373,6 +379,7 @@ async fn send(
                 Poll::Ready(Err(_)) => return Poll::Ready(false),
                 Poll::Pending => {
                     download.poll_upload(cx);
+                    download.take_off(cx);
                     keep_little(conn, request, download);
                     finished.waited();
                     if is_too_slow(&mut held, cx, request, download, finished.bytes()) {
@@ -391,7 +398,8 @@ async fn send(
 
 /// An answer that takes its time may take for ever: what was kept for the request's sake is not kept for the answer's.
 fn keep_little(conn: &Conn, request: &Request, download: &Download) {
-    if download.has_sent() && request.body.let_go() {
+    if download.has_sent() && request.body.ended().is_some() {
+        request.body.let_go();
         conn.keep_little();
     }
 }
@@ -506,12 +514,4 @@ async fn refuse(conn: &Rc<Conn>, reason: Reason, head: Option<&Rc<Head>>) {
     download.keep_within(body);
     send(conn, &request, &answer, &mut download, &mut Framed::new(out, body), &mut finished).await;
     finished.finish(worker, &request, &mut Trail::default());
-}
-
-pub(crate) fn client_reason(bad: Bad) -> Reason {
-    match bad {
-        Bad::Grammar => Reason::BadRequest,
-        Bad::Coding => Reason::UnsupportedCoding,
-        Bad::TooLarge | Bad::TooManyLines => Reason::HeadTooLarge,
-    }
 }

@@ -24,23 +24,21 @@ use h2::server::{Connection, Handshake, SendResponse};
 use h2::{Ping, PingPong, RecvStream};
 use tokio::task::coop::unconstrained;
 
-use self::blocks::Blocks;
 use crate::drain::Phase;
 use crate::error::Reason;
-use crate::http::head::{Version, trim_blanks};
-use crate::http::{Bad, Head, Pools, parse};
+use crate::http::Head;
+use crate::http::head::Version;
+use crate::http2::blocks::Blocks;
+use crate::http2::head_from;
 use crate::net::Io;
 use crate::request::fields::Client;
 use crate::worker::Worker;
 use ends::{Due, Ends};
-pub use ends::{PIECE, Pulse, Watch};
 use slots::Slot;
 pub use slots::Slots;
 use stream::Caller;
 use wakes::{CONNECTION, Wakes};
 use wire::{Line, Wire};
-
-pub mod blocks;
 
 /// Serves a connection that has opened with HTTP/2's preface, until it ends.
 pub async fn serve(io: Io, client: Rc<Client>, service: Option<Arc<str>>, worker: Rc<Worker>, slots: Slots) {
@@ -266,7 +264,7 @@ impl Streams {
 
 /// RFC 9113 section 8.3.1: `:authority` is what `Host` would be; where both are there they have to agree.
 pub fn request_head(parts: &http::request::Parts, head: &mut Head) -> Result<(), Reason> {
-    let reason = crate::downstream::http1::client_reason;
+    let reason = crate::request::reason_of;
     let authority = parts.uri.authority().map(http::uri::Authority::as_str);
     let host = parts.headers.get(http::header::HOST).map(http::HeaderValue::as_bytes);
     if let (Some(authority), Some(host)) = (authority, host)
@@ -290,29 +288,6 @@ pub fn request_head(parts: &http::request::Parts, head: &mut Head) -> Result<(),
     head_from(&parts.headers, head).map_err(reason)
 }
 
-/// Adds a map's fields to a head, as if they had come over HTTP/1.1: without blanks around values, which RFC 9113 section
-/// 8.2.1 forbids and the `h2` crate lets pass. A name with a quotation mark, which it lets pass too, is no name.
-pub fn head_from(map: &http::HeaderMap, head: &mut Head) -> Result<(), Bad> {
-    map.iter().try_for_each(|(name, value)| {
-        let name = name.as_str().as_bytes();
-        if name.contains(&b'"') {
-            return Err(Bad::Grammar);
-        }
-        head.push(name, trim_blanks(value.as_bytes()))
-    })
-}
-
-/// A map of trailers as a head. They are held to the rules and the limits of trailers over HTTP/1.1.
-pub fn trailers_from(map: &http::HeaderMap, pools: &Pools) -> Result<Rc<Head>, Bad> {
-    let mut head = pools.heads.take();
-    head_from(map, Rc::get_mut(&mut head).ok_or(Bad::Grammar)?)?;
-    if head.fields().any(|(known, _, _)| parse::only_in_heads(known)) {
-        return Err(Bad::Grammar);
-    }
-    pools.limits.admit(&head)?;
-    Ok(head)
-}
-
 /// A client's streams at a time on one connection.
 const MAX_STREAMS: u32 = 256;
 /// What a client may send on a stream before it is read on. With what is at hand of a request it is all that one can hold.
@@ -327,8 +302,6 @@ const SEND_BUFFER: usize = 400 * 1024;
 const MAX_ERRORS: usize = 1024;
 /// How often what was woken is polled before other tasks have their turn.
 const ROUNDS: usize = 8;
-/// RFC 9113 section 3.4.
-pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,9 @@
 //!
 //! Every service and every TCP proxy has a [`Subject`], on which its faults hang. The list is replaced whole whenever one is
 //! added or ended, so a request sees a consistent one, and where there is none, finding that out is one relaxed load. An
-//! [`Active`] fault knows when it is over by itself: the keeper tells it, or its time has come.
+//! [`Active`] fault knows when it is over by itself: the fault manager tells it, or its time has come.
+
+mod over;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -94,7 +96,7 @@ impl Subject {
         self.tallies.load_full()
     }
 
-    /// The tally of a place and a type. The keeper's alone.
+    /// The tally of a place and a type. The fault manager's alone.
     fn tally(&self, place: Place, kind: &'static str) -> Arc<Tally> {
         let known = self.tallies.load();
         if let Some(tally) = known.iter().find(|tally| tally.place == place && tally.kind == kind) {
@@ -114,8 +116,8 @@ impl Subject {
         self.generation()
     }
 
-    /// Replaces its faults. The keeper's alone.
-    pub(super) fn set(&self, faults: Vec<Arc<Active>>) {
+    /// Replaces its faults. The fault manager's alone.
+    pub(crate) fn set(&self, faults: Vec<Arc<Active>>) {
         let count = faults.len();
         self.current.store(Arc::new(faults));
         self.count.store(count, Ordering::Relaxed);
@@ -168,8 +170,8 @@ pub struct Active {
 }
 
 impl Active {
-    #[allow(clippy::too_many_arguments, reason = "the keeper's alone, once")]
-    pub(super) fn new(
+    #[allow(clippy::too_many_arguments, reason = "the fault manager's alone, once")]
+    pub(crate) fn new(
         id: u64,
         name: Arc<str>,
         subject: Arc<Subject>,
@@ -203,19 +205,8 @@ impl Active {
         self.over.load(Ordering::Acquire) || self.until.is_some_and(|until| now >= until)
     }
 
-    /// Returns when it is over. What it holds up races against this.
-    pub async fn over(&self) {
-        let mut ended = self.ended.subscribe();
-        let told = ended.wait_for(|over| *over);
-        match self.until {
-            // It cannot fail: the sender is here.
-            Some(until) => drop(tokio::time::timeout_at(until.into(), told).await),
-            None => drop(told.await),
-        }
-    }
-
-    /// Ends it. The keeper's alone.
-    pub(super) fn end(&self) {
+    /// Ends it. The fault manager's alone.
+    pub(crate) fn end(&self) {
         if !self.over.swap(true, Ordering::AcqRel) {
             self.tally.active.fetch_sub(1, Ordering::Relaxed);
         }

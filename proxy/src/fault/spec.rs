@@ -173,7 +173,7 @@ pub enum Aim {
 }
 
 impl Aim {
-    /// Whether it takes in an endpoint. A number or a share takes in none: the keeper makes a list of it.
+    /// Whether it takes in an endpoint. A number or a share takes in none: the fault manager makes a list of it.
     pub fn takes_in(&self, endpoint: SocketAddr) -> bool {
         match self {
             Self::Unsaid | Self::All => true,

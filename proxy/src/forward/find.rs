@@ -31,6 +31,17 @@ pub async fn service(
 ) -> Result<(Rc<WorkerCluster>, Arc<Policy>), Reason> {
     let view = worker.view();
     let target = request.target();
+    // Nearly all that a worker carries is for a few hosts, and where those go is nothing to be found out each time.
+    let known = match request.service {
+        None => view.by_host(target.host, |known| (Rc::clone(&known.side), known.route.clone())),
+        Some(_) => None,
+    };
+    if let Some((side, route)) = known {
+        let policy = Arc::clone(route.as_ref().map_or(&side.cluster.policy, |route| &route.policy));
+        trail.side = Some(Rc::clone(&side));
+        trail.route = route;
+        return Ok((side, policy));
+    }
     let host = std::str::from_utf8(target.host).map_err(|_| Reason::BadRequest)?;
     let found = match &request.service {
         Some(service) => Found::Service(Cow::Borrowed(&**service)),
@@ -47,7 +58,12 @@ pub async fn service(
     };
     trail.route = route.cloned();
     let side = match view.cluster(&name) {
-        Some(side) if side.cluster.standing == Standing::Known => Rc::clone(side),
+        Some(side) if side.cluster.standing == Standing::Known => {
+            if request.service.is_none() && view.routes.is_by_host_alone(host) {
+                view.remember(target.host, side, route);
+            }
+            Rc::clone(side)
+        }
         _ => {
             let name = Arc::from(&*name);
             match Box::pin(wait_for(worker, &name, Demand::Service(Arc::clone(&name)), trail)).await {

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::clock::Instant;
+use crate::counts::ServiceTally;
+use crate::counts::{Account, First, Rescue};
 use crate::error::Reason;
 use crate::forward::Trail;
 use crate::request::Request;
 use crate::telemetry::access_log::Entry;
-use crate::telemetry::availability::{self, Account, Ended, First, Rescue};
-use crate::telemetry::metrics::ServiceTally;
+use crate::telemetry::availability::{self, Ended};
 use crate::timer;
 use crate::worker::Worker;
 use crate::worker::attempt_info::Why;

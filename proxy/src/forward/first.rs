@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::clock::Instant;
+use crate::counts::First;
 use crate::error::Reason;
 use crate::fault::Place;
 use crate::forward::attempt::{Attempt, AttemptContext, Landed};
@@ -21,7 +22,6 @@ use crate::request::fields::AttemptFields;
 use crate::resilience::breaker::Admission;
 use crate::resilience::deadline::Deadline;
 use crate::resilience::retry::{self, Verdict};
-use crate::telemetry::availability;
 use crate::telemetry::explain::{Ending, Policies, What};
 use crate::timer;
 use crate::worker::attempt_info::{AttemptInfo, Why};
@@ -237,7 +237,7 @@ impl<'r> FirstAttempt<'r> {
             record.ended(info.number, heard, Ending::Answered(landed.answer.status()));
         }
         x.side.good(info, probe, heard.saturating_duration_since(info.started), heard, &x.case());
-        trail.first.get_or_insert(availability::First::Good);
+        trail.first.get_or_insert(First::Good);
         x.side.counts.tally.borrow_mut().attempted(None);
         // While a body was still coming, it is the client's time that was measured.
         if let (Some(learned), Some(ended)) = (x.side.kinds.borrow_mut().at(self.b.pace.kind), x.request.body.ended()) {

@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use crate::clock::Instant;
+use crate::counts::First;
 use crate::error::Reason;
 use crate::forward::attempt::AttemptContext;
 use crate::forward::first::{Bearings, FirstAttempt};
@@ -21,7 +22,6 @@ use crate::forward::{Answer, GaveUp, Live, Trail};
 use crate::http::Head;
 use crate::http::head::Name;
 use crate::resilience::retry::{self, Allowance, Next, Pushback};
-use crate::telemetry::availability::First;
 use crate::telemetry::explain::{Ending, What};
 use crate::telemetry::metrics::Steering;
 use crate::worker::attempt_info::{AttemptInfo, Why};

@@ -138,6 +138,13 @@ impl Download {
         }
     }
 
+    /// Takes what fits off the endpoint while its client reads nothing.
+    pub fn take_off(&mut self, cx: &mut Context<'_>) {
+        if let Self::H1(answer) = self {
+            answer.take_off(cx);
+        }
+    }
+
     /// Whether nothing more of the request's body is sent.
     pub fn has_sent(&self) -> bool {
         match self {

@@ -132,15 +132,19 @@ pub fn content_length(head: &Head) -> Result<Option<u64>, Bad> {
     let Some(_) = head.first(Name::ContentLength) else { return Ok(None) };
     // A second line is refused even if it is equal: nothing that sends two can be trusted with the rest.
     let value = head.only(Name::ContentLength).ok_or(Bad::Grammar)?;
-    // 19 digits are at most 2^63, so that no sum with a buffer's size can overflow.
-    if value.is_empty() || value.len() > 19 || !value.iter().all(u8::is_ascii_digit) {
+    // 19 digits fit, and what is below 2^63 overflows in no sum with a buffer's size.
+    if value.is_empty() || value.len() > 19 {
         return Err(Bad::Grammar);
     }
-    let length = value.iter().try_fold(0u64, |n, digit| n.checked_mul(10)?.checked_add(u64::from(digit - b'0')));
-    match length {
-        Some(length) if length < 1 << 63 => Ok(Some(length)),
-        _ => Err(Bad::Grammar),
+    let mut length = 0;
+    for byte in value {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return Err(Bad::Grammar);
+        }
+        length = length * 10 + u64::from(digit);
     }
+    if length < 1 << 63 { Ok(Some(length)) } else { Err(Bad::Grammar) }
 }
 
 fn stated(head: &Head) -> Result<Option<Length>, Bad> {

@@ -5,6 +5,7 @@
 //! are looked up by walking them: a request has about ten, and a name's [`Name`] is known from parsing.
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::rc::Rc;
 
 use super::Bad;
@@ -154,7 +155,7 @@ impl Head {
 
     /// Whether a comma-separated list field holds the token, in any line and any case.
     pub fn lists(&self, name: Name, token: &[u8]) -> bool {
-        self.all(name).flat_map(list).any(|item| item.eq_ignore_ascii_case(token))
+        self.has(name) && self.all(name).flat_map(list).any(|item| item.eq_ignore_ascii_case(token))
     }
 
     /// Empties it, keeping its memory.
@@ -207,51 +208,34 @@ impl Head {
         &self.bytes[usize::from(span.start)..usize::from(span.end)]
     }
 
-    /// Copies a whole block and says how spans are found in it: for the parser, whose slices all lie in `block`.
-    pub(super) fn adopt<'b>(&mut self, block: &'b [u8]) -> Result<Adopted<'_, 'b>, Bad> {
-        self.clear();
-        if block.len() > MAX_HEAD {
-            return Err(Bad::TooLarge);
-        }
+    // For the parser, which says where in its bytes everything lies and has those copied at last. They are at most MAX_HEAD,
+    // so that every place in them fits 16 bits.
+
+    /// Copies the bytes that the places were in.
+    pub(super) fn adopt(&mut self, block: &[u8]) {
         self.bytes.extend_from_slice(block);
-        Ok(Adopted { head: self, block })
+    }
+
+    /// Makes it a request.
+    pub(super) fn request_at(&mut self, method: Range<usize>, target: Range<usize>, version: Version) {
+        (self.method, self.target, self.version) = (Span::of(method), Span::of(target), version);
+    }
+
+    /// Makes it a response.
+    pub(super) fn status_at(&mut self, status: u16, reason: Range<usize>, version: Version) {
+        (self.status, self.reason, self.version) = (status, Span::of(reason), version);
+    }
+
+    /// Adds a field line.
+    pub(super) fn field_at(&mut self, name: Range<usize>, value: Range<usize>, known: Name) {
+        self.present |= known.bit();
+        self.fields.push(Field { name: Span::of(name), value: Span::of(value), known });
     }
 }
 
-/// A head whose bytes are a copy of `block`, while its ranges are being set.
-pub(super) struct Adopted<'h, 'b> {
-    head: &'h mut Head,
-    block: &'b [u8],
-}
-
-impl Adopted<'_, '_> {
-    pub(super) fn request(&mut self, method: &[u8], target: &[u8], version: Version) {
-        self.head.method = self.span(method);
-        self.head.target = self.span(target);
-        self.head.version = version;
-    }
-
-    pub(super) fn status(&mut self, status: u16, reason: &[u8], version: Version) {
-        self.head.status = status;
-        self.head.reason = self.span(reason);
-        self.head.version = version;
-    }
-
-    pub(super) fn field(&mut self, name: &[u8], value: &[u8]) -> Name {
-        let known = Name::of(name);
-        let field = Field { name: self.span(name), value: self.span(value), known };
-        self.head.present |= known.bit();
-        self.head.fields.push(field);
-        known
-    }
-
-    /// Where `part`, a slice of the block, lies in it. An empty one may lie anywhere.
-    fn span(&self, part: &[u8]) -> Span {
-        let start = (part.as_ptr() as usize).wrapping_sub(self.block.as_ptr() as usize);
-        if part.is_empty() || start > self.block.len() {
-            return Span::default();
-        }
-        Span { start: start as u16, end: (start + part.len()) as u16 }
+impl Span {
+    fn of(place: Range<usize>) -> Self {
+        Self { start: place.start as u16, end: place.end as u16 }
     }
 }
 
@@ -349,13 +333,29 @@ impl Name {
         if text.len() != name.len() {
             return Self::Other;
         }
-        // Bit 5 makes letters lower-case. That it also changes bytes that no name can have does no harm: `text` has none
-        // of what they become.
-        if name.iter().zip(text).fold(0, |differs, (byte, of)| differs | ((byte | 0x20) ^ of)) == 0 {
+        if is_any_case_of(name, text) {
             return known;
         }
         let folds = |(byte, of): (&u8, &u8)| byte.eq_ignore_ascii_case(of) || *byte == b'_' && *of == b'-';
         if name.iter().zip(text).all(folds) { Self::Disguised } else { Self::Other }
+    }
+}
+
+/// Whether `name` is `text` but for the case of its letters; `text` is in lower case and as long. Eight bytes at a time, or
+/// four, the last ones overlapping those before them.
+fn is_any_case_of(name: &[u8], text: &[u8]) -> bool {
+    // Bit 5 makes letters lower-case, and what else it changes no name has.
+    let eight = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes) | u64::from_ne_bytes([0x20; 8]);
+    let four = |bytes: &[u8; 4]| u32::from_le_bytes(*bytes) | u32::from_ne_bytes([0x20; 4]);
+    if let (Some(last), Some(of)) = (name.last_chunk(), text.last_chunk()) {
+        let (all, of_all) = (name.as_chunks().0, text.as_chunks().0);
+        return eight(last) == eight(of) && all.iter().zip(of_all).all(|(part, of)| eight(part) == eight(of));
+    }
+    match (name.first_chunk(), text.first_chunk(), name.last_chunk(), text.last_chunk()) {
+        (Some(first), Some(of_first), Some(last), Some(of_last)) => {
+            four(first) == four(of_first) && four(last) == four(of_last)
+        }
+        _ => name.iter().zip(text).all(|(byte, of)| byte | 0x20 == *of),
     }
 }
 

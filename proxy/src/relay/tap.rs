@@ -21,7 +21,7 @@ use futures_util::task::AtomicWaker;
 use super::{Change, End, Relay, Watch};
 use crate::fault::{Stream, Subject};
 use crate::http::BufferPool;
-use crate::net::Io;
+use crate::net::{FaultHook, Io};
 use crate::timer;
 
 /// The taps of one service's connections from one worker.
@@ -51,7 +51,7 @@ impl Taps {
     }
 
     /// One for a connection that is about to be made. It has looked already.
-    pub fn tap(&self, endpoint: SocketAddr) -> Tap {
+    pub fn tap(&self, endpoint: SocketAddr) -> Box<dyn FaultHook> {
         let post = Arc::<AtomicWaker>::default();
         let mut posts = self.posts.borrow_mut();
         if posts.len() == posts.capacity() {
@@ -63,7 +63,7 @@ impl Taps {
         if tap.is_stale() {
             tap.look();
         }
-        tap
+        Box::new(tap)
     }
 
     /// Wakes those who wait, if the faults have changed.
@@ -78,38 +78,32 @@ impl Taps {
     }
 }
 
-impl Tap {
-    /// Whether the faults have changed: one load.
+impl FaultHook for Tap {
     #[inline]
-    pub fn is_stale(&self) -> bool {
+    fn is_stale(&self) -> bool {
         self.watch.is_stale()
     }
 
-    /// Looks at what there is.
-    pub fn look(&mut self) {
+    fn look(&mut self) {
         let met = &mut self.met;
         self.watch.refresh(timer::now(), |stream, change| met.push((stream, change)));
     }
 
-    /// Whether a fault ends the connection.
-    pub fn is_down(&self) -> bool {
+    fn is_down(&self) -> bool {
         self.watch.is_down()
     }
 
-    /// Whether a fault acts on the connection, or may yet.
-    pub fn is_struck(&self) -> bool {
+    fn is_struck(&self) -> bool {
         self.watch.is_struck()
     }
 
-    /// Whoever waits for the connection is woken when the faults change.
     #[inline]
-    pub fn remember(&self, cx: &Context<'_>) {
+    fn remember(&self, cx: &Context<'_>) {
         self.post.register(cx.waker());
     }
 
-    /// Carries the connection's bytes from now on: `near` is the end of the pipe that was put in its place.
-    pub fn divert(self, near: Io, far: Io) {
-        let Self { watch, met, .. } = self;
+    fn divert(self: Box<Self>, near: Io, far: Io) {
+        let Self { watch, met, .. } = *self;
         let (subject, seen) = (Arc::clone(watch.subject()), watch.seen());
         let relay = Relay::new(None).watched(watch, met);
         tokio::task::spawn_local(carry(relay, near, far, subject, seen));

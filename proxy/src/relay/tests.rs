@@ -8,8 +8,9 @@ use super::*;
 use crate::config::settings::FaultLimits;
 use crate::control::first_snapshot;
 use crate::control::testing::settings;
+use crate::fault::Spec;
 use crate::fault::active::Sort;
-use crate::fault::{Keeper, Spec};
+use crate::fault_manager::FaultManager;
 use crate::snapshot::joint;
 use crate::testing::paused;
 
@@ -37,9 +38,9 @@ fn start(relay: Relay) -> Stage {
 }
 
 /// A TCP proxy's faults, and who keeps them.
-fn faults() -> (Arc<Keeper>, Arc<Subject>) {
+fn faults() -> (Arc<FaultManager>, Arc<Subject>) {
     let (_publisher, reader, _demands) = joint(first_snapshot(&settings(&[])));
-    let keeper = Keeper::new(FaultLimits::default(), reader);
+    let keeper = FaultManager::new(FaultLimits::default(), reader);
     let subject = Subject::new("db", Sort::TcpProxy);
     keeper.enrol(&subject, true);
     (keeper, subject)

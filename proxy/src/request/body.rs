@@ -1,8 +1,8 @@
 //! Bodies: bytes that are lent, never handed over.
 //!
-//! A request's body is read from the client once and may be sent more than once. [`Upload`] keeps what it has read
-//! as long as that fits into the buffer it was read into, and each attempt sends from a cursor of its own; when
-//! something had to be let go, the request can no longer be sent again, and says so.
+//! A request's body is read from the client once and may be sent more than once. [`Upload`] owns the buffer that it lies in and
+//! keeps what it has read as long as that fits; each attempt sends from a cursor of its own. When something had to be let go, the
+//! request can no longer be sent again, and says so.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -14,13 +14,17 @@ use bytes::{Buf, Bytes};
 use h2::RecvStream;
 
 use crate::clock::Instant;
-use crate::downstream::connection::Conn;
 use crate::error::Reason;
 use crate::http::framed::Room;
 use crate::http::gather::{SMALL, gather};
-use crate::http::{Content, Head, Length, Pools};
+use crate::http::{Buffer, Content, Head, Length, Pools};
 use crate::net::Io;
+use crate::request::peer::Peer;
 use crate::timer;
+
+mod http1;
+
+use http1::OverH1;
 
 /// A request's body, shared by its attempts.
 #[derive(Debug)]
@@ -39,8 +43,8 @@ pub struct Upload {
     starved: Cell<bool>,
     /// What went wrong with it, where only its reader saw that.
     failed: Cell<Option<Reason>>,
-    /// How long it was when its exchange was over; more than any where it had not come whole.
-    over: Cell<Option<u64>>,
+    /// Its exchange is over: its connection is the next request's.
+    over: Cell<bool>,
     /// Nobody sends it from its beginning any more.
     committed: Cell<bool>,
     /// Tasks of their own that wait for more of it.
@@ -52,7 +56,7 @@ pub struct Upload {
 #[derive(Debug)]
 enum Source {
     Empty,
-    H1 { conn: Rc<Conn>, content: RefCell<Content> },
+    H1(Box<RefCell<OverH1>>),
     H2 { incoming: RefCell<RecvStream>, held: RefCell<Held>, pools: Rc<Pools> },
 }
 
@@ -103,8 +107,8 @@ pub enum Piece {
     End,
 }
 
-/// Bytes of an HTTP/2 request's body that are kept for another attempt; as much as fits an HTTP/1.1 buffer.
-const KEEP: usize = crate::http::buffer::ROOM;
+/// Bytes of a request's body that are kept for another attempt: what fits a buffer.
+pub const KEEP: usize = crate::http::buffer::ROOM;
 
 impl Upload {
     /// No body.
@@ -113,11 +117,19 @@ impl Upload {
     }
 
     /// A body that begins at the beginning of the connection's buffer.
-    pub fn h1(conn: Rc<Conn>, length: Length, now: Instant) -> Result<Self, Reason> {
-        let mut content = Content::new(length);
-        conn.advance(&mut content)?;
-        let ended = content.is_complete().then_some(now);
-        Ok(Self::new(Source::H1 { conn, content: RefCell::new(content) }, length, now, ended))
+    ///
+    /// `input` is what the connection has read beyond the request's head.
+    pub fn h1(
+        peer: Rc<dyn Peer>,
+        input: Option<Buffer>,
+        length: Length,
+        pools: Rc<Pools>,
+        now: Instant,
+    ) -> Result<Self, Reason> {
+        let mut body = OverH1 { peer, content: Content::new(length), input, pools };
+        body.advance(None)?;
+        let ended = body.content.is_complete().then_some(now);
+        Ok(Self::new(Source::H1(Box::new(RefCell::new(body))), length, now, ended))
     }
 
     /// An HTTP/2 stream's body, of a stated length or none.
@@ -140,7 +152,7 @@ impl Upload {
             moved: Cell::new(now),
             starved: Cell::new(false),
             failed: Cell::new(None),
-            over: Cell::new(None),
+            over: Cell::new(false),
             committed: Cell::new(false),
             readers: RefCell::default(),
             waiting: RefCell::default(),
@@ -189,8 +201,8 @@ impl Upload {
 
     /// Tells a client that waits for it to send.
     pub fn continue_now(&self) {
-        if let Source::H1 { conn, .. } = &self.source {
-            conn.continue_now();
+        if let Source::H1(body) = &self.source {
+            body.borrow().peer.continue_now();
         }
     }
 
@@ -198,7 +210,7 @@ impl Upload {
     pub fn trailers(&self) -> Option<Rc<Head>> {
         match &self.source {
             Source::Empty => None,
-            Source::H1 { content, .. } => content.borrow().trailers().cloned(),
+            Source::H1(body) => body.borrow().content.trailers().cloned(),
             Source::H2 { held, .. } => held.borrow().trailers.clone(),
         }
     }
@@ -206,13 +218,15 @@ impl Upload {
     /// What there is at the cursor. Letting go of what lies before the cursor is the last resort for room.
     pub fn poll_piece(&self, cx: &mut Context<'_>, cursor: u64) -> Poll<Result<Piece, Reason>> {
         self.starved.set(false);
-        if let Some(whole) = self.over.get() {
-            return Poll::Ready(if cursor == whole { Ok(Piece::End) } else { Err(Reason::ClientGone) });
+        // What was let go of at the end is nobody's to send: who had not sent all of it gets an error in place of the end.
+        if self.drained.get() > 0 {
+            let whole = self.ended.get().is_some() && cursor == self.taken();
+            return Poll::Ready(if whole { Ok(Piece::End) } else { Err(Reason::ClientGone) });
         }
         let Some(at) = cursor.checked_sub(self.gone.get()) else { return Poll::Ready(Err(Reason::Internal)) };
         let polled = match &self.source {
             Source::Empty => return Poll::Ready(Ok(Piece::End)),
-            Source::H1 { conn, content } => self.poll_h1(cx, conn, &mut content.borrow_mut(), at),
+            Source::H1(body) => self.poll_h1(cx, &mut body.borrow_mut(), at),
             Source::H2 { incoming, held, pools } => {
                 self.poll_h2(cx, &mut incoming.borrow_mut(), &mut held.borrow_mut(), pools, at)
             }
@@ -221,35 +235,68 @@ impl Upload {
         polled
     }
 
-    fn poll_h1(
-        &self,
-        cx: &mut Context<'_>,
-        conn: &Conn,
-        content: &mut Content,
-        at: u64,
-    ) -> Poll<Result<Piece, Reason>> {
+    /// Ready when all of it has come, or as much as is kept.
+    pub fn poll_collect(&self, cx: &mut Context<'_>) -> Poll<Result<(), Reason>> {
+        let polled = match &self.source {
+            Source::Empty => Poll::Ready(Ok(())),
+            Source::H1(body) => self.poll_collect_h1(cx, &mut body.borrow_mut()),
+            Source::H2 { incoming, held, pools } => {
+                let (incoming, held) = (&mut incoming.borrow_mut(), &mut held.borrow_mut());
+                loop {
+                    let at = held.len as u64;
+                    if held.len >= KEEP {
+                        break Poll::Ready(Ok(()));
+                    }
+                    match ready!(self.poll_h2(cx, incoming, held, pools, at)) {
+                        Ok(Piece::Data(_)) => {}
+                        Ok(Piece::End) => break Poll::Ready(Ok(())),
+                        Err(reason) => break Poll::Ready(Err(reason)),
+                    }
+                }
+            }
+        };
+        self.starved.set(polled.is_pending());
+        polled
+    }
+
+    fn poll_collect_h1(&self, cx: &mut Context<'_>, body: &mut OverH1) -> Poll<Result<(), Reason>> {
+        while !body.content.is_complete() && body.peer.has_room(body.input.as_ref()) {
+            if !ready!(body.poll_fill(cx))? {
+                return Poll::Ready(Err(Reason::ClientGone));
+            }
+            self.moved.set(timer::now());
+        }
+        if body.content.is_complete() {
+            self.note_end(cx);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_h1(&self, cx: &mut Context<'_>, body: &mut OverH1, at: u64) -> Poll<Result<Piece, Reason>> {
         let mut at = usize::try_from(at).unwrap_or(usize::MAX);
         loop {
-            if content.ready() > at {
-                return Poll::Ready(Ok(Piece::Data(content.ready() - at)));
+            if body.content.ready() > at {
+                return Poll::Ready(Ok(Piece::Data(body.content.ready() - at)));
             }
-            if content.is_complete() {
+            if body.content.is_complete() {
                 self.note_end(cx);
                 return Poll::Ready(Ok(Piece::End));
             }
+            // What its connection carries from now on is the next request's.
+            if self.over.get() {
+                return Poll::Ready(Err(Reason::ClientGone));
+            }
             // Once something is gone there is nothing to keep the rest for.
-            if at > 0 && (self.gone.get() > 0 || self.committed.get() || !conn.has_room()) {
-                conn.consume(content, at);
+            if at > 0 && (self.gone.get() > 0 || self.committed.get() || !body.peer.has_room(body.input.as_ref())) {
+                body.consume(at);
                 self.gone.set(self.gone.get() + at as u64);
                 at = 0;
             }
-            match ready!(conn.poll_fill(cx)) {
-                Ok(0) => return Poll::Ready(Err(Reason::ClientGone)),
-                Ok(_) => self.moved.set(timer::now()),
-                Err(error) => return Poll::Ready(Err(crate::downstream::connection::gone(&error))),
+            if !ready!(body.poll_fill(cx))? {
+                return Poll::Ready(Err(Reason::ClientGone));
             }
-            conn.advance(content)?;
-            if content.is_complete() {
+            self.moved.set(timer::now());
+            if body.content.is_complete() {
                 self.note_end(cx);
             }
         }
@@ -287,13 +334,12 @@ impl Upload {
                     Poll::Ready(trailers) => {
                         if let Ok(Some(map)) = &trailers {
                             // For whoever sends it again, too: without them it is not whole.
-                            held.trailers =
-                                Some(crate::downstream::http2::trailers_from(map, pools).map_err(|bad| {
-                                    let reason = crate::downstream::http1::client_reason(bad);
-                                    held.done = true;
-                                    self.fail(reason);
-                                    reason
-                                })?);
+                            held.trailers = Some(crate::http2::trailers_from(map, pools).map_err(|bad| {
+                                let reason = crate::request::reason_of(bad);
+                                held.done = true;
+                                self.fail(reason);
+                                reason
+                            })?);
                         }
                         trailers.map(|_| None)
                     }
@@ -323,10 +369,6 @@ impl Upload {
     fn note_end(&self, cx: &Context<'_>) {
         if self.ended.get().is_none() {
             self.ended.set(Some(timer::now()));
-            // Whoever waits for the answer may now listen for the client's end, and runs against the deadline.
-            if let Source::H1 { conn, .. } = &self.source {
-                conn.presence.wake_from(cx);
-            }
             if let Some(waiting) = self.waiting.take()
                 && !waiting.will_wake(cx.waker())
             {
@@ -351,7 +393,7 @@ impl Upload {
     pub fn taken(&self) -> u64 {
         let kept = match &self.source {
             Source::Empty => 0,
-            Source::H1 { content, .. } => content.borrow().ready(),
+            Source::H1(body) => body.borrow().content.ready(),
             Source::H2 { held, .. } => held.borrow().len,
         };
         self.gone.get() + self.drained.get() + kept as u64
@@ -359,13 +401,13 @@ impl Upload {
 
     /// Sends what goes before and some of what is at the cursor, as far as there is room; says how many bytes of both together.
     pub fn poll_send(&self, cx: &mut Context<'_>, io: &mut Io, cursor: u64, room: Room<'_>) -> Poll<io::Result<usize>> {
-        if self.over.get().is_some() && !room.is_empty() {
+        if self.drained.get() > 0 && !room.is_empty() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         let at = usize::try_from(cursor - self.gone.get()).unwrap_or(usize::MAX);
         let sent = match &self.source {
             Source::Empty => io.poll_write_from(cx, room.lead()),
-            Source::H1 { conn, .. } => conn.poll_send_to(cx, io, at, room),
+            Source::H1(body) => body.borrow_mut().poll_send_to(cx, io, at, room),
             Source::H2 { held, .. } => io.poll_write_both(cx, room.lead(), room.of(held.borrow().slice(at))),
         };
         if !room.is_empty() && sent.is_ready() {
@@ -379,7 +421,7 @@ impl Upload {
         let at = usize::try_from(cursor - self.gone.get()).unwrap_or(usize::MAX);
         match &self.source {
             Source::Empty => Bytes::new(),
-            Source::H1 { conn, .. } => conn.copy(at, len),
+            Source::H1(body) => body.borrow().copy(at, len),
             Source::H2 { held, .. } => {
                 let held = held.borrow();
                 let mut skip = at;
@@ -402,30 +444,21 @@ impl Upload {
         }
     }
 
-    /// The exchange is over: what its connection's buffer holds from now on is the next request's. Whoever has not sent all of
-    /// this body yet gets no more of it, and an error in place of its end.
+    /// The exchange is over: no more is read for it. Whoever still sends what had come may go on; where not all had, an error is
+    /// in place of the end.
     pub fn close(&self) {
-        let Source::H1 { content, .. } = &self.source else { return };
-        if self.over.get().is_none() {
-            let content = content.borrow();
-            let whole = if content.is_complete() { self.gone.get() + content.ready() as u64 } else { u64::MAX };
-            self.over.set(Some(whole));
+        if !self.over.replace(true) {
             self.readers.take().into_iter().for_each(Waker::wake);
         }
     }
 
     /// Whether the client's connection can carry another request after this one: nothing of the body is left to
-    /// come. Lets go of what was kept.
+    /// come.
     pub fn finish(&self) -> bool {
         self.close();
         match &self.source {
-            Source::Empty => true,
-            Source::H1 { conn, content } => {
-                let mut content = content.borrow_mut();
-                self.drain(conn, &mut content);
-                content.is_complete()
-            }
-            Source::H2 { .. } => true,
+            Source::H1(body) => body.borrow().content.is_complete(),
+            Source::Empty | Source::H2 { .. } => true,
         }
     }
 
@@ -434,39 +467,33 @@ impl Upload {
         self.committed.set(true);
     }
 
-    /// Lets go of what is kept, once nobody sends it any more. False while more of it is to come.
-    pub fn let_go(&self) -> bool {
-        let whole = self.ended.get().is_some();
-        if whole && self.over.get().is_none() {
-            self.finish();
+    /// Lets go of what is kept, once nobody sends it any more.
+    pub fn let_go(&self) {
+        if self.ended.get().is_some()
+            && let Source::H1(body) = &self.source
+        {
+            self.drain(&mut body.borrow_mut());
         }
-        whole
     }
 
-    fn drain(&self, conn: &Conn, content: &mut Content) {
-        let ready = content.ready();
-        conn.consume(content, ready);
+    fn drain(&self, body: &mut OverH1) {
+        let ready = body.content.ready();
+        body.consume(ready);
         self.drained.set(self.drained.get() + ready as u64);
     }
 
     /// Reads and throws away what is still to come, so that the connection can go on or close without a reset.
     pub fn poll_discard(&self, cx: &mut Context<'_>) -> Poll<bool> {
-        let Source::H1 { conn, content } = &self.source else { return Poll::Ready(true) };
-        let mut content = content.borrow_mut();
+        let Source::H1(body) = &self.source else { return Poll::Ready(true) };
+        let mut body = body.borrow_mut();
         loop {
-            self.drain(conn, &mut content);
-            if content.is_complete() {
+            self.drain(&mut body);
+            if body.content.is_complete() {
                 return Poll::Ready(true);
             }
-            if conn.advance(&mut content).is_err() {
-                return Poll::Ready(false);
-            }
-            if content.ready() > 0 || content.is_complete() {
-                continue;
-            }
-            match ready!(conn.poll_fill(cx)) {
-                Ok(0) | Err(_) => return Poll::Ready(false),
-                Ok(_) => {}
+            match ready!(body.poll_fill(cx)) {
+                Ok(true) => {}
+                Ok(false) | Err(_) => return Poll::Ready(false),
             }
         }
     }

@@ -28,6 +28,7 @@ use crate::resilience::fallback::Degraded;
 #[derive(Debug, Clone)]
 pub struct Identity {
     pseudonym: Box<str>,
+    /// Whole lines.
     via_11: Box<str>,
     via_10: Box<str>,
     via_2: Box<str>,
@@ -38,9 +39,9 @@ impl Identity {
     pub fn new(unique: u64) -> Self {
         let pseudonym = format!("outrigger-{unique:016x}");
         Self {
-            via_11: format!("1.1 {pseudonym}").into(),
-            via_10: format!("1.0 {pseudonym}").into(),
-            via_2: format!("2 {pseudonym}").into(),
+            via_11: format!("Via: 1.1 {pseudonym}\r\n").into(),
+            via_10: format!("Via: 1.0 {pseudonym}\r\n").into(),
+            via_2: format!("Via: 2 {pseudonym}\r\n").into(),
             pseudonym: pseudonym.into(),
         }
     }
@@ -55,6 +56,11 @@ impl Identity {
     }
 
     fn via(&self, received: Version) -> &[u8] {
+        let line = self.via_line(received);
+        &line["Via: ".len()..line.len() - "\r\n".len()]
+    }
+
+    fn via_line(&self, received: Version) -> &[u8] {
         match received {
             Version::Http10 => self.via_10.as_bytes(),
             Version::Http11 => self.via_11.as_bytes(),
@@ -181,12 +187,17 @@ impl ControlNames<'_> {
     }
 }
 
+/// The fields in which a trusted client says who is behind it.
+const FORWARDED: [Name; 4] = [Name::XForwardedFor, Name::XForwardedProto, Name::XForwardedHost, Name::Forwarded];
+
 impl Outgoing<'_> {
     /// The whole head for an HTTP/1.1 endpoint.
     pub fn write_h1(&self, out: &mut Vec<u8>) {
         write::request_line(out, self.head.method(), self.target);
-        write::field(out, b"Host", self.host);
+        write::known(out, b"Host: ", self.host);
+        write::end(out);
         self.walk(out, false, write::field);
+        self.own_lines(out);
         match self.length {
             Length::Chunked => write::field(out, b"Transfer-Encoding", b"chunked"),
             // A request without a body says nothing of it, unless it came with a length or its method expects one.
@@ -213,6 +224,10 @@ impl Outgoing<'_> {
     pub fn fields_h2(&self) -> http::HeaderMap {
         let mut map = http::HeaderMap::with_capacity(self.head.len() + 8);
         self.walk(&mut map, true, append);
+        append(&mut map, b"Via", self.identity.via(self.head.version()));
+        self.forwarded(&mut map, append);
+        append(&mut map, b"X-Request-Id", self.id.as_bytes());
+        self.onward(&mut map, append);
         if self.head.lists(Name::Te, b"trailers") {
             append(&mut map, b"te", b"trailers");
         }
@@ -276,10 +291,21 @@ impl Outgoing<'_> {
             let crumbs = head.all(Name::Cookie).filter(|crumb| !crumb.is_empty());
             emit(out, b"cookie", &crumbs.collect::<Vec<_>>().join(&b"; "[..]));
         }
-        emit(out, b"Via", self.identity.via(head.version()));
-        self.forwarded(out, emit);
-        emit(out, b"X-Request-Id", self.id.as_bytes());
-        self.onward(out, emit);
+    }
+
+    /// What the proxy itself has to say, of every request.
+    fn own_lines(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.identity.via_line(self.head.version()));
+        if self.client.trusted && FORWARDED.iter().any(|name| self.head.has(*name)) {
+            self.forwarded(out, write::field);
+            write::known(out, b"X-Request-Id: ", self.id.as_bytes());
+        } else {
+            write::known(out, b"X-Forwarded-For: ", self.client.text.as_bytes());
+            write::known(out, b"\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: ", self.host);
+            write::known(out, b"\r\nX-Request-Id: ", self.id.as_bytes());
+        }
+        write::end(out);
+        self.onward(out, write::field);
     }
 
     /// Whether a control field goes no further: a deadline is stated anew, the others are a trusted client's to send on.
@@ -357,7 +383,17 @@ impl Reply<'_> {
         if self.body(head) == Length::Chunked {
             write::field(out, b"Transfer-Encoding", b"chunked");
         }
-        self.common(head, out, write::field);
+        if let Some(identity) = self.identity {
+            out.extend_from_slice(identity.via_line(head.version()));
+        }
+        if !head.has(Name::XRequestId) {
+            write::known(out, b"X-Request-Id: ", self.id.as_bytes());
+            write::end(out);
+        }
+        if let Some(degraded) = self.degraded {
+            // After the mark of a proxy farther in, which is a field like any other and stays: both make one list.
+            write::field(out, Degraded::FIELD.as_bytes(), degraded.value().as_bytes());
+        }
         let upgrade = matches!(status, 101 | 426);
         if upgrade {
             for value in head.all(Name::Upgrade) {
@@ -382,7 +418,15 @@ impl Reply<'_> {
     pub fn fields_h2(&self, head: &Head) -> http::HeaderMap {
         let mut map = http::HeaderMap::with_capacity(head.len() + 4);
         walk_response(head, &mut map, append);
-        self.common(head, &mut map, append);
+        if let Some(identity) = self.identity {
+            append(&mut map, b"Via", identity.via(head.version()));
+        }
+        if !head.has(Name::XRequestId) {
+            append(&mut map, b"X-Request-Id", self.id.as_bytes());
+        }
+        if let Some(degraded) = self.degraded {
+            append(&mut map, Degraded::FIELD.as_bytes(), degraded.value().as_bytes());
+        }
         // An answer that ends with its head needs no length, and to gRPC it is trailers, which have none.
         let says = head.has(Name::ContentLength);
         if let Some(n) = self.stated(head)
@@ -392,19 +436,6 @@ impl Reply<'_> {
         }
         say_once(&mut map);
         map
-    }
-
-    fn common<O>(&self, head: &Head, out: &mut O, emit: impl Fn(&mut O, &[u8], &[u8]) + Copy) {
-        if let Some(identity) = self.identity {
-            emit(out, b"Via", identity.via(head.version()));
-        }
-        if !head.has(Name::XRequestId) {
-            emit(out, b"X-Request-Id", self.id.as_bytes());
-        }
-        if let Some(degraded) = self.degraded {
-            // After the mark of a proxy farther in, which is a field like any other and stays: both make one list.
-            emit(out, Degraded::FIELD.as_bytes(), degraded.value().as_bytes());
-        }
     }
 
     /// Whether the body can only be ended by closing the connection.

@@ -90,23 +90,24 @@ fn stated_host(head: &Head) -> Result<&[u8], Reason> {
 
 /// `uri-host [ ":" port ]` of RFC 3986, as far as characters go.
 fn is_host(host: &[u8]) -> bool {
-    let (name, port) = match host {
+    let port = match host {
         [b'[', rest @ ..] => {
             let Some(end) = memchr::memchr(b']', rest) else { return false };
             if !rest[..end].iter().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.')) {
                 return false;
             }
-            (&b""[..], &rest[end + 1..])
+            &rest[end + 1..]
         }
-        _ => host.split_at(memchr::memchr(b':', host).unwrap_or(host.len())),
+        _ => {
+            let end = host.iter().position(|b| !IN_HOST[usize::from(*b)]).unwrap_or(host.len());
+            &host[end..]
+        }
     };
-    let name_ok = name.iter().all(|b| IN_HOST[usize::from(*b)]);
-    let port_ok = match port {
+    match port {
         [] => true,
         [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
         _ => false,
-    };
-    name_ok && port_ok
+    }
 }
 
 /// The characters of a registered name: RFC 3986 section 3.2.2.

@@ -180,6 +180,11 @@ impl Entry {
         if fits { None } else { Some(Verdict::Method) }
     }
 
+    /// Whether it takes every request of its host.
+    pub fn takes_all(&self) -> bool {
+        self.path.is_none() && self.methods.is_empty()
+    }
+
     fn fits_host(&self, host: &str) -> bool {
         match self.host.as_deref() {
             None => true,

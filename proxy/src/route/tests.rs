@@ -228,3 +228,25 @@ proptest! {
         table.explain(&host, &path, &path);
     }
 }
+
+#[test]
+fn a_host_whose_first_route_asks_for_nothing_else_goes_there_whatever_the_path_and_method() {
+    let routes = routes(&["all", "path /a", "path", "method - GET", "*.wild /a"]);
+    let table = RouteTable::new(&routes, Some(names(&["*"])));
+    for (host, alone) in [
+        ("all", true),
+        ("ALL:80", true),
+        ("path", false),
+        ("method", false),
+        ("a.wild", false),
+        ("wild", true),
+        ("else", true),
+    ] {
+        assert_eq!(table.is_by_host_alone(host), alone, "{host}");
+        let found =
+            ["/", "/a"].map(|path| ["GET", "PUT"].map(|m| service(table.find(host, path.as_bytes(), m.as_bytes()))));
+        let same = found.iter().flatten().all(|one| *one == found[0][0]);
+        assert!(same || !alone, "{host}: {found:?}");
+    }
+    assert!(!RouteTable::new(&self::routes(&["- /a"]), None).is_by_host_alone("else"));
+}

@@ -18,9 +18,9 @@ use tokio::sync::mpsc;
 
 use crate::downstream::connection::Conn;
 use crate::downstream::http2;
-use crate::downstream::http2::PREFACE;
 use crate::drain::Phase;
 use crate::http::{Buffer, BufferPool};
+use crate::http2::PREFACE;
 use crate::net::accepting::{OUT_OF_FILES, is_of_one_connection};
 use crate::net::{Bound, Io, Listener};
 use crate::request;

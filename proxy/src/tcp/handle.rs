@@ -10,10 +10,14 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 
 use super::listen::resolve;
-use super::{Change, Counts, Opening, TcpDesk, TcpError, TcpProxy, Terms, Times, Upstream, Wanted};
+use super::{Change, Opening, TcpDesk, TcpError, TcpProxy, Terms, Wanted};
+use crate::config::settings::{TcpTimes, TcpUpstream};
+use crate::counts::TcpCounts;
+use crate::fault::Subject;
 use crate::fault::active::Sort;
-use crate::fault::{Keeper, Subject};
+use crate::fault_manager::FaultManager;
 use crate::net::{self, Bound};
+use crate::telemetry::metrics::TcpFacts;
 
 /// TCP proxies at one time. Each has a socket for each worker.
 const MOST: usize = 4096;
@@ -30,7 +34,7 @@ pub struct TcpProxies {
 
 #[derive(Debug)]
 struct Inner {
-    keeper: Arc<Keeper>,
+    keeper: Arc<FaultManager>,
     desks: Box<[mpsc::UnboundedSender<Opening>]>,
     current: ArcSwap<BTreeMap<Arc<str>, Arc<Entry>>>,
     /// One change at a time; with it go the addresses of configured proxies that are switched off, which nobody else shall get.
@@ -40,14 +44,14 @@ struct Inner {
 #[derive(Debug)]
 struct Entry {
     proxy: TcpProxy,
-    times: Times,
+    times: TcpTimes,
     /// The listeners' terms, as long as it listens.
     run: Option<Arc<watch::Sender<Terms>>>,
 }
 
 impl TcpProxies {
     /// None yet, and each worker's desk.
-    pub fn new(keeper: Arc<Keeper>, workers: usize) -> (Self, Vec<TcpDesk>) {
+    pub fn new(keeper: Arc<FaultManager>, workers: usize) -> (Self, Vec<TcpDesk>) {
         let (desks, openings): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
         let (current, turn) = (ArcSwap::default(), tokio::sync::Mutex::default());
         let inner = Arc::new(Inner { keeper, desks: desks.into(), current, turn });
@@ -63,8 +67,8 @@ impl TcpProxies {
         &self,
         name: &Arc<str>,
         address: SocketAddr,
-        upstream: Upstream,
-        times: Times,
+        upstream: TcpUpstream,
+        times: TcpTimes,
     ) -> io::Result<TcpProxy> {
         let entry = self.inner.open(
             TcpProxy {
@@ -87,6 +91,12 @@ impl TcpProxies {
     /// All of them, by name.
     pub fn list(&self) -> Vec<TcpProxy> {
         self.inner.current.load().values().map(|entry| entry.proxy.clone()).collect()
+    }
+
+    /// What is told of all of them, by name.
+    pub fn facts(&self) -> Vec<TcpFacts> {
+        let facts = |TcpProxy { name, counts, subject, .. }: TcpProxy| TcpFacts { name, counts, faults: subject };
+        self.list().into_iter().map(facts).collect()
     }
 
     /// The one of this name.
@@ -117,9 +127,9 @@ impl TcpProxies {
             enabled: wanted.enabled,
             configured: false,
             subject: Subject::new(&wanted.name, Sort::TcpProxy),
-            counts: Arc::<Counts>::default(),
+            counts: Arc::<TcpCounts>::default(),
         };
-        let times = Times::default();
+        let times = TcpTimes::default();
         let entry =
             if proxy.enabled { inner.open(proxy, times).map_err(failed)? } else { Entry { proxy, times, run: None } };
         let proxy = entry.proxy.clone();
@@ -227,7 +237,7 @@ impl TcpProxies {
 
 impl Inner {
     /// Binds, and hands the sockets to the workers. The kernel accepts from then on, whenever they come to it.
-    fn open(&self, mut proxy: TcpProxy, times: Times) -> io::Result<Entry> {
+    fn open(&self, mut proxy: TcpProxy, times: TcpTimes) -> io::Result<Entry> {
         let group = net::bind_group(proxy.listen, self.desks.len(), false)?;
         if let Some(first) = group.first() {
             proxy.listen = first.address()?;

@@ -37,8 +37,8 @@ pub use self::facts::{
 pub use self::recorder::{Explainer, PER_TICK, Recorder};
 pub use self::shelves::{Group, Shelves, Summary};
 use crate::clock::Instant;
+use crate::counts::{Account, Outcome};
 use crate::error::Reason;
-use crate::telemetry::availability::{Account, Outcome};
 
 /// With `1`, from a trusted caller: the request is recorded whole. Not passed on.
 pub const HEADER: &str = "x-outrigger-explain";

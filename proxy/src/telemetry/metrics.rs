@@ -1,125 +1,34 @@
 //! Every metric's name, once, and how it is counted.
 //!
-//! A worker counts into a [`ServiceTally`] of its own, plain integers, and hands it over at each tick:
-//! nothing shared is written while a request succeeds, and a histogram cannot grow until somebody scrapes.
-//!
-//! Why are a service's metrics not handles of the `metrics` crate? Three things in its Prometheus exporter do not
-//! fit a proxy whose services come and go. A histogram there is a list of samples: `record_many` pushes each one
-//! with a clock read of its own, and the list grows until the next upkeep. A handle that was resolved once goes on
-//! counting into nowhere after `idle_timeout` took its metric away. And without `idle_timeout`, every name that
-//! was ever used stays. So a service's counters live where its pool lives, on `ClusterShared`, and end with
-//! it: [`Metrics::render`] walks the current snapshot. Its size is the snapshot's, and a scrape finds the same
-//! world as a request. What is one per process (reloads, clients' connections, dropped log lines) goes through the
-//! `metrics` crate, with labels from closed lists.
+//! What is counted of a service and of a TCP proxy lives where it is counted ([`counts`](crate::counts)) and ends with it:
+//! [`Metrics::render`] walks the current snapshot. Its size is the snapshot's, and a scrape finds the same world as a
+//! request. What is one per process (reloads, clients' connections, dropped log lines) goes through the `metrics` crate,
+//! with labels from closed lists.
 //!
 //! A name that no registry knows does not become a label, nor does a host that requests go to directly: they come
 //! from requests, and whoever sends those would choose our time series. They count under `(other)`, a name until
 //! its first instance is seen.
 
-mod gauges;
 mod process;
 mod render;
 mod table;
-mod tally;
 
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use metrics::{Counter, Gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
-pub use self::gauges::{Circuit, Gauges, Level};
 use self::table::name;
 pub use self::table::{Kind, Metric, TABLE, document};
-use self::tally::Counts;
-pub use self::tally::{Ejection, ServiceTally};
-use crate::control::ServiceStatus;
-use crate::control::health::Word;
+use crate::counts::TcpCounts;
+use crate::fault::Subject;
 use crate::snapshot::Snapshot;
-use crate::tcp::TcpProxy;
-use crate::telemetry::availability::{Totals, Window};
+use crate::telemetry::availability::Window;
+use crate::telemetry::status::{ServiceStatus, Word};
 
-/// The upper bounds of the latency buckets, in microseconds; one more holds what is above them.
-pub const BUCKETS_US: [u64; 16] = [
-    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
-    5_000_000, 10_000_000,
-];
-/// Requests by latency bucket.
-pub type LatencyCounts = [u64; BUCKETS_US.len() + 1];
 /// What names count under until an instance of them is seen, and direct destinations always. No host name has parentheses.
 const OTHER_LABEL: &str = "(other)";
-
-/// A service's metrics, resolved once.
-#[derive(Debug)]
-pub struct ServiceMetrics {
-    service: Arc<str>,
-    confirmed: AtomicBool,
-    counts: Counts,
-    gauges: Gauges,
-}
-
-impl ServiceMetrics {
-    /// Resolves the metrics of a service that is known to exist.
-    pub fn new(service: &str) -> Self {
-        Self {
-            service: Arc::from(service),
-            confirmed: AtomicBool::new(true),
-            counts: Counts::new(),
-            gauges: Gauges::default(),
-        }
-    }
-
-    /// Those of a name that somebody used, and that may be no service: counted under `(other)` until
-    /// [`ServiceMetrics::confirm`].
-    pub fn provisional(service: &str) -> Self {
-        Self { confirmed: AtomicBool::new(false), ..Self::new(service) }
-    }
-
-    /// The name is a service: what is counted from now on is under its own name.
-    pub fn confirm(&self) {
-        self.confirmed.store(true, Relaxed);
-    }
-
-    /// Whether the name is a service.
-    pub fn is_confirmed(&self) -> bool {
-        self.confirmed.load(Relaxed)
-    }
-
-    /// Takes over what a worker has counted, and leaves it at zero.
-    pub fn absorb(&self, tally: &mut ServiceTally) {
-        tally.drain(self.counts(), |level, change| self.gauges.add(level, change));
-    }
-
-    /// One of our own checks of an endpoint has ended.
-    pub fn checked(&self, good: bool) {
-        let counts = self.counts();
-        let count = if good { &counts.good_checks } else { &counts.bad_checks };
-        count.fetch_add(1, Relaxed);
-    }
-
-    fn counts(&self) -> &Counts {
-        if self.is_confirmed() { &self.counts } else { &OTHER }
-    }
-
-    /// What goes up and down, for whoever changes it.
-    pub fn gauges(&self) -> &Gauges {
-        &self.gauges
-    }
-
-    /// How long its requests took since it is followed, by the buckets of [`BUCKETS_US`].
-    pub fn latency(&self) -> LatencyCounts {
-        std::array::from_fn(|bucket| self.counts.latency[bucket].load(Relaxed))
-    }
-
-    /// What became of the service's requests since it is followed.
-    pub fn totals(&self) -> Totals {
-        self.counts.totals()
-    }
-}
-
-static OTHER: Counts = Counts::new();
 
 /// What is known of a service beside its cluster.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -143,6 +52,17 @@ impl PoolFacts {
         let (failing, left_out, skipped, words) = (last_error.is_some(), left_out.len(), *skipped, *words);
         Self { failing, left_out, skipped, words, ..Self::default() }
     }
+}
+
+/// What is told of a TCP proxy.
+#[derive(Debug, Clone)]
+pub struct TcpFacts {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What went through it.
+    pub counts: Arc<TcpCounts>,
+    /// What its faults hang on.
+    pub faults: Arc<Subject>,
 }
 
 /// What renders `/metrics`. Cheap to clone; all are the same.
@@ -196,12 +116,12 @@ impl Metrics {
     }
 
     /// What went through plain TCP proxies, in the same format.
-    pub fn render_tcp(&self, proxies: &[TcpProxy]) -> String {
+    pub fn render_tcp(&self, proxies: &[TcpFacts]) -> String {
         render::tcp(proxies)
     }
 
     /// What faults there are and were on what is there, in the same format.
-    pub fn render_faults(&self, snapshot: &Snapshot, proxies: &[TcpProxy]) -> String {
+    pub fn render_faults(&self, snapshot: &Snapshot, proxies: &[TcpFacts]) -> String {
         render::faults(snapshot, proxies)
     }
 

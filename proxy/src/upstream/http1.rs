@@ -16,7 +16,7 @@ use crate::error::Reason;
 use crate::http::framed::{Framed, Room};
 use crate::http::framing::{self, To};
 use crate::http::head::{Name, Version};
-use crate::http::{Bad, Buffer, Content, Head, Length, Pools, Scan, parse};
+use crate::http::{Bad, Buffer, Content, Head, Length, Pools, Scan};
 use crate::net::Io;
 use crate::request::Asked;
 use crate::request::body::{Piece, Upload};
@@ -82,7 +82,14 @@ impl ExchangePool {
         let framed = Framed::new(head, body.length());
         let sending = Sending { body, trailers, cursor: 0, framed, state: SendState::Going, written: false };
         Attempt(self.put(Exchange {
-            wire: Wire { link: Some(link), home: Some(home), input: None, sending, pools: Rc::clone(&self.pools) },
+            wire: Wire {
+                link: Some(link),
+                home: Some(home),
+                input: None,
+                waited: false,
+                sending,
+                pools: Rc::clone(&self.pools),
+            },
             scan: Scan::default(),
             to: asked.to,
             upgrade: asked.upgrade,
@@ -127,6 +134,8 @@ struct Wire {
     link: Option<Link>,
     home: Option<Home>,
     input: Option<Buffer>,
+    /// Whether the answer was waited for: what wakes then is most likely the answer.
+    waited: bool,
     sending: Sending,
     pools: Rc<Pools>,
 }
@@ -167,14 +176,8 @@ impl Attempt {
             return Poll::Ready(Err(self.broken(reason)));
         }
         loop {
-            if let Some(input) = &mut self.0.wire.input
-                && !input.is_empty()
-            {
-                match self.0.scan.end(input.bytes(), self.0.wire.pools.limits) {
-                    Ok(Some(end)) => return Poll::Ready(self.understand(end)),
-                    Ok(None) => {}
-                    Err(bad) => return Poll::Ready(Err(self.broken(upstream_reason(bad)))),
-                }
+            if let Some(read) = self.read_head() {
+                return Poll::Ready(read.and_then(|head| self.understand(head)));
             }
             match ready!(self.0.wire.poll_fill(cx)) {
                 Ok(n) if n > 0 => self.0.heard = true,
@@ -185,20 +188,27 @@ impl Attempt {
         }
     }
 
-    fn understand(&mut self, end: usize) -> Result<Heard, Broken> {
-        let mut head = self.0.wire.pools.heads.take();
-        let parsed = match (&mut self.0.wire.input, Rc::get_mut(&mut head)) {
-            (Some(input), Some(empty)) => {
-                let parsed = parse::response(&input.bytes()[..end], empty);
-                input.consume(end);
-                parsed
+    /// The head at the beginning of what has come; none while it is not whole.
+    fn read_head(&mut self) -> Option<Result<Rc<Head>, Broken>> {
+        let Exchange { wire: Wire { input, pools, .. }, scan, .. } = &mut *self.0;
+        let input = input.as_mut().filter(|input| !input.is_empty())?;
+        let mut head = pools.heads.take();
+        let empty = Rc::get_mut(&mut head).ok_or(Bad::Grammar);
+        let read = empty.and_then(|empty| scan.response(input.bytes(), pools.limits, empty));
+        let end = match read {
+            Ok(Some(end)) => end,
+            Ok(None) => {
+                pools.heads.give(head);
+                return None;
             }
-            _ => Err(Bad::Grammar),
+            Err(bad) => return Some(Err(self.broken(upstream_reason(bad)))),
         };
-        self.0.scan = Scan::default();
-        if let Err(bad) = parsed {
-            return Err(self.broken(upstream_reason(bad)));
-        }
+        input.consume(end);
+        *scan = Scan::default();
+        Some(Ok(head))
+    }
+
+    fn understand(&mut self, head: Rc<Head>) -> Result<Heard, Broken> {
         match head.status() {
             101 if self.0.upgrade => Ok(Heard::Final(head)),
             // Switching without being asked to leaves nothing that can be read any further.
@@ -366,6 +376,30 @@ impl Answer {
         }
     }
 
+    /// Takes what fits the buffer off the endpoint while the client reads nothing, so that the connection can go home. What goes
+    /// wrong comes up again at [`poll_piece`](Self::poll_piece).
+    pub fn take_off(&mut self, cx: &mut Context<'_>) {
+        while self.0.wire.link.is_some() && !self.0.content.is_complete() {
+            let Some(input) = &mut self.0.wire.input else { return };
+            if !input.has_room() {
+                input.compact();
+                let tight = self.0.wire.pools.buffers.budget().is_tight();
+                if !input.has_room() && (tight || self.0.wire.pools.buffers.grow_on(input) != Ok(true)) {
+                    return;
+                }
+            }
+            self.0.heard_at = None;
+            match self.0.wire.poll_fill(cx) {
+                Poll::Ready(Ok(n)) if n > 0 => {}
+                Poll::Ready(Ok(_)) if self.0.content.close() => return self.go_home(),
+                _ => return,
+            }
+            if self.advance().is_err() {
+                return;
+            }
+        }
+    }
+
     /// Keeps the place of what was held until the body is gone.
     pub fn keep(&mut self, held: Holding) {
         self.0.held = Some(held);
@@ -442,14 +476,19 @@ impl Answer {
 impl Wire {
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
         let Some(link) = &mut self.link else { return Poll::Ready(Ok(0)) };
-        if self.input.is_none() {
+        // A buffer is taken when there is something to read. Where that is likely, trying is cheaper than asking first.
+        if self.input.is_none() && !(self.waited && self.sending.state == SendState::Done) {
+            self.waited = true;
             ready!(link.io.poll_readable(cx));
         }
         let input = match &mut self.input {
             Some(input) => input,
             none => match self.pools.buffers.take_lean() {
                 Ok(buffer) => none.insert(buffer),
-                Err(spent) => return Poll::Ready(Err(spent.into())),
+                Err(spent) => {
+                    ready!(link.io.poll_readable(cx));
+                    return Poll::Ready(Err(spent.into()));
+                }
             },
         };
         if !input.has_room() {

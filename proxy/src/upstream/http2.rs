@@ -1,6 +1,7 @@
 //! Attempts over HTTP/2: hyper's, with the pool around it ours.
 
 mod pool;
+pub mod pulse;
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -12,18 +13,19 @@ use hyper::body::Incoming;
 
 use super::http1::upstream_reason;
 use super::{Broken, Home};
-use crate::downstream::http2::{PIECE, Pulse, Watch, head_from, trailers_from};
 use crate::error::Reason;
 use crate::http::framed::Room;
 use crate::http::framing::{self, Rest};
 use crate::http::gather::{SMALL, gather};
 use crate::http::{Head, Length, Pools};
+use crate::http2::{head_from, trailers_from};
 use crate::net::Io;
 use crate::request::body::{Piece, Upload};
 use crate::request::fields::AttemptFields;
 use crate::request::trailers::Passing;
 use crate::request::{Hop, Request};
 use crate::upstream::held::Holding;
+use crate::upstream::http2::pulse::{PIECE, Pulse, Watch};
 
 #[cfg(test)]
 pub(super) use pool::handshake;

@@ -7,10 +7,10 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::clock::Instant;
+use crate::counts::paces::{Pace, Slot};
 use crate::resilience::pace::Learned;
 use crate::resilience::shelf::Shelf;
 use crate::route::Route;
-use crate::telemetry::paces::{Pace, Slot};
 
 /// The kinds of requests of one service, as one worker has seen them.
 #[derive(Debug)]
@@ -143,7 +143,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::telemetry::paces::Paces;
+    use crate::counts::paces::Paces;
 
     #[test]
     fn what_a_worker_learns_can_be_seen_after_its_tick() {

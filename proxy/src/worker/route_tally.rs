@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
+use crate::counts::{Account, Outcome};
 use crate::route::Route;
-use crate::telemetry::availability::{Account, Outcome};
 
 /// By place in the file.
 #[derive(Debug, Default)]

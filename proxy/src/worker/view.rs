@@ -4,13 +4,14 @@
 //! balancers, counts. It is made anew when the snapshot's generation has moved, keeping the sides of endpoints that
 //! stay, so a changed pool costs its survivors neither their connections nor what is known of them.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::clock::Instant;
 use crate::config::settings::Policy;
-use crate::route::RouteTable;
+use crate::route::{Route, RouteTable};
 use crate::snapshot::Snapshot;
 use crate::upstream::slow::Terms;
 use crate::worker::cluster::WorkerCluster;
@@ -23,7 +24,24 @@ pub struct View {
     /// Which request goes where.
     pub routes: Arc<RouteTable>,
     clusters: HashMap<Arc<str>, Rc<WorkerCluster>>,
+    /// Where the last requests went, of those that go by their host alone. A new view begins without.
+    hosts: RefCell<[Option<ByHost>; HOSTS]>,
 }
+
+/// Where a host's requests go, whatever they ask for.
+#[derive(Debug, Clone)]
+pub struct ByHost {
+    host: Box<[u8]>,
+    /// The service's side.
+    pub side: Rc<WorkerCluster>,
+    /// The route, if it is not the service's name.
+    pub route: Option<Arc<Route>>,
+}
+
+/// Hosts that are remembered, a power of two.
+const HOSTS: usize = 16;
+/// The longest of them.
+const LONGEST: usize = 64;
 
 impl View {
     /// The view of a snapshot, made of what `old` has of it.
@@ -36,12 +54,30 @@ impl View {
             };
             (Arc::clone(name), side)
         });
-        Self { generation: snapshot.generation, routes: Arc::clone(&snapshot.routes), clusters: clusters.collect() }
+        Self {
+            generation: snapshot.generation,
+            routes: Arc::clone(&snapshot.routes),
+            clusters: clusters.collect(),
+            hosts: RefCell::default(),
+        }
     }
 
     /// A service's cluster.
     pub fn cluster(&self, service: &str) -> Option<&Rc<WorkerCluster>> {
         self.clusters.get(service)
+    }
+
+    /// Where a host's requests go, as it was found lately.
+    pub fn by_host<T>(&self, host: &[u8], found: impl FnOnce(&ByHost) -> T) -> Option<T> {
+        self.hosts.borrow()[place(host)].as_ref().filter(|known| *known.host == *host).map(found)
+    }
+
+    /// Remembers where all requests of a host go.
+    pub fn remember(&self, host: &[u8], side: &Rc<WorkerCluster>, route: Option<&Arc<Route>>) {
+        if host.len() <= LONGEST {
+            let known = ByHost { host: host.into(), side: Rc::clone(side), route: route.cloned() };
+            self.hosts.borrow_mut()[place(host)] = Some(known);
+        }
     }
 
     /// Hands over what was counted. `clock` is the joint's.
@@ -81,6 +117,12 @@ impl View {
             member.upstream.close_idle();
         }
     }
+}
+
+/// Where a host is remembered. Two at one place take turns.
+fn place(host: &[u8]) -> usize {
+    let [first, last] = [host.first(), host.last()].map(|byte| usize::from(byte.copied().unwrap_or_default()));
+    (host.len() * 5 + first * 3 + last) % HOSTS
 }
 
 #[cfg(test)]

@@ -352,7 +352,7 @@ pub const TABLE: &[(&str, &str)] = &[
     ("faults.start[].after", "tcp::faults::a_fault_that_begins_later_meets_what_is_open_by_then"),
     ("faults.start[].ttl", "faults::safety::a_fault_ends_by_itself_when_its_time_is_over"),
     ("faults.start[].controller", "faults::guard::whoever_a_guard_has_stopped_learns_it_and_may_not_go_on"),
-    ("faults.start[].heartbeat", "outrigger::fault::keeper::tests::a_fault_dies_with_its_controller"),
+    ("faults.start[].heartbeat", "outrigger::fault_manager::tests::a_fault_dies_with_its_controller"),
     ("http", "operate::keys::http::a_head_is_read_up_to_its_size_and_its_lines_and_no_further_from_either_side"),
     (
         "http.max_head_size",

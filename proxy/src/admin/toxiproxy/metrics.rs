@@ -6,13 +6,15 @@
 use std::fmt::Write;
 use std::sync::atomic::Ordering::Relaxed;
 
-use crate::tcp::{Counts, TcpProxy, Upstream};
+use crate::config::settings::TcpUpstream;
+use crate::counts::TcpCounts;
+use crate::tcp::TcpProxy;
 
 /// Its type, as Toxiproxy's library says it.
 pub const TYPE: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
 
 /// Of one direction of one proxy.
-type Read = fn(&Counts) -> u64;
+type Read = fn(&TcpCounts) -> u64;
 
 const SERIES: [(&str, [(&str, Read); 2]); 2] = [
     (
@@ -50,8 +52,8 @@ pub fn render(proxies: &[TcpProxy]) -> String {
 
 fn leads_to(proxy: &TcpProxy) -> String {
     match &proxy.upstream {
-        Upstream::Address(address) => address.to_string(),
-        Upstream::Service(service) => format!("service {service}"),
+        TcpUpstream::Address(address) => address.to_string(),
+        TcpUpstream::Service(service) => format!("service {service}"),
     }
 }
 

@@ -5,7 +5,7 @@ use http::StatusCode;
 use super::address;
 use super::read::Bad;
 use super::toxic::NoToxic;
-use crate::fault::keeper::Refused;
+use crate::fault_manager::Refused;
 use crate::tcp::TcpError;
 
 /// Why something was not done.

@@ -5,7 +5,7 @@
 //! line in the audit log and the limits of `faults`; it cannot be moved or removed.
 //!
 //! Changes of plain proxies come one after the other, since the port of one may be what the next one waits for. Toxics need
-//! no turn: the keeper takes them at once, and removing one waits for nobody's connection.
+//! no turn: the fault manager takes them at once, and removing one waits for nobody's connection.
 
 mod change;
 
@@ -19,9 +19,11 @@ use super::problem::{Done, Problem, no_proxy, no_toxic, short, speakable};
 use super::read;
 use super::toxic;
 use crate::clock::Instant;
-use crate::fault::{Active, Keeper, Subject};
+use crate::config::settings::TcpUpstream;
+use crate::fault::{Active, Subject};
+use crate::fault_manager::FaultManager;
 use crate::snapshot::{Cluster, Reader};
-use crate::tcp::{TcpProxies, TcpProxy, Upstream};
+use crate::tcp::{TcpProxies, TcpProxy};
 
 pub use change::Populated;
 
@@ -31,7 +33,7 @@ pub struct Proxies {
     /// Plain TCP proxies.
     pub tcp: TcpProxies,
     /// Faults.
-    pub keeper: Arc<Keeper>,
+    pub keeper: Arc<FaultManager>,
     /// Services.
     pub reader: Reader,
     /// Where requests are taken, and for which service, where it is for one only.
@@ -203,8 +205,8 @@ impl Proxies {
 
 fn upstream_of(one: &One) -> String {
     match one {
-        One::Tcp(TcpProxy { upstream: Upstream::Address(address), .. }) => address.to_string(),
-        One::Tcp(TcpProxy { upstream: Upstream::Service(service), .. }) => format!("{SERVICE}{service}"),
+        One::Tcp(TcpProxy { upstream: TcpUpstream::Address(address), .. }) => address.to_string(),
+        One::Tcp(TcpProxy { upstream: TcpUpstream::Service(service), .. }) => format!("{SERVICE}{service}"),
         One::Service(cluster) if cluster.endpoints.is_empty() || cluster.endpoints.len() > SPELLED_OUT => {
             format!("{SERVICE}{}", cluster.name)
         }

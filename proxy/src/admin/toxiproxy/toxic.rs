@@ -111,7 +111,7 @@ fn default_name(kind: &str, stream: &str) -> String {
     format!("{kind}_{stream}")
 }
 
-/// What is asked of the keeper for a toxic that shall hang on `subject`. Things are looked at in Toxiproxy's order, since the
+/// What is asked of the fault manager for a toxic that shall hang on `subject`. Things are looked at in Toxiproxy's order, since the
 /// first that is wrong is the one that is told.
 ///
 /// # Errors

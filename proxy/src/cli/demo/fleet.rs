@@ -3,15 +3,17 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::process::{ExitStatus, Stdio};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::timeout;
 
 use super::Stage;
 use super::fault::Model;
+use super::process::Child;
 
 /// How long an instance may take to say where it listens, on a machine that starts hundreds at once.
 const START: Duration = Duration::from_secs(30);
@@ -52,7 +54,7 @@ pub(crate) struct Member {
 struct Process {
     child: Child,
     /// Held, because the instance ends when it closes.
-    stdin: Option<ChildStdin>,
+    stdin: Option<OwnedFd>,
     pid: u32,
     /// (service, instance) in the order of the ports it printed.
     hosted: Vec<(usize, u32)>,
@@ -164,27 +166,25 @@ impl Fleet {
 }
 
 fn spawn(services: &[String], model: Model, hosted: Vec<(usize, u32)>) -> io::Result<Process> {
-    let mut child = Command::new(std::env::current_exe()?)
+    let mut command = Command::new(std::env::current_exe()?);
+    command
         .arg("sample-instance")
         .args(["--seed", &model.seed.to_string(), "--instances", &model.instances.to_string()])
         .args(hosted.iter().map(|(service, instance)| format!("{}/{instance}", services[*service])))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         // A Ctrl-C is for the demo, which ends its instances in good order.
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| {
-            io::Error::new(error.kind(), format!("cannot start a sample instance: {error}; try `--processes 3`"))
-        })?;
-    let (stdin, pid) = (child.stdin.take(), child.id().unwrap_or(0));
+        .process_group(0);
+    let mut child = Child::start(&mut command).map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot start a sample instance: {error}; try `--processes 3`"))
+    })?;
+    let (stdin, pid) = (child.stdin(), child.id());
     Ok(Process { child, stdin, pid, hosted })
 }
 
 async fn ports(process: &mut Process) -> io::Result<Vec<u16>> {
-    let stdout = process.child.stdout.take().ok_or_else(|| io::Error::other("a sample instance has no output"))?;
     let mut line = String::new();
-    BufReader::new(stdout).read_line(&mut line).await?;
+    BufReader::new(process.child.stdout()?).read_line(&mut line).await?;
     let ports: Vec<u16> = serde_json::from_str(&line)
         .map_err(|_| io::Error::other("a sample instance ended before it said where it listens"))?;
     if ports.len() == process.hosted.len() {

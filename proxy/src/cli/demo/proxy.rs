@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::process::Stdio;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
 // Held to push or to read a few lines, by the demo's own process, which carries no traffic of anybody.
 #[allow(clippy::disallowed_types)]
 use std::sync::Mutex;
@@ -11,12 +13,13 @@ use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, ChildStderr, ChildStdin, Command};
+use tokio::net::unix::pipe::Receiver;
 use tokio::time::{sleep, timeout};
 
 use super::super::availability::{self, Sum};
 use super::Stage;
 use super::client::Failure;
+use super::process::Child;
 
 /// How long it may take until it says that it is ready, and until every service is reached.
 const READY: Duration = Duration::from_secs(20);
@@ -29,7 +32,7 @@ const LINES: usize = 20;
 pub(crate) struct Proxy {
     child: Child,
     /// Held, because the proxy ends when it closes.
-    stdin: Option<ChildStdin>,
+    stdin: Option<OwnedFd>,
     #[allow(clippy::disallowed_types)]
     log: Arc<Mutex<VecDeque<String>>>,
 }
@@ -45,18 +48,15 @@ impl Proxy {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true);
+            .process_group(0);
         // The user's own Consul is none of the demo's business.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CONSUL_")) {
             command.env_remove(name);
         }
-        let mut child = command.spawn()?;
+        let mut child = Child::start(&mut command)?;
         let log = Arc::default();
-        if let Some(stderr) = child.stderr.take() {
-            tokio::spawn(keep(stderr, Arc::clone(&log)));
-        }
-        let stdin = child.stdin.take();
+        tokio::spawn(keep(child.stderr()?, Arc::clone(&log)));
+        let stdin = child.stdin();
         Ok(Self { child, stdin, log })
     }
 
@@ -136,7 +136,7 @@ impl Proxy {
 }
 
 #[allow(clippy::disallowed_types)]
-async fn keep(stderr: ChildStderr, log: Arc<Mutex<VecDeque<String>>>) {
+async fn keep(stderr: Receiver, log: Arc<Mutex<VecDeque<String>>>) {
     let mut lines = BufReader::new(stderr).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);

@@ -17,32 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::settings::HealthCheck;
-
-/// What the checks of one address have come to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Word {
-    /// Too few results to say.
-    #[default]
-    Unknown,
-    /// It answers as it should.
-    Passing,
-    /// It does not.
-    Failing,
-}
-
-impl Word {
-    /// Each of them.
-    pub const ALL: [Self; 3] = [Self::Unknown, Self::Passing, Self::Failing];
-
-    /// For operators, and as a label.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Unknown => "unknown",
-            Self::Passing => "passing",
-            Self::Failing => "failing",
-        }
-    }
-}
+use crate::telemetry::status::Word;
 
 /// The results of one address's checks so far, in short.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

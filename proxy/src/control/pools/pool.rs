@@ -13,10 +13,10 @@ use tokio::time::sleep;
 
 use crate::clock::Instant;
 use crate::config::settings::{Policy, StaticInstance};
-use crate::control::board::ServiceStatus;
-use crate::control::health::{Checker, Targets, Word};
+use crate::control::health::{Checker, Targets};
 use crate::control::reconcile::{Findings, Service};
 use crate::http::host::literal;
+use crate::telemetry::status::{ServiceStatus, Word};
 
 /// How long a name that no registry knows is remembered.
 pub const UNSEEN_FOR: Duration = Duration::from_secs(5);

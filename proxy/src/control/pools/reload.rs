@@ -8,7 +8,7 @@ use super::{Pools, routes};
 use crate::clock::Instant;
 use crate::config::settings::{NameSettings, Settings, Source, UnknownHost};
 use crate::control::Registries;
-use crate::telemetry::metrics::ServiceMetrics;
+use crate::counts::ServiceMetrics;
 
 impl Pools {
     /// Puts new settings in place. Registries whose settings are as they were stay, and so do their watches.

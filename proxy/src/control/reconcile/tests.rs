@@ -7,8 +7,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::control::testing::{instance, policy, set, skipped_only};
+use crate::counts::ServiceMetrics;
 use crate::snapshot::Clock;
-use crate::telemetry::metrics::ServiceMetrics;
 
 /// The control plane's side of a test: services, and the snapshot that was made of them last.
 struct World {

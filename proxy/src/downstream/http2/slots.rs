@@ -14,8 +14,8 @@ use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
 
-use super::ends::Pulse;
 use super::stream::{self, Caller};
+use crate::upstream::http2::pulse::Pulse;
 
 /// What a stream begins with.
 pub struct Start {

@@ -14,7 +14,6 @@ use h2::server::SendResponse;
 use http::HeaderValue;
 use http::header::{CONTENT_LENGTH, DATE};
 
-use super::ends::{Keeps, Pulse};
 use super::request_head;
 use super::slots::Start;
 use crate::clock::Instant;
@@ -33,6 +32,7 @@ use crate::request::grpc::Dialect;
 use crate::request::trailers::Trailers;
 use crate::request::{self, Request};
 use crate::timer;
+use crate::upstream::http2::pulse::{Keeps, Pulse};
 use crate::worker::Worker;
 
 /// What all streams of a connection have in common.
@@ -74,9 +74,8 @@ pub async fn run(start: Start) {
     let (parts, incoming) = message.into_parts();
     let mut head = worker.pools.heads.take();
     let read = match Rc::get_mut(&mut head) {
-        Some(empty) => {
-            request_head(&parts, empty).and_then(|()| worker.pools.limits.admit(empty).map_err(http1::client_reason))
-        }
+        Some(empty) => request_head(&parts, empty)
+            .and_then(|()| worker.pools.limits.admit(empty).map_err(crate::request::reason_of)),
         None => Err(Reason::Internal),
     };
     drop(parts);

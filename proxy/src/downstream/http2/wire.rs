@@ -60,7 +60,7 @@ impl Wire {
     pub fn new(io: Io, pools: &Rc<Pools>) -> (Self, Rc<RefCell<Line>>, Rc<Seen>) {
         let now = timer::now();
         let seen = Rc::new(Seen { unfinished: Cell::new(None), sent: Cell::new(now), came: Cell::new(now) });
-        let reads = Frames { skip: super::PREFACE.len() as u32, ..Frames::default() };
+        let reads = Frames { skip: crate::http2::PREFACE.len() as u32, ..Frames::default() };
         let line = Line {
             io,
             seen: Rc::clone(&seen),

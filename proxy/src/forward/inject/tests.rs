@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::*;
 use crate::config::settings::FaultLimits;
-use crate::fault::Keeper;
+use crate::fault_manager::FaultManager;
 use crate::testing::{Stage, asked, head, paused};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -14,18 +14,18 @@ const GET: &[u8] = b"GET /cart HTTP/1.1\r\nHost: orders\r\n\r\n";
 const MS: Duration = Duration::from_millis(1);
 const LOOPBACK: [u8; 4] = [127, 0, 0, 1];
 
-/// Two instances, what else there is to say of them, and a keeper with the lock open.
-fn orders(keys: &str) -> (Stage, Arc<Keeper>) {
+/// Two instances, what else there is to say of them, and a manager with the lock open.
+fn orders(keys: &str) -> (Stage, Arc<FaultManager>) {
     let text = format!(
         "services: {{ orders: {{ instances: ['127.0.0.1:1', '127.0.0.1:2'], idle_timeout: 1h, balance: round_robin, {keys} }} }}"
     );
     let stage = Stage::new(&text, 1);
     let limits = FaultLimits { enabled: true, ..FaultLimits::default() };
-    let keeper = Keeper::new(limits, stage.plan.reader.clone());
+    let keeper = FaultManager::new(limits, stage.plan.reader.clone());
     (stage, keeper)
 }
 
-fn add(keeper: &Keeper, kind: &str, attributes: Value, more: Value) -> Arc<Active> {
+fn add(keeper: &FaultManager, kind: &str, attributes: Value, more: Value) -> Arc<Active> {
     let mut spec = json!({ "type": kind, "attributes": attributes, "service": "orders" });
     for (key, value) in more.as_object().unwrap() {
         spec[key] = value.clone();

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use super::{Recovery, Step};
 use crate::clock::Instant;
+use crate::counts::First;
 use crate::error::{Blame, Reason};
 use crate::forward::GaveUp;
 use crate::forward::attempt::{Attempt, AttemptContext, Landed};
 use crate::forward::first::{IMPATIENT, verdict};
 use crate::resilience::outlier;
 use crate::resilience::retry::{Next, Pushback, Verdict};
-use crate::telemetry::availability::First;
 use crate::telemetry::explain::Ending;
 use crate::timer;
 use crate::upstream::Broken;

@@ -325,6 +325,50 @@ fn only_a_whole_head_is_read() {
     assert_eq!(trailers(b"A: b\r\n\r\nC", &mut Head::default()), Err(Bad::Grammar));
 }
 
+/// A head as `httparse` reads it, which knows the same grammar and is kinder: only where it takes all of the bytes, and after
+/// what a proxy may not pass on was taken out.
+fn read_by_another(bytes: &[u8], is_request: bool) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+    // Every line ends in CRLF, and there is none before the first.
+    let is_line_end = |at: usize| at > 0 && bytes[at - 1] == b'\r';
+    if bytes.starts_with(b"\r") || memchr::memchr_iter(b'\n', bytes).any(|at| !is_line_end(at)) {
+        return None;
+    }
+    let mut fields = [httparse::EMPTY_HEADER; 16];
+    let (mut read, fields) = if is_request {
+        let mut request = httparse::Request::new(&mut fields);
+        if request.parse(bytes) != Ok(httparse::Status::Complete(bytes.len())) {
+            return None;
+        }
+        let (method, target) = (request.method?.as_bytes(), request.path?.as_bytes());
+        if target.iter().any(|b| *b > b'~' || *b == b'#') || !has_form(method, target) {
+            return None;
+        }
+        (vec![(method.to_vec(), target.to_vec()), (vec![request.version? + b'0'], vec![])], request.headers)
+    } else {
+        let mut response = httparse::Response::new(&mut fields);
+        if response.parse(bytes) != Ok(httparse::Status::Complete(bytes.len())) || response.code? < 100 {
+            return None;
+        }
+        let reason = response.reason?.as_bytes().to_vec();
+        (vec![(response.code?.to_string().into(), reason), (vec![response.version? + b'0'], vec![])], response.headers)
+    };
+    read.extend(fields.iter().map(|field| (field.name.as_bytes().to_vec(), field.value.to_vec())));
+    Some(read)
+}
+
+/// The same by ourselves.
+fn read_by_us(bytes: &[u8], is_request: bool) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+    let mut head = Head::default();
+    if is_request { request(bytes, &mut head) } else { response(bytes, &mut head) }.ok()?;
+    let start = match is_request {
+        true => (head.method().to_vec(), head.target().to_vec()),
+        false => (head.status().to_string().into(), head.reason().to_vec()),
+    };
+    let version = if head.version() == Version::Http10 { b'0' } else { b'1' };
+    let fields = head.fields().map(|(_, name, value)| (name.to_vec(), value.to_vec()));
+    Some([start, (vec![version], vec![])].into_iter().chain(fields).collect())
+}
+
 /// What a scan says of a stream that comes in pieces that end at the given places.
 fn in_pieces(bytes: &[u8], ends: impl IntoIterator<Item = usize>, limits: Limits) -> Result<Option<usize>, Bad> {
     let mut scan = Scan::default();
@@ -351,6 +395,53 @@ fn a_heads_end_is_found_the_same_split_anywhere() {
 }
 
 proptest! {
+    #[test]
+    fn another_reader_of_the_same_grammar_reads_the_same(
+        start in "(GET|OPTIONS|CONNECT|g~T) (/|/a\\?b|\\*|http://a/|a:1) HTTP/1\\.[012]|HTTP/1\\.[01] [0-9]{3}( |)(OK|)",
+        fields in "(\r\n(Host|x-a|A|[!-~]{1,3}):[ \t]{0,2}([ -~\t]{0,20}|[\u{80}-\u{ff}]{0,4})){0,6}",
+        changes in vec((0usize..80, any::<u8>()), 0..3),
+    ) {
+        let is_request = !start.starts_with("HTTP");
+        let mut bytes = format!("{start}{fields}\r\n\r\n").into_bytes();
+        for at in 0..=changes.len() {
+            prop_assert_eq!(read_by_us(&bytes, is_request), read_by_another(&bytes, is_request), "{}", bytes.escape_ascii());
+            if let Some((place, byte)) = changes.get(at) {
+                let place = place % bytes.len();
+                bytes[place] = *byte;
+            }
+        }
+    }
+
+    #[test]
+    fn a_head_is_read_at_once_as_it_is_after_its_end_was_looked_for(
+        bytes in "(GET / HTTP/1.1\r\n|HTTP/1.1 200 OK\r\n|A: b\r\n|A: b|\r\n|\r\n|\n|\r|x){0,9}",
+        mut ends in vec(0usize..120, 0..6),
+        limit in 1usize..80,
+        lines in 0usize..6,
+    ) {
+        ends.sort_unstable();
+        let limits = Limits { bytes: limit, lines };
+        let bytes = bytes.as_bytes();
+        let mut head = Head::default();
+        let (mut at_once, mut first_its_end) = (Scan::default(), Scan::default());
+        for end in ends.into_iter().chain([bytes.len()]) {
+            let part = &bytes[..end.min(bytes.len())];
+            let read = at_once.request(part, limits, &mut head).map(|end| end.map(|end| (end, head.len())));
+            let mut other = Head::default();
+            let expected = first_its_end.end(part, limits).and_then(|end| match end {
+                Some(end) => request(&part[..end], &mut other).map(|()| Some((end, other.len()))),
+                None => Ok(None),
+            });
+            prop_assert_eq!(read, expected);
+            if read.is_err() {
+                prop_assert!(head.method().is_empty() && head.is_empty());
+            }
+            if read != Ok(None) {
+                break;
+            }
+        }
+    }
+
     #[test]
     fn any_bytes_are_scanned_the_same_in_any_pieces(
         bytes in "(GET / HTTP/1.1|A: b|\r\n|\r\n|\n|\r|x){0,12}",

@@ -12,12 +12,13 @@ use std::time::Duration;
 
 use super::Line;
 use crate::config::settings::Policy;
+use crate::config::settings::TcpUpstream;
 use crate::error::Reason;
 use crate::net::Io;
 use crate::resilience::breaker::Admission;
 use crate::resilience::outlier;
 use crate::snapshot::Standing;
-use crate::tcp::{CONNECT, Upstream};
+use crate::tcp::CONNECT;
 use crate::timer;
 use crate::upstream::{InFlight, Link, not_connected};
 use crate::worker::Worker;
@@ -41,8 +42,8 @@ const REGISTRY_WAIT: Duration = Duration::from_secs(1);
 /// Connects on.
 pub(super) async fn on(worker: &Rc<Worker>, line: &Line) -> Result<Server, Reason> {
     match line.upstream() {
-        Upstream::Address(address) => to_address(line, &address, line.times.connect.unwrap_or(CONNECT)).await,
-        Upstream::Service(name) => to_service(worker, &name, line.times.connect).await,
+        TcpUpstream::Address(address) => to_address(line, &address, line.times.connect.unwrap_or(CONNECT)).await,
+        TcpUpstream::Service(name) => to_service(worker, &name, line.times.connect).await,
     }
 }
 

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Waker};
 
+use crate::config::settings::{TcpTimes, TcpUpstream};
+use crate::counts::TcpCounts;
 use crate::fault::Subject;
 use crate::relay::Moved;
-use crate::tcp::{Counts, Terms, Times, Upstream};
+use crate::tcp::Terms;
 use crate::worker::Carried;
 
 /// A TCP proxy as one worker sees it, through one socket.
@@ -19,8 +21,8 @@ pub struct Line {
     /// What its faults hang on.
     pub subject: Arc<Subject>,
     /// How long things may take.
-    pub times: Times,
-    counts: Arc<Counts>,
+    pub times: TcpTimes,
+    counts: Arc<TcpCounts>,
     terms: RefCell<Terms>,
     epoch: Cell<u64>,
     closed: Cell<bool>,
@@ -43,7 +45,7 @@ struct Tally {
 
 impl Line {
     /// One without connections.
-    pub fn new(name: Arc<str>, subject: Arc<Subject>, counts: Arc<Counts>, times: Times, terms: Terms) -> Self {
+    pub fn new(name: Arc<str>, subject: Arc<Subject>, counts: Arc<TcpCounts>, times: TcpTimes, terms: Terms) -> Self {
         Self {
             name,
             subject,
@@ -60,7 +62,7 @@ impl Line {
     }
 
     /// Where connections lead.
-    pub fn upstream(&self) -> Upstream {
+    pub fn upstream(&self) -> TcpUpstream {
         self.terms.borrow().upstream.clone()
     }
 

@@ -6,17 +6,18 @@ use tokio::task::LocalSet;
 
 use super::*;
 use crate::config::settings::FaultLimits;
-use crate::fault::Keeper;
-use crate::tcp::{TcpProxies, Upstream, Wanted};
+use crate::config::settings::TcpUpstream;
+use crate::fault_manager::FaultManager;
+use crate::tcp::{TcpProxies, Wanted};
 use crate::testing::Stage;
 
 /// A TCP proxy that was just made, and its socket on its way to the worker.
 #[allow(clippy::unwrap_used, reason = "what a test begins with")]
 async fn made(stage: &Stage) -> (TcpProxies, Opening, SocketAddr) {
-    let keeper = Keeper::new(FaultLimits::default(), stage.plan.reader.clone());
+    let keeper = FaultManager::new(FaultLimits::default(), stage.plan.reader.clone());
     let (tcp, mut desks) = TcpProxies::new(keeper, 1);
     let (name, listen) = (Arc::from("db"), Arc::from("127.0.0.1:0"));
-    let upstream = Upstream::Address("127.0.0.1:9".into());
+    let upstream = TcpUpstream::Address("127.0.0.1:9".into());
     let proxy = tcp.create(Wanted { name, listen, upstream, enabled: true }).await.unwrap();
     (tcp, desks[0].next().await.unwrap(), proxy.listen)
 }

@@ -1,10 +1,12 @@
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::*;
 use crate::clock::Instant;
 use crate::control::first_snapshot;
 use crate::control::testing::settings;
-use crate::telemetry::metrics::ServiceTally;
+use crate::counts::{Account, ServiceMetrics, ServiceTally};
 
 fn ended(status: u16) -> Ended {
     Ended { status, grpc: None, refused: None, broken: None, degraded: false, waited: Duration::from_millis(5) }
@@ -181,7 +183,7 @@ fn a_service_that_is_followed_again_begins_anew_and_a_name_that_may_be_none_has_
     assert_eq!((requests(&ledger), ledger.services().count()), (None, 0));
 
     let mut unknown = answered(0);
-    let metrics = crate::telemetry::metrics::ServiceMetrics::provisional("orders");
+    let metrics = ServiceMetrics::provisional("orders");
     let cluster = Arc::clone(&unknown.clusters["orders"]);
     let shared =
         crate::snapshot::ClusterShared::new("orders", metrics, &Default::default(), unknown.clock, Instant::now());

@@ -1,7 +1,7 @@
 use super::facts::LEFT_OUT;
 use super::recorder::WAITING;
 use super::*;
-use crate::telemetry::availability::{First, Rescue};
+use crate::counts::{First, Rescue};
 use crate::telemetry::query::Values;
 
 const EPOCH: SystemTime = SystemTime::UNIX_EPOCH;

@@ -8,13 +8,13 @@ use std::time::SystemTime;
 
 use super::process::Process;
 use super::table::{TABLE, name};
-use super::{BUCKETS_US, Counts, Ejection, Gauges, Level, OTHER, OTHER_LABEL, PoolFacts, age_ms};
-use crate::control::health::Word;
+use super::{OTHER_LABEL, PoolFacts, TcpFacts, age_ms};
+use crate::counts::{BUCKETS_US, Counts, Ejection, First, Gauges, Level, OTHER, Rescue, TcpCounts};
 use crate::error::Reason;
 use crate::fault::active::Tally;
 use crate::snapshot::{Cluster, Snapshot};
-use crate::tcp::{self, TcpProxy};
-use crate::telemetry::availability::{First, Rescue, Window};
+use crate::telemetry::availability::Window;
+use crate::telemetry::status::Word;
 
 /// Every service's metrics.
 pub fn services(snapshot: &Snapshot, clock: u64, facts: &dyn Fn(&str) -> PoolFacts) -> String {
@@ -174,7 +174,7 @@ fn policies(page: &mut Page, counted: &[(String, &Counts)], gauges: &[(&String, 
 }
 
 /// What went through plain TCP proxies.
-pub fn tcp(proxies: &[TcpProxy]) -> String {
+pub fn tcp(proxies: &[TcpFacts]) -> String {
     let mut page = Page(String::new());
     let mut each = |name: &str, lines: &[(&str, Reading)]| {
         page.family(name);
@@ -196,9 +196,9 @@ pub fn tcp(proxies: &[TcpProxy]) -> String {
 }
 
 /// Faults. They are counted on their subjects, so a proxy or a service that is gone has no series.
-pub fn faults(snapshot: &Snapshot, proxies: &[TcpProxy]) -> String {
+pub fn faults(snapshot: &Snapshot, proxies: &[TcpFacts]) -> String {
     let services = snapshot.clusters.values().map(|cluster| &cluster.shared.faults);
-    let mut subjects: Vec<_> = services.chain(proxies.iter().map(|proxy| &proxy.subject)).collect();
+    let mut subjects: Vec<_> = services.chain(proxies.iter().map(|proxy| &proxy.faults)).collect();
     subjects.sort_unstable_by_key(|subject| subject.label());
     let tallies: Vec<_> = subjects
         .iter()
@@ -225,7 +225,7 @@ pub fn faults(snapshot: &Snapshot, proxies: &[TcpProxy]) -> String {
     page.0
 }
 
-type Reading = fn(&tcp::Counts) -> i64;
+type Reading = fn(&TcpCounts) -> i64;
 
 /// No process lives long enough for more.
 fn whole(count: &AtomicU64) -> i64 {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::BUCKETS_US;
+use crate::counts::BUCKETS_US;
 
 /// A metric's names, each once.
 pub(super) mod name {

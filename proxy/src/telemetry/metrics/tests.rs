@@ -1,12 +1,13 @@
 use std::collections::HashMap;
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::*;
 use crate::config::settings::Policy;
+use crate::counts::{Account, Circuit, Ejection, First, Level, Outcome, Rescue, ServiceMetrics, ServiceTally};
 use crate::error::Reason;
 use crate::snapshot::{Clock, Cluster, ClusterShared, Endpoint, EndpointId, Health, Standing};
-use crate::telemetry::availability::{Account, First, Outcome, Rescue};
 
 fn snapshot(metrics: ServiceMetrics, name: &str) -> Snapshot {
     let policy = Policy {

@@ -21,12 +21,12 @@ use super::super::{Link, Open, Upstream};
 use super::Outbound;
 use crate::clock::Instant;
 use crate::config::settings::Policy;
-use crate::downstream::http2::blocks::Blocks;
-use crate::downstream::http2::{Pulse, Watch};
 use crate::error::Reason;
 use crate::http::Limits;
+use crate::http2::blocks::Blocks;
 use crate::net::Io;
 use crate::timer;
+use crate::upstream::http2::pulse::{Pulse, Watch};
 
 /// A connection to an endpoint that many requests share.
 #[derive(Debug)]

@@ -7,11 +7,11 @@ use std::time::Duration;
 use super::{Probe, WorkerCluster};
 use crate::clock::Instant;
 use crate::config::settings::Breaker;
+use crate::counts::Ejection;
 use crate::request::Request;
 use crate::resilience::breaker::{Admission, CircuitBreaker};
 use crate::resilience::outlier::Failure;
 use crate::resilience::shape::Shape;
-use crate::telemetry::metrics::Ejection;
 use crate::worker::Worker;
 use crate::worker::attempt_info::AttemptInfo;
 

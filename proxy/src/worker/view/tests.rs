@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::settings::Policy;
+use crate::counts::ServiceMetrics;
 use crate::resilience::outlier::Failure;
 use crate::resilience::shape::Shape;
 use crate::snapshot::{Clock, Cluster, ClusterShared, Endpoint, EndpointId, Health, Standing};
-use crate::telemetry::metrics::ServiceMetrics;
 use crate::upstream::Upstream;
 use crate::worker::cluster::Tried;
 
@@ -230,4 +230,23 @@ fn an_endpoint_that_joins_others_begins_slowly_and_one_of_the_first_answer_does_
     assert!((950..=1_050).contains(&picks_of_the_last(&joins(), Duration::from_secs(2))));
     let first: Vec<_> = (1..=5).map(|id| endpoint(id, 1)).collect();
     assert!((950..=1_050).contains(&picks_of_the_last(&first, Duration::ZERO)));
+}
+
+#[test]
+fn a_host_is_remembered_until_there_is_a_new_view() {
+    let cluster = cluster(&[endpoint(1, 1)], 256);
+    let before = view(1, &cluster, None, 1);
+    let finds = |view: &View, host: &[u8]| view.by_host(host, |known| Rc::ptr_eq(&known.side, side(view)));
+    assert_eq!(finds(&before, b"orders"), None);
+    before.remember(b"orders", side(&before), None);
+    assert_eq!(finds(&before, b"orders"), Some(true));
+    for other in [&b"Orders"[..], b"orders:80", b"o", b""] {
+        assert_eq!(finds(&before, other), None);
+    }
+    // One of the same length and the same ends takes its place.
+    before.remember(b"oxxxxs", side(&before), None);
+    assert_eq!((finds(&before, b"orders"), finds(&before, b"oxxxxs")), (None, Some(true)));
+    before.remember(&[b'x'; LONGEST + 1], side(&before), None);
+    assert_eq!(finds(&before, &[b'x'; LONGEST + 1]), None);
+    assert_eq!(finds(&view(2, &cluster, Some(&before), 1), b"oxxxxs"), None);
 }

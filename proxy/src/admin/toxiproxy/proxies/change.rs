@@ -16,11 +16,12 @@ use super::super::read::{self, ProxyBody};
 use super::super::toxic::{self, DISABLED};
 use super::{One, Proxies, SERVICE, disabling, upstream_of};
 use crate::clock::Instant;
-use crate::fault::keeper::{End, Which};
+use crate::config::settings::TcpUpstream;
 use crate::fault::spec::Endpoints;
 use crate::fault::{Active, Place, Spec, Stream};
+use crate::fault_manager::{End, Which};
 use crate::snapshot::Cluster;
-use crate::tcp::{Change, TcpError, TcpProxy, Upstream, Wanted};
+use crate::tcp::{Change, TcpError, TcpProxy, Wanted};
 use crate::units::Share;
 
 /// How soon an address is tried again that somebody else has taken meanwhile.
@@ -163,7 +164,7 @@ impl Proxies {
         old: &TcpProxy,
         body: &ProxyBody<'_>,
         at: &address::Resolved,
-        upstream: Upstream,
+        upstream: TcpUpstream,
         by: &str,
     ) -> Done<TcpProxy> {
         let one = One::Tcp(old.clone());
@@ -360,10 +361,10 @@ fn named(body: &ProxyBody<'_>, place: &str) -> Done<(String, String)> {
     Ok((name, upstream))
 }
 
-fn leads_to(upstream: &str) -> Upstream {
+fn leads_to(upstream: &str) -> TcpUpstream {
     match upstream.strip_prefix(SERVICE) {
-        Some(service) => Upstream::Service(service.into()),
-        None => Upstream::Address(upstream.into()),
+        Some(service) => TcpUpstream::Service(service.into()),
+        None => TcpUpstream::Address(upstream.into()),
     }
 }
 

@@ -10,6 +10,7 @@
 mod audit;
 mod caps;
 mod controllers;
+pub mod guard;
 mod view;
 mod words;
 
@@ -19,11 +20,11 @@ use std::sync::Arc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::active::{Active, Origin, Subject};
-use super::guard::{Facts, Guard, GuardSpec};
-use super::spec::{Fault, Invalid, Kind, Spec, TTL};
 use crate::clock::Instant;
 use crate::config::settings::FaultLimits;
+use crate::fault::active::{Active, Origin, Subject};
+use crate::fault::guard::GuardSpec;
+use crate::fault::spec::{Fault, Invalid, Kind, Spec, TTL};
 use crate::snapshot::Reader;
 use crate::units::Interval;
 
@@ -33,11 +34,12 @@ pub use view::FaultView;
 pub use words::{End, Refused, Which};
 
 use controllers::Controllers;
+use guard::{Facts, Guard};
 use words::unknown;
 
 /// Adds faults and ends them.
 #[derive(Debug)]
-pub struct Keeper {
+pub struct FaultManager {
     limits: FaultLimits,
     reader: Reader,
     #[allow(clippy::disallowed_types, reason = "see the import")]
@@ -69,7 +71,7 @@ struct Judged {
     name: Arc<str>,
 }
 
-impl Keeper {
+impl FaultManager {
     /// One that has none yet.
     pub fn new(limits: FaultLimits, reader: Reader) -> Arc<Self> {
         let audit = Audit::new(limits.audit_log.clone());

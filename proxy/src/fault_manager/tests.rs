@@ -10,7 +10,7 @@ use crate::fault::active::Sort;
 use crate::snapshot::{Publisher, joint};
 
 struct World {
-    keeper: Arc<Keeper>,
+    keeper: Arc<FaultManager>,
     _publisher: Publisher,
     now: Instant,
 }
@@ -24,7 +24,7 @@ fn world(change: impl FnOnce(&mut FaultLimits)) -> World {
     let (publisher, reader, _) = joint(first_snapshot(&settings));
     let mut limits = FaultLimits { enabled: true, ..FaultLimits::default() };
     change(&mut limits);
-    World { keeper: Keeper::new(limits, reader), _publisher: publisher, now: Instant::now() }
+    World { keeper: FaultManager::new(limits, reader), _publisher: publisher, now: Instant::now() }
 }
 
 fn spec(value: Value) -> Spec {

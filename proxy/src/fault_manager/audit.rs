@@ -3,7 +3,7 @@
 //! Every entry is a line of the log at level `info` under the target `audit`, and, where `faults.audit_log` names a file, a JSON
 //! line appended to it. The newest are kept for whoever asks.
 //!
-//! Whoever adds a fault holds the keeper's lock, so nothing is written here: a thread of its own appends to the file.
+//! Whoever adds a fault holds the manager's lock, so nothing is written here: a thread of its own appends to the file.
 
 use std::collections::VecDeque;
 use std::fs::OpenOptions;

@@ -62,29 +62,29 @@ impl Gauges {
         self.budget.store(tokens.to_bits(), Relaxed);
     }
 
-    pub(super) fn add(&self, level: Level, change: i64) {
+    pub(crate) fn add(&self, level: Level, change: i64) {
         self.levels[level as usize].fetch_add(change, Relaxed);
     }
 
     /// Endpoints that are ejected.
-    pub(super) fn read_ejected(&self) -> u64 {
+    pub(crate) fn read_ejected(&self) -> u64 {
         self.ejected.load(Relaxed)
     }
 
-    pub(super) fn read_fail_open(&self) -> u64 {
+    pub(crate) fn read_fail_open(&self) -> u64 {
         self.fail_open.load(Relaxed)
     }
 
-    pub(super) fn read_breaker(&self) -> u64 {
+    pub(crate) fn read_breaker(&self) -> u64 {
         self.breaker.load(Relaxed)
     }
 
-    pub(super) fn read_budget(&self) -> f64 {
+    pub(crate) fn read_budget(&self) -> f64 {
         f64::from_bits(self.budget.load(Relaxed))
     }
 
     /// Workers report one after the other, so for a moment there may seem to be fewer than none.
-    pub(super) fn read(&self, level: Level) -> i64 {
+    pub(crate) fn read(&self, level: Level) -> i64 {
         self.levels[level as usize].load(Relaxed).max(0)
     }
 }

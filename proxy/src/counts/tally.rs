@@ -5,10 +5,9 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use super::BUCKETS_US;
 use super::gauges::Level;
+use super::{Account, BUCKETS_US, First, Outcome, Rescue, Totals};
 use crate::error::Reason;
-use crate::telemetry::availability::{Account, First, Outcome, Rescue, Totals};
 
 pub(super) const BUCKETS: usize = BUCKETS_US.len() + 1;
 /// `1xx` to `5xx`, and what is none of them.
@@ -211,7 +210,7 @@ impl ServiceTally {
 
 /// What has been counted since a service is followed.
 #[derive(Debug)]
-pub(super) struct Counts {
+pub(crate) struct Counts {
     pub classes: [AtomicU64; CLASSES],
     pub refused: [AtomicU64; REASONS],
     pub good_attempts: AtomicU64,

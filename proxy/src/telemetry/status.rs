@@ -10,7 +10,6 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use super::health::Word;
 use crate::snapshot::EndpointId;
 
 /// Every service's status by its name.
@@ -42,6 +41,32 @@ pub struct ServiceStatus {
     pub all_failing: bool,
     /// Endpoints that take traffic although the registry no longer names them, because their checks are good.
     pub absent: Vec<EndpointId>,
+}
+
+/// What the checks of one address have come to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Word {
+    /// Too few results to say.
+    #[default]
+    Unknown,
+    /// It answers as it should.
+    Passing,
+    /// It does not.
+    Failing,
+}
+
+impl Word {
+    /// Each of them.
+    pub const ALL: [Self; 3] = [Self::Unknown, Self::Passing, Self::Failing];
+
+    /// For operators, and as a label.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Passing => "passing",
+            Self::Failing => "failing",
+        }
+    }
 }
 
 /// An instance that takes no traffic.
@@ -90,7 +115,7 @@ impl Readiness {
         Self(watch::channel(waiting.map(Arc::from)).1)
     }
 
-    pub(super) fn watched() -> (watch::Sender<Option<Arc<str>>>, Self) {
+    pub(crate) fn watched() -> (watch::Sender<Option<Arc<str>>>, Self) {
         let (tell, told) = watch::channel(Some(Arc::from("starting")));
         (tell, Self(told))
     }

@@ -3,9 +3,10 @@ use serde_json::{Value, json};
 use super::*;
 use crate::control::first_snapshot;
 use crate::control::testing::{declare_static, settings};
+use crate::counts::ServiceTally;
+use crate::counts::{Account, First, Outcome};
 use crate::error::Reason;
-use crate::telemetry::availability::{Account, First, Outcome};
-use crate::telemetry::metrics::ServiceTally;
+use crate::fault::spec::Invalid;
 
 fn understood(value: Value) -> Result<Terms, Invalid> {
     serde_json::from_value::<GuardSpec>(value).map_err(|e| Invalid::new("", e.to_string()))?.understand()

@@ -1,4 +1,4 @@
-//! The keeper's words: why a fault is refused, why it ended, which are meant.
+//! The fault manager's words: why a fault is refused, why it ended, which are meant.
 
 use std::sync::Arc;
 
