@@ -1,9 +1,9 @@
-//! An HTTP/1.1 client's connection: what its requests read from, answer to and leave behind.
+//! An HTTP/1.1 client's connection, as its requests use it one after the other.
 //!
-//! It is shared, by reference count, among those who need it at once: the task that carries its requests, the body that
-//! is still being read from it (perhaps by another task, for an endpoint over HTTP/2), and interim answers on their way
-//! back. Whatever waits for the socket registers its own task, so only one of them may wait at a time: the body's reader
-//! until the body has ended, the exchange after.
+//! The connection is shared, by reference count, among everything that needs it at the same time: the task that
+//! carries its requests, the body that is still being read from it (perhaps by another task, for an endpoint over
+//! HTTP/2), and interim answers on their way back. Whoever waits for the socket registers its own task, so only one
+//! may wait at a time. Until the body has ended that is the body's reader. After it, it is the exchange.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -32,20 +32,21 @@ pub struct Conn {
     /// Interim answers on their way out, before anything else.
     pub(crate) interim: RefCell<Vec<u8>>,
     pub(crate) continued: Cell<bool>,
-    /// Whether it has once had more to say than a small buffer holds: then it begins with a large one, in one read.
+    /// Whether the client once sent more than a small buffer holds. Its next request begins with a large buffer then,
+    /// so that one read is enough.
     large: Cell<bool>,
-    /// Bytes that came before the answer to a request was over, as far as they were read.
+    /// Bytes that were read before the answer to the current request was over. They are bounded.
     pub(crate) early: Cell<usize>,
     pub(crate) timer: Timer,
-    /// About when something last happened: spares an idle connection a look at the clock.
+    /// About when something last happened. It spares an idle connection a look at the clock.
     pub(crate) last: Cell<Instant>,
     pub(crate) client: Rc<Client>,
     pub(crate) service: Option<Arc<str>>,
     pub(crate) worker: Rc<Worker>,
-    /// What it does, and its task, for whoever has to wake it from another one.
+    /// What the connection is doing, and its task, so that it can be woken from another task.
     pub(crate) presence: Rc<Presence>,
     pub(crate) gone: Cell<bool>,
-    /// Whether the next request was waited for.
+    /// Whether the task has already waited for the next request once.
     waited: Cell<bool>,
 }
 
@@ -55,7 +56,7 @@ pub(crate) const LINGER: Duration = Duration::from_secs(2);
 const LAST_LINGER: Duration = Duration::from_millis(250);
 
 impl Conn {
-    /// A connection, and what was read of it to find out what it speaks.
+    /// A connection. `first` is what was read to find out which protocol the client speaks.
     pub fn new(
         io: Io,
         first: Buffer,
@@ -96,13 +97,14 @@ impl Conn {
         let deadline = self.last.get() + self.worker.http.idle_timeout;
         self.waited.set(false);
         poll_fn(|cx| {
-            // What wakes is most likely a request: trying to read it is cheaper than asking first.
+            // After a wake there is most likely a request: trying to read it is cheaper than asking for readiness
+            // first.
             match self.poll_fill_if(cx, self.waited.replace(true)) {
                 Poll::Ready(Ok(n)) if n > 0 => {
                     self.presence.does(Does::Work);
                     return Poll::Ready(true);
                 }
-                // There is a request, and no room for it: whoever reads its head says so.
+                // A request is there, and no memory for it. `read_head` finds that out again and answers 503.
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::OutOfMemory => return Poll::Ready(true),
                 Poll::Ready(_) => return Poll::Ready(false),
                 Poll::Pending => self.presence.does(Does::Rest(self.last.get())),
@@ -142,17 +144,18 @@ impl Conn {
         })
         .await;
         self.give_buffer_back();
-        // A body may be held for longer, by a stream whose endpoint takes nothing of it.
+        // The socket closes here. A body may hold this connection for longer, while its endpoint over HTTP/2 takes
+        // nothing.
         self.io.replace(Io::nowhere());
     }
 
-    /// Has the connection end in a reset.
+    /// Ends the connection with a reset.
     pub(crate) fn abort(&self) {
         self.gone.set(true);
         self.io.replace(Io::nowhere()).abort();
     }
 
-    /// Keeps no more memory than what is in the buffer needs: what it is for may take its time.
+    /// Keeps no more memory than the bytes in the buffer need, because what follows may take a long time.
     pub(crate) fn keep_little(&self) {
         if let Some(input) = &mut *self.input.borrow_mut()
             && !input.is_empty()
@@ -173,14 +176,14 @@ impl Conn {
         self.poll_fill_if(cx, false)
     }
 
-    /// The same; `likely` where there is most likely something to read.
+    /// The same. `likely` says that there is most likely something to read, so readiness is not asked for first.
     fn poll_fill_if(&self, cx: &mut Context<'_>, likely: bool) -> Poll<io::Result<usize>> {
         self.fill(cx, &mut self.input.borrow_mut(), likely)
     }
 
     fn fill(&self, cx: &mut Context<'_>, slot: &mut Option<Buffer>, likely: bool) -> Poll<io::Result<usize>> {
         let mut io = self.io.borrow_mut();
-        // A buffer is taken when there is something to read.
+        // No buffer is taken before there is something to read.
         if slot.is_none() && !likely {
             ready!(io.poll_readable(cx));
         }
@@ -231,26 +234,27 @@ impl Conn {
         Poll::Ready(Ok(()))
     }
 
-    /// Ready when the client has gone while its answer was being waited for. Keeps what it sends early.
+    /// Ready when the client has gone while it was waiting for its answer. Bytes that the client sends early are
+    /// kept.
     pub(crate) fn poll_gone(&self, cx: &mut Context<'_>, look: &mut Option<Instant>) -> Poll<()> {
         if self.worker.http.half_close {
             return Poll::Pending;
         }
         match self.poll_early(cx) {
             Some(Poll::Ready(Ok(n))) if n > 0 => {
-                // More may follow at once; whether it is the end is asked again at the next wake.
+                // The client's end may follow these bytes: look again at the next wake.
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
             Some(Poll::Ready(_)) => Poll::Ready(()),
             Some(Poll::Pending) => Poll::Pending,
-            // It stays where it is until there is room for it.
+            // There is no room: the bytes stay in the kernel, and only the client's end is looked for.
             None => self.poll_left(cx, look),
         }
     }
 
-    /// Reads what comes before the answer is over: no more than a small buffer holds, since the answer may take for ever. None
-    /// where there is no room, or no memory that others do not need more.
+    /// Reads what the client sends before its answer is over. It reads no more than a small buffer holds, since the
+    /// answer may take for ever. None where there is no room, or where memory is short.
     fn poll_early(&self, cx: &mut Context<'_>) -> Option<Poll<io::Result<usize>>> {
         let mut slot = self.input.borrow_mut();
         let mut io = self.io.borrow_mut();
@@ -284,8 +288,10 @@ impl Conn {
         Some(polled)
     }
 
-    /// Ready when the client has gone in the middle of its upload. Whoever reads the upload sees that, but only while there is
-    /// room for more of it: behind bytes that an endpoint does not take, its end is seen by asking for it, now and then.
+    /// Ready when the client has gone in the middle of its upload.
+    ///
+    /// The reader of the upload sees the client's end only while there is room for more of the upload. Behind bytes
+    /// that the endpoint does not take the end stays unread, so it is asked for once a second.
     pub(crate) fn poll_left(&self, cx: &mut Context<'_>, look: &mut Option<Instant>) -> Poll<()> {
         while !self.gone.get() {
             let due = *look.get_or_insert_with(|| timer::now() + LOOK);
@@ -321,7 +327,7 @@ impl Peer for Conn {
             next.filled(beyond.len());
             self.input.replace(Some(next));
         }
-        // Whoever waits for the answer may now listen for the client's end, and runs against the deadline.
+        // The exchange may listen for the client's end from now on, and its deadline begins to run.
         if let Some(cx) = cx {
             self.presence.wake_from(cx);
         }
@@ -338,7 +344,7 @@ impl Peer for Conn {
         }
     }
 
-    /// A second 100 is left out: an attempt after the first may cause one.
+    /// A second 100 is left out: a further attempt may cause one.
     fn interim(&self, head: &Head) {
         if head.status() == 100 && self.continued.replace(true) {
             return;
@@ -348,7 +354,7 @@ impl Peer for Conn {
     }
 }
 
-/// How often a client is looked for whose upload waits for somebody else.
+/// How often the client's end is asked for while its upload waits for the endpoint.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Bytes that are read and thrown away after the last answer.

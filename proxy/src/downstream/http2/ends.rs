@@ -1,8 +1,9 @@
-//! When a client's connection ends, whatever its peer does.
+//! When a client's HTTP/2 connection ends, whatever the client does.
 //!
-//! It ends after the idle time without a stream: GOAWAY first, and for who does not heed that, the end. What
-//! keeps it is streams and the bytes of answers, and nothing else that a peer may send. One from which nothing has come for a
-//! while is asked for a sign of life, and ends without one.
+//! A connection without a stream ends after the idle timeout: first GOAWAY is sent, and if the client does not heed
+//! that, the connection is cut. Only streams and the bytes of answers keep it open; nothing else that a client may
+//! send does. A client from which nothing has come for a while gets a PING, and its connection ends if that is not
+//! answered.
 
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -15,13 +16,13 @@ use crate::timer::{self, Timer};
 /// What is due on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Due {
-    /// GOAWAY.
+    /// Send GOAWAY.
     Tell,
-    /// The end.
+    /// Cut the connection.
     Cut,
-    /// A question whether anybody is there.
+    /// Send a PING.
     Ping,
-    /// The end of one that did not answer it.
+    /// End the connection: the PING was not answered.
     Dead,
 }
 
@@ -39,26 +40,26 @@ pub struct Ends {
     asks: Asks,
 }
 
-/// Whether a sign of life is asked for.
+/// Where the connection stands with its PING.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Asks {
-    /// Not yet, or never again.
+    /// None is sent: not yet, or never again.
     No,
-    /// Once nothing has come for a while.
+    /// One is sent when nothing has come for a while.
     Soon,
-    /// It was, and there is none.
+    /// One was sent, and is not answered yet.
     Since(Instant),
 }
 
 impl Ends {
-    /// Of a connection that has just opened.
+    /// The deadlines of a connection that has just opened.
     pub fn new(seen: Rc<Seen>, idle: Duration, header: Duration) -> Self {
         let now = timer::now();
         let timer = Timer::new(now + header.min(idle));
         Self { timer, seen, idle, header, told: None, open: 0, quiet: now, asks: Asks::No }
     }
 
-    /// Both sides have spoken.
+    /// The handshake is over, or a PING was answered.
     pub fn met(&mut self) {
         self.asks = Asks::Soon;
     }
@@ -76,17 +77,17 @@ impl Ends {
         }
     }
 
-    /// GOAWAY is sent.
+    /// GOAWAY was sent.
     pub fn told(&mut self) {
         self.told = Some(timer::now());
     }
 
-    /// A sign of life is asked for; none is where it could not be.
+    /// A PING was sent (`was`), or could not be; then none is sent again.
     pub fn asked(&mut self, was: bool) {
         self.asks = if was { Asks::Since(timer::now()) } else { Asks::No };
     }
 
-    /// Whether one is waited for.
+    /// Whether the answer to a PING is awaited.
     pub fn waits_for_a_sign(&self) -> bool {
         matches!(self.asks, Asks::Since(_))
     }
@@ -104,7 +105,7 @@ impl Ends {
         }
     }
 
-    /// What is due next, and when; nothing but another look while there are streams.
+    /// What is due next, and when. While there are streams, that may be nothing but another look.
     fn next(&self) -> (Option<Due>, Instant) {
         let rests = match self.told {
             _ if self.open > 0 => (None, timer::now() + self.idle),
@@ -124,7 +125,7 @@ impl Ends {
     }
 }
 
-/// How long nothing may come before a sign of life is asked for, and how long that may take.
+/// How long nothing may come before a PING is sent, and how long its answer may take.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
-/// From GOAWAY, and the last byte of an answer after it, to the end.
+/// How long a connection lives after GOAWAY, or after the last byte of an answer that follows it.
 const GRACE: Duration = Duration::from_secs(5);
