@@ -7,11 +7,12 @@
 //! While a request is in flight its client is listened to: what it sends early is kept as far as a small buffer holds it, and
 //! its end means that nobody waits for the answer any more.
 
+mod send;
+
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::task::{Poll, ready};
 
 use crate::clock::Instant;
 use crate::downstream::connection::{Conn, LINGER};
@@ -30,12 +31,11 @@ use crate::net::Io;
 use crate::request::body::Upload;
 use crate::request::fields::{Reply, RequestId};
 use crate::request::peer::Peer;
-use crate::request::trailers::{self, Trailers};
 use crate::request::{self, Request};
 use crate::resilience::fallback::Degraded;
 use crate::timer;
-use crate::upstream::slow::Held;
 use crate::worker::presence::Does;
+use send::send;
 
 /// One request and its answer. True when the connection can carry another.
 pub async fn exchange(conn: Rc<Conn>) -> bool {
@@ -302,148 +302,6 @@ fn wants_to_stay(head: &Head) -> bool {
     match head.version() {
         Version::Http10 => head.lists(Name::Connection, b"keep-alive"),
         _ => !head.lists(Name::Connection, b"close"),
-    }
-}
-
-/// Sends a head, which goes out for this one, and the body. False when the client did not get all of it, or must not believe so.
-async fn send(
-    conn: &Conn,
-    request: &Request,
-    head: &Head,
-    download: &mut Download,
-    framed: &mut Framed,
-    record: &mut RequestRecord,
-) -> bool {
-    let idle = conn.worker.http.stream_idle_timeout;
-    let mut pause = Pause::default();
-    let mut held = None;
-    poll_fn(|cx| {
-        loop {
-            if !framed.has_begun() && !conn.interim.borrow().is_empty() {
-                match conn.poll_interim(cx) {
-                    Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(_)) => return Poll::Ready(false),
-                    // A client that does not read has as long for this as for the answer.
-                    Poll::Pending => {
-                        record.waited();
-                        return pause.poll(conn, cx, request, idle);
-                    }
-                }
-            }
-            let mut starved = false;
-            if framed.wants() {
-                let fits = match download.poll_piece(cx) {
-                    Poll::Ready(Ok(0)) => {
-                        let came = download.trailers();
-                        let names = conn.worker.http.control_names();
-                        let these = came.as_deref().map(|fields| Trailers { fields, of: head, names });
-                        framed.end(|out, first| trailers::write_last_chunk(out, first, these))
-                    }
-                    Poll::Ready(Ok(len)) => framed.offer(len),
-                    // An answer that breaks off has to look like one: the connection closes without its end.
-                    Poll::Ready(Err(reason)) => {
-                        record.broken(reason);
-                        return Poll::Ready(false);
-                    }
-                    Poll::Pending => {
-                        starved = true;
-                        Ok(())
-                    }
-                };
-                if fits.is_err() {
-                    record.broken(Reason::UpstreamProtocol);
-                    return Poll::Ready(false);
-                }
-            }
-            if framed.is_over() {
-                return Poll::Ready(true);
-            }
-            if framed.is_written() {
-                if !starved {
-                    continue;
-                }
-                keep_little(conn, request, download);
-                if request.body.ended().is_some() && !conn.gone.get() && conn.poll_gone(cx, &mut pause.look).is_ready()
-                {
-                    return Poll::Ready(false);
-                }
-                record.waited();
-                return pause.poll(conn, cx, request, idle);
-            }
-            // Not inside the match: what is left of the upload is read from the same socket.
-            let polled = framed.poll_write(|room| download.poll_send(cx, &mut conn.io.borrow_mut(), room));
-            match polled {
-                Poll::Ready(Ok(n)) => {
-                    download.consume(n);
-                    record.sent(n);
-                    pause.until = None;
-                    if let Some(held) = &held {
-                        Held::progress(held, record.bytes(), false);
-                    }
-                }
-                Poll::Ready(Err(_)) => return Poll::Ready(false),
-                Poll::Pending => {
-                    download.poll_upload(cx);
-                    download.take_off(cx);
-                    keep_little(conn, request, download);
-                    record.waited();
-                    if is_too_slow(&mut held, cx, request, download, record.bytes()) {
-                        record.broken(Reason::TooSlow);
-                        // What it has not read is in nobody's way any more.
-                        conn.abort();
-                        return Poll::Ready(false);
-                    }
-                    return pause.poll(conn, cx, request, idle);
-                }
-            }
-        }
-    })
-    .await
-}
-
-/// An answer that takes its time may take for ever: what was kept for the request's sake is not kept for the answer's.
-fn keep_little(conn: &Conn, request: &Request, download: &Download) {
-    if download.has_sent() && request.body.ended().is_some() {
-        request.body.let_go();
-        conn.keep_little();
-    }
-}
-
-/// Whether a client that takes no more of its answer for now has to make room for others. It has been sent `moved` bytes.
-fn is_too_slow(held: &mut Option<Held>, cx: &Context<'_>, request: &Request, download: &Download, moved: u64) -> bool {
-    let Some(upstream) = download.occupies() else {
-        *held = None;
-        return false;
-    };
-    let held = held.get_or_insert_with(|| {
-        // A stream in both directions is quiet by its nature. (gRPC, which may be, is HTTP/2.)
-        let exempt = request.body.ended().is_none();
-        Held::reading(upstream, moved, request.origin(), exempt, timer::now())
-    });
-    held.progress(moved, true);
-    held.has_to_go(cx)
-}
-
-/// Ends an answer of which nothing goes out.
-#[derive(Default)]
-struct Pause {
-    until: Option<Instant>,
-    look: Option<Instant>,
-}
-
-impl Pause {
-    /// Not ready until nothing has moved for the idle time, in either direction, or the client has left in the middle of its
-    /// upload.
-    fn poll(&mut self, conn: &Conn, cx: &mut Context<'_>, request: &Request, idle: Duration) -> Poll<bool> {
-        let own = *self.until.get_or_insert_with(|| timer::now() + idle);
-        let mut latest = own;
-        if request.body.ended().is_none() {
-            if conn.poll_left(cx, &mut self.look).is_ready() {
-                return Poll::Ready(false);
-            }
-            latest = own.max(request.body.moved() + idle);
-        }
-        conn.timer.poll(cx, latest).map(|()| false)
     }
 }
 
