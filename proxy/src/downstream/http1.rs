@@ -18,10 +18,10 @@ use crate::downstream::connection::{Conn, LINGER};
 use crate::downstream::upgrade;
 use crate::drain::Phase;
 use crate::error::Reason;
-use crate::forward::finished::Finished;
 use crate::forward::local_answer::Refusal;
+use crate::forward::record::RequestRecord;
 use crate::forward::response_body::Download;
-use crate::forward::{Answer, Trail, forward};
+use crate::forward::{Answer, forward};
 use crate::http::framed::Framed;
 use crate::http::framing::To;
 use crate::http::head::{Name, Version};
@@ -87,40 +87,39 @@ pub async fn exchange(conn: Rc<Conn>) -> bool {
         body,
         head,
     };
-    let mut trail = Trail::default();
-    let result = wait(&conn, &request, &mut trail, started).await;
-    let mut finished = Finished::new(started);
+    let mut record = RequestRecord::new(started);
+    let result = wait(&conn, &request, &mut record, started).await;
     let keep = match result {
         Ok(Answer::Response(head, download)) => {
-            finished.answered(head.status());
-            let keep = respond(&conn, &request, &head, download, trail.degraded.as_deref(), &mut finished).await;
+            record.answered(head.status());
+            let keep = respond(&conn, &request, &head, download, &mut record).await;
             worker.pools.heads.give(head);
             keep
         }
         Ok(Answer::Tunnel(head, tunnelled)) => {
-            finished.answered(101);
-            run_tunnel(&conn, &request, &head, tunnelled, &mut finished).await;
+            record.answered(101);
+            run_tunnel(&conn, &request, &head, tunnelled, &mut record).await;
             false
         }
         Err(Reason::ClientGone) => {
-            finished.refused(Reason::ClientGone);
+            record.refused(Reason::ClientGone);
             false
         }
         Err(Reason::FaultReset) => {
-            finished.refused(Reason::FaultReset);
+            record.refused(Reason::FaultReset);
             conn.abort();
             false
         }
         Err(reason) => {
-            finished.refused(reason);
-            let refusal = Refusal { reason, service: trail.service(), id: Some(&request.id) };
+            record.refused(reason);
+            let refusal = Refusal { reason, service: record.service(), id: Some(&request.id) };
             let (head, download) = refusal.answer(Some(&request.head));
-            respond(&conn, &request, &head, download, None, &mut finished).await && reason != Reason::BadRequest
+            respond(&conn, &request, &head, download, &mut record).await && reason != Reason::BadRequest
         }
     };
     // The time that a client has for its next request begins when it has got the whole answer.
-    conn.last.set(trail.heard.filter(|_| !finished.has_waited()).unwrap_or_else(timer::now));
-    finished.finish(&worker, &request, &mut trail);
+    conn.last.set(record.heard.filter(|_| !record.has_waited()).unwrap_or_else(timer::now));
+    record.finish(&worker, &request);
     let Request { head, body, .. } = request;
     body.close();
     worker.pools.heads.give(head);
@@ -129,8 +128,13 @@ pub async fn exchange(conn: Rc<Conn>) -> bool {
 }
 
 /// Waits for the answer, the client's end, and writes interim answers meanwhile.
-async fn wait(conn: &Rc<Conn>, request: &Request, trail: &mut Trail, started: Instant) -> Result<Answer, Reason> {
-    let mut work = pin!(forward(&conn.worker, &conn.timer, request, trail, started));
+async fn wait(
+    conn: &Rc<Conn>,
+    request: &Request,
+    record: &mut RequestRecord,
+    started: Instant,
+) -> Result<Answer, Reason> {
+    let mut work = pin!(forward(&conn.worker, &conn.timer, request, record, started));
     let mut look = None;
     conn.early.set(0);
     poll_fn(|cx| {
@@ -233,12 +237,12 @@ async fn respond(
     request: &Request,
     head: &Head,
     mut download: Download,
-    degraded: Option<&Degraded>,
-    finished: &mut Finished,
+    record: &mut RequestRecord,
 ) -> bool {
     let worker = &conn.worker;
     let version = request.head.version();
     let early = request.body.ended().is_none();
+    let degraded = record.degraded.as_deref();
     let mut reply = Reply {
         version,
         close: !wants_to_stay(&request.head) || worker.phase() != Phase::Serving || early && head.status() >= 400,
@@ -252,24 +256,25 @@ async fn respond(
     reply.close |= body == Length::UntilClose || expects_in_vain(conn, early);
     let mut out = worker.pools.scratch.take();
     reply.write_h1(head, &mut out);
+    let close = reply.close;
     download.keep_within(body);
     // From here on nothing else may be written before the answer's end, not even that the client may send its body.
     conn.continued.set(true);
     request.body.commit();
     let mut framed = Framed::new(out, body);
-    let whole = send(conn, request, head, &mut download, &mut framed, finished).await;
+    let whole = send(conn, request, head, &mut download, &mut framed, record).await;
     worker.pools.scratch.give(framed.take_lead());
     download.recycle(&worker.exchanges);
     if !whole && body == Length::UntilClose {
         // Only a reset tells this client that something is missing.
         conn.abort();
     }
-    if !whole || reply.close {
+    if !whole || close {
         return false;
     }
     if !request.body.finish() {
         // The answer was early. What is left of the request is in the way of the next one.
-        finished.waited();
+        record.waited();
         let deadline = timer::now() + LINGER;
         return poll_fn(|cx| match request.body.poll_discard(cx) {
             Poll::Pending => conn.timer.poll(cx, deadline).map(|()| false),
@@ -307,7 +312,7 @@ async fn send(
     head: &Head,
     download: &mut Download,
     framed: &mut Framed,
-    finished: &mut Finished,
+    record: &mut RequestRecord,
 ) -> bool {
     let idle = conn.worker.http.stream_idle_timeout;
     let mut pause = Pause::default();
@@ -320,7 +325,7 @@ async fn send(
                     Poll::Ready(Err(_)) => return Poll::Ready(false),
                     // A client that does not read has as long for this as for the answer.
                     Poll::Pending => {
-                        finished.waited();
+                        record.waited();
                         return pause.poll(conn, cx, request, idle);
                     }
                 }
@@ -337,7 +342,7 @@ async fn send(
                     Poll::Ready(Ok(len)) => framed.offer(len),
                     // An answer that breaks off has to look like one: the connection closes without its end.
                     Poll::Ready(Err(reason)) => {
-                        finished.broken(reason);
+                        record.broken(reason);
                         return Poll::Ready(false);
                     }
                     Poll::Pending => {
@@ -346,7 +351,7 @@ async fn send(
                     }
                 };
                 if fits.is_err() {
-                    finished.broken(Reason::UpstreamProtocol);
+                    record.broken(Reason::UpstreamProtocol);
                     return Poll::Ready(false);
                 }
             }
@@ -362,7 +367,7 @@ async fn send(
                 {
                     return Poll::Ready(false);
                 }
-                finished.waited();
+                record.waited();
                 return pause.poll(conn, cx, request, idle);
             }
             // Not inside the match: what is left of the upload is read from the same socket.
@@ -370,10 +375,10 @@ async fn send(
             match polled {
                 Poll::Ready(Ok(n)) => {
                     download.consume(n);
-                    finished.sent(n);
+                    record.sent(n);
                     pause.until = None;
                     if let Some(held) = &held {
-                        Held::progress(held, finished.bytes(), false);
+                        Held::progress(held, record.bytes(), false);
                     }
                 }
                 Poll::Ready(Err(_)) => return Poll::Ready(false),
@@ -381,9 +386,9 @@ async fn send(
                     download.poll_upload(cx);
                     download.take_off(cx);
                     keep_little(conn, request, download);
-                    finished.waited();
-                    if is_too_slow(&mut held, cx, request, download, finished.bytes()) {
-                        finished.broken(Reason::TooSlow);
+                    record.waited();
+                    if is_too_slow(&mut held, cx, request, download, record.bytes()) {
+                        record.broken(Reason::TooSlow);
                         // What it has not read is in nobody's way any more.
                         conn.abort();
                         return Poll::Ready(false);
@@ -447,7 +452,7 @@ async fn run_tunnel(
     request: &Request,
     head: &Head,
     tunnelled: crate::upstream::http1::Tunnelled,
-    finished: &mut Finished,
+    record: &mut RequestRecord,
 ) {
     let worker = &conn.worker;
     let reply = Reply {
@@ -462,7 +467,7 @@ async fn run_tunnel(
     let mut out = worker.pools.scratch.take();
     reply.write_h1(head, &mut out);
     let mut framed = Framed::new(out, Length::NONE);
-    let sent = send(conn, request, head, &mut Download::Empty, &mut framed, finished).await;
+    let sent = send(conn, request, head, &mut Download::Empty, &mut framed, record).await;
     worker.pools.scratch.give(framed.take_lead());
     if !sent {
         return;
@@ -475,7 +480,7 @@ async fn run_tunnel(
     let idle = worker.http.tunnel_idle_timeout;
     let (yields, pool) = (worker.http.min_rate > 0, &worker.pools.buffers);
     let (_, down) = upgrade::join(&mut io, from_client, &mut link.io, input, pool, idle, yields).await;
-    finished.sent(usize::try_from(down).unwrap_or(usize::MAX));
+    record.sent(usize::try_from(down).unwrap_or(usize::MAX));
     conn.gone.set(true);
 }
 
@@ -486,8 +491,8 @@ async fn refuse(conn: &Rc<Conn>, reason: Reason, head: Option<&Rc<Head>>) {
     let empty = Rc::new(Head::default());
     let request_head = head.unwrap_or(&empty);
     let id = RequestId::of(request_head, &conn.client, || worker.random_id());
-    let mut finished = Finished::new(started);
-    finished.refused(reason);
+    let mut record = RequestRecord::new(started);
+    record.refused(reason);
     let refusal = Refusal { reason, service: None, id: Some(&id) };
     let (answer, mut download) = refusal.answer(head.map(Rc::as_ref));
     let request = Request {
@@ -512,6 +517,6 @@ async fn refuse(conn: &Rc<Conn>, reason: Reason, head: Option<&Rc<Head>>) {
     reply.write_h1(&answer, &mut out);
     let body = reply.body(&answer);
     download.keep_within(body);
-    send(conn, &request, &answer, &mut download, &mut Framed::new(out, body), &mut finished).await;
-    finished.finish(worker, &request, &mut Trail::default());
+    send(conn, &request, &answer, &mut download, &mut Framed::new(out, body), &mut record).await;
+    record.finish(worker, &request);
 }

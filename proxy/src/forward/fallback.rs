@@ -10,7 +10,8 @@ use crate::clock::Instant;
 use crate::config::settings::Fallback;
 use crate::error::{Reason, Retry};
 use crate::forward::fallback_answers::{self, Made};
-use crate::forward::{Answer, RequestContext, Trail};
+use crate::forward::record::RequestRecord;
+use crate::forward::{Answer, RequestContext};
 use crate::resilience::fallback::{By, Degraded, Failed, Way, calls, failure_of, ways};
 use crate::resilience::retry;
 use crate::telemetry::explain::What;
@@ -24,7 +25,7 @@ pub(crate) async fn run_fallback(
     side: &Rc<WorkerCluster>,
     fallback: &Fallback,
     result: Result<Answer, Reason>,
-    trail: &mut Trail,
+    record: &mut RequestRecord,
 ) -> Result<Answer, Reason> {
     let failed = match &result {
         Ok(answer) => failure_of(answer.status()),
@@ -49,17 +50,17 @@ pub(crate) async fn run_fallback(
             }
             Way::Fixed(answer) => fallback_answers::fixed(answer, &request.head, reason, SystemTime::now()),
             Way::Service(name) => {
-                if let Some(answer) = ask_other(asking, name, trail, now).await {
-                    trail.note(timer::now(), || What::Fallback { kind: kind(way), answered: true });
-                    trail.degraded = Some(Box::new(Degraded { by: By::Service(name.clone()), reason }));
+                if let Some(answer) = ask_other(asking, name, record, now).await {
+                    record.note(timer::now(), || What::Fallback { kind: kind(way), answered: true });
+                    record.degraded = Some(Box::new(Degraded { by: By::Service(name.clone()), reason }));
                     return Ok(answer);
                 }
                 None
             }
         };
-        trail.note(timer::now(), || What::Fallback { kind: kind(way), answered: made.is_some() });
+        record.note(timer::now(), || What::Fallback { kind: kind(way), answered: made.is_some() });
         if let Some(Made { head, body, degraded }) = made {
-            trail.degraded = Some(Box::new(degraded));
+            record.degraded = Some(Box::new(degraded));
             return Ok(Answer::Response(head, body));
         }
     }
@@ -84,14 +85,19 @@ fn is_refusal(reason: Reason) -> bool {
 
 /// Another service's answer, if that is one: under its own policies, but without a fallback of its own, so that no chain of
 /// them can make a request longer than two services take.
-async fn ask_other(asking: &RequestContext<'_>, name: &str, trail: &mut Trail, now: Instant) -> Option<Answer> {
+async fn ask_other(
+    asking: &RequestContext<'_>,
+    name: &str,
+    record: &mut RequestRecord,
+    now: Instant,
+) -> Option<Answer> {
     let view = asking.worker.view();
     let side = Rc::clone(view.cluster(name)?);
     let policy = std::sync::Arc::clone(&side.cluster.policy);
     // Its own time, from now on; the caller's is what it is.
     let spent = asking.request.body.ended().map(|ended| now.saturating_duration_since(ended)).unwrap_or_default();
     let total = [Some(spent + policy.timeout), asking.controls.waits].into_iter().flatten().min();
-    let answer = asking.ask(&side, &policy, total, trail, now).await.ok()?;
+    let answer = asking.ask(&side, &policy, total, record, now).await.ok()?;
     failure_of(answer.status()).is_none().then_some(answer)
 }
 

@@ -15,14 +15,15 @@ use crate::fault::Place;
 use crate::forward::attempt::{Attempt, AttemptContext, Landed};
 use crate::forward::inject::{self, Injection};
 use crate::forward::race::Ended;
-use crate::forward::record::{self, Held};
-use crate::forward::{Answer, GaveUp, Live, Trail};
+use crate::forward::record::RequestRecord;
+use crate::forward::record::{Held, deadline, start_of};
+use crate::forward::{Answer, Live};
 use crate::http::head::Name;
 use crate::request::fields::AttemptFields;
 use crate::resilience::breaker::Admission;
 use crate::resilience::deadline::Deadline;
 use crate::resilience::retry::{self, Verdict};
-use crate::telemetry::explain::{Ending, Policies, What};
+use crate::telemetry::explain::{Ending, NoMore, Policies, What};
 use crate::timer;
 use crate::worker::attempt_info::{AttemptInfo, Why};
 use crate::worker::cluster::{Probe, Token, Tried};
@@ -44,10 +45,10 @@ pub struct Pace {
 }
 
 impl Pace {
-    fn of(x: &AttemptContext<'_>, deadline: &Deadline, trail: &Trail, started: Instant) -> Self {
+    fn of(x: &AttemptContext<'_>, deadline: &Deadline, record: &RequestRecord, started: Instant) -> Self {
         let safe = retry::is_safe(x.request.head.method());
         let mut kinds = x.side.kinds.borrow_mut();
-        let kind = kinds.place(trail.route.as_deref(), x.request.head.method(), started);
+        let kind = kinds.place(record.route.as_deref(), x.request.head.method(), started);
         // What it would become is a tunnel, and two of them are two conversations: it is never raced.
         let may_race = x.repeatable && x.policy.retries.max > 0 && !x.request.upgrade;
         let (hedge, per_try) = match kinds.at(kind).filter(|_| may_race) {
@@ -93,10 +94,10 @@ impl<'r> Bearings<'r> {
         x: AttemptContext<'r>,
         deadline: Deadline,
         waits: Option<Duration>,
-        trail: &Trail,
+        record: &RequestRecord,
         started: Instant,
     ) -> Self {
-        let pace = Pace::of(&x, &deadline, trail, started);
+        let pace = Pace::of(&x, &deadline, record, started);
         Self { x, deadline, pace, waits, started }
     }
 
@@ -110,21 +111,21 @@ impl<'r> Bearings<'r> {
                 retries: self.x.policy.retries.max,
                 repeatable: self.x.repeatable,
             },
-            deadline: self.deadline.total.map(|total| record::deadline(total, self.waits)),
+            deadline: self.deadline.total.map(|total| deadline(total, self.waits)),
         }
     }
 
     /// Something is wrong: from here on it is written down, the first attempt included.
-    pub fn trouble(&self, trail: &mut Trail, first: Option<&AttemptInfo>) {
-        if trail.story.record.is_some() {
+    pub fn trouble(&self, record: &mut RequestRecord, first: Option<&AttemptInfo>) {
+        if record.details.is_some() {
             return;
         }
-        trail.story.begin(self.x.worker, self.x.request, false, self.started);
-        if trail.story.record.is_some() {
-            trail.held(&self.held());
-            trail.struck_before(self.started);
-            if let (Some(record), Some(info)) = (&mut trail.story.record, first) {
-                record.attempt(info.started, info.upstream.address, record::start(info.why));
+        record.begin_details(self.x.worker, self.x.request, false);
+        if record.details.is_some() {
+            record.held(&self.held());
+            record.struck_before(self.started);
+            if let (Some(details), Some(info)) = (&mut record.details, first) {
+                details.attempt(info.started, info.upstream.address, start_of(info.why));
             }
         }
     }
@@ -145,51 +146,51 @@ impl<'r> Bearings<'r> {
     /// Picks an endpoint and begins. None when there is none, or no time: then what was to pay for it is given back.
     pub fn start(
         &self,
-        trail: &mut Trail,
+        record: &mut RequestRecord,
         tried: &Tried,
         why: Why,
         token: Option<Token<'r>>,
         now: Instant,
     ) -> Option<Attempt<'r>> {
         let x = self.x;
-        let candidates = trail.story.record.is_some().then(|| x.side.candidates(tried, x.repeatable, now));
+        let candidates = record.details.is_some().then(|| x.side.candidates(tried, x.repeatable, now));
         let pick = x.side.pick(tried, x.repeatable, now);
         if let Some(mut candidates) = candidates {
             candidates.chosen = pick.as_ref().map(|pick| pick.upstream.address);
-            trail.note(now, || What::Pick(candidates));
+            record.note(now, || What::Pick(candidates));
         }
         let pick = pick?;
         let remaining = self.deadline.remaining(x.request.body.ended(), now);
         if why != Why::First && !retry::fits(remaining, Duration::ZERO, pick.upstream.expected()) {
-            trail.give_up(now, GaveUp::Time);
+            record.give_up(now, NoMore::TooLate);
             return None;
         }
         if let Some(token) = token {
             token.spend();
         }
-        trail.endpoint = Some(pick.upstream.address);
-        trail.attempts += 1;
-        if trail.attempts > 1 {
+        record.endpoint = Some(pick.upstream.address);
+        record.attempts += 1;
+        if record.attempts > 1 {
             x.side.counts.tally.borrow_mut().retried();
         }
-        let onward = AttemptFields { names: x.names, remaining, attempt: trail.attempts };
-        let injection = self.injection(trail, pick.upstream.address, now);
+        let onward = AttemptFields { names: x.names, remaining, attempt: record.attempts };
+        let injection = self.injection(record, pick.upstream.address, now);
         let attempt = Attempt::start(x, pick, why, onward, injection, now);
-        trail.attempted(&attempt.info);
+        record.attempted(&attempt.info);
         Some(attempt)
     }
 
     /// The upstream faults that strike an attempt.
-    fn injection(&self, trail: &mut Trail, endpoint: SocketAddr, now: Instant) -> Option<Rc<Injection>> {
+    fn injection(&self, record: &mut RequestRecord, endpoint: SocketAddr, now: Instant) -> Option<Rc<Injection>> {
         let x = self.x;
         let subject = &x.side.cluster.shared.faults;
         if subject.is_quiet() {
             return None;
         }
-        let route = trail.route.clone();
+        let route = record.route.clone();
         let target =
             inject::Target { request: x.request, names: x.names, route: route.as_deref(), endpoint: Some(endpoint) };
-        inject::draw(x.worker, subject, Place::Upstream, target, trail, now)
+        inject::draw(x.worker, subject, Place::Upstream, target, record, now)
     }
 }
 
@@ -202,42 +203,49 @@ pub struct FirstAttempt<'r> {
 
 impl<'r> FirstAttempt<'r> {
     /// Starts it, unless the service is taken for dead.
-    pub fn start(b: Bearings<'r>, trail: &mut Trail, now: Instant) -> Result<Self, Reason> {
+    pub fn start(b: Bearings<'r>, record: &mut RequestRecord, now: Instant) -> Result<Self, Reason> {
         let x = b.x;
         let admission = x.side.admit(&x.case(), now);
         if admission != Admission::Pass {
             let passed = admission != Admission::Refused;
             if !passed {
-                b.trouble(trail, None);
+                b.trouble(record, None);
             }
-            trail.note(now, || What::Breaker { state: "open".into(), passed });
+            record.note(now, || What::Breaker { state: "open".into(), passed });
             if !passed {
                 return Err(Reason::BreakerOpen);
             }
         }
-        if trail.story.record.is_some() {
-            trail.held(&b.held());
+        if record.details.is_some() {
+            record.held(&b.held());
         }
-        let attempt = b.start(trail, &Tried::default(), Why::First, None, now);
+        let attempt = b.start(record, &Tried::default(), Why::First, None, now);
         if attempt.is_none() {
             if admission == Admission::Probe {
                 x.side.not_asked(&x.case(), now);
             }
-            b.trouble(trail, None);
+            b.trouble(record, None);
             return Err(Reason::NoEndpoint);
         }
         Ok(Self { b, attempt })
     }
 
     /// It has a good answer: what that means for its endpoint and for what is known of the service.
-    fn good(&self, trail: &mut Trail, info: &AttemptInfo, probe: Option<Probe<'r>>, landed: &Landed, grpc: Option<u8>) {
+    fn good(
+        &self,
+        record: &mut RequestRecord,
+        info: &AttemptInfo,
+        probe: Option<Probe<'r>>,
+        landed: &Landed,
+        grpc: Option<u8>,
+    ) {
         let (x, heard) = (self.b.x, landed.heard);
-        (trail.grpc, trail.heard, trail.by) = (grpc, Some(heard), Some(info.why));
-        if let Some(record) = &mut trail.story.record {
-            record.ended(info.number, heard, Ending::Answered(landed.answer.status()));
+        (record.grpc, record.heard, record.by) = (grpc, Some(heard), Some(info.why));
+        if let Some(details) = &mut record.details {
+            details.ended(info.number, heard, Ending::Answered(landed.answer.status()));
         }
         x.side.good(info, probe, heard.saturating_duration_since(info.started), heard, &x.case());
-        trail.first.get_or_insert(First::Good);
+        record.first.get_or_insert(First::Good);
         x.side.counts.tally.borrow_mut().attempted(None);
         // While a body was still coming, it is the client's time that was measured.
         if let (Some(learned), Some(ended)) = (x.side.kinds.borrow_mut().at(self.b.pace.kind), x.request.body.ended()) {
@@ -252,14 +260,14 @@ impl<'r> FirstAttempt<'r> {
     )]
     pub fn pass(
         &self,
-        trail: &mut Trail,
+        record: &mut RequestRecord,
         info: AttemptInfo,
         probe: Option<Probe<'r>>,
         landed: Landed,
     ) -> Result<Answer, (AttemptInfo, Option<Probe<'r>>, Landed)> {
         match verdict(&landed, self.b.pace.safe) {
             (Verdict::Good, grpc) => {
-                self.good(trail, &info, probe, &landed, grpc);
+                self.good(record, &info, probe, &landed, grpc);
                 Ok(landed.answer)
             }
             _ => Err((info, probe, landed)),

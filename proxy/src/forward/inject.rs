@@ -19,9 +19,10 @@ use crate::error::Reason;
 use crate::fault::http::{Abort, HttpFault};
 use crate::fault::spec::{Kind, Scope};
 use crate::fault::{Active, Place, Subject};
+use crate::forward::Answer;
 use crate::forward::faulted::Faulted;
+use crate::forward::record::RequestRecord;
 use crate::forward::response_body::Download;
-use crate::forward::{Answer, Trail};
 use crate::http::head::Version;
 use crate::http::{Head, framing, write};
 use crate::request::Request;
@@ -64,7 +65,7 @@ pub fn draw(
     subject: &Subject,
     place: Place,
     target: Target<'_>,
-    trail: &mut Trail,
+    record: &mut RequestRecord,
     now: Instant,
 ) -> Option<Rc<Injection>> {
     let mut injection: Option<Injection> = None;
@@ -84,8 +85,8 @@ pub fn draw(
             HttpFault::Abort(_) => injection.abort = Some(Arc::clone(active)),
             _ => injection.falsify.push(Arc::clone(active)),
         }
-        trail.struck.get_or_insert_default().0.push(Arc::clone(active));
-        trail.note(now, || told(active, target.endpoint));
+        record.struck.get_or_insert_default().0.push(Arc::clone(active));
+        record.note(now, || told(active, target.endpoint));
         if aborted {
             // It does not come any further.
             break;

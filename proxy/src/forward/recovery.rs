@@ -17,12 +17,13 @@ use crate::error::Reason;
 use crate::forward::attempt::AttemptContext;
 use crate::forward::first::{Bearings, FirstAttempt};
 use crate::forward::race::{Ended, Race};
-use crate::forward::record;
-use crate::forward::{Answer, GaveUp, Live, Trail};
+use crate::forward::record::RequestRecord;
+use crate::forward::record::start_of;
+use crate::forward::{Answer, Live};
 use crate::http::Head;
 use crate::http::head::Name;
 use crate::resilience::retry::{self, Allowance, Next, Pushback};
-use crate::telemetry::explain::{Ending, What};
+use crate::telemetry::explain::{Ending, NoMore, What};
 use crate::telemetry::metrics::Steering;
 use crate::worker::attempt_info::{AttemptInfo, Why};
 use crate::worker::cluster::{Token, Tried};
@@ -32,7 +33,7 @@ use crate::worker::cluster::{Token, Tried};
 pub struct Recovery<'r> {
     /// The attempts that are live.
     pub race: Race<'r>,
-    trail: &'r mut Trail,
+    record: &'r mut RequestRecord,
     x: AttemptContext<'r>,
     b: Bearings<'r>,
     allowance: Allowance,
@@ -59,7 +60,7 @@ pub enum Step {
 
 impl<'r> Recovery<'r> {
     /// A request whose first attempt is under way, or over.
-    pub fn after(first: FirstAttempt<'r>, trail: &'r mut Trail) -> Self {
+    pub fn after(first: FirstAttempt<'r>, record: &'r mut RequestRecord) -> Self {
         let (b, attempt) = first.into_parts();
         let mut race = Race::default();
         if let Some(attempt) = attempt {
@@ -67,7 +68,7 @@ impl<'r> Recovery<'r> {
         }
         Self {
             race,
-            trail,
+            record,
             x: b.x,
             b,
             allowance: Allowance::new(b.x.policy.retries.max, b.x.repeatable),
@@ -83,12 +84,12 @@ impl<'r> Recovery<'r> {
     /// Something is wrong: from here on it is written down, the first attempt included.
     fn trouble(&mut self, first: Option<&AttemptInfo>) {
         let first = first.or_else(|| self.race.infos().next());
-        self.b.trouble(self.trail, first);
+        self.b.trouble(self.record, first);
     }
 
     fn ended(&mut self, info: &AttemptInfo, now: Instant, ending: impl FnOnce() -> Ending) {
-        if let Some(record) = &mut self.trail.story.record {
-            record.ended(info.number, now, ending());
+        if let Some(details) = &mut self.record.details {
+            details.ended(info.number, now, ending());
         }
     }
 
@@ -121,7 +122,7 @@ impl<'r> Recovery<'r> {
         if let Some(why) = reason {
             self.trouble(None);
             if why == Why::TryTimeout {
-                self.trail.first = Some(First::Failed);
+                self.record.first = Some(First::Failed);
             }
             self.start_beside(why, now);
         }
@@ -153,13 +154,13 @@ impl<'r> Recovery<'r> {
     fn withdraw(&mut self, why: Why, now: Instant) -> Option<Token<'r>> {
         let token = self.x.side.withdraw(why == Why::Hedge, &self.x.case(), now);
         let (tokens, granted) = (|| self.x.side.cluster.shared.budget.balance().tokens, token.is_some());
-        self.trail.note(now, || What::Budget { tokens: tokens(), granted, for_a: record::start(why) });
+        self.record.note(now, || What::Budget { tokens: tokens(), granted, for_a: start_of(why) });
         token
     }
 
     /// Picks an endpoint and begins. False when there is none, or no time: then what was to pay for it is given back.
     fn start(&mut self, why: Why, token: Option<Token<'r>>, now: Instant) -> bool {
-        let Some(attempt) = self.b.start(self.trail, &self.tried, why, token, now) else { return false };
+        let Some(attempt) = self.b.start(self.record, &self.tried, why, token, now) else { return false };
         if let Some(kept) = &mut self.kept {
             kept.stop_upload();
         }
@@ -176,8 +177,8 @@ impl<'r> Recovery<'r> {
         let why = match next(self) {
             Next::GiveUp => {
                 let may = x.repeatable && x.request.body.is_replayable();
-                if self.trail.gave_up.is_none() {
-                    self.trail.give_up(now, if may { GaveUp::Attempts } else { GaveUp::NotRepeatable });
+                if !self.record.has_given_up() {
+                    self.record.give_up(now, if may { NoMore::RetriesUsed } else { NoMore::NotRepeatable });
                 }
                 return self.give_up();
             }
@@ -186,12 +187,12 @@ impl<'r> Recovery<'r> {
             Next::Retry => Why::Retry,
         };
         if x.side.is_refused(&x.case()) {
-            self.trail.give_up(now, GaveUp::Breaker);
+            self.record.give_up(now, NoMore::BreakerOpen);
             return self.give_up();
         }
         let token = if why == Why::Replay { None } else { self.withdraw(why, now) };
         if why != Why::Replay && token.is_none() {
-            self.trail.give_up(now, GaveUp::Budget);
+            self.record.give_up(now, NoMore::BudgetEmpty);
             return self.give_up();
         }
         // What was never written costs nobody anything but the dial: elsewhere it goes at once.
@@ -206,14 +207,14 @@ impl<'r> Recovery<'r> {
             // All have been tried: one of them may be back, no sooner than it said.
             pause = pause.max(self.wished());
             if why == Why::Move && !self.allowance.another_round() {
-                self.trail.give_up(now, GaveUp::Attempts);
+                self.record.give_up(now, NoMore::RetriesUsed);
                 return self.give_up();
             }
             self.tried.clear();
         }
         self.rounds += 1;
         if !retry::fits(self.b.deadline.remaining(x.request.body.ended(), now), pause, None) {
-            self.trail.give_up(now, GaveUp::Time);
+            self.record.give_up(now, NoMore::TooLate);
             return self.give_up();
         }
         if pause.is_zero() {

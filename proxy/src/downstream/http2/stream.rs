@@ -19,10 +19,10 @@ use super::slots::Start;
 use crate::clock::Instant;
 use crate::downstream::http1;
 use crate::error::Reason;
-use crate::forward::finished::Finished;
 use crate::forward::local_answer::Refusal;
+use crate::forward::record::RequestRecord;
 use crate::forward::response_body::Download;
-use crate::forward::{Answer, Trail, forward};
+use crate::forward::{Answer, forward};
 use crate::http::framing::Rest;
 use crate::http::head::Version;
 use crate::http::{Head, Length, framing};
@@ -98,10 +98,10 @@ pub async fn run(start: Start) {
         interim: None,
         upgrade: false,
     };
-    let mut trail = Trail::default();
+    let mut record = RequestRecord::new(started);
     let result = match length {
         Ok(_) => {
-            let mut work = pin!(forward(&worker, &pulse.timer, &request, &mut trail, started));
+            let mut work = pin!(forward(&worker, &pulse.timer, &request, &mut record, started));
             poll_fn(|cx| match work.as_mut().poll(cx) {
                 // Nobody waits for the answer any more.
                 Poll::Pending => respond.poll_reset(cx).map(|_| Err(Reason::ClientGone)),
@@ -111,23 +111,22 @@ pub async fn run(start: Start) {
         }
         Err(reason) => Err(reason),
     };
-    let mut finished = Finished::new(started);
     let (head, download) = match result {
         Ok(Answer::Response(head, download)) => {
-            finished.answered(head.status());
+            record.answered(head.status());
             (head, download)
         }
         // No upgrade was asked for, so none can come.
-        Ok(Answer::Tunnel(..)) => refusal(Reason::UpstreamProtocol, &request, &trail, &mut finished),
+        Ok(Answer::Tunnel(..)) => refusal(Reason::UpstreamProtocol, &request, &mut record),
         Err(reason @ (Reason::FaultReset | Reason::ClientGone)) => {
-            finished.refused(reason);
-            finished.finish(&worker, &request, &mut trail);
+            record.refused(reason);
+            record.finish(&worker, &request);
             if reason == Reason::FaultReset {
                 respond.send_reset(h2::Reason::INTERNAL_ERROR);
             }
             return;
         }
-        Err(reason) => refusal(reason, &request, &trail, &mut finished),
+        Err(reason) => refusal(reason, &request, &mut record),
     };
     let outbound = Outbound {
         // What ends with its head has no body, whatever its endpoint thinks.
@@ -140,8 +139,7 @@ pub async fn run(start: Start) {
         head,
         download,
         request,
-        trail,
-        finished,
+        record,
         worker,
         pulse,
     };
@@ -151,9 +149,9 @@ pub async fn run(start: Start) {
     poll_fn(|cx| outbound.poll_sent(cx, &mut stream)).await;
 }
 
-fn refusal(reason: Reason, request: &Request, trail: &Trail, finished: &mut Finished) -> (Rc<Head>, Download) {
-    finished.refused(reason);
-    Refusal { reason, service: trail.service(), id: Some(&request.id) }.answer(Some(&request.head))
+fn refusal(reason: Reason, request: &Request, record: &mut RequestRecord) -> (Rc<Head>, Download) {
+    record.refused(reason);
+    Refusal { reason, service: record.service(), id: Some(&request.id) }.answer(Some(&request.head))
 }
 
 /// An answer on its way to the client. Dropped early when the stream is reset, or its connection ends.
@@ -171,8 +169,7 @@ struct Outbound {
     head: Rc<Head>,
     download: Download,
     request: Request,
-    trail: Trail,
-    finished: Finished,
+    record: RequestRecord,
     worker: Rc<Worker>,
     pulse: Rc<Pulse>,
     idle: Duration,
@@ -199,7 +196,7 @@ enum Next {
 impl Outbound {
     /// Sends the head. None where all is done with it.
     fn begin(&mut self, caller: &Caller, respond: &mut SendResponse<Bytes>) -> Option<SendStream<Bytes>> {
-        let degraded = self.trail.degraded.as_deref();
+        let degraded = self.record.degraded.as_deref();
         let reply = Reply {
             version: Version::Http2,
             close: false,
@@ -321,14 +318,14 @@ impl Outbound {
                 if self.rest.take(data.len()).is_err() {
                     return self.breaks(Reason::UpstreamProtocol);
                 }
-                self.finished.sent(data.len());
+                self.record.sent(data.len());
                 let last = self.is_last(cx);
                 self.pulse.handed_of(self.download.occupies().map(|upstream| Keeps {
                     upstream: Rc::clone(upstream),
                     who: self.request.origin(),
                     // A stream in both directions is quiet by its nature.
                     exempt: self.request.body.ended().is_none() || Dialect::of(&self.request.head) == Dialect::Grpc,
-                    sent: self.finished.bytes(),
+                    sent: self.record.bytes(),
                 }));
                 Poll::Ready(Next::Data(data, last))
             }
@@ -353,7 +350,7 @@ impl Outbound {
     /// Ends a body that is not what its head says, and the stream with it.
     fn breaks(&mut self, reason: Reason) -> Poll<Next> {
         self.ended = true;
-        self.finished.broken(reason);
+        self.record.broken(reason);
         Poll::Ready(Next::Broken)
     }
 
@@ -364,16 +361,16 @@ impl Outbound {
     /// Writes down what became of it, and keeps what the next one can use.
     fn finish(mut self) {
         if let Some(reason) = self.pulse.ended() {
-            self.finished.broken(reason);
+            self.record.broken(reason);
         } else if !self.is_over() || self.waiting.is_some() {
             let left = self.waiting.is_some()
-                || matches!(self.download.length(), Length::Exact(n) if n > self.finished.bytes())
+                || matches!(self.download.length(), Length::Exact(n) if n > self.record.bytes())
                 || !matches!(self.download.length(), Length::Exact(_));
             if left {
-                self.finished.broken(Reason::ClientGone);
+                self.record.broken(Reason::ClientGone);
             }
         }
-        self.finished.finish(&self.worker, &self.request, &mut self.trail);
+        self.record.finish(&self.worker, &self.request);
         self.download.recycle(&self.worker.exchanges);
         self.worker.pools.heads.give(self.head);
         let Request { head, body, .. } = self.request;

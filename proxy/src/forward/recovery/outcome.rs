@@ -6,12 +6,12 @@ use super::{Recovery, Step};
 use crate::clock::Instant;
 use crate::counts::First;
 use crate::error::{Blame, Reason};
-use crate::forward::GaveUp;
 use crate::forward::attempt::{Attempt, AttemptContext, Landed};
 use crate::forward::first::{IMPATIENT, verdict};
 use crate::resilience::outlier;
 use crate::resilience::retry::{Next, Pushback, Verdict};
 use crate::telemetry::explain::Ending;
+use crate::telemetry::explain::NoMore;
 use crate::timer;
 use crate::upstream::Broken;
 use crate::worker::attempt_info::{AttemptInfo, Why};
@@ -35,11 +35,11 @@ impl<'r> Recovery<'r> {
         let (verdict, grpc) = verdict(&landed, self.b.pace.safe);
         let Landed { answer, heard } = landed;
         let (head, trailers, status) = (answer.head(), answer.trailers(), answer.status());
-        self.trail.grpc = grpc;
-        self.trail.heard = Some(heard);
+        self.record.grpc = grpc;
+        self.record.heard = Some(heard);
         if verdict != Verdict::Good {
             self.trouble(Some(&info));
-            self.trail.first.get_or_insert(First::Failed);
+            self.record.first.get_or_insert(First::Failed);
         }
         self.ended(&info, heard, || Ending::Answered(status));
         match verdict {
@@ -54,7 +54,7 @@ impl<'r> Recovery<'r> {
         self.last = if verdict == Verdict::Error { Reason::UpstreamError } else { Reason::UpstreamStatus };
         self.kept = Some(Box::new(answer));
         if pushed == Some(Pushback::Never) {
-            self.trail.give_up(heard, GaveUp::Pushback);
+            self.record.give_up(heard, NoMore::PushedBack);
             return if self.race.is_empty() { self.give_up() } else { Step::Wait };
         }
         let next = |life: &mut Self| life.allowance.after_answer(verdict, life.x.request.body.is_replayable());
@@ -71,9 +71,9 @@ impl<'r> Recovery<'r> {
         let ended = x.request.body.ended();
         let latency = heard.saturating_duration_since(info.started);
         x.side.good(info, probe, latency, heard, &x.case());
-        self.trail.by = Some(info.why);
+        self.record.by = Some(info.why);
         let first = if info.why == Why::Hedge { First::Overtaken } else { First::Good };
-        self.trail.first.get_or_insert(first);
+        self.record.first.get_or_insert(first);
         if info.why == Why::Hedge {
             x.side.counts.tally.borrow_mut().hedge_won();
         }
@@ -90,8 +90,8 @@ impl<'r> Recovery<'r> {
         }
         for loser in self.race.losers() {
             let overtaken = loser.info.started < info.started;
-            if let Some(record) = &mut self.trail.story.record {
-                record.ended(loser.info.number, heard, Ending::Dropped);
+            if let Some(details) = &mut self.record.details {
+                details.ended(loser.info.number, heard, Ending::Dropped);
             }
             if lose(x, loser, overtaken, heard)
                 && let Some(learned) = &mut learned
@@ -107,7 +107,7 @@ impl<'r> Recovery<'r> {
         let tried = info.upstream.id;
         if !broken.stale {
             self.trouble(Some(&info));
-            self.trail.first.get_or_insert(First::Failed);
+            self.record.first.get_or_insert(First::Failed);
         }
         self.ended(&info, now, || Ending::failed(broken.reason));
         if broken.stale {
@@ -178,14 +178,14 @@ impl<'r> Recovery<'r> {
         let now = timer::now();
         let x = self.x;
         self.trouble(None);
-        self.trail.first.get_or_insert(First::Failed);
+        self.record.first.get_or_insert(First::Failed);
         // A caller that leaves no time for an answer learns nothing of who was to give it.
         let callers = self.b.waits.is_some() && self.b.waits == self.b.deadline.total;
         let patience =
             if callers { self.b.pace.per_try.unwrap_or(IMPATIENT).clamp(IMPATIENT, PATIENT) } else { Duration::ZERO };
         for attempt in self.race.losers() {
-            if let Some(record) = &mut self.trail.story.record {
-                record.ended(attempt.info.number, now, Ending::failed(reason));
+            if let Some(details) = &mut self.record.details {
+                details.ended(attempt.info.number, now, Ending::failed(reason));
             }
             x.side.counts.tally.borrow_mut().attempted(Some(reason));
             if now.saturating_duration_since(attempt.info.started) < patience {
