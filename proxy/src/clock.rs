@@ -1,33 +1,22 @@
 //! Moments on one clock, as a number each.
 //!
 //! A request asks a dozen times how long something has taken. The standard library's `Instant` is seconds and nanoseconds
-//! apart, and each difference of two costs some forty instructions; this one is a count of nanoseconds, and costs two. It
-//! stands on tokio's clock, which tests can stop. Additions stop at the end of time, which lies some five hundred years
-//! ahead, instead of panicking: however long a peer says that something may take.
+//! apart, and each difference of two costs some forty instructions; this one is a count of nanoseconds, and costs two.
+//! Additions stop at the end of time, which lies some five hundred years ahead, instead of panicking: however long a peer says
+//! that something may take.
+//!
+//! Here is what policies use, which are handed the time; what looks at a clock is [`system`].
+
+pub mod system;
 
 use std::ops::{Add, AddAssign, Sub};
-use std::sync::LazyLock;
 use std::time::Duration;
-
-/// Where the count begins: a day before the process looked at the clock for the first time, so that there is a past.
-static ORIGIN: LazyLock<std::time::Instant> = LazyLock::new(std::time::Instant::now);
-const PAST: u64 = 24 * 60 * 60 * 1_000_000_000;
 
 /// A moment: nanoseconds since a day before the process began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(u64);
 
 impl Instant {
-    /// The time, on the clock that tests can stop.
-    pub fn now() -> Self {
-        tokio::time::Instant::now().into()
-    }
-
-    /// How long ago it was.
-    pub fn elapsed(self) -> Duration {
-        Self::now().saturating_duration_since(self)
-    }
-
     /// From `earlier` to here; nothing where that is later.
     pub fn saturating_duration_since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
@@ -80,39 +69,6 @@ impl Sub for Instant {
 
     fn sub(self, earlier: Self) -> Duration {
         self.saturating_duration_since(earlier)
-    }
-}
-
-impl From<std::time::Instant> for Instant {
-    fn from(instant: std::time::Instant) -> Self {
-        let origin = *ORIGIN;
-        match instant.checked_duration_since(origin) {
-            Some(after) => Self(PAST.saturating_add(nanos(after))),
-            None => Self(PAST.saturating_sub(nanos(origin.saturating_duration_since(instant)))),
-        }
-    }
-}
-
-impl From<tokio::time::Instant> for Instant {
-    fn from(instant: tokio::time::Instant) -> Self {
-        instant.into_std().into()
-    }
-}
-
-impl From<Instant> for std::time::Instant {
-    /// What the system cannot express is as late, or as early, as it can.
-    fn from(Instant(at): Instant) -> Self {
-        let origin = *ORIGIN;
-        match at.checked_sub(PAST) {
-            Some(after) => origin + Duration::from_nanos(after),
-            None => origin.checked_sub(Duration::from_nanos(PAST - at)).unwrap_or(origin),
-        }
-    }
-}
-
-impl From<Instant> for tokio::time::Instant {
-    fn from(instant: Instant) -> Self {
-        Self::from_std(instant.into())
     }
 }
 

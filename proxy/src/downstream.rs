@@ -1,7 +1,8 @@
 //! How a request arrives and its answer leaves.
 //!
-//! [`http1`] (over a [`connection`]) and [`http2`] are the two ways in; both put what they have read through the same
-//! [`forward`](crate::forward::forward). [`upgrade`] is what becomes of a connection after a 101.
+//! A client speaks HTTP/1.1 ([`http1`], over a [`connection`]) or HTTP/2 ([`http2`]). Either way its requests go
+//! through the same [`forward`](crate::forward::forward). After a 101 the connection carries bytes only
+//! ([`upgrade`]).
 
 pub mod connection;
 pub mod http1;

@@ -7,6 +7,7 @@
 //! route limits                                 admission::admit
 //! edge faults                                  edge, Injection: above resilience
 //! fallback                                     degrade::answer
+//! slow uploads                                 collect::collect: they hold nothing while they come
 //! deadline                                     Deadline, held by `turn`
 //! first attempt                                FirstAttempt: the whole way of a healthy request
 //! retry/hedge + budget                         Recovery: what is due, and who pays
@@ -21,11 +22,11 @@
 
 mod admission;
 mod attempt;
+pub mod collect;
 mod fallback;
 mod fallback_answers;
 mod faulted;
 mod find;
-pub mod finished;
 mod first;
 mod inject;
 pub mod local_answer;
@@ -35,22 +36,20 @@ mod recovery;
 pub mod response_body;
 
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use self::inject::{Injection, Struck};
+use self::inject::Injection;
 use crate::clock::Instant;
 use crate::config::settings::{Policy, Protocol};
-use crate::counts::First;
 use crate::error::Reason;
 use crate::fault::Place;
 use crate::forward::attempt::AttemptContext;
 use crate::forward::first::{Bearings, FirstAttempt};
 use crate::forward::race::Ended;
-use crate::forward::record::Story;
+use crate::forward::record::RequestRecord;
 use crate::forward::recovery::{Recovery, Step};
 use crate::forward::response_body::Download;
 use crate::http::Head;
@@ -60,7 +59,7 @@ use crate::request::body::Upload;
 use crate::request::control_fields::ControlFields;
 use crate::request::grpc::Dialect;
 use crate::resilience::deadline::Deadline;
-use crate::resilience::fallback::{Degraded, failure_of};
+use crate::resilience::fallback::failure_of;
 use crate::resilience::limit::Ask;
 use crate::resilience::retry;
 use crate::route::Route;
@@ -68,9 +67,8 @@ use crate::timer::{self, Timer};
 use crate::upstream;
 use crate::upstream::slow::Held;
 use crate::worker::Worker;
-use crate::worker::attempt_info::{AttemptInfo, Why};
+use crate::worker::attempt_info::AttemptInfo;
 use crate::worker::cluster::WorkerCluster;
-use crate::worker::gate::Admitted;
 
 /// What a request got.
 #[derive(Debug)]
@@ -82,75 +80,18 @@ pub enum Answer {
     Tunnel(Rc<Head>, upstream::http1::Tunnelled),
 }
 
-/// Where a request went: for the access log, the metrics, and the answers made here.
-#[derive(Debug, Default)]
-pub struct Trail {
-    /// The service's side.
-    pub side: Option<Rc<WorkerCluster>>,
-    /// The route, if it was not reached by its name.
-    pub route: Option<Arc<Route>>,
-    /// The service that was asked for, where no side was found.
-    pub name: Option<Arc<str>>,
-    /// The endpoint of the last attempt.
-    pub endpoint: Option<SocketAddr>,
-    /// Attempts made.
-    pub attempts: u32,
-    /// When the answer's head had come.
-    pub heard: Option<Instant>,
-    /// What became of the first attempt; none while nothing is known.
-    pub first: Option<First>,
-    /// What the attempt that was answered had been started for.
-    pub by: Option<Why>,
-    /// The answer's gRPC status, where it has one.
-    pub grpc: Option<u8>,
-    /// What is written down of it.
-    pub story: Story,
-    /// Its way through the service's limits, open until its last byte has gone.
-    pub admitted: Option<Admitted>,
-    /// Why no further attempt was made after one that failed.
-    pub gave_up: Option<GaveUp>,
-    /// Whose answer it is, where it is not the service's own.
-    pub degraded: Option<Box<Degraded>>,
-    /// The faults that have struck it, in either place.
-    pub struck: Option<Box<Struck>>,
-}
-
-/// Why no further attempt was made after one that failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GaveUp {
-    /// The request must not be processed twice, or cannot be sent again.
-    NotRepeatable,
-    /// It has had as many attempts as it may.
-    Attempts,
-    /// The service's budget was spent.
-    Budget,
-    /// What remains of its time is too short.
-    Time,
-    /// The service's circuit breaker opened.
-    Breaker,
-    /// The endpoint asked not to be asked again.
-    Pushback,
-}
-
-impl Trail {
-    /// The service's name as far as it is known.
-    pub fn service(&self) -> Option<&str> {
-        self.side.as_ref().map(|side| &*side.cluster.name).or(self.name.as_deref())
-    }
-}
-
 /// Finds a healthy instance and gets an answer from it. `started` is when the request's head had come.
 pub async fn forward(
     worker: &Rc<Worker>,
     timer: &Timer,
     request: &Request,
-    trail: &mut Trail,
+    record: &mut RequestRecord,
     started: Instant,
 ) -> Result<Answer, Reason> {
     if worker.pools.buffers.budget().is_spent() {
         return Err(Reason::MemoryShort);
     }
-    let (side, policy) = find::service(worker, request, trail).await?;
+    let (side, policy) = find::service(worker, request, record).await?;
     let controls = match request.client.trusted {
         true => ControlFields::of(&request.head, &worker.http.control_names()),
         false => ControlFields::default(),
@@ -162,25 +103,28 @@ pub async fn forward(
     let route_allows = (Dialect::of(&request.head) != Dialect::Grpc).then_some(policy.timeout);
     let asking = RequestContext { worker, timer, request, controls, started };
     // A name is noted where its registry was waited for, and only then is it later than it was.
-    let mut now = if trail.name.is_some() { timer::now() } else { started };
-    let injection = edge(&asking, &side, trail, now);
+    let mut now = if record.name.is_some() { timer::now() } else { started };
+    let injection = edge(&asking, &side, record, now);
     let mut held = Duration::ZERO;
     if let Some(injection) = &injection {
         Box::pin(injection.hold_up()).await;
         let after = timer::now();
         (held, now) = (after - now, after);
         if let Some(instead) = injection.instead(&request.head) {
-            trail.grpc = instead.as_ref().ok().and_then(Answer::grpc_status);
+            record.grpc = instead.as_ref().ok().and_then(Answer::grpc_status);
             return instead;
         }
     }
     // What an edge fault takes is above the deadline: the service has its time all the same.
     let route_allows = route_allows.map(|total| total + held);
     let total = [route_allows, controls.waits].into_iter().flatten().min();
-    let result = asking.ask(&side, &policy, total, trail, now).await;
+    if collect::applies(request, &policy) {
+        now = Box::pin(collect::collect(&request.body, timer, now)).await?;
+    }
+    let result = asking.ask(&side, &policy, total, record, now).await;
     let result = match &policy.fallback {
         None => result,
-        Some(fallback) => Box::pin(fallback::run_fallback(&asking, &side, fallback, result, trail)).await,
+        Some(fallback) => Box::pin(fallback::run_fallback(&asking, &side, fallback, result, record)).await,
     };
     match injection {
         // An answer is large: it is not moved where nothing is done to it.
@@ -196,19 +140,24 @@ pub async fn forward(
 }
 
 /// The edge faults that strike a request.
-fn edge(asking: &RequestContext<'_>, side: &WorkerCluster, trail: &mut Trail, now: Instant) -> Option<Rc<Injection>> {
+fn edge(
+    asking: &RequestContext<'_>,
+    side: &WorkerCluster,
+    record: &mut RequestRecord,
+    now: Instant,
+) -> Option<Rc<Injection>> {
     let RequestContext { worker, request, .. } = *asking;
     let subject = &side.cluster.shared.faults;
     // Nearly always, and all that it costs then.
     if subject.is_quiet() {
         return None;
     }
-    let route = trail.route.clone();
+    let route = record.route.clone();
     let names = worker.http.control_names();
     let target = inject::Target { request, names, route: route.as_deref(), endpoint: None };
-    let injection = inject::draw(worker, subject, Place::Edge, target, trail, now);
+    let injection = inject::draw(worker, subject, Place::Edge, target, record, now);
     if injection.is_some() {
-        trail.struck_at_the_edge(worker, request, asking.controls.explain, asking.started);
+        record.struck_at_the_edge(worker, request, asking.controls.explain, asking.started);
     }
     injection
 }
@@ -231,7 +180,7 @@ impl RequestContext<'_> {
         side: &Rc<WorkerCluster>,
         policy: &Policy,
         total: Option<Duration>,
-        trail: &mut Trail,
+        record: &mut RequestRecord,
         now: Instant,
     ) -> Result<Answer, Reason> {
         let Self { worker, timer, request, started, .. } = *self;
@@ -246,23 +195,23 @@ impl RequestContext<'_> {
             deadline: total.zip(request.body.ended()).map(|(total, ended)| ended + total),
         };
         // What an earlier service held of this request is given back first.
-        trail.admitted = None;
-        let who = |bulkhead| request.divided_by(bulkhead, &names, trail.route.as_deref());
+        record.admitted = None;
+        let who = |bulkhead| request.divided_by(bulkhead, &names, record.route.as_deref());
         let admitted = admission::admit(side, policy.bulkhead, who, ask, now).await?;
         // After its turn in line.
         let now = admitted.since();
         // Under another service's policies, as its fallback, it is not the route's.
         let own = |route: &&Arc<Route>| route.breaker.is_some() && std::ptr::eq(&*route.policy, policy);
-        let route = trail.route.as_ref().filter(own).cloned();
+        let route = record.route.as_ref().filter(own).cloned();
         let circuit = route.as_ref().and_then(|route| route.breaker.as_ref());
         let x = AttemptContext { worker, request, side, policy, repeatable, names, circuit };
         let waits = self.controls.waits;
         if self.controls.explain {
-            trail.story.begin(worker, request, true, started);
+            record.begin_details(worker, request, true);
         }
         let mut clock = Clock { timer, body: &request.body, deadline, held: None };
-        let bearings = Bearings::new(x, deadline, waits, trail, started);
-        let mut first = match FirstAttempt::start(bearings, trail, now) {
+        let bearings = Bearings::new(x, deadline, waits, record, started);
+        let mut first = match FirstAttempt::start(bearings, record, now) {
             Ok(first) => first,
             Err(reason) => {
                 admitted.done(false, now);
@@ -270,20 +219,20 @@ impl RequestContext<'_> {
             }
         };
         let happened = match clock.turn(&mut first, x).await {
-            Turn::Ended(Ended { info, probe, landed: Ok(landed) }) => match first.pass(trail, info, probe, landed) {
+            Turn::Ended(Ended { info, probe, landed: Ok(landed) }) => match first.pass(record, info, probe, landed) {
                 Ok(answer) => {
-                    admitted.done(failure_of(answer.status()).is_none(), trail.heard.unwrap_or(now));
-                    trail.admitted = Some(admitted);
+                    admitted.done(failure_of(answer.status()).is_none(), record.heard.unwrap_or(now));
+                    record.admitted = Some(admitted);
                     return Ok(answer);
                 }
                 Err((info, probe, landed)) => Turn::Ended(Ended { info, probe, landed: Ok(landed) }),
             },
             happened => happened,
         };
-        let result = Box::pin(recover(Recovery::after(first, trail), happened, clock, x)).await;
+        let result = Box::pin(recover(Recovery::after(first, record), happened, clock, x)).await;
         let good = result.as_ref().is_ok_and(|answer| failure_of(answer.status()).is_none());
-        admitted.done(good, trail.heard.unwrap_or_else(timer::now));
-        trail.admitted = Some(admitted);
+        admitted.done(good, record.heard.unwrap_or_else(timer::now));
+        record.admitted = Some(admitted);
         result
     }
 }

@@ -28,7 +28,7 @@
 //!     v   instead                   forward::fallback: a stale copy (worker::stale_copies), another service, a fixed answer
 //!   respond    downstream           a head, and a forward::response_body::Download that owns all that must live until its last byte
 //!   give_back  upstream             the connection goes home with the answer's last byte
-//!   finish     forward::finished    counts and the access log
+//!   finish     forward::record      counts, the access log, explain: all read one RequestRecord
 //! ```
 //!
 //! Nothing in this list imports what stands above it: `serve`, `downstream`, `forward`, `worker`, `upstream`, `request`,
@@ -89,6 +89,7 @@ pub mod fault;
 pub mod fault_manager;
 pub mod forward;
 pub mod http;
+pub mod http2;
 pub mod net;
 pub mod reference;
 pub mod relay;

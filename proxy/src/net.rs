@@ -1,4 +1,4 @@
-//! The sockets: the only file that names `TcpStream` and `TcpListener`.
+//! The sockets: only here does anything that carries requests name `TcpStream` and `TcpListener`.
 //!
 //! Everything above reads and writes through [`Io`], so that a test can put an in-memory pipe in a socket's place
 //! (and, under `cfg(sim)`, a simulated network), and so that a connection whose first bytes were read to find out
@@ -8,9 +8,10 @@
 //! so a message costs one read, not two. And after a read that fills its buffer exactly, tokio still says
 //! "readable": what looks like a dead idle connection is confirmed by a read before it is thrown away.
 
-#[cfg(not(sim))]
 pub mod accepting;
+#[cfg(not(sim))]
 pub mod descriptors;
+mod listen;
 pub mod names;
 
 use std::io::{self, IoSlice};
@@ -24,12 +25,12 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
 use crate::http::{Buffer, BufferPool};
 
-use nix::{setsockopt_impl, sockopt_impl};
-
 #[cfg(not(sim))]
-use tokio::net::{TcpListener as Listening, TcpStream};
+use tokio::net::TcpStream;
 #[cfg(sim)]
-use turmoil::net::{TcpListener as Listening, TcpStream};
+use turmoil::net::TcpStream;
+
+pub use listen::{Bound, Listener, bind_group, hold, tell_failing};
 
 /// A connection, whatever carries it.
 #[derive(Debug)]
@@ -441,153 +442,12 @@ impl AsyncWrite for Io {
 #[derive(Debug)]
 pub struct Loose(#[cfg(not(sim))] std::net::TcpStream, #[cfg(sim)] TcpStream);
 
-/// A listening socket on its way to its worker's thread.
-#[derive(Debug)]
-pub struct Bound(std::net::TcpListener);
-
-impl Bound {
-    /// Where it listens.
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
-    }
-}
-
-/// A worker's own listening socket.
-pub struct Listener {
-    inner: Listening,
-}
-
-impl std::fmt::Debug for Listener {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // A simulated socket has nothing to show.
-        f.debug_struct("Listener").finish_non_exhaustive()
-    }
-}
-
-impl Listener {
-    /// Registers a bound socket with this thread's runtime.
-    pub fn register(socket: Bound) -> io::Result<Self> {
-        #[cfg(not(sim))]
-        return Ok(Self { inner: Listening::from_std(socket.0)? });
-        #[cfg(sim)]
-        {
-            let _ = socket;
-            // A simulation binds its own: `simulated`.
-            Err(io::ErrorKind::Unsupported.into())
-        }
-    }
-
-    /// Listens inside a simulation.
-    #[cfg(sim)]
-    pub async fn simulated(address: SocketAddr) -> io::Result<Self> {
-        Ok(Self { inner: Listening::bind(address).await? })
-    }
-
-    /// The next connection.
-    pub async fn accept(&self) -> io::Result<(Io, SocketAddr)> {
-        let (stream, peer) = self.inner.accept().await?;
-        #[cfg(not(sim))]
-        descriptors::within_reach(&stream)?;
-        #[cfg(sim)]
-        stream.set_nodelay(true)?;
-        Ok((Io::tcp(stream), peer))
-    }
-
-    /// The next connection if one waits already.
-    pub fn accept_now(&self) -> Option<(Io, SocketAddr)> {
-        #[cfg(not(sim))]
-        {
-            let mut cx = Context::from_waker(Waker::noop());
-            match self.inner.poll_accept(&mut cx) {
-                Poll::Ready(Ok((stream, peer))) if descriptors::within_reach(&stream).is_ok() => {
-                    Some((Io::tcp(stream), peer))
-                }
-                _ => None,
-            }
-        }
-        #[cfg(sim)]
-        None
-    }
-}
-
-/// Says that nothing can be accepted, once in a while.
-pub fn tell_failing(error: &io::Error) {
-    #[cfg(not(sim))]
-    descriptors::tell(error);
-    #[cfg(sim)]
-    tracing::warn!(%error, "accepting failed; trying again");
-}
-
-/// Binds one listening socket per worker to an address, all of one `SO_REUSEPORT` group.
-///
-/// Such a group has two traps. A second process of the same user would join it silently and take half of the
-/// traffic, so the address is first probed without the option: "in use" is an error. And without `SO_REUSEADDR` on
-/// the probe and on the sockets, connections in TIME_WAIT would keep a restarted process from its port.
-pub fn bind_group(address: SocketAddr, workers: usize, defer_accept: bool) -> io::Result<Vec<Bound>> {
-    use socket2::{Domain, Protocol, Socket, Type};
-
-    let open = |address: SocketAddr, group: bool| -> io::Result<Socket> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.set_reuse_port(group)?;
-        if address.is_ipv6() {
-            socket.set_only_v6(!address.ip().is_unspecified())?;
-        }
-        socket.set_nonblocking(true)?;
-        // What it accepts inherits this, and a system call for each connection is saved.
-        socket.set_tcp_nodelay(true)?;
-        socket.bind(&address.into())?;
-        Ok(socket)
-    };
-    let probe = open(address, false)?;
-    probe.listen(1)?;
-    let address = probe.local_addr()?.as_socket().unwrap_or(address);
-    drop(probe);
-    (0..workers)
-        .map(|_| {
-            let socket = open(address, true)?;
-            if defer_accept {
-                nix::sys::socket::setsockopt(&socket, DeferAccept, &DEFER_ACCEPT_SECONDS).map_err(io::Error::from)?;
-            }
-            socket.listen(BACKLOG)?;
-            Ok(Bound(socket.into()))
-        })
-        .collect()
-}
-
-/// Keeps an address without listening on it: connections are refused, and no other process gets it meanwhile.
-pub fn hold(address: SocketAddr) -> io::Result<Bound> {
-    use socket2::{Domain, Protocol, Socket, Type};
-
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // Beside the group that listens until now; and without SO_REUSEADDR, by which anybody could listen beside it.
-    socket.set_reuse_port(true)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(!address.ip().is_unspecified())?;
-    }
-    socket.bind(&address.into())?;
-    Ok(Bound(socket.into()))
-}
-
-sockopt_impl!(
-    /// Wakes a listener only when a connection's first bytes are there.
-    DeferAccept,
-    SetOnly,
-    nix::libc::IPPROTO_TCP,
-    nix::libc::TCP_DEFER_ACCEPT,
-    i32
-);
-
 /// Bytes that a socket takes at once unless its peer has stopped reading. Of more it may take a part, and tokio should see that
 /// to spare the next attempt.
 #[cfg(not(sim))]
 const SHORT: usize = 8 * 1024;
 /// What stands in a pipe between a faulted connection and whoever uses it.
 const PIPE: usize = 64 * 1024;
-/// How long the kernel keeps a silent connection to itself; it rounds to its retransmission times.
-const DEFER_ACCEPT_SECONDS: i32 = 5;
-/// The kernel caps it at `net.core.somaxconn`.
-const BACKLOG: i32 = 4096;
 
 #[cfg(all(test, not(sim)))]
 mod tests;

@@ -2,7 +2,8 @@
 //! takes, blanks around values and all.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
-use outrigger::downstream::http2::{head_from, request_head};
+use outrigger::downstream::http2::request_head;
+use outrigger::http2::head_from;
 use outrigger::http::framing::{self, To};
 use outrigger::http::{Head, Length, Version};
 

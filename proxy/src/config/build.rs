@@ -7,6 +7,7 @@ mod check;
 mod faults;
 mod policies;
 mod registries;
+mod sense;
 mod services;
 mod tcp;
 

@@ -1,9 +1,9 @@
-//! An HTTP/1.1 client's connection: what its requests read from, answer to and leave behind.
+//! An HTTP/1.1 client's connection, as its requests use it one after the other.
 //!
-//! It is shared, by reference count, among those who need it at once: the task that carries its requests, the body that
-//! is still being read from it (perhaps by another task, for an endpoint over HTTP/2), and interim answers on their way
-//! back. Whatever waits for the socket registers its own task, so only one of them may wait at a time: the body's reader
-//! until the body has ended, the exchange after.
+//! The connection is shared, by reference count, among everything that needs it at the same time: the task that
+//! carries its requests, the body that is still being read from it (perhaps by another task, for an endpoint over
+//! HTTP/2), and interim answers on their way back. Whoever waits for the socket registers its own task, so only one
+//! may wait at a time. Until the body has ended that is the body's reader. After it, it is the exchange.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -13,16 +13,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use crate::clock::Instant;
 use crate::drain::Phase;
-use crate::error::Reason;
 use crate::http::buffer::LITTLE;
-use crate::http::framed::Room;
-use crate::http::{Bad, Buffer, Content, Head, write};
+use crate::http::{Buffer, Head, write};
 use crate::net::Io;
 use crate::request::fields::{self, Client};
+use crate::request::peer::Peer;
 use crate::timer::{self, Timer};
 use crate::worker::Worker;
 use crate::worker::presence::{Does, Presence};
@@ -35,20 +32,21 @@ pub struct Conn {
     /// Interim answers on their way out, before anything else.
     pub(crate) interim: RefCell<Vec<u8>>,
     pub(crate) continued: Cell<bool>,
-    /// Whether it has once had more to say than a small buffer holds: then it begins with a large one, in one read.
+    /// Whether the client once sent more than a small buffer holds. Its next request begins with a large buffer then,
+    /// so that one read is enough.
     large: Cell<bool>,
-    /// Bytes that came before the answer to a request was over, as far as they were read.
+    /// Bytes that were read before the answer to the current request was over. They are bounded.
     pub(crate) early: Cell<usize>,
     pub(crate) timer: Timer,
-    /// About when something last happened: spares an idle connection a look at the clock.
+    /// About when something last happened. It spares an idle connection a look at the clock.
     pub(crate) last: Cell<Instant>,
     pub(crate) client: Rc<Client>,
     pub(crate) service: Option<Arc<str>>,
     pub(crate) worker: Rc<Worker>,
-    /// What it does, and its task, for whoever has to wake it from another one.
+    /// What the connection is doing, and its task, so that it can be woken from another task.
     pub(crate) presence: Rc<Presence>,
     pub(crate) gone: Cell<bool>,
-    /// Whether the next request was waited for.
+    /// Whether the task has already waited for the next request once.
     waited: Cell<bool>,
 }
 
@@ -58,7 +56,7 @@ pub(crate) const LINGER: Duration = Duration::from_secs(2);
 const LAST_LINGER: Duration = Duration::from_millis(250);
 
 impl Conn {
-    /// A connection, and what was read of it to find out what it speaks.
+    /// A connection. `first` is what was read to find out which protocol the client speaks.
     pub fn new(
         io: Io,
         first: Buffer,
@@ -99,13 +97,14 @@ impl Conn {
         let deadline = self.last.get() + self.worker.http.idle_timeout;
         self.waited.set(false);
         poll_fn(|cx| {
-            // What wakes is most likely a request: trying to read it is cheaper than asking first.
+            // After a wake there is most likely a request: trying to read it is cheaper than asking for readiness
+            // first.
             match self.poll_fill_if(cx, self.waited.replace(true)) {
                 Poll::Ready(Ok(n)) if n > 0 => {
                     self.presence.does(Does::Work);
                     return Poll::Ready(true);
                 }
-                // There is a request, and no room for it: whoever reads its head says so.
+                // A request is there, and no memory for it. `read_head` finds that out again and answers 503.
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::OutOfMemory => return Poll::Ready(true),
                 Poll::Ready(_) => return Poll::Ready(false),
                 Poll::Pending => self.presence.does(Does::Rest(self.last.get())),
@@ -145,17 +144,18 @@ impl Conn {
         })
         .await;
         self.give_buffer_back();
-        // A body may be held for longer, by a stream whose endpoint takes nothing of it.
+        // The socket closes here. A body may hold this connection for longer, while its endpoint over HTTP/2 takes
+        // nothing.
         self.io.replace(Io::nowhere());
     }
 
-    /// Has the connection end in a reset.
+    /// Ends the connection with a reset.
     pub(crate) fn abort(&self) {
         self.gone.set(true);
         self.io.replace(Io::nowhere()).abort();
     }
 
-    /// Keeps no more memory than what is in the buffer needs: what it is for may take its time.
+    /// Keeps no more memory than the bytes in the buffer need, because what follows may take a long time.
     pub(crate) fn keep_little(&self) {
         if let Some(input) = &mut *self.input.borrow_mut()
             && !input.is_empty()
@@ -171,18 +171,19 @@ impl Conn {
         }
     }
 
-    // What a request's body reads through.
-
     /// Reads more into the buffer; 0 at the client's end. Pending also while the buffer is full.
     pub fn poll_fill(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.poll_fill_if(cx, false)
     }
 
-    /// The same; `likely` where there is most likely something to read.
+    /// The same. `likely` says that there is most likely something to read, so readiness is not asked for first.
     fn poll_fill_if(&self, cx: &mut Context<'_>, likely: bool) -> Poll<io::Result<usize>> {
-        let mut slot = self.input.borrow_mut();
+        self.fill(cx, &mut self.input.borrow_mut(), likely)
+    }
+
+    fn fill(&self, cx: &mut Context<'_>, slot: &mut Option<Buffer>, likely: bool) -> Poll<io::Result<usize>> {
         let mut io = self.io.borrow_mut();
-        // A buffer is taken when there is something to read.
+        // No buffer is taken before there is something to read.
         if slot.is_none() && !likely {
             ready!(io.poll_readable(cx));
         }
@@ -207,7 +208,7 @@ impl Conn {
         if input.is_empty()
             && let Some(input) = slot.take()
         {
-            self.worker.pools.buffers.give(input);
+            pool.give(input);
         }
         polled
     }
@@ -224,78 +225,6 @@ impl Conn {
         polled
     }
 
-    /// Whether more can be read without letting go of anything. Where memory is short, a body has a large buffer no longer
-    /// for the sake of being sent again.
-    pub fn has_room(&self) -> bool {
-        let may_grow = || self.worker.pools.buffers.budget().excess() == 0;
-        self.input.borrow().as_ref().is_none_or(|input| input.has_room() || input.is_small() && may_grow())
-    }
-
-    /// Decodes what was read.
-    pub fn advance(&self, content: &mut Content) -> Result<(), Reason> {
-        let pools = &self.worker.pools;
-        match &mut *self.input.borrow_mut() {
-            // Whatever is wrong with a body is wrong with its framing; what follows it has the limits of a head.
-            Some(input) => content.advance(input, pools.limits, &pools.heads).map_err(|bad| match bad {
-                Bad::TooLarge | Bad::TooManyLines if content.is_at_trailers() => Reason::HeadTooLarge,
-                _ => Reason::BadRequest,
-            }),
-            None => Ok(()),
-        }
-    }
-
-    /// Is done with the first `n` bytes of the body.
-    pub fn consume(&self, content: &mut Content, n: usize) {
-        if let Some(input) = &mut *self.input.borrow_mut() {
-            content.consume(input, n);
-            input.compact();
-        }
-    }
-
-    /// Sends what goes before and some of what is at `at`, as far as there is room.
-    pub fn poll_send_to(
-        &self,
-        cx: &mut Context<'_>,
-        io: &mut Io,
-        at: usize,
-        room: Room<'_>,
-    ) -> Poll<io::Result<usize>> {
-        match &mut *self.input.borrow_mut() {
-            Some(input) if at == 0 => io.poll_write_fronted(cx, room.lead(), input, room.len()),
-            Some(input) => io.poll_write_both(cx, room.lead(), room.of(input.bytes().get(at..).unwrap_or_default())),
-            None => io.poll_write_from(cx, room.lead()),
-        }
-    }
-
-    /// A copy of up to `len` bytes at `at`.
-    pub fn copy(&self, at: usize, len: usize) -> Bytes {
-        let input = self.input.borrow();
-        let bytes = input.as_ref().map(Buffer::bytes).unwrap_or_default();
-        Bytes::copy_from_slice(bytes.get(at..bytes.len().min(at + len)).unwrap_or_default())
-    }
-
-    // Interim answers.
-
-    /// Queues an interim answer. A second 100 is left out: an attempt after the first may cause one.
-    pub fn interim(&self, head: &Head) {
-        if head.status() == 100 && self.continued.replace(true) {
-            return;
-        }
-        fields::write_interim(head, &mut self.interim.borrow_mut());
-        self.presence.wake();
-    }
-
-    /// Tells a client that waits for it to send its body.
-    pub fn continue_now(&self) {
-        if !self.continued.replace(true) {
-            let mut out = self.interim.borrow_mut();
-            write::status_line(&mut out, 100, b"Continue");
-            write::end(&mut out);
-            drop(out);
-            self.presence.wake();
-        }
-    }
-
     pub(crate) fn poll_interim(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut out = self.interim.borrow_mut();
         while !out.is_empty() {
@@ -305,26 +234,27 @@ impl Conn {
         Poll::Ready(Ok(()))
     }
 
-    /// Ready when the client has gone while its answer was being waited for. Keeps what it sends early.
+    /// Ready when the client has gone while it was waiting for its answer. Bytes that the client sends early are
+    /// kept.
     pub(crate) fn poll_gone(&self, cx: &mut Context<'_>, look: &mut Option<Instant>) -> Poll<()> {
         if self.worker.http.half_close {
             return Poll::Pending;
         }
         match self.poll_early(cx) {
             Some(Poll::Ready(Ok(n))) if n > 0 => {
-                // More may follow at once; whether it is the end is asked again at the next wake.
+                // The client's end may follow these bytes: look again at the next wake.
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
             Some(Poll::Ready(_)) => Poll::Ready(()),
             Some(Poll::Pending) => Poll::Pending,
-            // It stays where it is until there is room for it.
+            // There is no room: the bytes stay in the kernel, and only the client's end is looked for.
             None => self.poll_left(cx, look),
         }
     }
 
-    /// Reads what comes before the answer is over: no more than a small buffer holds, since the answer may take for ever. None
-    /// where there is no room, or no memory that others do not need more.
+    /// Reads what the client sends before its answer is over. It reads no more than a small buffer holds, since the
+    /// answer may take for ever. None where there is no room, or where memory is short.
     fn poll_early(&self, cx: &mut Context<'_>) -> Option<Poll<io::Result<usize>>> {
         let mut slot = self.input.borrow_mut();
         let mut io = self.io.borrow_mut();
@@ -358,8 +288,10 @@ impl Conn {
         Some(polled)
     }
 
-    /// Ready when the client has gone in the middle of its upload. Whoever reads the upload sees that, but only while there is
-    /// room for more of it: behind bytes that an endpoint does not take, its end is seen by asking for it, now and then.
+    /// Ready when the client has gone in the middle of its upload.
+    ///
+    /// The reader of the upload sees the client's end only while there is room for more of the upload. Behind bytes
+    /// that the endpoint does not take the end stays unread, so it is asked for once a second.
     pub(crate) fn poll_left(&self, cx: &mut Context<'_>, look: &mut Option<Instant>) -> Poll<()> {
         while !self.gone.get() {
             let due = *look.get_or_insert_with(|| timer::now() + LOOK);
@@ -371,15 +303,58 @@ impl Conn {
     }
 }
 
-/// Whose fault it is that nothing more can be read from a client.
-pub(crate) fn gone(error: &io::Error) -> Reason {
-    match error.kind() {
-        io::ErrorKind::OutOfMemory => Reason::MemoryShort,
-        _ => Reason::ClientGone,
+impl Peer for Conn {
+    fn poll_fill(&self, cx: &mut Context<'_>, input: &mut Option<Buffer>) -> Poll<io::Result<usize>> {
+        self.fill(cx, input, false)
+    }
+
+    fn has_room(&self, input: Option<&Buffer>) -> bool {
+        let may_grow = || self.worker.pools.buffers.budget().excess() == 0;
+        input.is_none_or(|input| input.has_room() || input.is_small() && may_grow())
+    }
+
+    fn ended(&self, cx: Option<&Context<'_>>, beyond: &[u8]) -> io::Result<()> {
+        if !beyond.is_empty() {
+            let pool = &self.worker.pools.buffers;
+            let mut next = if beyond.len() > LITTLE { pool.take_lean()? } else { pool.take_small()? };
+            if next.spare().len() < beyond.len() {
+                pool.grow(&mut next)?;
+            }
+            let Some(room) = next.spare().get_mut(..beyond.len()) else {
+                return Err(io::ErrorKind::OutOfMemory.into());
+            };
+            room.copy_from_slice(beyond);
+            next.filled(beyond.len());
+            self.input.replace(Some(next));
+        }
+        // The exchange may listen for the client's end from now on, and its deadline begins to run.
+        if let Some(cx) = cx {
+            self.presence.wake_from(cx);
+        }
+        Ok(())
+    }
+
+    fn continue_now(&self) {
+        if !self.continued.replace(true) {
+            let mut out = self.interim.borrow_mut();
+            write::status_line(&mut out, 100, b"Continue");
+            write::end(&mut out);
+            drop(out);
+            self.presence.wake();
+        }
+    }
+
+    /// A second 100 is left out: a further attempt may cause one.
+    fn interim(&self, head: &Head) {
+        if head.status() == 100 && self.continued.replace(true) {
+            return;
+        }
+        fields::write_interim(head, &mut self.interim.borrow_mut());
+        self.presence.wake();
     }
 }
 
-/// How often a client is looked for whose upload waits for somebody else.
+/// How often the client's end is asked for while its upload waits for the endpoint.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Bytes that are read and thrown away after the last answer.

@@ -1,11 +1,11 @@
 //! HTTP/1.1 from a client: one connection, one task, one request after the other.
 //!
 //! An idle connection is a few hundred bytes: its task waits for readability and holds no buffer and no request. When
-//! something comes, the task takes a pooled future ([`exchange`]) that reads one request, has it forwarded, writes the
+//! something comes, the task takes a pooled future ([`exchange`]). It reads one request, has it forwarded, writes the
 //! answer, and is given back.
 //!
-//! While a request is in flight its client is listened to: what it sends early is kept as far as a small buffer holds it, and
-//! its end means that nobody waits for the answer any more.
+//! While a request is in flight, the connection listens to its client. Bytes that the client sends early are kept as
+//! far as a small buffer holds them. The client's end means that nobody waits for the answer any more.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -18,17 +18,18 @@ use crate::downstream::connection::{Conn, LINGER};
 use crate::downstream::upgrade;
 use crate::drain::Phase;
 use crate::error::Reason;
-use crate::forward::finished::Finished;
 use crate::forward::local_answer::Refusal;
+use crate::forward::record::RequestRecord;
 use crate::forward::response_body::Download;
-use crate::forward::{Answer, Trail, forward};
+use crate::forward::{Answer, forward};
 use crate::http::framed::Framed;
 use crate::http::framing::To;
 use crate::http::head::{Name, Version};
-use crate::http::{Bad, Buffer, Head, Length, Scan, framing};
+use crate::http::{Buffer, Head, Length, Scan, framing};
 use crate::net::Io;
 use crate::request::body::Upload;
 use crate::request::fields::{Reply, RequestId};
+use crate::request::peer::Peer;
 use crate::request::trailers::{self, Trailers};
 use crate::request::{self, Request};
 use crate::resilience::fallback::Degraded;
@@ -36,7 +37,7 @@ use crate::timer;
 use crate::upstream::slow::Held;
 use crate::worker::presence::Does;
 
-/// One request and its answer. True when the connection can carry another.
+/// One request and its answer. Returns true when the connection can carry another.
 pub async fn exchange(conn: Rc<Conn>) -> bool {
     let worker = Rc::clone(&conn.worker);
     let mut head = worker.pools.heads.take();
@@ -48,7 +49,7 @@ pub async fn exchange(conn: Rc<Conn>) -> bool {
         }
         Err(None) => return false,
         Err(Some(reason)) => {
-            // Where the head was understood and only its framing is not, the answer can say what is wrong with it.
+            // Where the head was parsed and only its framing is wrong, the answer can say what is wrong.
             let understood = (!head.method().is_empty()).then_some(&head);
             refuse(&conn, reason, understood).await;
             return false;
@@ -65,7 +66,10 @@ pub async fn exchange(conn: Rc<Conn>) -> bool {
     };
     let body = match length {
         Length::NONE => Ok(worker.empties.take(started)),
-        _ => Upload::h1(Rc::clone(&conn), length, started).map(Rc::new),
+        _ => {
+            let (peer, input) = (Rc::<Conn>::clone(&conn), conn.input.borrow_mut().take());
+            Upload::h1(peer, input, length, Rc::clone(&worker.pools), started).map(Rc::new)
+        }
     };
     let body = match body {
         Ok(body) => body,
@@ -77,46 +81,45 @@ pub async fn exchange(conn: Rc<Conn>) -> bool {
     let request = Request {
         id: RequestId::of(&head, &conn.client, || worker.random_id()),
         upgrade: request::asks_upgrade(&head, length),
-        interim: (head.version() == Version::Http11).then(|| Rc::clone(&conn)),
+        interim: (head.version() == Version::Http11).then(|| Rc::<Conn>::clone(&conn) as Rc<dyn Peer>),
         client: Rc::clone(&conn.client),
         service: conn.service.clone(),
         body,
         head,
     };
-    let mut trail = Trail::default();
-    let result = wait(&conn, &request, &mut trail, started).await;
-    let mut finished = Finished::new(started);
+    let mut record = RequestRecord::new(started);
+    let result = wait(&conn, &request, &mut record, started).await;
     let keep = match result {
         Ok(Answer::Response(head, download)) => {
-            finished.answered(head.status());
-            let keep = respond(&conn, &request, &head, download, trail.degraded.as_deref(), &mut finished).await;
+            record.answered(head.status());
+            let keep = respond(&conn, &request, &head, download, &mut record).await;
             worker.pools.heads.give(head);
             keep
         }
         Ok(Answer::Tunnel(head, tunnelled)) => {
-            finished.answered(101);
-            run_tunnel(&conn, &request, &head, tunnelled, &mut finished).await;
+            record.answered(101);
+            run_tunnel(&conn, &request, &head, tunnelled, &mut record).await;
             false
         }
         Err(Reason::ClientGone) => {
-            finished.refused(Reason::ClientGone);
+            record.refused(Reason::ClientGone);
             false
         }
         Err(Reason::FaultReset) => {
-            finished.refused(Reason::FaultReset);
+            record.refused(Reason::FaultReset);
             conn.abort();
             false
         }
         Err(reason) => {
-            finished.refused(reason);
-            let refusal = Refusal { reason, service: trail.service(), id: Some(&request.id) };
+            record.refused(reason);
+            let refusal = Refusal { reason, service: record.service(), id: Some(&request.id) };
             let (head, download) = refusal.answer(Some(&request.head));
-            respond(&conn, &request, &head, download, None, &mut finished).await && reason != Reason::BadRequest
+            respond(&conn, &request, &head, download, &mut record).await && reason != Reason::BadRequest
         }
     };
-    // The time that a client has for its next request begins when it has got the whole answer.
-    conn.last.set(trail.heard.filter(|_| !finished.has_waited()).unwrap_or_else(timer::now));
-    finished.finish(&worker, &request, &mut trail);
+    // The idle timeout begins when the client has got the whole answer.
+    conn.last.set(record.heard.filter(|_| !record.has_waited()).unwrap_or_else(timer::now));
+    record.finish(&worker, &request);
     let Request { head, body, .. } = request;
     body.close();
     worker.pools.heads.give(head);
@@ -124,9 +127,14 @@ pub async fn exchange(conn: Rc<Conn>) -> bool {
     keep
 }
 
-/// Waits for the answer, the client's end, and writes interim answers meanwhile.
-async fn wait(conn: &Rc<Conn>, request: &Request, trail: &mut Trail, started: Instant) -> Result<Answer, Reason> {
-    let mut work = pin!(forward(&conn.worker, &conn.timer, request, trail, started));
+/// Waits for the answer or the client's end, and writes interim answers meanwhile.
+async fn wait(
+    conn: &Rc<Conn>,
+    request: &Request,
+    record: &mut RequestRecord,
+    started: Instant,
+) -> Result<Answer, Reason> {
+    let mut work = pin!(forward(&conn.worker, &conn.timer, request, record, started));
     let mut look = None;
     conn.early.set(0);
     poll_fn(|cx| {
@@ -136,8 +144,8 @@ async fn wait(conn: &Rc<Conn>, request: &Request, trail: &mut Trail, started: In
         if !conn.interim.borrow().is_empty() && matches!(conn.poll_interim(cx), Poll::Ready(Err(_))) {
             return Poll::Ready(Err(Reason::ClientGone));
         }
-        // A body that is still being read is read by whoever sends it on, and that may be another task: only one may
-        // wait for the socket. It wakes this one at the body's end.
+        // Until the body has ended, the attempt that sends it reads from the socket, perhaps in another task. Only
+        // one task may wait for the socket; the reader wakes this one at the body's end.
         if request.body.ended().is_none() {
             conn.presence.remember(cx);
             return conn.poll_left(cx, &mut look).map(|()| Err(Reason::ClientGone));
@@ -147,7 +155,7 @@ async fn wait(conn: &Rc<Conn>, request: &Request, trail: &mut Trail, started: In
     .await
 }
 
-/// Reads one head. None when there were but empty lines, `Err(None)` when the client has gone before there was anything of one.
+/// Reads one head. None when only empty lines came. `Err(None)` when the client has gone before its head was whole.
 async fn read_head(conn: &Conn, head: &mut Rc<Head>) -> Result<Option<Length>, Option<Reason>> {
     let mut scan = Scan::default();
     let mut skipped = 0;
@@ -159,13 +167,15 @@ async fn read_head(conn: &Conn, head: &mut Rc<Head>) -> Result<Option<Length>, O
                 && has_begun(input, &mut skipped)
             {
                 let Some(empty) = Rc::get_mut(head) else { return Poll::Ready(Err(Some(Reason::Internal))) };
-                let read = scan.request(input.bytes(), limits, empty).map_err(|bad| Some(client_reason(bad)))?;
+                let read = scan.request(input.bytes(), limits, empty).map_err(|bad| Some(request::reason_of(bad)))?;
                 if let Some(end) = read {
                     if deadline.is_some() {
                         conn.presence.does(Does::Work);
                     }
                     input.consume(end);
-                    return Poll::Ready(framing::of_request(empty).map(Some).map_err(|bad| Some(client_reason(bad))));
+                    return Poll::Ready(
+                        framing::of_request(empty).map(Some).map_err(|bad| Some(request::reason_of(bad))),
+                    );
                 }
             }
             match conn.poll_fill(cx) {
@@ -173,9 +183,9 @@ async fn read_head(conn: &Conn, head: &mut Rc<Head>) -> Result<Option<Length>, O
                 Poll::Ready(Err(error)) if error.kind() == std::io::ErrorKind::OutOfMemory => {
                     return Poll::Ready(Err(Some(Reason::MemoryShort)));
                 }
-                // A part of a head is no request; nobody is there to be told.
+                // The client has gone in the middle of a head: there is no request, and nobody to answer.
                 Poll::Ready(_) => return Poll::Ready(Err(None)),
-                // An empty line is no request: the connection rests as it did before.
+                // An empty line is no request: the connection is idle as before.
                 Poll::Pending if skipped > 0 && conn.input.borrow().as_ref().is_none_or(Buffer::is_empty) => {
                     return Poll::Ready(Ok(None));
                 }
@@ -183,7 +193,7 @@ async fn read_head(conn: &Conn, head: &mut Rc<Head>) -> Result<Option<Length>, O
                     if let Some(input) = &mut *conn.input.borrow_mut()
                         && !input.has_room()
                     {
-                        // What was pipelined before has left this head at the buffer's end.
+                        // Pipelined requests before this one have left this head at the end of the buffer.
                         input.compact();
                         if !input.has_room() {
                             return Poll::Ready(Err(Some(Reason::HeadTooLarge)));
@@ -209,10 +219,11 @@ async fn read_head(conn: &Conn, head: &mut Rc<Head>) -> Result<Option<Length>, O
     .await
 }
 
-/// Empty lines before a request line that are passed over: some clients end a body with one (RFC 9112 section 2.2).
+/// How many empty lines before a request line are skipped: some clients send one behind a body (RFC 9112 section
+/// 2.2).
 const EMPTY_LINES: u32 = 4;
 
-/// Passes over empty lines. Whether a head begins behind them, as far as what has come can tell.
+/// Skips empty lines. Returns whether a head begins behind them, as far as the bytes that have come can tell.
 fn has_begun(input: &mut Buffer, skipped: &mut u32) -> bool {
     while *skipped < EMPTY_LINES && input.bytes().starts_with(b"\r\n") {
         input.consume(2);
@@ -221,18 +232,18 @@ fn has_begun(input: &mut Buffer, skipped: &mut u32) -> bool {
     !input.is_empty() && (*skipped == EMPTY_LINES || input.bytes() != b"\r")
 }
 
-/// Writes an answer. True when the connection can carry another request after it.
+/// Writes an answer. Returns true when the connection can carry another request after it.
 async fn respond(
     conn: &Rc<Conn>,
     request: &Request,
     head: &Head,
     mut download: Download,
-    degraded: Option<&Degraded>,
-    finished: &mut Finished,
+    record: &mut RequestRecord,
 ) -> bool {
     let worker = &conn.worker;
     let version = request.head.version();
     let early = request.body.ended().is_none();
+    let degraded = record.degraded.as_deref();
     let mut reply = Reply {
         version,
         close: !wants_to_stay(&request.head) || worker.phase() != Phase::Serving || early && head.status() >= 400,
@@ -246,24 +257,27 @@ async fn respond(
     reply.close |= body == Length::UntilClose || expects_in_vain(conn, early);
     let mut out = worker.pools.scratch.take();
     reply.write_h1(head, &mut out);
+    let close = reply.close;
     download.keep_within(body);
-    // From here on nothing else may be written before the answer's end, not even that the client may send its body.
+    // From here on nothing else may be written before the answer's end, not even a 100.
     conn.continued.set(true);
     request.body.commit();
     let mut framed = Framed::new(out, body);
-    let whole = send(conn, request, head, &mut download, &mut framed, finished).await;
+    let whole = send(conn, request, head, &mut download, &mut framed, record).await;
     worker.pools.scratch.give(framed.take_lead());
     download.recycle(&worker.exchanges);
     if !whole && body == Length::UntilClose {
-        // Only a reset tells this client that something is missing.
+        // To this client the connection's end is the end of the body: only a reset tells it that something is
+        // missing.
         conn.abort();
     }
-    if !whole || reply.close {
+    if !whole || close {
         return false;
     }
     if !request.body.finish() {
-        // The answer was early. What is left of the request is in the way of the next one.
-        finished.waited();
+        // The answer came before the end of the request's body. What is left of that body stands before the next
+        // request.
+        record.waited();
         let deadline = timer::now() + LINGER;
         return poll_fn(|cx| match request.body.poll_discard(cx) {
             Poll::Pending => conn.timer.poll(cx, deadline).map(|()| false),
@@ -274,7 +288,7 @@ async fn respond(
     true
 }
 
-/// Whether an answer was passed on, and not made here.
+/// Whether an answer came from an endpoint and was not made here.
 pub(crate) fn came_via(download: &Download, degraded: Option<&Degraded>) -> bool {
     match degraded {
         Some(degraded) => !degraded.is_made_here(),
@@ -282,7 +296,8 @@ pub(crate) fn came_via(download: &Download, degraded: Option<&Degraded>) -> bool
     }
 }
 
-/// A client that was never told to continue may send its body or not: what follows cannot be told apart.
+/// Whether the client waits for a 100 that it never got. It may send its body or not, and what follows cannot be told
+/// apart.
 fn expects_in_vain(conn: &Conn, early: bool) -> bool {
     early && !conn.continued.get()
 }
@@ -294,14 +309,15 @@ fn wants_to_stay(head: &Head) -> bool {
     }
 }
 
-/// Sends a head, which goes out for this one, and the body. False when the client did not get all of it, or must not believe so.
+/// Sends the head in `framed` and the body. `head` is the head that came from the endpoint. Returns false when the
+/// client did not get all of the answer, or must not believe that it did.
 async fn send(
     conn: &Conn,
     request: &Request,
     head: &Head,
     download: &mut Download,
     framed: &mut Framed,
-    finished: &mut Finished,
+    record: &mut RequestRecord,
 ) -> bool {
     let idle = conn.worker.http.stream_idle_timeout;
     let mut pause = Pause::default();
@@ -312,9 +328,9 @@ async fn send(
                 match conn.poll_interim(cx) {
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(_)) => return Poll::Ready(false),
-                    // A client that does not read has as long for this as for the answer.
+                    // A client that does not read has the same idle time here as for the answer.
                     Poll::Pending => {
-                        finished.waited();
+                        record.waited();
                         return pause.poll(conn, cx, request, idle);
                     }
                 }
@@ -329,9 +345,10 @@ async fn send(
                         framed.end(|out, first| trailers::write_last_chunk(out, first, these))
                     }
                     Poll::Ready(Ok(len)) => framed.offer(len),
-                    // An answer that breaks off has to look like one: the connection closes without its end.
+                    // An answer that breaks off must be seen to break off: the connection closes without the answer's
+                    // end.
                     Poll::Ready(Err(reason)) => {
-                        finished.broken(reason);
+                        record.broken(reason);
                         return Poll::Ready(false);
                     }
                     Poll::Pending => {
@@ -340,7 +357,7 @@ async fn send(
                     }
                 };
                 if fits.is_err() {
-                    finished.broken(Reason::UpstreamProtocol);
+                    record.broken(Reason::UpstreamProtocol);
                     return Poll::Ready(false);
                 }
             }
@@ -356,28 +373,30 @@ async fn send(
                 {
                     return Poll::Ready(false);
                 }
-                finished.waited();
+                record.waited();
                 return pause.poll(conn, cx, request, idle);
             }
-            // Not inside the match: what is left of the upload is read from the same socket.
+            // The borrow of the socket must end before the match: the rest of the upload is read from the same
+            // socket.
             let polled = framed.poll_write(|room| download.poll_send(cx, &mut conn.io.borrow_mut(), room));
             match polled {
                 Poll::Ready(Ok(n)) => {
                     download.consume(n);
-                    finished.sent(n);
+                    record.sent(n);
                     pause.until = None;
                     if let Some(held) = &held {
-                        Held::progress(held, finished.bytes(), false);
+                        Held::progress(held, record.bytes(), false);
                     }
                 }
                 Poll::Ready(Err(_)) => return Poll::Ready(false),
                 Poll::Pending => {
                     download.poll_upload(cx);
+                    download.take_off(cx);
                     keep_little(conn, request, download);
-                    finished.waited();
-                    if is_too_slow(&mut held, cx, request, download, finished.bytes()) {
-                        finished.broken(Reason::TooSlow);
-                        // What it has not read is in nobody's way any more.
+                    record.waited();
+                    if is_too_slow(&mut held, cx, request, download, record.bytes()) {
+                        record.broken(Reason::TooSlow);
+                        // A reset frees the bytes that the client has not read.
                         conn.abort();
                         return Poll::Ready(false);
                     }
@@ -389,21 +408,23 @@ async fn send(
     .await
 }
 
-/// An answer that takes its time may take for ever: what was kept for the request's sake is not kept for the answer's.
+/// An answer that has to wait may wait for ever. So the memory that was kept for the request's sake is released.
 fn keep_little(conn: &Conn, request: &Request, download: &Download) {
-    if download.has_sent() && request.body.let_go() {
+    if download.has_sent() && request.body.ended().is_some() {
+        request.body.let_go();
         conn.keep_little();
     }
 }
 
-/// Whether a client that takes no more of its answer for now has to make room for others. It has been sent `moved` bytes.
+/// Whether a client that reads too slowly has to make room for others. `moved` is how many bytes of the answer it has
+/// taken.
 fn is_too_slow(held: &mut Option<Held>, cx: &Context<'_>, request: &Request, download: &Download, moved: u64) -> bool {
     let Some(upstream) = download.occupies() else {
         *held = None;
         return false;
     };
     let held = held.get_or_insert_with(|| {
-        // A stream in both directions is quiet by its nature. (gRPC, which may be, is HTTP/2.)
+        // A stream in both directions may be quiet by its nature. (gRPC is HTTP/2 and never comes here.)
         let exempt = request.body.ended().is_none();
         Held::reading(upstream, moved, request.origin(), exempt, timer::now())
     });
@@ -411,7 +432,7 @@ fn is_too_slow(held: &mut Option<Held>, cx: &Context<'_>, request: &Request, dow
     held.has_to_go(cx)
 }
 
-/// Ends an answer of which nothing goes out.
+/// The deadline of an answer of which nothing goes out at the moment.
 #[derive(Default)]
 struct Pause {
     until: Option<Instant>,
@@ -419,8 +440,8 @@ struct Pause {
 }
 
 impl Pause {
-    /// Not ready until nothing has moved for the idle time, in either direction, or the client has left in the middle of its
-    /// upload.
+    /// Ready when nothing has moved in either direction for the idle time, or when the client has left in the middle
+    /// of its upload.
     fn poll(&mut self, conn: &Conn, cx: &mut Context<'_>, request: &Request, idle: Duration) -> Poll<bool> {
         let own = *self.until.get_or_insert_with(|| timer::now() + idle);
         let mut latest = own;
@@ -439,7 +460,7 @@ async fn run_tunnel(
     request: &Request,
     head: &Head,
     tunnelled: crate::upstream::http1::Tunnelled,
-    finished: &mut Finished,
+    record: &mut RequestRecord,
 ) {
     let worker = &conn.worker;
     let reply = Reply {
@@ -454,7 +475,7 @@ async fn run_tunnel(
     let mut out = worker.pools.scratch.take();
     reply.write_h1(head, &mut out);
     let mut framed = Framed::new(out, Length::NONE);
-    let sent = send(conn, request, head, &mut Download::Empty, &mut framed, finished).await;
+    let sent = send(conn, request, head, &mut Download::Empty, &mut framed, record).await;
     worker.pools.scratch.give(framed.take_lead());
     if !sent {
         return;
@@ -462,24 +483,24 @@ async fn run_tunnel(
     let crate::upstream::http1::Tunnelled { mut link, home: _home, input, share: _share } = tunnelled;
     conn.keep_little();
     let from_client = conn.input.borrow_mut().take();
-    // Nobody else looks at the connection any more: its task is this one.
+    // From here on this task alone uses the connection.
     let mut io = conn.io.replace(Io::nowhere());
     let idle = worker.http.tunnel_idle_timeout;
     let (yields, pool) = (worker.http.min_rate > 0, &worker.pools.buffers);
     let (_, down) = upgrade::join(&mut io, from_client, &mut link.io, input, pool, idle, yields).await;
-    finished.sent(usize::try_from(down).unwrap_or(usize::MAX));
+    record.sent(usize::try_from(down).unwrap_or(usize::MAX));
     conn.gone.set(true);
 }
 
-/// Answers a request that nothing can be done for; the connection closes after it.
+/// Answers a request that is refused before it is forwarded. The connection closes after the answer.
 async fn refuse(conn: &Rc<Conn>, reason: Reason, head: Option<&Rc<Head>>) {
     let worker = &conn.worker;
     let started = timer::now();
     let empty = Rc::new(Head::default());
     let request_head = head.unwrap_or(&empty);
     let id = RequestId::of(request_head, &conn.client, || worker.random_id());
-    let mut finished = Finished::new(started);
-    finished.refused(reason);
+    let mut record = RequestRecord::new(started);
+    record.refused(reason);
     let refusal = Refusal { reason, service: None, id: Some(&id) };
     let (answer, mut download) = refusal.answer(head.map(Rc::as_ref));
     let request = Request {
@@ -504,14 +525,6 @@ async fn refuse(conn: &Rc<Conn>, reason: Reason, head: Option<&Rc<Head>>) {
     reply.write_h1(&answer, &mut out);
     let body = reply.body(&answer);
     download.keep_within(body);
-    send(conn, &request, &answer, &mut download, &mut Framed::new(out, body), &mut finished).await;
-    finished.finish(worker, &request, &mut Trail::default());
-}
-
-pub(crate) fn client_reason(bad: Bad) -> Reason {
-    match bad {
-        Bad::Grammar => Reason::BadRequest,
-        Bad::Coding => Reason::UnsupportedCoding,
-        Bad::TooLarge | Bad::TooManyLines => Reason::HeadTooLarge,
-    }
+    send(conn, &request, &answer, &mut download, &mut Framed::new(out, body), &mut record).await;
+    record.finish(worker, &request);
 }

@@ -1,9 +1,10 @@
 //! HTTP/2 from a client: one connection, one task, all of its streams in it.
 //!
-//! The frames are the `h2` crate's, on which hyper stands, too. What hyper does above them, a task for each stream, is what
-//! costs: what streams have ready at the same time leaves frame by frame, and each wakes the connection. Here a turn of the task
-//! takes in what has come, polls the streams that were woken, each through the same [`forward`](crate::forward::forward) as a
-//! request over HTTP/1.1, and sends what they have answered in one call. `docs/adr/0018-streams-in-one-task.md` has the figures.
+//! The `h2` crate reads and writes the frames. hyper's server uses it, too, and runs a task for each stream. That is
+//! expensive: answers that are ready at the same time leave frame by frame, and each stream wakes the connection.
+//! Here one task does all of it. A turn of the task takes in what has come, polls the streams that were woken, and
+//! sends what they have answered in one call. Each stream is a request through the same
+//! [`forward`](crate::forward::forward) as over HTTP/1.1. `docs/adr/0018-streams-in-one-task.md` has the figures.
 
 mod ends;
 mod slots;
@@ -24,23 +25,21 @@ use h2::server::{Connection, Handshake, SendResponse};
 use h2::{Ping, PingPong, RecvStream};
 use tokio::task::coop::unconstrained;
 
-use self::blocks::Blocks;
 use crate::drain::Phase;
 use crate::error::Reason;
-use crate::http::head::{Version, trim_blanks};
-use crate::http::{Bad, Head, Pools, parse};
+use crate::http::Head;
+use crate::http::head::Version;
+use crate::http2::blocks::Blocks;
+use crate::http2::head_from;
 use crate::net::Io;
 use crate::request::fields::Client;
 use crate::worker::Worker;
 use ends::{Due, Ends};
-pub use ends::{PIECE, Pulse, Watch};
 use slots::Slot;
 pub use slots::Slots;
 use stream::Caller;
 use wakes::{CONNECTION, Wakes};
 use wire::{Line, Wire};
-
-pub mod blocks;
 
 /// Serves a connection that has opened with HTTP/2's preface, until it ends.
 pub async fn serve(io: Io, client: Rc<Client>, service: Option<Arc<str>>, worker: Rc<Worker>, slots: Slots) {
@@ -96,7 +95,7 @@ struct Served {
 
 #[allow(clippy::large_enum_variant, reason = "nearly every connection is the large one, and is in a box already")]
 enum State {
-    /// Neither has heard the other, and whether the client is to be told to go when they have.
+    /// The two sides have not exchanged SETTINGS yet. The flag says that GOAWAY is to follow as soon as they have.
     Handshake(Handshake<Blocks<Wire>, Bytes>, bool),
     Open(Connection<Blocks<Wire>, Bytes>, Option<PingPong>),
 }
@@ -105,7 +104,7 @@ enum State {
 struct Streams {
     caller: Rc<Caller>,
     pool: Slots,
-    /// Each at the place of its waker. The first is the connection's own.
+    /// Each stream at the index of its waker. Index 0 belongs to the connection itself and holds no stream.
     slots: Vec<Option<Box<dyn Slot>>>,
     free: Vec<usize>,
 }
@@ -135,7 +134,7 @@ impl Served {
         }
     }
 
-    /// Polls whatever was woken, and then has sent what came of it. Ready when the connection is over.
+    /// Polls whatever was woken, then sends what came of it. Ready when the connection is over.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Box<dyn std::error::Error>>> {
         for _ in 0..ROUNDS {
             if self.wakes.take(CONNECTION) {
@@ -155,7 +154,7 @@ impl Served {
                 return Poll::Pending;
             }
         }
-        // Others have waited for long enough.
+        // Other tasks of this worker have waited for long enough.
         self.drain()?;
         cx.waker().wake_by_ref();
         Poll::Pending
@@ -187,8 +186,9 @@ impl Served {
         Poll::Ready(Ok(()))
     }
 
-    /// Sends what was gathered. What has to wait for the client is sent when the connection is woken for it. It is not counted
-    /// against the task: without it, nothing that was done would come to an end.
+    /// Sends what was gathered. What the socket does not take now is sent when the connection is woken for it.
+    /// Tokio's budget for the task is not charged: where it is used up, nothing that the streams have done would
+    /// leave.
     fn drain(&mut self) -> io::Result<()> {
         let mut cx = Context::from_waker(self.wakes.waker(CONNECTION));
         let mut drained = pin!(unconstrained(poll_fn(|cx| self.line.borrow_mut().poll_drained(cx))));
@@ -224,7 +224,7 @@ impl Served {
         self.wakes.waker(CONNECTION).wake_by_ref();
     }
 
-    /// Each writes down what became of it.
+    /// The connection is over. Every stream is polled once more, so that it writes down what became of it.
     fn let_streams_know(&mut self) {
         if let State::Open(connection, _) = &mut self.state {
             connection.abrupt_shutdown(h2::Reason::NO_ERROR);
@@ -266,7 +266,7 @@ impl Streams {
 
 /// RFC 9113 section 8.3.1: `:authority` is what `Host` would be; where both are there they have to agree.
 pub fn request_head(parts: &http::request::Parts, head: &mut Head) -> Result<(), Reason> {
-    let reason = crate::downstream::http1::client_reason;
+    let reason = crate::request::reason_of;
     let authority = parts.uri.authority().map(http::uri::Authority::as_str);
     let host = parts.headers.get(http::header::HOST).map(http::HeaderValue::as_bytes);
     if let (Some(authority), Some(host)) = (authority, host)
@@ -290,45 +290,20 @@ pub fn request_head(parts: &http::request::Parts, head: &mut Head) -> Result<(),
     head_from(&parts.headers, head).map_err(reason)
 }
 
-/// Adds a map's fields to a head, as if they had come over HTTP/1.1: without blanks around values, which RFC 9113 section
-/// 8.2.1 forbids and the `h2` crate lets pass. A name with a quotation mark, which it lets pass too, is no name.
-pub fn head_from(map: &http::HeaderMap, head: &mut Head) -> Result<(), Bad> {
-    map.iter().try_for_each(|(name, value)| {
-        let name = name.as_str().as_bytes();
-        if name.contains(&b'"') {
-            return Err(Bad::Grammar);
-        }
-        head.push(name, trim_blanks(value.as_bytes()))
-    })
-}
-
-/// A map of trailers as a head. They are held to the rules and the limits of trailers over HTTP/1.1.
-pub fn trailers_from(map: &http::HeaderMap, pools: &Pools) -> Result<Rc<Head>, Bad> {
-    let mut head = pools.heads.take();
-    head_from(map, Rc::get_mut(&mut head).ok_or(Bad::Grammar)?)?;
-    if head.fields().any(|(known, _, _)| parse::only_in_heads(known)) {
-        return Err(Bad::Grammar);
-    }
-    pools.limits.admit(&head)?;
-    Ok(head)
-}
-
 /// A client's streams at a time on one connection.
 const MAX_STREAMS: u32 = 256;
-/// What a client may send on a stream before it is read on. With what is at hand of a request it is all that one can hold.
+/// What a client may send on a stream before the proxy has read it. A request holds this and its buffer, and no more.
 const STREAM_WINDOW: u32 = 128 * 1024;
-/// Enough for every stream to be full: what an instance does not read of one upload holds up no other
+/// Enough for all streams to be full at once, so that an upload that its endpoint does not read holds up no other
 /// (`docs/adr/0014-windows.md`).
 const CONNECTION_WINDOW: u32 = MAX_STREAMS * STREAM_WINDOW;
 const MAX_FRAME: u32 = 16 * 1024;
-/// What of one answer may wait for the socket.
+/// How much of one answer may wait for the socket in the `h2` crate.
 const SEND_BUFFER: usize = 400 * 1024;
-/// Streams that were reset for what their client did wrong, on one connection.
+/// How many streams of one connection may be reset for what the client did wrong before the connection ends.
 const MAX_ERRORS: usize = 1024;
-/// How often what was woken is polled before other tasks have their turn.
+/// How many rounds of polling make a turn, before other tasks have theirs.
 const ROUNDS: usize = 8;
-/// RFC 9113 section 3.4.
-pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,7 @@
-//! Two connections joined after an upgrade. A tunnel ends when nothing moves in either direction for the idle time, or when
-//! one side takes nothing of what is ready for it: in that time, or in a second where memory is short and the tunnel `yields`.
+//! A tunnel: the client's connection and the endpoint's, joined after an upgrade.
+//!
+//! A tunnel ends when nothing has moved in either direction for the idle time. It also ends when one side has taken
+//! nothing of what is ready for it for the idle time, or for a second while memory is short (if the tunnel `yields`).
 
 use std::time::Duration;
 

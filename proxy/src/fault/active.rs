@@ -4,6 +4,8 @@
 //! added or ended, so a request sees a consistent one, and where there is none, finding that out is one relaxed load. An
 //! [`Active`] fault knows when it is over by itself: the fault manager tells it, or its time has come.
 
+mod over;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 
@@ -201,17 +203,6 @@ impl Active {
     /// Whether it is over: ended, or out of time.
     pub fn is_over(&self, now: Instant) -> bool {
         self.over.load(Ordering::Acquire) || self.until.is_some_and(|until| now >= until)
-    }
-
-    /// Returns when it is over. What it holds up races against this.
-    pub async fn over(&self) {
-        let mut ended = self.ended.subscribe();
-        let told = ended.wait_for(|over| *over);
-        match self.until {
-            // It cannot fail: the sender is here.
-            Some(until) => drop(tokio::time::timeout_at(until.into(), told).await),
-            None => drop(told.await),
-        }
     }
 
     /// Ends it. The fault manager's alone.

@@ -1,7 +1,8 @@
 //! What is answered when a service has failed and its route has a fallback.
 //!
-//! [`crate::resilience::fallback`] says which failures call for one, and what is tried in which order; here it is tried.
-//! Routes without a fallback never come here. Answers that may be served again later are learned on the way.
+//! [`crate::resilience::fallback`] says which failures call for a fallback and what is tried in which order. Here it
+//! is tried. Routes without a fallback never come here. Good answers that may be of use later are kept as copies on
+//! the way.
 
 use std::rc::Rc;
 use std::time::SystemTime;
@@ -10,7 +11,8 @@ use crate::clock::Instant;
 use crate::config::settings::Fallback;
 use crate::error::{Reason, Retry};
 use crate::forward::fallback_answers::{self, Made};
-use crate::forward::{Answer, RequestContext, Trail};
+use crate::forward::record::RequestRecord;
+use crate::forward::{Answer, RequestContext};
 use crate::resilience::fallback::{By, Degraded, Failed, Way, calls, failure_of, ways};
 use crate::resilience::retry;
 use crate::telemetry::explain::What;
@@ -18,13 +20,13 @@ use crate::timer;
 use crate::worker::cluster::WorkerCluster;
 use crate::worker::stale_copies::Asked;
 
-/// The service's answer, or one instead of it.
+/// Returns the service's answer if that is good, and otherwise the fallback's.
 pub(crate) async fn run_fallback(
     asking: &RequestContext<'_>,
     side: &Rc<WorkerCluster>,
     fallback: &Fallback,
     result: Result<Answer, Reason>,
-    trail: &mut Trail,
+    record: &mut RequestRecord,
 ) -> Result<Answer, Reason> {
     let failed = match &result {
         Ok(answer) => failure_of(answer.status()),
@@ -49,17 +51,17 @@ pub(crate) async fn run_fallback(
             }
             Way::Fixed(answer) => fallback_answers::fixed(answer, &request.head, reason, SystemTime::now()),
             Way::Service(name) => {
-                if let Some(answer) = ask_other(asking, name, trail, now).await {
-                    trail.note(timer::now(), || What::Fallback { kind: kind(way), answered: true });
-                    trail.degraded = Some(Box::new(Degraded { by: By::Service(name.clone()), reason }));
+                if let Some(answer) = ask_other(asking, name, record, now).await {
+                    record.note(timer::now(), || What::Fallback { kind: kind(way), answered: true });
+                    record.degraded = Some(Box::new(Degraded { by: By::Service(name.clone()), reason }));
                     return Ok(answer);
                 }
                 None
             }
         };
-        trail.note(timer::now(), || What::Fallback { kind: kind(way), answered: made.is_some() });
+        record.note(timer::now(), || What::Fallback { kind: kind(way), answered: made.is_some() });
         if let Some(Made { head, body, degraded }) = made {
-            trail.degraded = Some(Box::new(degraded));
+            record.degraded = Some(Box::new(degraded));
             return Ok(Answer::Response(head, body));
         }
     }
@@ -74,7 +76,7 @@ fn kind(way: Way<'_>) -> String {
     }
 }
 
-/// Nothing was sent to anybody.
+/// Whether the proxy refused the request before it was sent to any endpoint.
 fn is_refusal(reason: Reason) -> bool {
     matches!(
         reason,
@@ -82,20 +84,25 @@ fn is_refusal(reason: Reason) -> bool {
     )
 }
 
-/// Another service's answer, if that is one: under its own policies, but without a fallback of its own, so that no chain of
-/// them can make a request longer than two services take.
-async fn ask_other(asking: &RequestContext<'_>, name: &str, trail: &mut Trail, now: Instant) -> Option<Answer> {
+/// Another service's answer, if that is good. It is asked under its own policies, but without its own fallback: with
+/// a chain of fallbacks a request could take longer than two services do.
+async fn ask_other(
+    asking: &RequestContext<'_>,
+    name: &str,
+    record: &mut RequestRecord,
+    now: Instant,
+) -> Option<Answer> {
     let view = asking.worker.view();
     let side = Rc::clone(view.cluster(name)?);
     let policy = std::sync::Arc::clone(&side.cluster.policy);
-    // Its own time, from now on; the caller's is what it is.
+    // The other service has its own timeout, from now on. The caller's deadline is not extended.
     let spent = asking.request.body.ended().map(|ended| now.saturating_duration_since(ended)).unwrap_or_default();
     let total = [Some(spent + policy.timeout), asking.controls.waits].into_iter().flatten().min();
-    let answer = asking.ask(&side, &policy, total, trail, now).await.ok()?;
+    let answer = asking.ask(&side, &policy, total, record, now).await.ok()?;
     failure_of(answer.status()).is_none().then_some(answer)
 }
 
-/// Keeps what may be of use later.
+/// Keeps a copy of an answer that may be served when the service fails.
 fn learn(
     asking: &RequestContext<'_>,
     side: &WorkerCluster,

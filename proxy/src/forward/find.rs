@@ -1,7 +1,7 @@
 //! Which service a request is for.
 //!
-//! A route says so, or the host's name does. A name that nobody has used before has to be asked for: the request waits for
-//! the registry's first answer, a second at most.
+//! A route says so, or the host is the service's name. A name that nobody has used before has to be followed first:
+//! the request waits for the registry's first answer, for a second at most.
 
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::config::settings::{Policy, UnknownHost};
 use crate::error::Reason;
-use crate::forward::Trail;
+use crate::forward::record::RequestRecord;
 use crate::request::Request;
 use crate::request::target::Target;
 use crate::route::Found;
@@ -27,19 +27,19 @@ const REGISTRY_WAIT: Duration = Duration::from_secs(1);
 pub async fn service(
     worker: &Rc<Worker>,
     request: &Request,
-    trail: &mut Trail,
+    record: &mut RequestRecord,
 ) -> Result<(Rc<WorkerCluster>, Arc<Policy>), Reason> {
     let view = worker.view();
     let target = request.target();
-    // Nearly all that a worker carries is for a few hosts, and where those go is nothing to be found out each time.
+    // Nearly all requests of a worker are for a few hosts, so the view remembers where those go.
     let known = match request.service {
         None => view.by_host(target.host, |known| (Rc::clone(&known.side), known.route.clone())),
         Some(_) => None,
     };
     if let Some((side, route)) = known {
         let policy = Arc::clone(route.as_ref().map_or(&side.cluster.policy, |route| &route.policy));
-        trail.side = Some(Rc::clone(&side));
-        trail.route = route;
+        record.side = Some(Rc::clone(&side));
+        record.route = route;
         return Ok((side, policy));
     }
     let host = std::str::from_utf8(target.host).map_err(|_| Reason::BadRequest)?;
@@ -51,12 +51,12 @@ pub async fn service(
         Found::Route(route) => (Cow::Borrowed(&*route.service), Some(route)),
         Found::Service(name) => (name, None),
         Found::NotAllowed(name) => {
-            trail.name = Some(Arc::from(&*name));
-            return direct_or(Reason::NameNotAllowed, worker, &view, &target, host, trail).await;
+            record.name = Some(Arc::from(&*name));
+            return direct_or(Reason::NameNotAllowed, worker, &view, &target, host, record).await;
         }
-        Found::Nothing => return direct_or(Reason::NoRoute, worker, &view, &target, host, trail).await,
+        Found::Nothing => return direct_or(Reason::NoRoute, worker, &view, &target, host, record).await,
     };
-    trail.route = route.cloned();
+    record.route = route.cloned();
     let side = match view.cluster(&name) {
         Some(side) if side.cluster.standing == Standing::Known => {
             if request.service.is_none() && view.routes.is_by_host_alone(host) {
@@ -66,39 +66,40 @@ pub async fn service(
         }
         _ => {
             let name = Arc::from(&*name);
-            match Box::pin(wait_for(worker, &name, Demand::Service(Arc::clone(&name)), trail)).await {
+            match Box::pin(wait_for(worker, &name, Demand::Service(Arc::clone(&name)), record)).await {
                 Err(Reason::UnknownService) if route.is_none() => {
-                    return direct_or(Reason::UnknownService, worker, &view, &target, host, trail).await;
+                    return direct_or(Reason::UnknownService, worker, &view, &target, host, record).await;
                 }
                 waited => waited?,
             }
         }
     };
-    trail.side = Some(Rc::clone(&side));
+    record.side = Some(Rc::clone(&side));
     let policy = route.map_or_else(|| Arc::clone(&side.cluster.policy), |route| Arc::clone(&route.policy));
     Ok((side, policy))
 }
 
-/// For a host that is no service: the way there as it is, where that is wanted, or `reason`.
+/// For a host that is no service: the host itself, if the configuration allows that (`names.unknown: direct`);
+/// otherwise `reason`.
 async fn direct_or(
     reason: Reason,
     worker: &Rc<Worker>,
     view: &View,
     target: &Target<'_>,
     host: &str,
-    trail: &mut Trail,
+    record: &mut RequestRecord,
 ) -> Result<(Rc<WorkerCluster>, Arc<Policy>), Reason> {
-    // A host that has routes is ours, also where none of them matches.
+    // A host that has routes is never gone to directly, even where none of its routes matches.
     let wanted = target.absolute
         && !view.routes.owns(host)
         && view.routes.names().is_some_and(|names| names.unknown == UnknownHost::Direct);
-    if wanted { Box::pin(direct_to(worker, host, trail)).await } else { Err(reason) }
+    if wanted { Box::pin(direct_to(worker, host, record)).await } else { Err(reason) }
 }
 
 async fn direct_to(
     worker: &Rc<Worker>,
     host: &str,
-    trail: &mut Trail,
+    record: &mut RequestRecord,
 ) -> Result<(Rc<WorkerCluster>, Arc<Policy>), Reason> {
     let has_port =
         host.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()));
@@ -107,31 +108,33 @@ async fn direct_to(
         return Err(Reason::BadRequest);
     }
     let authority: Arc<str> = if has_port { Arc::from(host) } else { Arc::from(format!("{host}:80")) };
-    let side = wait_for(worker, &authority, Demand::Direct(Arc::clone(&authority)), trail).await?;
+    let side = wait_for(worker, &authority, Demand::Direct(Arc::clone(&authority)), record).await?;
     let policy = Arc::clone(&side.cluster.policy);
     Ok((side, policy))
 }
 
-/// A cluster whose registry has answered; asks for it where it is not there, and waits a second at most.
+/// A cluster whose registry has answered. Where nobody follows the name yet, asks the control plane to, and waits a
+/// second at most.
 async fn wait_for(
     worker: &Rc<Worker>,
     name: &Arc<str>,
     demand: Demand,
-    trail: &mut Trail,
+    record: &mut RequestRecord,
 ) -> Result<Rc<WorkerCluster>, Reason> {
-    trail.name = Some(Arc::clone(name));
+    record.name = Some(Arc::clone(name));
     let patience = timer::now() + REGISTRY_WAIT;
-    // And in no snapshot since.
+    // Whether the name was asked for and has not appeared in a snapshot since.
     let mut asked = false;
     loop {
         let view = worker.view();
         match view.cluster(name).map(|side| (side.cluster.standing, side)) {
             Some((Standing::Known, side)) => {
-                trail.side = Some(Rc::clone(side));
+                record.side = Some(Rc::clone(side));
                 return Ok(Rc::clone(side));
             }
             Some((Standing::Unseen, _)) => return Err(Reason::UnknownService),
-            // Should it make room for another name before it is answered, it is asked for again.
+            // The name is followed now. If it has to make room for another before it is answered, it is asked for
+            // again.
             Some((Standing::Awaited, _)) => asked = false,
             None if view.routes.names().is_none_or(|names| names.registry.is_none())
                 && matches!(demand, Demand::Service(_)) =>
@@ -149,7 +152,7 @@ async fn wait_for(
         }
         let newer = worker.reader.newer_than(view.generation);
         if tokio::time::timeout_at(patience.into(), newer).await.is_err() {
-            // It may have been refused while it was on its way.
+            // The control plane may have refused the name after the demand was sent.
             let refused = asked && worker.reader.names_full(timer::now());
             return Err(if refused { Reason::TooManyNames } else { Reason::RegistryTimeout });
         }

@@ -1,7 +1,7 @@
-//! A request's first attempt, which for nearly all is the only one: how it begins, and when it stops being all there is.
+//! A request's first attempt, which for nearly all requests is the only one.
 //!
-//! What is here is all that a healthy request needs. Whatever happens otherwise (a failure, slowness, a client that leaves) is the
-//! business of [`Recovery`](crate::forward::recovery::Recovery), which takes the attempt over as it is.
+//! A healthy request needs nothing but what is here. After a failure or slowness
+//! [`Recovery`](crate::forward::recovery::Recovery) takes the attempt over as it is.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -15,40 +15,42 @@ use crate::fault::Place;
 use crate::forward::attempt::{Attempt, AttemptContext, Landed};
 use crate::forward::inject::{self, Injection};
 use crate::forward::race::Ended;
-use crate::forward::record::{self, Held};
-use crate::forward::{Answer, GaveUp, Live, Trail};
+use crate::forward::record::RequestRecord;
+use crate::forward::record::{Held, deadline, start_of};
+use crate::forward::{Answer, Live};
 use crate::http::head::Name;
 use crate::request::fields::AttemptFields;
 use crate::resilience::breaker::Admission;
 use crate::resilience::deadline::Deadline;
 use crate::resilience::retry::{self, Verdict};
-use crate::telemetry::explain::{Ending, Policies, What};
+use crate::telemetry::explain::{Ending, NoMore, Policies, What};
 use crate::timer;
 use crate::worker::attempt_info::{AttemptInfo, Why};
 use crate::worker::cluster::{Probe, Token, Tried};
 
-/// A client that leaves before that has not waited for the endpoint; it has changed its mind.
+/// A client that leaves before this time has changed its mind. A client that leaves later has waited, which counts
+/// against the endpoint.
 pub const IMPATIENT: Duration = Duration::from_millis(100);
 
-/// How long attempts at this kind of request may take before another is started beside them.
+/// How long attempts of a request may take before another is started beside them.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
-    /// The kind's place among those of its service.
+    /// The place of the request's latency class among those of its service.
     pub kind: usize,
-    /// After so long a second one is started.
+    /// After this time a hedge is started.
     pub hedge: Option<Duration>,
-    /// After so long it has failed, though it may still win.
+    /// The per-try timeout. After it the attempt counts as failed, and may still win.
     pub per_try: Option<Duration>,
-    /// Whether its method changes nothing.
+    /// Whether the request's method is safe (RFC 9110 section 9.2.1).
     pub safe: bool,
 }
 
 impl Pace {
-    fn of(x: &AttemptContext<'_>, deadline: &Deadline, trail: &Trail, started: Instant) -> Self {
+    fn of(x: &AttemptContext<'_>, deadline: &Deadline, record: &RequestRecord, started: Instant) -> Self {
         let safe = retry::is_safe(x.request.head.method());
         let mut kinds = x.side.kinds.borrow_mut();
-        let kind = kinds.place(trail.route.as_deref(), x.request.head.method(), started);
-        // What it would become is a tunnel, and two of them are two conversations: it is never raced.
+        let kind = kinds.place(record.route.as_deref(), x.request.head.method(), started);
+        // An upgrade is never raced: two tunnels would be two conversations.
         let may_race = x.repeatable && x.policy.retries.max > 0 && !x.request.upgrade;
         let (hedge, per_try) = match kinds.at(kind).filter(|_| may_race) {
             Some(learned) => {
@@ -62,7 +64,7 @@ impl Pace {
         Self { kind, hedge, per_try, safe }
     }
 
-    /// When an attempt has taken so long that something is done about it. Its time runs from when the whole request was
+    /// When an attempt is slow enough that another one is started. Its time runs from when the whole request was
     /// there.
     pub fn slow_at(&self, info: &AttemptInfo, ended: Instant) -> Option<Instant> {
         let since = info.started.max(ended);
@@ -72,35 +74,35 @@ impl Pace {
     }
 }
 
-/// What holds for all attempts of a request.
+/// What holds for all attempts of a request: its context, its deadline, its pace.
 #[derive(Debug, Clone, Copy)]
 pub struct Bearings<'r> {
-    /// What they share.
+    /// What the attempts share.
     pub x: AttemptContext<'r>,
-    /// When it is over.
+    /// When the request is over.
     pub deadline: Deadline,
-    /// When one of them is slow.
+    /// When an attempt is slow.
     pub pace: Pace,
-    /// How long its caller waits, where that was said.
+    /// How long the caller waits, if it said so.
     pub waits: Option<Duration>,
-    /// When its head had come.
+    /// When the request's head had come.
     pub started: Instant,
 }
 
 impl<'r> Bearings<'r> {
-    /// Of a request that has not been sent yet.
+    /// For a request that has not been sent yet.
     pub fn new(
         x: AttemptContext<'r>,
         deadline: Deadline,
         waits: Option<Duration>,
-        trail: &Trail,
+        record: &RequestRecord,
         started: Instant,
     ) -> Self {
-        let pace = Pace::of(&x, &deadline, trail, started);
+        let pace = Pace::of(&x, &deadline, record, started);
         Self { x, deadline, pace, waits, started }
     }
 
-    /// What is written down of what held for it.
+    /// The policies and the deadline of the request, for its record.
     pub fn held(&self) -> Held {
         Held {
             policies: Policies {
@@ -110,26 +112,27 @@ impl<'r> Bearings<'r> {
                 retries: self.x.policy.retries.max,
                 repeatable: self.x.repeatable,
             },
-            deadline: self.deadline.total.map(|total| record::deadline(total, self.waits)),
+            deadline: self.deadline.total.map(|total| deadline(total, self.waits)),
         }
     }
 
-    /// Something is wrong: from here on it is written down, the first attempt included.
-    pub fn trouble(&self, trail: &mut Trail, first: Option<&AttemptInfo>) {
-        if trail.story.record.is_some() {
+    /// Something has gone wrong. From here on the request's details are recorded, its first attempt included.
+    pub fn trouble(&self, record: &mut RequestRecord, first: Option<&AttemptInfo>) {
+        if record.details.is_some() {
             return;
         }
-        trail.story.begin(self.x.worker, self.x.request, false, self.started);
-        if trail.story.record.is_some() {
-            trail.held(&self.held());
-            trail.struck_before(self.started);
-            if let (Some(record), Some(info)) = (&mut trail.story.record, first) {
-                record.attempt(info.started, info.upstream.address, record::start(info.why));
+        record.begin_details(self.x.worker, self.x.request, false);
+        if record.details.is_some() {
+            record.held(&self.held());
+            record.struck_before(self.started);
+            if let (Some(details), Some(info)) = (&mut record.details, first) {
+                details.attempt(info.started, info.upstream.address, start_of(info.why));
             }
         }
     }
 
-    /// The client has gone from an attempt. Where it had waited, the endpoint is not what it should be.
+    /// The client has gone while an attempt was under way. If it had waited for long enough, that counts against the
+    /// endpoint.
     pub fn abandoned(&self, attempt: Attempt<'r>, now: Instant) {
         let x = self.x;
         let patience = self.pace.per_try.unwrap_or(IMPATIENT).max(IMPATIENT);
@@ -142,58 +145,59 @@ impl<'r> Bearings<'r> {
         }
     }
 
-    /// Picks an endpoint and begins. None when there is none, or no time: then what was to pay for it is given back.
+    /// Picks an endpoint and starts an attempt. None when there is no endpoint or no time; the token is given back
+    /// then.
     pub fn start(
         &self,
-        trail: &mut Trail,
+        record: &mut RequestRecord,
         tried: &Tried,
         why: Why,
         token: Option<Token<'r>>,
         now: Instant,
     ) -> Option<Attempt<'r>> {
         let x = self.x;
-        let candidates = trail.story.record.is_some().then(|| x.side.candidates(tried, x.repeatable, now));
+        let candidates = record.details.is_some().then(|| x.side.candidates(tried, x.repeatable, now));
         let pick = x.side.pick(tried, x.repeatable, now);
         if let Some(mut candidates) = candidates {
             candidates.chosen = pick.as_ref().map(|pick| pick.upstream.address);
-            trail.note(now, || What::Pick(candidates));
+            record.note(now, || What::Pick(candidates));
         }
         let pick = pick?;
         let remaining = self.deadline.remaining(x.request.body.ended(), now);
         if why != Why::First && !retry::fits(remaining, Duration::ZERO, pick.upstream.expected()) {
-            trail.give_up(now, GaveUp::Time);
+            record.give_up(now, NoMore::TooLate);
             return None;
         }
         if let Some(token) = token {
             token.spend();
         }
-        trail.endpoint = Some(pick.upstream.address);
-        trail.attempts += 1;
-        if trail.attempts > 1 {
+        record.endpoint = Some(pick.upstream.address);
+        record.attempts += 1;
+        if record.attempts > 1 {
             x.side.counts.tally.borrow_mut().retried();
         }
-        let onward = AttemptFields { names: x.names, remaining, attempt: trail.attempts };
-        let injection = self.injection(trail, pick.upstream.address, now);
+        let onward = AttemptFields { names: x.names, remaining, attempt: record.attempts };
+        let injection = self.injection(record, pick.upstream.address, now);
         let attempt = Attempt::start(x, pick, why, onward, injection, now);
-        trail.attempted(&attempt.info);
+        record.attempted(&attempt.info);
         Some(attempt)
     }
 
-    /// The upstream faults that strike an attempt.
-    fn injection(&self, trail: &mut Trail, endpoint: SocketAddr, now: Instant) -> Option<Rc<Injection>> {
+    /// Draws the injected upstream faults for an attempt.
+    fn injection(&self, record: &mut RequestRecord, endpoint: SocketAddr, now: Instant) -> Option<Rc<Injection>> {
         let x = self.x;
         let subject = &x.side.cluster.shared.faults;
         if subject.is_quiet() {
             return None;
         }
-        let route = trail.route.clone();
+        let route = record.route.clone();
         let target =
             inject::Target { request: x.request, names: x.names, route: route.as_deref(), endpoint: Some(endpoint) };
-        inject::draw(x.worker, subject, Place::Upstream, target, trail, now)
+        inject::draw(x.worker, subject, Place::Upstream, target, record, now)
     }
 }
 
-/// A request's first attempt, as long as it is the only one.
+/// A request's first attempt, for as long as it is the only one.
 #[derive(Debug)]
 pub struct FirstAttempt<'r> {
     b: Bearings<'r>,
@@ -201,72 +205,81 @@ pub struct FirstAttempt<'r> {
 }
 
 impl<'r> FirstAttempt<'r> {
-    /// Starts it, unless the service is taken for dead.
-    pub fn start(b: Bearings<'r>, trail: &mut Trail, now: Instant) -> Result<Self, Reason> {
+    /// Starts the attempt, unless the circuit breaker refuses it.
+    pub fn start(b: Bearings<'r>, record: &mut RequestRecord, now: Instant) -> Result<Self, Reason> {
         let x = b.x;
         let admission = x.side.admit(&x.case(), now);
         if admission != Admission::Pass {
             let passed = admission != Admission::Refused;
             if !passed {
-                b.trouble(trail, None);
+                b.trouble(record, None);
             }
-            trail.note(now, || What::Breaker { state: "open".into(), passed });
+            record.note(now, || What::Breaker { state: "open".into(), passed });
             if !passed {
                 return Err(Reason::BreakerOpen);
             }
         }
-        if trail.story.record.is_some() {
-            trail.held(&b.held());
+        if record.details.is_some() {
+            record.held(&b.held());
         }
-        let attempt = b.start(trail, &Tried::default(), Why::First, None, now);
+        let attempt = b.start(record, &Tried::default(), Why::First, None, now);
         if attempt.is_none() {
             if admission == Admission::Probe {
                 x.side.not_asked(&x.case(), now);
             }
-            b.trouble(trail, None);
+            b.trouble(record, None);
             return Err(Reason::NoEndpoint);
         }
         Ok(Self { b, attempt })
     }
 
-    /// It has a good answer: what that means for its endpoint and for what is known of the service.
-    fn good(&self, trail: &mut Trail, info: &AttemptInfo, probe: Option<Probe<'r>>, landed: &Landed, grpc: Option<u8>) {
+    /// The attempt has a good answer. Tells the endpoint's statistics, the breaker and the latency class.
+    fn good(
+        &self,
+        record: &mut RequestRecord,
+        info: &AttemptInfo,
+        probe: Option<Probe<'r>>,
+        landed: &Landed,
+        grpc: Option<u8>,
+    ) {
         let (x, heard) = (self.b.x, landed.heard);
-        (trail.grpc, trail.heard, trail.by) = (grpc, Some(heard), Some(info.why));
-        if let Some(record) = &mut trail.story.record {
-            record.ended(info.number, heard, Ending::Answered(landed.answer.status()));
+        (record.grpc, record.heard, record.by) = (grpc, Some(heard), Some(info.why));
+        if let Some(details) = &mut record.details {
+            details.ended(info.number, heard, Ending::Answered(landed.answer.status()));
         }
         x.side.good(info, probe, heard.saturating_duration_since(info.started), heard, &x.case());
-        trail.first.get_or_insert(First::Good);
+        record.first.get_or_insert(First::Good);
         x.side.counts.tally.borrow_mut().attempted(None);
-        // While a body was still coming, it is the client's time that was measured.
+        // Where the body was still coming, the time would be the client's and not the service's: nothing is learned
+        // from it.
         if let (Some(learned), Some(ended)) = (x.side.kinds.borrow_mut().at(self.b.pace.kind), x.request.body.ended()) {
             learned.observe(heard.saturating_duration_since(info.started.max(ended)));
         }
     }
 
-    /// Passes a good answer on; what else it may be is not for here.
+    /// Passes a good answer on. Any other answer is returned as it is, for
+    /// [`Recovery`](crate::forward::recovery::Recovery).
     #[allow(
         clippy::result_large_err,
         reason = "what is not passed on is taken over as it is, and a box is an allocation"
     )]
     pub fn pass(
         &self,
-        trail: &mut Trail,
+        record: &mut RequestRecord,
         info: AttemptInfo,
         probe: Option<Probe<'r>>,
         landed: Landed,
     ) -> Result<Answer, (AttemptInfo, Option<Probe<'r>>, Landed)> {
         match verdict(&landed, self.b.pace.safe) {
             (Verdict::Good, grpc) => {
-                self.good(trail, &info, probe, &landed, grpc);
+                self.good(record, &info, probe, &landed, grpc);
                 Ok(landed.answer)
             }
             _ => Err((info, probe, landed)),
         }
     }
 
-    /// What is left of it, for whoever takes it over.
+    /// Takes this apart, for [`Recovery`](crate::forward::recovery::Recovery).
     pub fn into_parts(mut self) -> (Bearings<'r>, Option<Attempt<'r>>) {
         (self.b, self.attempt.take())
     }
@@ -303,7 +316,7 @@ impl Drop for FirstAttempt<'_> {
     }
 }
 
-/// What an answer is worth, and its gRPC status.
+/// The verdict on an answer, and its gRPC status.
 pub fn verdict(landed: &Landed, safe: bool) -> (Verdict, Option<u8>) {
     let (head, trailers) = (landed.answer.head(), landed.answer.trailers());
     let grpc = trailers.as_ref().and_then(|t| t.first(Name::GrpcStatus)).or_else(|| head.first(Name::GrpcStatus));

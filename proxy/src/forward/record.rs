@@ -1,28 +1,76 @@
-//! A request's life, written down while it happens: for those who ask, and for those that meet trouble.
+//! What is known of one request: written once, while it happens, and read by all who tell of it.
 //!
-//! A request that goes well has nothing written: there is an empty option in its trail, and that is all. The first trouble
-//! (a failure, a try that is stuck, a hedge) begins a record, with what is known by then; a request that asked for it is
-//! recorded from the start.
+//! The metrics, the availability account, the access log, `explain` and drills read one [`RequestRecord`], so they cannot
+//! disagree. Most of it is a few words that every request has. The details, which are for `explain`, are written for requests that
+//! asked for them and for those that meet trouble (a failure, a try that is stuck, a hedge), from the first trouble on, with what
+//! is known by then: a request that goes well has an empty option in their place.
 
+mod finish;
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::clock::Instant;
-use crate::forward::inject;
-use crate::forward::{GaveUp, Trail};
+use crate::counts::First;
+use crate::error::Reason;
+use crate::forward::inject::{self, Struck};
 use crate::request::Request;
+use crate::resilience::fallback::Degraded;
 use crate::resilience::outlier::{Members, Standing};
+use crate::route::Route;
 use crate::telemetry::explain::{DeadlineBy, DeadlineFacts, LeftOut, NoMore, Pick, Policies, Record, Start, What};
 use crate::worker::Worker;
 use crate::worker::attempt_info::{AttemptInfo, Why};
 use crate::worker::cluster::{Tried, WorkerCluster};
+use crate::worker::gate::Admitted;
 
-/// The record of a request, if there is one.
-#[derive(Debug, Default)]
-pub struct Story {
-    /// What was written so far.
-    pub record: Option<Box<Record>>,
-    /// Whether it was asked already if there may be one.
+/// What is known of one request.
+#[derive(Debug)]
+pub struct RequestRecord {
+    /// When its head had come.
+    started: Instant,
+    /// The service, as this worker sees it.
+    pub side: Option<Rc<WorkerCluster>>,
+    /// The route, if the service was not reached by its name.
+    pub route: Option<Arc<Route>>,
+    /// The service that was asked for, where it was not found.
+    pub name: Option<Arc<str>>,
+    /// The endpoint of the last attempt.
+    pub endpoint: Option<SocketAddr>,
+    /// Attempts made.
+    pub attempts: u32,
+    /// When the answer's head had come.
+    pub heard: Option<Instant>,
+    /// What became of the first attempt; none while nothing is known.
+    pub first: Option<First>,
+    /// What the attempt that was answered had been started for.
+    pub by: Option<Why>,
+    /// The answer's gRPC status, where it has one.
+    pub grpc: Option<u8>,
+    /// Whose answer it is, where it is not the service's own.
+    pub degraded: Option<Box<Degraded>>,
+    /// The faults that have struck it, in either place.
+    pub struck: Option<Box<Struck>>,
+    /// Its way through the service's limits, open until its last byte has gone.
+    pub admitted: Option<Admitted>,
+    /// What `explain` tells of it, where that is written.
+    pub details: Option<Box<Record>>,
+    /// Whether it was asked already if there may be details.
     decided: bool,
+    /// Whether no further attempt is made, and that was said.
+    gave_up: bool,
+    /// The status that the client got; 0 while there is none.
+    status: u16,
+    /// Why the proxy answered and not an endpoint.
+    refused: Option<Reason>,
+    /// Why the answer broke off after its head.
+    broken: Option<Reason>,
+    /// Bytes of body that went to the client.
+    sent: u64,
+    /// Whether its answer took longer than its head.
+    waited: bool,
 }
 
 /// What held for a request.
@@ -34,47 +82,73 @@ pub struct Held {
     pub deadline: Option<DeadlineFacts>,
 }
 
-impl Story {
-    /// Begins a record, where one is admitted and there is none.
-    pub fn begin(&mut self, worker: &Worker, request: &Request, asked: bool, started: Instant) {
+impl RequestRecord {
+    /// A request whose head had come at `started`.
+    pub fn new(started: Instant) -> Self {
+        Self {
+            started,
+            side: None,
+            route: None,
+            name: None,
+            endpoint: None,
+            attempts: 0,
+            heard: None,
+            first: None,
+            by: None,
+            grpc: None,
+            degraded: None,
+            struck: None,
+            admitted: None,
+            details: None,
+            decided: false,
+            gave_up: false,
+            status: 0,
+            refused: None,
+            broken: None,
+            sent: 0,
+            waited: false,
+        }
+    }
+
+    /// The service's name as far as it is known.
+    pub fn service(&self) -> Option<&str> {
+        self.side.as_ref().map(|side| &*side.cluster.name).or(self.name.as_deref())
+    }
+
+    /// Begins the details, where they are admitted and there are none.
+    pub fn begin_details(&mut self, worker: &Worker, request: &Request, asked: bool) {
         if std::mem::replace(&mut self.decided, true) || !worker.recorder.admits(asked) {
             return;
         }
         let target = request.target();
-        let mut record = Record::new(request.id.as_bytes(), asked, started, SystemTime::now());
-        record.request(request.head.method(), target.host, &target.origin, Some(request.client.peer));
-        self.record = Some(Box::new(record));
+        let mut details = Record::new(request.id.as_bytes(), asked, self.started, SystemTime::now());
+        details.request(request.head.method(), target.host, &target.origin, Some(request.client.peer));
+        self.details = Some(Box::new(details));
     }
-}
 
-impl Trail {
     /// Notes something, where there is a record.
     pub fn note(&mut self, now: Instant, what: impl FnOnce() -> What) {
-        if let Some(record) = &mut self.story.record {
-            record.note(now, what());
+        if let Some(details) = &mut self.details {
+            details.note(now, what());
         }
     }
 
     /// No further attempt is made.
-    pub fn give_up(&mut self, now: Instant, why: GaveUp) {
-        self.gave_up = Some(why);
-        self.note(now, || What::NoMore {
-            why: match why {
-                GaveUp::NotRepeatable => NoMore::NotRepeatable,
-                GaveUp::Attempts => NoMore::RetriesUsed,
-                GaveUp::Budget => NoMore::BudgetEmpty,
-                GaveUp::Time => NoMore::TooLate,
-                GaveUp::Breaker => NoMore::BreakerOpen,
-                GaveUp::Pushback => NoMore::PushedBack,
-            },
-        });
+    pub fn give_up(&mut self, now: Instant, why: NoMore) {
+        self.gave_up = true;
+        self.note(now, || What::NoMore { why });
+    }
+
+    /// Whether it was said already that no further attempt is made.
+    pub fn has_given_up(&self) -> bool {
+        self.gave_up
     }
 
     /// What held for the request, and where it went.
     pub fn held(&mut self, held: &Held) {
         self.goes_there();
-        if let Some(record) = &mut self.story.record {
-            (record.policy, record.deadline) = (Some(held.policies), held.deadline);
+        if let Some(details) = &mut self.details {
+            (details.policy, details.deadline) = (Some(held.policies), held.deadline);
         }
     }
 
@@ -82,30 +156,30 @@ impl Trail {
     fn goes_there(&mut self) {
         let (service, route) = (self.side.as_ref().map(|s| s.cluster.name.clone()), self.route.as_ref());
         let route = route.map(|route| route.name.clone());
-        if let Some(record) = &mut self.story.record {
-            (record.service, record.route) = (service, route);
+        if let Some(details) = &mut self.details {
+            (details.service, details.route) = (service, route);
         }
     }
 
     /// Edge faults have struck: that is written down, whatever becomes of the request.
     pub fn struck_at_the_edge(&mut self, worker: &Worker, request: &Request, asked: bool, started: Instant) {
-        self.story.begin(worker, request, asked, started);
+        self.begin_details(worker, request, asked);
         self.goes_there();
         self.struck_before(started);
     }
 
     /// Faults that had struck before there was a record.
     pub fn struck_before(&mut self, at: Instant) {
-        let Self { struck, story, .. } = self;
-        if let (Some(struck), Some(record)) = (struck, &mut story.record) {
-            struck.0.iter().for_each(|active| record.note(at, inject::told(active, None)));
+        let Self { struck, details, .. } = self;
+        if let (Some(struck), Some(details)) = (struck, details) {
+            struck.0.iter().for_each(|active| details.note(at, inject::told(active, None)));
         }
     }
 
     /// An attempt was started.
     pub fn attempted(&mut self, info: &AttemptInfo) {
-        if let Some(record) = &mut self.story.record {
-            record.attempt(info.started, info.upstream.address, start(info.why));
+        if let Some(details) = &mut self.details {
+            details.attempt(info.started, info.upstream.address, start_of(info.why));
         }
     }
 }
@@ -117,7 +191,7 @@ pub fn deadline(total: std::time::Duration, waits: Option<std::time::Duration>) 
 }
 
 /// What an attempt was started for, in the record's words.
-pub fn start(why: Why) -> Start {
+pub fn start_of(why: Why) -> Start {
     match why {
         Why::First => Start::First,
         Why::Replay => Start::Replay,

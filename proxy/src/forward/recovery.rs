@@ -1,8 +1,9 @@
-//! What becomes of a request between its attempts: which one is started, for what reason, and who pays for it.
+//! Recovery: retries, hedges and replays. It decides which further attempt is started, for what reason, and who pays
+//! for it.
 //!
-//! Everything here is synchronous: [`forward`](crate::forward) waits, and asks what to do about what has happened. A
-//! further attempt is started for one of five reasons ([`Why`]); a reason only ever *starts* one, and none ends the only
-//! one that is live.
+//! Everything here is synchronous. [`forward`](crate::forward) waits, and asks what to do about what has happened. A
+//! further attempt is started for one of five reasons ([`Why`]). A reason only ever *starts* an attempt. It never
+//! ends one.
 
 mod outcome;
 
@@ -17,49 +18,51 @@ use crate::error::Reason;
 use crate::forward::attempt::AttemptContext;
 use crate::forward::first::{Bearings, FirstAttempt};
 use crate::forward::race::{Ended, Race};
-use crate::forward::record;
-use crate::forward::{Answer, GaveUp, Live, Trail};
+use crate::forward::record::RequestRecord;
+use crate::forward::record::start_of;
+use crate::forward::{Answer, Live};
 use crate::http::Head;
 use crate::http::head::Name;
 use crate::resilience::retry::{self, Allowance, Next, Pushback};
-use crate::telemetry::explain::{Ending, What};
+use crate::telemetry::explain::{Ending, NoMore, What};
 use crate::telemetry::metrics::Steering;
 use crate::worker::attempt_info::{AttemptInfo, Why};
 use crate::worker::cluster::{Token, Tried};
 
-/// A request between its attempts.
+/// A request in trouble: its live attempts, and what it may still do.
 #[derive(Debug)]
 pub struct Recovery<'r> {
     /// The attempts that are live.
     pub race: Race<'r>,
-    trail: &'r mut Trail,
+    record: &'r mut RequestRecord,
     x: AttemptContext<'r>,
     b: Bearings<'r>,
     allowance: Allowance,
     tried: Tried,
-    /// An answer that is no good, and better than none.
+    /// A bad answer, kept for the client in case no attempt gets a better one.
     kept: Option<Box<Answer>>,
     last: Reason,
-    /// What is to be started, when, and what pays for it.
+    /// The attempt that is planned: when, why, and the token that pays for it.
     next: Option<(Instant, Why, Option<Token<'r>>)>,
     rounds: u32,
-    /// Who answered 500 or against the rules, until another one was asked.
+    /// The attempt that was answered with 500 or against the rules, until another endpoint's answer tells whose fault
+    /// that is.
     accused: Option<Box<Accused<'r>>>,
 }
 
-/// What follows.
+/// What follows for the request.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "it is looked at once and taken apart")]
 pub enum Step {
-    /// The request has what it gets.
+    /// The request is over, with this result.
     Done(Result<Answer, Reason>),
-    /// Something is under way.
+    /// An attempt is under way or planned: wait.
     Wait,
 }
 
 impl<'r> Recovery<'r> {
-    /// A request whose first attempt is under way, or over.
-    pub fn after(first: FirstAttempt<'r>, trail: &'r mut Trail) -> Self {
+    /// Takes a request over from its first attempt, which is under way or over.
+    pub fn after(first: FirstAttempt<'r>, record: &'r mut RequestRecord) -> Self {
         let (b, attempt) = first.into_parts();
         let mut race = Race::default();
         if let Some(attempt) = attempt {
@@ -67,7 +70,7 @@ impl<'r> Recovery<'r> {
         }
         Self {
             race,
-            trail,
+            record,
             x: b.x,
             b,
             allowance: Allowance::new(b.x.policy.retries.max, b.x.repeatable),
@@ -80,19 +83,19 @@ impl<'r> Recovery<'r> {
         }
     }
 
-    /// Something is wrong: from here on it is written down, the first attempt included.
+    /// Something has gone wrong. From here on the request's details are recorded, its first attempt included.
     fn trouble(&mut self, first: Option<&AttemptInfo>) {
         let first = first.or_else(|| self.race.infos().next());
-        self.b.trouble(self.trail, first);
+        self.b.trouble(self.record, first);
     }
 
     fn ended(&mut self, info: &AttemptInfo, now: Instant, ending: impl FnOnce() -> Ending) {
-        if let Some(record) = &mut self.trail.story.record {
-            record.ended(info.number, now, ending());
+        if let Some(details) = &mut self.record.details {
+            details.ended(info.number, now, ending());
         }
     }
 
-    /// The time has come: for what was planned, or for another attempt beside one that is slow.
+    /// A due time has come: a planned attempt starts, or another attempt starts beside a slow one.
     pub fn slow(&mut self, now: Instant) -> Step {
         if let Some((_, why, token)) = self.next.take_if(|(at, ..)| *at <= now) {
             if !self.start(why, token, now) && self.race.is_empty() {
@@ -121,17 +124,17 @@ impl<'r> Recovery<'r> {
         if let Some(why) = reason {
             self.trouble(None);
             if why == Why::TryTimeout {
-                self.trail.first = Some(First::Failed);
+                self.record.first = Some(First::Failed);
             }
             self.start_beside(why, now);
         }
         Step::Wait
     }
 
-    /// Starts an attempt beside those that are live, if there is one to be had.
+    /// Starts an attempt beside the live ones, if the policies and the budget allow one.
     fn start_beside(&mut self, why: Why, now: Instant) {
         let x = self.x;
-        // Where all is slow a second attempt is twice the load, and no sooner.
+        // Where the whole service is slow, a second attempt doubles the load and is no faster.
         if x.side.is_overloaded() || x.side.is_refused(&x.case()) {
             return;
         }
@@ -153,13 +156,14 @@ impl<'r> Recovery<'r> {
     fn withdraw(&mut self, why: Why, now: Instant) -> Option<Token<'r>> {
         let token = self.x.side.withdraw(why == Why::Hedge, &self.x.case(), now);
         let (tokens, granted) = (|| self.x.side.cluster.shared.budget.balance().tokens, token.is_some());
-        self.trail.note(now, || What::Budget { tokens: tokens(), granted, for_a: record::start(why) });
+        self.record.note(now, || What::Budget { tokens: tokens(), granted, for_a: start_of(why) });
         token
     }
 
-    /// Picks an endpoint and begins. False when there is none, or no time: then what was to pay for it is given back.
+    /// Picks an endpoint and starts an attempt. False when there is no endpoint or no time; the token is given back
+    /// then.
     fn start(&mut self, why: Why, token: Option<Token<'r>>, now: Instant) -> bool {
-        let Some(attempt) = self.b.start(self.trail, &self.tried, why, token, now) else { return false };
+        let Some(attempt) = self.b.start(self.record, &self.tried, why, token, now) else { return false };
         if let Some(kept) = &mut self.kept {
             kept.stop_upload();
         }
@@ -167,7 +171,8 @@ impl<'r> Recovery<'r> {
         true
     }
 
-    /// Plans what follows a failure. `next` says what may, and spends it: nothing is spent while another one is under way.
+    /// Plans what follows a failure. `next` says what is allowed, and spends it. It is not called while another
+    /// attempt is under way, so that nothing is spent then.
     fn follow(&mut self, next: impl FnOnce(&mut Self) -> Next, wait: Option<Duration>, now: Instant) -> Step {
         let x = self.x;
         if !self.race.is_empty() {
@@ -176,8 +181,8 @@ impl<'r> Recovery<'r> {
         let why = match next(self) {
             Next::GiveUp => {
                 let may = x.repeatable && x.request.body.is_replayable();
-                if self.trail.gave_up.is_none() {
-                    self.trail.give_up(now, if may { GaveUp::Attempts } else { GaveUp::NotRepeatable });
+                if !self.record.has_given_up() {
+                    self.record.give_up(now, if may { NoMore::RetriesUsed } else { NoMore::NotRepeatable });
                 }
                 return self.give_up();
             }
@@ -186,15 +191,16 @@ impl<'r> Recovery<'r> {
             Next::Retry => Why::Retry,
         };
         if x.side.is_refused(&x.case()) {
-            self.trail.give_up(now, GaveUp::Breaker);
+            self.record.give_up(now, NoMore::BreakerOpen);
             return self.give_up();
         }
         let token = if why == Why::Replay { None } else { self.withdraw(why, now) };
         if why != Why::Replay && token.is_none() {
-            self.trail.give_up(now, GaveUp::Budget);
+            self.record.give_up(now, NoMore::BudgetEmpty);
             return self.give_up();
         }
-        // What was never written costs nobody anything but the dial: elsewhere it goes at once.
+        // A request that was never written has cost its endpoint nothing: it goes to another endpoint without a
+        // pause.
         let elsewhere = x.side.has_untried(&self.tried);
         let mut pause = match why {
             Why::Retry => retry::pause(self.rounds, x.worker.random()),
@@ -203,17 +209,18 @@ impl<'r> Recovery<'r> {
         };
         pause = pause.max(wait.unwrap_or_default());
         if !elsewhere && why != Why::Replay {
-            // All have been tried: one of them may be back, no sooner than it said.
+            // All endpoints have been tried. One of them may be back, but not before the time that it stated in
+            // `Retry-After`.
             pause = pause.max(self.wished());
             if why == Why::Move && !self.allowance.another_round() {
-                self.trail.give_up(now, GaveUp::Attempts);
+                self.record.give_up(now, NoMore::RetriesUsed);
                 return self.give_up();
             }
             self.tried.clear();
         }
         self.rounds += 1;
         if !retry::fits(self.b.deadline.remaining(x.request.body.ended(), now), pause, None) {
-            self.trail.give_up(now, GaveUp::Time);
+            self.record.give_up(now, NoMore::TooLate);
             return self.give_up();
         }
         if pause.is_zero() {
@@ -226,10 +233,10 @@ impl<'r> Recovery<'r> {
         Step::Wait
     }
 
-    /// How long the endpoint that answered last asked to be left alone.
+    /// How long the endpoint that answered last wants to be left alone (`Retry-After`).
     fn wished(&self) -> Duration {
         let value = self.kept.as_ref().and_then(|answer| answer.head().first(Name::RetryAfter));
-        // Read only here, after a failure.
+        // The field is parsed only here, after a failure.
         let said = value.map(|value| retry::retry_after(value, SystemTime::now()));
         if said == Some(None) {
             self.x.worker.malformed(Steering::RetryAfter);
@@ -237,7 +244,7 @@ impl<'r> Recovery<'r> {
         said.flatten().unwrap_or_default()
     }
 
-    /// What a gRPC endpoint says of retries; what makes no sense means none.
+    /// What a gRPC endpoint says about retries (`grpc-retry-pushback-ms`). A value that makes no sense forbids them.
     fn wishes(&self, head: &Head, trailers: Option<&Head>) -> Option<Pushback> {
         let said = trailers.and_then(|t| t.first(Name::GrpcPushback)).or_else(|| head.first(Name::GrpcPushback))?;
         Some(retry::pushback(said).unwrap_or_else(|| {

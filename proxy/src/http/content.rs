@@ -157,6 +157,19 @@ impl Content {
         self.is_complete() && buffer.len() > self.ready + self.gap
     }
 
+    /// What the buffer holds beyond this body, once that is complete.
+    pub fn beyond<'b>(&self, buffer: &'b Buffer) -> &'b [u8] {
+        if self.is_complete() { buffer.bytes().get(self.ready + self.gap..).unwrap_or_default() } else { &[] }
+    }
+
+    /// Drops that.
+    pub fn cut(&mut self, buffer: &mut Buffer) {
+        if self.is_complete() {
+            buffer.truncate(self.ready);
+            self.gap = 0;
+        }
+    }
+
     /// The peer has closed. False if the body was to be longer.
     pub fn close(&mut self) -> bool {
         if matches!(self.rest, Rest::UntilClose) {

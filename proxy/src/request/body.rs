@@ -1,8 +1,8 @@
-//! Bodies: bytes that are lent, never handed over.
+//! A request's body: bytes that are lent to whoever sends them, never handed over.
 //!
-//! A request's body is read from the client once and may be sent more than once. [`Upload`] keeps what it has read
-//! as long as that fits into the buffer it was read into, and each attempt sends from a cursor of its own; when
-//! something had to be let go, the request can no longer be sent again, and says so.
+//! The body is read from the client once, and it may be sent more than once. [`Upload`] owns the buffer that the body
+//! lies in, and keeps what it has read for as long as that fits. Each attempt sends from a cursor of its own. Once
+//! the front had to be let go for lack of room, the request cannot be sent again ([`Upload::is_replayable`]).
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -14,45 +14,50 @@ use bytes::{Buf, Bytes};
 use h2::RecvStream;
 
 use crate::clock::Instant;
-use crate::downstream::connection::Conn;
 use crate::error::Reason;
 use crate::http::framed::Room;
 use crate::http::gather::{SMALL, gather};
-use crate::http::{Content, Head, Length, Pools};
+use crate::http::{Buffer, Content, Head, Length, Pools};
 use crate::net::Io;
+use crate::request::peer::Peer;
 use crate::timer;
+
+mod http1;
+
+use http1::OverH1;
 
 /// A request's body, shared by its attempts.
 #[derive(Debug)]
 pub struct Upload {
     source: Source,
     length: Length,
-    /// How many bytes from the front have been let go.
+    /// How many bytes of the front have been let go, because they were sent or for lack of room.
     gone: Cell<u64>,
-    /// How many were read and had no taker: those that were kept to the end, and those of an answer that came early.
+    /// How many bytes were thrown away unsent: those that were kept until the answer went out, and those that came
+    /// after an early answer.
     drained: Cell<u64>,
     /// When the last byte had come.
     ended: Cell<Option<Instant>>,
-    /// When something last moved, in either direction.
+    /// When a byte last moved, from the client or to an endpoint.
     moved: Cell<Instant>,
-    /// Whether it is the client that is waited for.
+    /// Whether the client is being waited for, and not the endpoint.
     starved: Cell<bool>,
-    /// What went wrong with it, where only its reader saw that.
+    /// What went wrong with the body, where only its reader has seen it.
     failed: Cell<Option<Reason>>,
-    /// How long it was when its exchange was over; more than any where it had not come whole.
-    over: Cell<Option<u64>>,
-    /// Nobody sends it from its beginning any more.
+    /// Whether its exchange is over. Its connection belongs to the next request then.
+    over: Cell<bool>,
+    /// Whether an answer is going out, so that no further attempt sends the body from its beginning.
     committed: Cell<bool>,
-    /// Tasks of their own that wait for more of it.
+    /// Other tasks that wait for more of the body (an endpoint's over HTTP/2).
     readers: RefCell<Vec<Waker>>,
-    /// Who waits for its end without reading it.
+    /// The task that waits for the end of the body without reading it.
     waiting: RefCell<Option<Waker>>,
 }
 
 #[derive(Debug)]
 enum Source {
     Empty,
-    H1 { conn: Rc<Conn>, content: RefCell<Content> },
+    H1(Box<RefCell<OverH1>>),
     H2 { incoming: RefCell<RecvStream>, held: RefCell<Held>, pools: Rc<Pools> },
 }
 
@@ -64,14 +69,14 @@ struct Held {
     trailers: Option<Rc<Head>>,
 }
 
-/// The empty uploads of a worker that no request holds at the moment: most requests have no body, and what says so is
-/// not worth an allocation for each.
+/// A worker's free [`Upload`]s without a body. Most requests have none, and saying so is not worth an allocation for
+/// each.
 #[derive(Debug, Default)]
 pub struct EmptyPool {
     free: RefCell<Vec<Rc<Upload>>>,
 }
 
-/// Free ones that are kept.
+/// How many free ones are kept.
 const EMPTIES: usize = 256;
 
 impl EmptyPool {
@@ -85,7 +90,7 @@ impl EmptyPool {
         upload
     }
 
-    /// Takes one back, unless it is a body or somebody holds it still.
+    /// Takes one back, unless it has a body or somebody still holds it.
     pub fn give(&self, mut upload: Rc<Upload>) {
         let mut free = self.free.borrow_mut();
         if upload.is_empty() && Rc::get_mut(&mut upload).is_some() && free.len() < EMPTIES {
@@ -94,7 +99,7 @@ impl EmptyPool {
     }
 }
 
-/// What there is of a body beyond a cursor.
+/// What there is of a body behind a cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Piece {
     /// That many bytes, at least one.
@@ -103,8 +108,8 @@ pub enum Piece {
     End,
 }
 
-/// Bytes of an HTTP/2 request's body that are kept for another attempt; as much as fits an HTTP/1.1 buffer.
-const KEEP: usize = crate::http::buffer::ROOM;
+/// Bytes of a request's body that are kept for another attempt: what fits a buffer.
+pub const KEEP: usize = crate::http::buffer::ROOM;
 
 impl Upload {
     /// No body.
@@ -112,15 +117,22 @@ impl Upload {
         Self::new(Source::Empty, Length::NONE, now, Some(now))
     }
 
-    /// A body that begins at the beginning of the connection's buffer.
-    pub fn h1(conn: Rc<Conn>, length: Length, now: Instant) -> Result<Self, Reason> {
-        let mut content = Content::new(length);
-        conn.advance(&mut content)?;
-        let ended = content.is_complete().then_some(now);
-        Ok(Self::new(Source::H1 { conn, content: RefCell::new(content) }, length, now, ended))
+    /// A body over HTTP/1.1. `input` is what the connection has read behind the request's head; the body begins there
+    /// and owns that buffer from now on.
+    pub fn h1(
+        peer: Rc<dyn Peer>,
+        input: Option<Buffer>,
+        length: Length,
+        pools: Rc<Pools>,
+        now: Instant,
+    ) -> Result<Self, Reason> {
+        let mut body = OverH1 { peer, content: Content::new(length), input, pools };
+        body.advance(None)?;
+        let ended = body.content.is_complete().then_some(now);
+        Ok(Self::new(Source::H1(Box::new(RefCell::new(body))), length, now, ended))
     }
 
-    /// An HTTP/2 stream's body, of a stated length or none.
+    /// A body over HTTP/2, with a stated length or without.
     pub fn h2(incoming: RecvStream, length: Option<u64>, pools: Rc<Pools>, now: Instant) -> Self {
         if incoming.is_end_stream() {
             return Self::empty(now);
@@ -140,19 +152,19 @@ impl Upload {
             moved: Cell::new(now),
             starved: Cell::new(false),
             failed: Cell::new(None),
-            over: Cell::new(None),
+            over: Cell::new(false),
             committed: Cell::new(false),
             readers: RefCell::default(),
             waiting: RefCell::default(),
         }
     }
 
-    /// How its end is known.
+    /// How the end of the body is known.
     pub fn length(&self) -> Length {
         self.length
     }
 
-    /// Whether there is none.
+    /// Whether the request has no body.
     pub fn is_empty(&self) -> bool {
         matches!(self.source, Source::Empty)
     }
@@ -167,52 +179,55 @@ impl Upload {
         self.moved.get()
     }
 
-    /// Whether its sender is being waited for.
+    /// Whether the client is being waited for.
     pub fn is_starved(&self) -> bool {
         self.starved.get()
     }
 
-    /// Whether it can be sent from its beginning.
+    /// Whether the body can still be sent from its beginning.
     pub fn is_replayable(&self) -> bool {
         self.gone.get() == 0
     }
 
-    /// Remembers what went wrong with it.
+    /// Remembers what went wrong with the body.
     pub fn fail(&self, reason: Reason) {
         self.failed.set(Some(reason));
     }
 
-    /// What went wrong with it.
+    /// What went wrong with the body.
     pub fn failure(&self) -> Option<Reason> {
         self.failed.get()
     }
 
-    /// Tells a client that waits for it to send.
+    /// Tells a client that waits for 100 to send its body.
     pub fn continue_now(&self) {
-        if let Source::H1 { conn, .. } = &self.source {
-            conn.continue_now();
+        if let Source::H1(body) = &self.source {
+            body.borrow().peer.continue_now();
         }
     }
 
-    /// What follows its last byte, once that has come.
+    /// The trailers, once they have come.
     pub fn trailers(&self) -> Option<Rc<Head>> {
         match &self.source {
             Source::Empty => None,
-            Source::H1 { content, .. } => content.borrow().trailers().cloned(),
+            Source::H1(body) => body.borrow().content.trailers().cloned(),
             Source::H2 { held, .. } => held.borrow().trailers.clone(),
         }
     }
 
-    /// What there is at the cursor. Letting go of what lies before the cursor is the last resort for room.
+    /// What there is at the cursor; reads more where there is nothing. Bytes before the cursor are let go only where
+    /// nothing else makes room.
     pub fn poll_piece(&self, cx: &mut Context<'_>, cursor: u64) -> Poll<Result<Piece, Reason>> {
         self.starved.set(false);
-        if let Some(whole) = self.over.get() {
-            return Poll::Ready(if cursor == whole { Ok(Piece::End) } else { Err(Reason::ClientGone) });
+        // The rest was thrown away. An attempt that had not sent all of the body gets an error and not the end.
+        if self.drained.get() > 0 {
+            let whole = self.ended.get().is_some() && cursor == self.taken();
+            return Poll::Ready(if whole { Ok(Piece::End) } else { Err(Reason::ClientGone) });
         }
         let Some(at) = cursor.checked_sub(self.gone.get()) else { return Poll::Ready(Err(Reason::Internal)) };
         let polled = match &self.source {
             Source::Empty => return Poll::Ready(Ok(Piece::End)),
-            Source::H1 { conn, content } => self.poll_h1(cx, conn, &mut content.borrow_mut(), at),
+            Source::H1(body) => self.poll_h1(cx, &mut body.borrow_mut(), at),
             Source::H2 { incoming, held, pools } => {
                 self.poll_h2(cx, &mut incoming.borrow_mut(), &mut held.borrow_mut(), pools, at)
             }
@@ -221,35 +236,69 @@ impl Upload {
         polled
     }
 
-    fn poll_h1(
-        &self,
-        cx: &mut Context<'_>,
-        conn: &Conn,
-        content: &mut Content,
-        at: u64,
-    ) -> Poll<Result<Piece, Reason>> {
+    /// Ready when all of the body has come, or as much as can be kept.
+    pub fn poll_collect(&self, cx: &mut Context<'_>) -> Poll<Result<(), Reason>> {
+        let polled = match &self.source {
+            Source::Empty => Poll::Ready(Ok(())),
+            Source::H1(body) => self.poll_collect_h1(cx, &mut body.borrow_mut()),
+            Source::H2 { incoming, held, pools } => {
+                let (incoming, held) = (&mut incoming.borrow_mut(), &mut held.borrow_mut());
+                loop {
+                    let at = held.len as u64;
+                    if held.len >= KEEP {
+                        break Poll::Ready(Ok(()));
+                    }
+                    match ready!(self.poll_h2(cx, incoming, held, pools, at)) {
+                        Ok(Piece::Data(_)) => {}
+                        Ok(Piece::End) => break Poll::Ready(Ok(())),
+                        Err(reason) => break Poll::Ready(Err(reason)),
+                    }
+                }
+            }
+        };
+        self.starved.set(polled.is_pending());
+        polled
+    }
+
+    fn poll_collect_h1(&self, cx: &mut Context<'_>, body: &mut OverH1) -> Poll<Result<(), Reason>> {
+        while !body.content.is_complete() && body.peer.has_room(body.input.as_ref()) {
+            if !ready!(body.poll_fill(cx))? {
+                return Poll::Ready(Err(Reason::ClientGone));
+            }
+            self.moved.set(timer::now());
+        }
+        if body.content.is_complete() {
+            self.note_end(cx);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_h1(&self, cx: &mut Context<'_>, body: &mut OverH1, at: u64) -> Poll<Result<Piece, Reason>> {
         let mut at = usize::try_from(at).unwrap_or(usize::MAX);
         loop {
-            if content.ready() > at {
-                return Poll::Ready(Ok(Piece::Data(content.ready() - at)));
+            if body.content.ready() > at {
+                return Poll::Ready(Ok(Piece::Data(body.content.ready() - at)));
             }
-            if content.is_complete() {
+            if body.content.is_complete() {
                 self.note_end(cx);
                 return Poll::Ready(Ok(Piece::End));
             }
-            // Once something is gone there is nothing to keep the rest for.
-            if at > 0 && (self.gone.get() > 0 || self.committed.get() || !conn.has_room()) {
-                conn.consume(content, at);
+            // The bytes that come from now on belong to the next request.
+            if self.over.get() {
+                return Poll::Ready(Err(Reason::ClientGone));
+            }
+            // Once the front is gone, or an answer goes out, the body is not sent again: there is no reason to keep
+            // more.
+            if at > 0 && (self.gone.get() > 0 || self.committed.get() || !body.peer.has_room(body.input.as_ref())) {
+                body.consume(at);
                 self.gone.set(self.gone.get() + at as u64);
                 at = 0;
             }
-            match ready!(conn.poll_fill(cx)) {
-                Ok(0) => return Poll::Ready(Err(Reason::ClientGone)),
-                Ok(_) => self.moved.set(timer::now()),
-                Err(error) => return Poll::Ready(Err(crate::downstream::connection::gone(&error))),
+            if !ready!(body.poll_fill(cx))? {
+                return Poll::Ready(Err(Reason::ClientGone));
             }
-            conn.advance(content)?;
-            if content.is_complete() {
+            self.moved.set(timer::now());
+            if body.content.is_complete() {
                 self.note_end(cx);
             }
         }
@@ -286,31 +335,30 @@ impl Upload {
                 Poll::Ready(None) => match incoming.poll_trailers(cx) {
                     Poll::Ready(trailers) => {
                         if let Ok(Some(map)) = &trailers {
-                            // For whoever sends it again, too: without them it is not whole.
-                            held.trailers =
-                                Some(crate::downstream::http2::trailers_from(map, pools).map_err(|bad| {
-                                    let reason = crate::downstream::http1::client_reason(bad);
-                                    held.done = true;
-                                    self.fail(reason);
-                                    reason
-                                })?);
+                            // Kept for further attempts, too: without trailers the message would not be whole.
+                            held.trailers = Some(crate::http2::trailers_from(map, pools).map_err(|bad| {
+                                let reason = crate::request::reason_of(bad);
+                                held.done = true;
+                                self.fail(reason);
+                                reason
+                            })?);
                         }
                         trailers.map(|_| None)
                     }
                     Poll::Pending if beyond > 0 => return Poll::Ready(Ok(Piece::Data(beyond))),
                     Poll::Pending => return Poll::Pending,
                 },
-                // What there is does not wait for more.
+                // Bytes that are there already are sent without waiting for more.
                 Poll::Pending if beyond > 0 => return Poll::Ready(Ok(Piece::Data(beyond))),
                 Poll::Pending => return Poll::Pending,
             };
             self.moved.set(timer::now());
             match came {
-                // A reset, whatever it says, is not the end.
+                // A reset is never the end of the body, whatever its code says.
                 Err(_) => return Poll::Ready(Err(Reason::ClientGone)),
                 Ok(None) => held.done = true,
                 Ok(Some(data)) => {
-                    // What is kept for another attempt is bounded here, and by no window.
+                    // The window is opened at once: how much is kept for another attempt is bounded here.
                     _ = incoming.flow_control().release_capacity(data.len());
                     if !data.is_empty() {
                         held.push(data);
@@ -323,10 +371,6 @@ impl Upload {
     fn note_end(&self, cx: &Context<'_>) {
         if self.ended.get().is_none() {
             self.ended.set(Some(timer::now()));
-            // Whoever waits for the answer may now listen for the client's end, and runs against the deadline.
-            if let Source::H1 { conn, .. } = &self.source {
-                conn.presence.wake_from(cx);
-            }
             if let Some(waiting) = self.waiting.take()
                 && !waiting.will_wake(cx.waker())
             {
@@ -335,9 +379,10 @@ impl Upload {
         }
     }
 
-    /// Has the caller's task woken once all of it has come, which another task may see: from then on its deadline runs.
+    /// Has the caller's task woken when all of the body has come, because the request's deadline begins to run then.
+    /// Another task may be the one that reads the body.
     pub fn wake_at_end(&self, cx: &Context<'_>) {
-        // An HTTP/1.1 connection's task is woken as such.
+        // Over HTTP/1.1, `Peer::ended` wakes the connection's task.
         if let Source::H2 { .. } = &self.source {
             let mut waiting = self.waiting.borrow_mut();
             match &mut *waiting {
@@ -347,25 +392,26 @@ impl Upload {
         }
     }
 
-    /// Bytes of it that came so far, whoever has them now.
+    /// How many bytes of the body have come so far.
     pub fn taken(&self) -> u64 {
         let kept = match &self.source {
             Source::Empty => 0,
-            Source::H1 { content, .. } => content.borrow().ready(),
+            Source::H1(body) => body.borrow().content.ready(),
             Source::H2 { held, .. } => held.borrow().len,
         };
         self.gone.get() + self.drained.get() + kept as u64
     }
 
-    /// Sends what goes before and some of what is at the cursor, as far as there is room; says how many bytes of both together.
+    /// Sends the lead of `room` and then bytes from the cursor, as many as `room` allows. Returns how many bytes of
+    /// both were sent.
     pub fn poll_send(&self, cx: &mut Context<'_>, io: &mut Io, cursor: u64, room: Room<'_>) -> Poll<io::Result<usize>> {
-        if self.over.get().is_some() && !room.is_empty() {
+        if self.drained.get() > 0 && !room.is_empty() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         let at = usize::try_from(cursor - self.gone.get()).unwrap_or(usize::MAX);
         let sent = match &self.source {
             Source::Empty => io.poll_write_from(cx, room.lead()),
-            Source::H1 { conn, .. } => conn.poll_send_to(cx, io, at, room),
+            Source::H1(body) => body.borrow_mut().poll_send_to(cx, io, at, room),
             Source::H2 { held, .. } => io.poll_write_both(cx, room.lead(), room.of(held.borrow().slice(at))),
         };
         if !room.is_empty() && sent.is_ready() {
@@ -374,12 +420,12 @@ impl Upload {
         sent
     }
 
-    /// Copies up to `len` bytes at the cursor out.
+    /// A copy of up to `len` bytes from the cursor.
     pub fn copy(&self, cursor: u64, len: usize) -> Bytes {
         let at = usize::try_from(cursor - self.gone.get()).unwrap_or(usize::MAX);
         match &self.source {
             Source::Empty => Bytes::new(),
-            Source::H1 { conn, .. } => conn.copy(at, len),
+            Source::H1(body) => body.borrow().copy(at, len),
             Source::H2 { held, .. } => {
                 let held = held.borrow();
                 let mut skip = at;
@@ -394,7 +440,7 @@ impl Upload {
         }
     }
 
-    /// Has the task woken when the exchange is over.
+    /// Has the caller's task woken when the exchange is over.
     pub fn remember(&self, cx: &Context<'_>) {
         let mut readers = self.readers.borrow_mut();
         if !readers.iter().any(|reader| reader.will_wake(cx.waker())) {
@@ -402,71 +448,56 @@ impl Upload {
         }
     }
 
-    /// The exchange is over: what its connection's buffer holds from now on is the next request's. Whoever has not sent all of
-    /// this body yet gets no more of it, and an error in place of its end.
+    /// The exchange is over: no more of the body is read. An attempt that is still sending may send what has come. If
+    /// the body has not come whole, that attempt gets an error in place of the end.
     pub fn close(&self) {
-        let Source::H1 { content, .. } = &self.source else { return };
-        if self.over.get().is_none() {
-            let content = content.borrow();
-            let whole = if content.is_complete() { self.gone.get() + content.ready() as u64 } else { u64::MAX };
-            self.over.set(Some(whole));
+        if !self.over.replace(true) {
             self.readers.take().into_iter().for_each(Waker::wake);
         }
     }
 
-    /// Whether the client's connection can carry another request after this one: nothing of the body is left to
-    /// come. Lets go of what was kept.
+    /// Ends the exchange. Returns whether the client's connection can carry another request: nothing of this body is
+    /// left to come.
     pub fn finish(&self) -> bool {
         self.close();
         match &self.source {
-            Source::Empty => true,
-            Source::H1 { conn, content } => {
-                let mut content = content.borrow_mut();
-                self.drain(conn, &mut content);
-                content.is_complete()
-            }
-            Source::H2 { .. } => true,
+            Source::H1(body) => body.borrow().content.is_complete(),
+            Source::Empty | Source::H2 { .. } => true,
         }
     }
 
-    /// An answer to it goes out, so it is sent by nobody but whose answer that is.
+    /// An answer goes out. From now on only the attempt that gave it sends the body.
     pub fn commit(&self) {
         self.committed.set(true);
     }
 
-    /// Lets go of what is kept, once nobody sends it any more. False while more of it is to come.
-    pub fn let_go(&self) -> bool {
-        let whole = self.ended.get().is_some();
-        if whole && self.over.get().is_none() {
-            self.finish();
+    /// Throws away what is kept, once the body has come whole and no attempt sends it any more.
+    pub fn let_go(&self) {
+        if self.ended.get().is_some()
+            && let Source::H1(body) = &self.source
+        {
+            self.drain(&mut body.borrow_mut());
         }
-        whole
     }
 
-    fn drain(&self, conn: &Conn, content: &mut Content) {
-        let ready = content.ready();
-        conn.consume(content, ready);
+    fn drain(&self, body: &mut OverH1) {
+        let ready = body.content.ready();
+        body.consume(ready);
         self.drained.set(self.drained.get() + ready as u64);
     }
 
     /// Reads and throws away what is still to come, so that the connection can go on or close without a reset.
     pub fn poll_discard(&self, cx: &mut Context<'_>) -> Poll<bool> {
-        let Source::H1 { conn, content } = &self.source else { return Poll::Ready(true) };
-        let mut content = content.borrow_mut();
+        let Source::H1(body) = &self.source else { return Poll::Ready(true) };
+        let mut body = body.borrow_mut();
         loop {
-            self.drain(conn, &mut content);
-            if content.is_complete() {
+            self.drain(&mut body);
+            if body.content.is_complete() {
                 return Poll::Ready(true);
             }
-            if conn.advance(&mut content).is_err() {
-                return Poll::Ready(false);
-            }
-            if content.ready() > 0 || content.is_complete() {
-                continue;
-            }
-            match ready!(conn.poll_fill(cx)) {
-                Ok(0) | Err(_) => return Poll::Ready(false),
-                Ok(_) => {}
+            match ready!(body.poll_fill(cx)) {
+                Ok(true) => {}
+                Ok(false) | Err(_) => return Poll::Ready(false),
             }
         }
     }

@@ -1,9 +1,10 @@
 //! How connections come in, and which worker gets them.
 //!
-//! Each worker listens on a socket of its own and the kernel spreads connections over them by a hash. With many short
-//! connections that is even; with four long ones it may give all to one worker. So a worker that has more than its
-//! share hands a new connection to the one that has least. A small difference is not worth a hand-over when there are
-//! many connections, so the allowance grows with their number.
+//! Each worker accepts on a socket of its own. A connection goes to the worker that [`worker::connection_balancer`]
+//! names, which is nearly always the one that accepted it; that module says why it may be another. From then on the
+//! connection has one task of its own, which finds out what the client speaks and serves it until its end.
+//!
+//! [`worker::connection_balancer`]: crate::worker::connection_balancer
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -18,9 +19,9 @@ use tokio::sync::mpsc;
 
 use crate::downstream::connection::Conn;
 use crate::downstream::http2;
-use crate::downstream::http2::PREFACE;
 use crate::drain::Phase;
 use crate::http::{Buffer, BufferPool};
+use crate::http2::PREFACE;
 use crate::net::accepting::{OUT_OF_FILES, is_of_one_connection};
 use crate::net::{Bound, Io, Listener};
 use crate::request;
@@ -60,7 +61,7 @@ pub struct Place {
     pub service: Option<Arc<str>>,
 }
 
-/// Accepts until the process closes; then what waits in the backlog, which would be reset otherwise.
+/// Accepts until the process closes. After that it accepts what waits in the backlog, which would be reset otherwise.
 pub async fn accept<M, F>(worker: Rc<Worker>, place: Place, slots: Rc<Slots<M, F>>, alive: Rc<()>)
 where
     M: Fn(Rc<Conn>) -> F + 'static,
@@ -79,7 +80,8 @@ where
                 let seat = loop {
                     match worker.crew().place(worker.index) {
                         Some(seat) => break seat,
-                        // It waits for those to go that do nothing, and behind it the backlog does.
+                        // All permits are taken. Idle connections are closed, and this one waits for a permit; the next
+                        // ones wait in the kernel's backlog.
                         None => {
                             let own = worker.crew().connections(worker.index);
                             worker.make_room(Among::All, (own / 64).max(1), timer::now());
@@ -102,7 +104,7 @@ where
     }
 }
 
-/// Takes in what other workers hand over.
+/// Takes in connections that other workers hand over.
 pub async fn take_over<M, F>(
     worker: Rc<Worker>,
     mut desk: mpsc::Receiver<Handed>,
@@ -137,7 +139,7 @@ fn settle<M, F>(
     let desk =
         crew.desks.get(seat.worker).filter(|_| seat.worker != worker.index).and_then(|desk| desk.try_reserve().ok());
     if let Some(desk) = desk {
-        // What cannot be let go of is lost with its socket.
+        // Where the socket cannot be deregistered from this runtime, the connection is lost.
         if let Ok(stream) = io.release() {
             desk.send(Handed { stream, peer, service, seat });
         }
@@ -194,7 +196,7 @@ where
                 break;
             }
         }
-        // Who makes room leaves at once.
+        // A connection that was told to make room closes at once, without a last wait for its peer.
         if !conn.presence.is_told() {
             Box::pin(conn.close()).await;
         }
@@ -202,7 +204,7 @@ where
     }
 }
 
-/// Reads until it is clear whether a connection opens with HTTP/2's preface. None when nobody spoke in time.
+/// Reads until it is clear whether a connection opens with HTTP/2's preface. None when the client sent nothing in time.
 async fn first_bytes(mut io: Io, timer: &Timer, presence: Rc<Presence>, worker: &Worker) -> Option<(Io, Buffer)> {
     let pool: &BufferPool = &worker.pools.buffers;
     let mut deadline = timer::now() + worker.http.idle_timeout;
@@ -248,7 +250,7 @@ async fn first_bytes(mut io: Io, timer: &Timer, presence: Rc<Presence>, worker: 
                 return Poll::Ready(false);
             }
             if !lingered && closing.as_mut().poll(cx).is_ready() {
-                // It may have come out of the backlog a moment ago, with a request on its way.
+                // The connection may have come out of the backlog a moment ago, with a request on its way.
                 lingered = true;
                 deadline = deadline.min(timer::now() + LAST_CALL);
             }
@@ -272,7 +274,7 @@ async fn first_bytes(mut io: Io, timer: &Timer, presence: Rc<Presence>, worker: 
 pub struct Slots<M, F> {
     make: M,
     free: RefCell<Vec<Pin<Box<Option<F>>>>>,
-    /// Those of streams of HTTP/2.
+    /// The same for streams of HTTP/2.
     streams: http2::Slots,
 }
 

@@ -1,4 +1,5 @@
-//! What is known of an attempt at one endpoint, whatever carries it: a request's over either protocol, or a TCP connection's.
+//! What is known of an attempt at one endpoint. A request over either protocol makes attempts, and so does a TCP
+//! connection.
 
 use std::rc::Rc;
 
@@ -8,21 +9,21 @@ use crate::upstream::Upstream;
 /// Why an attempt was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Why {
-    /// It was the first.
+    /// It is the first attempt.
     First,
-    /// A connection that had been idle was closing: the same again.
+    /// The idle connection that was used was closing: the same attempt again, on another connection.
     Replay,
-    /// The one before was never written: another endpoint.
+    /// Nothing of the attempt before was written: another endpoint is safe whatever the method.
     Move,
-    /// The one before failed.
+    /// The attempt before failed.
     Retry,
-    /// The one before took longer than a try may.
+    /// The attempt before has taken longer than the per-try timeout, and may still win.
     TryTimeout,
-    /// The one before was slower than nearly all are.
+    /// The attempt before is slower than nearly all are (a hedge).
     Hedge,
 }
 
-/// What is known of an attempt, under way or over. While it is there, its endpoint has something to answer.
+/// What is known of an attempt, under way or over. While this value lives, its endpoint counts as owing an answer.
 #[derive(Debug)]
 pub struct AttemptInfo {
     /// The endpoint.
@@ -35,14 +36,14 @@ pub struct AttemptInfo {
     pub why: Why,
     /// Which of the request's attempts it is, from 0.
     pub number: usize,
-    /// Whether its being slower than nearly all has been acted upon.
+    /// Whether a hedge was due because of this attempt, started or not.
     pub hedged: bool,
-    /// Whether its taking longer than a try may has been acted upon.
+    /// Whether this attempt has passed its per-try timeout.
     pub timed: bool,
 }
 
 impl AttemptInfo {
-    /// Whether it has taken so long that something was done about it.
+    /// Whether the attempt has taken so long that a hedge or a per-try timeout was due.
     pub fn is_overdue(&self) -> bool {
         self.hedged || self.timed
     }

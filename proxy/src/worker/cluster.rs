@@ -1,8 +1,8 @@
 //! A service as one worker sees it: its endpoints, and the policies' state between requests.
 //!
-//! A policy is a small synchronous piece that knows nothing of requests. Here they meet what they are about: which
-//! endpoint is picked, what is learned from an attempt, who pays. What workers share hangs on the cluster and its
-//! endpoints; what each has for itself is here.
+//! A policy is a small synchronous piece that knows nothing of requests. Here the policies meet what they decide
+//! about: which endpoint is picked, what is learned from an attempt, whether a further attempt is paid for. State
+//! that all workers share hangs on the published cluster and its endpoints. State of one worker is here.
 
 mod judge;
 mod single_try;
@@ -31,17 +31,17 @@ use crate::worker::latency_classes::LatencyClasses;
 
 /// A cluster as one worker sees it.
 pub struct WorkerCluster {
-    /// As published.
+    /// The cluster as published.
     pub cluster: Arc<Cluster>,
     /// How many idle connections to one endpoint this worker keeps.
     pub keep: usize,
-    /// Counts, and whether it was used, since the last tick. Outlive the side.
+    /// What was counted since the last tick. Outlives this view of the cluster.
     pub counts: Rc<Counts>,
-    /// Its limits. Outlive the side.
+    /// The service's limits. Outlive this view of the cluster.
     pub gate: Rc<Gate>,
-    /// What has its connections look at its faults. Outlives the side.
+    /// Wakes this service's connections when its faults change. Outlives this view of the cluster.
     pub taps: Rc<Taps>,
-    /// How long its answers take. Outlives the side.
+    /// How long the service's answers take. Outlives this view of the cluster.
     pub kinds: Rc<RefCell<LatencyClasses>>,
     pub(crate) upstreams: Vec<Member>,
     balancer: Box<dyn LoadBalancer>,
@@ -61,17 +61,17 @@ pub(crate) struct Member {
 pub struct Counts {
     /// For the metrics.
     pub tally: RefCell<ServiceTally>,
-    /// Whether a request was for it.
+    /// Whether the service was asked for since the last tick.
     pub used: Cell<bool>,
-    /// Requests that have not been paid into the budget.
+    /// Requests that have not been deposited in the retry budget yet.
     requests: Cell<u32>,
-    /// Picks lately, of requests that can be repeated and of such that cannot.
+    /// Recent picks, halved at each tick: for requests that may be repeated, for those that may not.
     picks: Cell<[u32; 2]>,
     /// The limits as they were last shown.
     levels: Cell<[u32; 3]>,
 }
 
-/// Endpoints that a request has been to.
+/// Endpoints that a request has tried.
 #[derive(Debug, Default)]
 pub struct Tried {
     ids: [Option<EndpointId>; 8],
@@ -79,7 +79,7 @@ pub struct Tried {
 }
 
 impl Tried {
-    /// Remembers one; more than eight attempts do not happen.
+    /// Remembers an endpoint. A request never makes more than eight attempts.
     pub fn add(&mut self, id: EndpointId) {
         if let Some(slot) = self.ids.get_mut(self.len) {
             *slot = Some(id);
@@ -87,12 +87,12 @@ impl Tried {
         }
     }
 
-    /// Whether none was.
+    /// Whether no endpoint was tried.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Forgets all.
+    /// Forgets all of them.
     pub fn clear(&mut self) {
         *self = Self::default();
     }
@@ -105,7 +105,7 @@ impl Tried {
 /// An endpoint that was picked.
 #[derive(Debug)]
 pub struct Pick<'s> {
-    /// Its side.
+    /// The endpoint as this worker sees it.
     pub upstream: Rc<Upstream>,
     /// Its place in the pool.
     pub index: usize,
@@ -113,7 +113,7 @@ pub struct Pick<'s> {
     pub probe: Option<Probe<'s>>,
 }
 
-/// An attempt that tries an ejected endpoint. Dropped without an outcome, another one may.
+/// The right to try an ejected endpoint. Where it is dropped without an outcome, another attempt may try the endpoint.
 #[derive(Debug)]
 pub struct Probe<'s> {
     side: &'s WorkerCluster,
@@ -126,7 +126,7 @@ impl Drop for Probe<'_> {
     }
 }
 
-/// A token for a further attempt. Dropped without one, it is given back.
+/// A token of the retry budget, for a further attempt. It is given back if it is dropped before the attempt is made.
 #[derive(Debug)]
 pub struct Token<'s> {
     side: &'s WorkerCluster,
@@ -146,7 +146,8 @@ impl Drop for Token<'_> {
     }
 }
 
-/// Requests are paid into the budget so many at a time.
+/// How many requests are deposited in the budget at a time: the budget is shared, and one write for each request
+/// would cost.
 const BATCH: u32 = 16;
 
 impl WorkerCluster {
@@ -216,7 +217,7 @@ impl WorkerCluster {
         picks[usize::from(!repeatable)] += 1;
         self.counts.picks.set(picks);
         let untried = |index: usize| self.upstreams.get(index).is_some_and(|m| !tried.has(m.upstream.id));
-        // On a first attempt only: a retry is to succeed, not to find out.
+        // Only a first attempt probes an ejected endpoint: a retry is there to succeed.
         if tried.is_empty()
             && let Some(index) = shared.pool.claim_probe(&*self.cluster.endpoints, repeatable, ms, untried)
         {
@@ -233,7 +234,7 @@ impl WorkerCluster {
             .as_deref()
             .and_then(|left| choice(Only::Safest(left)))
             .or_else(|| choice(Only::In))
-            // Nobody else is left: one that is ejected is better than none.
+            // Only ejected endpoints are left: one of them is better than none.
             .or_else(|| choice(Only::Untried).inspect(|_| shared.pool.panicked()))?;
         self.upstreams.get(index).map(|m| Pick { upstream: Rc::clone(&m.upstream), index, probe: None })
     }
@@ -243,7 +244,7 @@ impl WorkerCluster {
         self.upstreams.iter().any(|member| !tried.has(member.upstream.id))
     }
 
-    /// Whether the service gets more than it can do: then nobody is helped by a second attempt beside the first.
+    /// Whether the service is overloaded. A second attempt beside the first would only add to the load then.
     pub fn is_overloaded(&self) -> bool {
         self.gate.borrow().is_overloaded()
     }
@@ -281,11 +282,11 @@ impl WorkerCluster {
         if !granted {
             self.counts.tally.borrow_mut().budget_refused();
         }
-        // Made only where there is one: whoever drops it gives it back.
+        // A `Token` is made only where one was granted, because dropping it gives one back.
         granted.then(|| Token { side: self, hedge })
     }
 
-    /// Hands over what was counted, and looks at what only shows over time. `clock` is the joint's.
+    /// Hands over what was counted, and re-evaluates what only shows over time. `clock` is the joint's.
     pub(crate) fn report(&self, clock: u64, now: Instant, random: f64) {
         let shared = &self.cluster.shared;
         if self.counts.used.replace(false) {
@@ -353,14 +354,14 @@ impl std::fmt::Debug for WorkerCluster {
     }
 }
 
-/// Who may be picked, of those that have not been tried.
+/// Which of the untried endpoints may be picked.
 #[derive(Clone, Copy)]
 enum Only<'a> {
-    /// The safest of those that are in.
+    /// The safest of those that are not ejected.
     Safest(&'a [bool]),
     /// Those that are not ejected.
     In,
-    /// All.
+    /// All, ejected or not.
     Untried,
 }
 

@@ -1,9 +1,9 @@
-//! The connections of all workers, counted, so that no worker has far more than its share.
+//! Counts the clients' connections of all workers, so that no worker has far more than its share.
 //!
-//! The kernel spreads connections over the workers' sockets by a hash. With many short connections that is even; with four
-//! long ones it may give all to one worker. So a worker that has more than its share hands a new connection to the one that
-//! has least. A small difference is not worth a hand-over when there are many connections, so the allowance grows with their
-//! number (`docs/adr/0009-accept-hand-over.md`).
+//! The kernel spreads connections over the workers' sockets by a hash. With many short connections that is even; with
+//! four long ones it may give all to one worker. So a worker that has more than its share hands a new connection to
+//! the one that has least. A small difference is not worth a hand-over when there are many connections, so the
+//! allowance grows with their number (`docs/adr/0009-accept-hand-over.md`).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub struct ConnectionBalancer {
     max: usize,
 }
 
-/// A connection that was accepted by one worker for another.
+/// A connection on its way from the worker that accepted it to the one that is to have it.
 #[derive(Debug)]
 pub struct Handed {
     pub(crate) stream: Loose,
@@ -34,11 +34,11 @@ pub struct Handed {
 
 /// How long a worker that may not take more connections waits before it looks again.
 pub const FULL: Duration = Duration::from_millis(5);
-/// Connections on their way from one worker to another; more stay where they were accepted.
+/// How many connections a hand-over queue holds. When it is full, a connection stays where it was accepted.
 const DESK: usize = 128;
 
 impl ConnectionBalancer {
-    /// A crew that holds at most `max` connections in all, and each worker's desk.
+    /// A balancer that permits `max` connections in all, and each worker's end of its hand-over queue.
     pub fn new(workers: usize, max: usize) -> (Arc<Self>, Vec<mpsc::Receiver<Handed>>) {
         let (desks, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(DESK)).unzip();
         let counts = (0..workers).map(|_| AtomicUsize::new(0)).collect();
@@ -55,7 +55,7 @@ impl ConnectionBalancer {
         self.counts.len()
     }
 
-    /// Counts a connection that stays where it was accepted. None when all seats are taken.
+    /// Counts a connection that stays where it was accepted. None when all permits are taken.
     pub fn seat(self: &Arc<Self>, own: usize) -> Option<ConnectionPermit> {
         self.take()?;
         Some(self.count(own))
@@ -66,7 +66,8 @@ impl ConnectionBalancer {
         self.total.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).ok().map(|_| ())
     }
 
-    /// Connections beyond fifteen sixteenths of what there may be.
+    /// How many connections there are beyond fifteen sixteenths of the limit. The last sixteenth is kept free for new
+    /// ones.
     pub fn excess(&self) -> usize {
         self.total.load(Ordering::Relaxed).saturating_sub(self.max - self.max / 16)
     }
@@ -78,7 +79,8 @@ impl ConnectionBalancer {
         ConnectionPermit { crew: Arc::clone(self), worker }
     }
 
-    /// Counts a connection for whoever is to have it: `own`, unless that has too many. None when all seats are taken.
+    /// Decides which worker gets a new connection (`own`, unless that has too many) and counts it there. None when all
+    /// permits are taken.
     pub(crate) fn place(self: &Arc<Self>, own: usize) -> Option<ConnectionPermit> {
         self.take()?;
         let mine = self.connections(own);
@@ -88,7 +90,7 @@ impl ConnectionBalancer {
     }
 }
 
-/// A counted connection.
+/// Permission for one connection, counted at one worker until it is dropped.
 #[derive(Debug)]
 pub struct ConnectionPermit {
     crew: Arc<ConnectionBalancer>,

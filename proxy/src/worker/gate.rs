@@ -1,7 +1,7 @@
-//! Who has been let through a service's limits on one worker, and who waits in line before them.
+//! A service's limits on one worker: which requests were admitted, and which wait in line.
 //!
-//! [`crate::resilience::limit`] decides. What an admitted request holds is given back when its last byte has gone, whatever
-//! becomes of it. While nothing is limited this is a few counters of the worker's own.
+//! [`crate::resilience::limit`] decides. An admitted request gives back what it holds when the last byte of its
+//! answer has gone, whatever becomes of it. While nothing is limited this is a few counters of the worker's own.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -15,10 +15,10 @@ use crate::resilience::limit::bulkhead::Place;
 use crate::resilience::limit::{Limiter, Pass, Shared};
 use crate::timer;
 
-/// A service's limiter, and those who wait before it.
+/// A service's limiter, and the requests that wait in line for it.
 pub type Gate = RefCell<Limiter<Rc<Turn>>>;
 
-/// Somebody in line.
+/// A request in line.
 #[derive(Debug, Default)]
 pub struct Turn {
     pub(crate) verdict: Cell<Option<Result<Pass, Reason>>>,
@@ -59,7 +59,7 @@ impl Drop for Inside {
     }
 }
 
-/// Lets those go on whose turn it is.
+/// Admits the requests in line whose turn has come.
 pub fn serve(gate: &Gate) {
     let now = timer::now();
     loop {
@@ -72,12 +72,12 @@ pub fn serve(gate: &Gate) {
 }
 
 impl Admitted {
-    /// When it was let through.
+    /// When the request was admitted.
     pub fn since(&self) -> Instant {
         self.since
     }
 
-    /// What became of it, at the answer's head.
+    /// Tells the limiter what became of the request, once the answer's head is there.
     pub fn done(&self, good: bool, now: Instant) {
         let done = if good { Done::Answered(now.saturating_duration_since(self.since)) } else { Done::Failed };
         self.tell(done);

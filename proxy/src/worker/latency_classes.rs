@@ -1,7 +1,8 @@
-//! How long the answers of a service take, by route and method.
+//! How long a service's answers take, by route and method.
 //!
-//! A service's routes and methods have little to do with each other: one reads a cache, another writes a report. So each
-//! pair has a sketch of its own, and what is long for it is learned from its own past.
+//! A service's routes and methods have little to do with each other: one reads a cache, another writes a report. So
+//! each pair of a route and a method is a latency class. A class has a sketch of its own, and what counts as slow in
+//! it is learned from its own past.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use crate::resilience::pace::Learned;
 use crate::resilience::shelf::Shelf;
 use crate::route::Route;
 
-/// The kinds of requests of one service, as one worker has seen them.
+/// The latency classes of one service, as one worker has seen them.
 #[derive(Debug)]
 pub struct LatencyClasses {
     known: Vec<Kind>,
@@ -21,14 +22,14 @@ pub struct LatencyClasses {
     untold: bool,
 }
 
-/// Requests of one route and method.
+/// One class: requests of one route and method.
 #[derive(Debug)]
 pub struct Kind {
     /// The route's name; none for those that reached the service by its name.
     pub route: Option<Arc<str>>,
     /// The method.
     pub method: Method,
-    /// What their answers take.
+    /// How long their answers take.
     pub learned: Learned,
 }
 
@@ -72,16 +73,16 @@ impl Method {
     }
 }
 
-/// Routes that are gone leave their kinds behind; when there are more than this, all is learned anew.
+/// Routes that are gone leave their classes behind. When there are more classes than this, all are learned anew.
 const MOST: usize = 1_024;
 
 impl LatencyClasses {
-    /// None yet. What is learned of them is told in `slot`.
+    /// No classes yet. What is learned is shown in `slot`.
     pub fn new(slot: Arc<Slot>) -> Self {
         Self { known: Vec::new(), slot, untold: false }
     }
 
-    /// The place of a request's kind.
+    /// The place of a request's class.
     pub fn place(&mut self, route: Option<&Route>, method: &[u8], now: Instant) -> usize {
         let method = Method::of(method);
         let name = route.map(|route| &route.name);
@@ -104,17 +105,18 @@ impl LatencyClasses {
         self.known.len() - 1
     }
 
-    /// What is known of a kind; none where all was learned anew since.
+    /// What is known of the class at a place. None where everything was learned anew since.
     pub fn at(&mut self, place: usize) -> Option<&mut Learned> {
         self.known.get_mut(place).map(|kind| &mut kind.learned)
     }
 
-    /// All kinds.
+    /// All classes.
     pub fn all(&self) -> &[Kind] {
         &self.known
     }
 
-    /// Works out what follows from what was learned, and shares it with the other workers. Asked at the worker's ticks.
+    /// Works out what follows from what was learned, and shares it with the other workers. Called at the worker's
+    /// ticks.
     pub fn refresh(&mut self, shelf: &Shelf, now: Instant) {
         for kind in &mut self.known {
             let before = *kind.learned.known();

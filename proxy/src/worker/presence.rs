@@ -1,8 +1,9 @@
-//! A client's connection as those see it who need room for another.
+//! What each client's connection is doing, so that idle ones can be closed when connections run short.
 //!
-//! Clients' connections are counted, and ten thousand that do nothing would keep everybody else out for as long as they may
-//! rest. So when few places are left, those that have rested longest make room; then those whose head has been on its way for
-//! longer than an honest one takes. A connection with a request on it is nobody's to close.
+//! Clients' connections are limited in number, and ten thousand that do nothing would keep everybody else out for as
+//! long as their idle timeout lets them. So when few permits are left, the connections that have been idle longest
+//! are told to make room. After them come those whose request head has been on its way for longer than an honest one
+//! takes. A connection that carries a request is never closed for this.
 
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Waker};
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use crate::clock::Instant;
 
-/// A client's connection: what it does, and how its task is reached.
+/// A client's connection: what it is doing, and how its task is woken.
 #[derive(Debug)]
 pub struct Presence {
     does: Cell<Does>,
@@ -18,27 +19,27 @@ pub struct Presence {
     waker: RefCell<Option<Waker>>,
 }
 
-/// What a connection does, and since when.
+/// What a connection is doing, and since when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Does {
     /// Nothing.
     Rest(Instant),
-    /// A request's head comes, and has not for all the time since.
+    /// A request's head has begun to come at that moment, and is not complete.
     Begin(Instant),
-    /// A request is on it, or many.
+    /// It carries a request, or many.
     Work,
 }
 
-/// Who may be asked to make room.
+/// Which connections may be asked to make room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Among {
-    /// Those that rest, and then those that are slow to begin.
+    /// Idle ones, and after them those with a slow head.
     All,
-    /// Those that are slow to begin: who rests holds no memory.
+    /// Only those with a slow head. This is for memory, and an idle connection holds none.
     Beginning,
 }
 
-/// A head takes no longer, or is slow.
+/// A head that takes longer than this is slow.
 const BEGINS: Duration = Duration::from_secs(1);
 
 impl Presence {
@@ -47,12 +48,12 @@ impl Presence {
         Self { does: Cell::new(Does::Rest(now)), told: Cell::new(false), waker: RefCell::default() }
     }
 
-    /// Says what it does from now on.
+    /// Notes what the connection is doing from now on.
     pub fn does(&self, does: Does) {
         self.does.set(does);
     }
 
-    /// Whether it has to make room, and is still where it can.
+    /// Whether the connection was told to make room, and still carries no request.
     pub fn is_told(&self) -> bool {
         self.told.get()
     }
@@ -78,7 +79,7 @@ impl Presence {
         }
     }
 
-    /// Remembers the task.
+    /// Remembers the task that is polling, so that it can be woken.
     pub fn remember(&self, cx: &Context<'_>) {
         let mut waker = self.waker.borrow_mut();
         match &mut *waker {
@@ -88,8 +89,8 @@ impl Presence {
     }
 }
 
-/// Has up to `most` connections make room, those that have done nothing for longest first. Says how many rested and how many were
-/// slow to begin.
+/// Tells up to `most` connections to make room, the longest idle first. Returns how many were idle and how many had a
+/// slow head.
 pub fn make_room<'p>(
     all: impl Iterator<Item = &'p Presence>,
     among: Among,

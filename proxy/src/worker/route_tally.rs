@@ -1,7 +1,7 @@
 //! What a worker has counted of each route since its last tick.
 //!
-//! A service's counts do not tell its routes apart, and a guard may be about one. By the route's place in the file, so that a
-//! request costs an addition and no look-up.
+//! A service's counts do not tell its routes apart, and a guard may watch one route. Routes are found by their place
+//! in the configuration file, so that a request costs an addition and no look-up.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ impl RouteTally {
 }
 
 impl RouteTallies {
-    /// A request of this route has ended that counts.
+    /// Counts a request of this route that has ended.
     pub fn count(&mut self, route: &Arc<Route>, account: &Account) {
         if self.0.len() <= route.index {
             self.0.resize_with(route.index + 1, || None);
@@ -38,7 +38,7 @@ impl RouteTallies {
         if let Some(before) = slot
             && !Arc::ptr_eq(&before.route, route)
         {
-            // The file was read again: what stood here before was another route.
+            // The file was read again, and this place belongs to another route now.
             before.flush();
             *slot = None;
         }

@@ -1,7 +1,8 @@
 //! Earlier answers, kept for when there is no other.
 //!
-//! This is no cache: a request always goes to the service, and what is here is looked at only after that has failed. So
-//! it saves nobody any work, and its one purpose is that something can be said during an outage. That decides its shape:
+//! This is no cache: a request always goes to the service, and what is here is looked at only after that has failed.
+//! So it saves nobody any work, and its one purpose is that something can be said during an outage. That decides its
+//! shape:
 //!
 //! - It is written at every success and read almost never. A copy is therefore what one allocation and a `memcpy` make
 //!   of an answer that was held whole anyway, at most 64 KiB; and only routes that have `fallback: { stale: … }` pay it.
@@ -54,7 +55,7 @@ pub struct Asked<'a> {
 /// An earlier answer, found.
 #[derive(Debug)]
 pub struct Found {
-    /// With the `Age` that it has now.
+    /// Its head, with the `Age` that it has now.
     pub head: Rc<Head>,
     /// None in the answer to HEAD, and where there is no body.
     pub body: Option<Bytes>,
@@ -118,8 +119,8 @@ impl Stale {
         self.len() == 0
     }
 
-    /// Learns from an answer that an endpoint gave: keeps a copy where that is allowed, brings one up to date that a 304
-    /// confirms, and forgets what the answer has made untrue. `body` is the whole of it, and none where it is larger than
+    /// Learns from an endpoint's answer. Keeps a copy where that is allowed, updates a copy that a 304 confirms, and
+    /// forgets copies that the answer has invalidated. `body` is the whole body; none where it is larger than
     /// [`MAX_BODY`], did not end, or has trailers. `wall` is the time of day.
     pub fn learn(&self, asked: &Asked<'_>, answer: &Head, body: Option<&[u8]>, now: Instant, wall: SystemTime) {
         let status = answer.status();
@@ -141,11 +142,11 @@ impl Stale {
             return;
         }
         if !matches!(status, 200..=399 | 404 | 410) {
-            // An error, or a word on this client only: what is known of the target stays as it is.
+            // An error, or an answer that concerns this client only: existing copies stay as they are.
             return;
         }
         if terms::withdraws(answer) {
-            // The service says that this is not to be kept: nor, then, is what it said before.
+            // The service says that this is not to be kept. Then its earlier answers are not to be kept either.
             kept.forget_selected(&key, asked.head);
             return;
         }
@@ -158,7 +159,8 @@ impl Stale {
         kept.put(self.limit, key, Copy { turn: 0, bytes: 0, came: now, terms, selectors, head, body });
     }
 
-    /// The copy that may answer a request that failed, at most `bound` past its freshness unless it says more itself.
+    /// The copy that may answer a failed request. It is at most `bound` past its freshness, unless the copy itself
+    /// allows more.
     pub fn find(&self, asked: &Asked<'_>, bound: Duration, now: Instant) -> Option<Found> {
         if !matches!(asked.head.method(), b"GET" | b"HEAD") {
             return None;
@@ -191,7 +193,7 @@ impl Stale {
 }
 
 impl Asked<'_> {
-    /// Service, host and target, with what none of them has between.
+    /// The key: service, host and target, joined by a byte that none of them contains.
     fn key(&self) -> Rc<[u8]> {
         let mut key = Vec::with_capacity(self.service.len() + self.target.host.len() + self.target.origin.len() + 2);
         key.extend_from_slice(self.service.as_bytes());
@@ -204,7 +206,7 @@ impl Asked<'_> {
 }
 
 impl Kept {
-    /// Takes a copy in, if it can be had within `limit` at all.
+    /// Stores a copy, if it fits `limit` at all.
     fn put(&mut self, limit: usize, key: Rc<[u8]>, mut copy: Copy) {
         let selectors: usize = copy.selectors.iter().map(Selector::cost).sum();
         copy.bytes = key.len() + selectors + copy.head.size() + copy.body.len() + OVERHEAD;
@@ -225,7 +227,7 @@ impl Kept {
         }
     }
 
-    /// Lets the copy go that has been of no use for longest. False when there is none.
+    /// Evicts the copy that was least recently confirmed or used. False when there is none.
     fn evict(&mut self) -> bool {
         let Some((turn, key)) = self.order.pop_first() else { return false };
         self.forget_if(&key, |copy| copy.turn == turn);
@@ -303,7 +305,7 @@ impl Selector {
     }
 }
 
-/// What the answer depends on beside its target; none where that cannot be told.
+/// The request fields that the answer depends on (`Vary`); none where that cannot be told.
 fn selectors(request: &Head, answer: &Head) -> Option<Box<[Selector]>> {
     let mut all = Vec::new();
     for name in varies(answer) {

@@ -164,7 +164,9 @@ group! {
         pub floor: Interval,
     }
 
-    /// Small answers are made whole before their head is passed on, so that one that breaks off can be asked for again.
+    /// Small answers are made whole before their head is passed on, so that one that breaks off can be asked for again. Small
+    /// request bodies are collected for at most 250 ms before anything is taken for them, so that slow uploads hold nothing.
+    /// `off` for routes that are conversations: requests and answers are passed on as they come. gRPC is, always.
     pub struct Hold {
         /// The largest answer that is held, at most 64KiB.
         pub max_size: Size,

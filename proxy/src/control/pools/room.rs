@@ -9,7 +9,7 @@
 //!   requests are refused.
 //! - *Send them while the registry is slow or down.* What it has not answered gives way after [`UNANSWERED`], far beyond
 //!   what any request waits, so that it is answered by a registry that is slow only; earlier where the registry said that it
-//!   cannot answer. Whoever waits nonetheless sees that it has gone, and asks again (`data::find`).
+//!   cannot answer. Whoever waits nonetheless sees that it has gone, and asks again (`forward::find`).
 //! - *Send plain hosts* (`names.unknown: direct`). Those that nobody has used for [`IDLE`] give way last of all: to follow
 //!   them again costs a look-up.
 

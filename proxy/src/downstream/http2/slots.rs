@@ -1,8 +1,8 @@
-//! Where streams run: futures that are used again, each with its timer.
+//! Slots in which streams run: pooled futures, each with its timer.
 //!
-//! A stream needs a place for its future and a timer that may have to end it. Both are larger than all else that a small
-//! request costs to set up, and none of it depends on the connection. So a worker keeps them for the next stream, and an idle
-//! connection has none.
+//! A stream needs memory for its future and a timer that may have to end it. Setting up both costs more than
+//! everything else that a small request needs, and neither depends on the connection. So a worker keeps them for the
+//! next stream, whichever connection that is on, and an idle connection has none.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -14,14 +14,14 @@ use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
 
-use super::ends::Pulse;
 use super::stream::{self, Caller};
+use crate::upstream::http2::pulse::Pulse;
 
 /// What a stream begins with.
 pub struct Start {
-    /// What all streams of its connection have in common.
+    /// What all streams of the connection share.
     pub caller: Rc<Caller>,
-    /// Its timer, and its end.
+    /// The stream's timer, and what ends it.
     pub pulse: Rc<Pulse>,
     /// The request.
     pub message: http::Request<RecvStream>,
@@ -29,15 +29,15 @@ pub struct Start {
     pub respond: SendResponse<Bytes>,
 }
 
-/// A stream that runs, or the place for one.
+/// A place for a stream, free or in use.
 pub trait Slot {
     /// Begins a stream.
     fn begin(&mut self, caller: &Rc<Caller>, message: http::Request<RecvStream>, respond: SendResponse<Bytes>);
 
-    /// Ready when nothing more is to be done for it, or when it has to end.
+    /// Ready when nothing more is to be done for the stream, or when it has to end.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
-    /// Ends it, which resets what has not ended.
+    /// Ends the stream. If it has not ended on the wire, it is reset.
     fn end(&mut self);
 }
 
@@ -92,7 +92,7 @@ impl Slots {
         free.unwrap_or_else(|| slot(stream::run, Pulse::new(caller.worker.http.stream_idle_timeout)))
     }
 
-    /// Takes one back, and ends what ran in it.
+    /// Takes a slot back, and ends the stream that ran in it.
     pub fn give(&self, mut slot: Box<dyn Slot>) {
         slot.end();
         let mut free = self.free.borrow_mut();
@@ -108,5 +108,5 @@ impl fmt::Debug for Slots {
     }
 }
 
-/// Free ones that are kept.
+/// How many free slots a worker keeps.
 const FREE: usize = 256;

@@ -1,6 +1,8 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 
 use super::*;
+use crate::http::{Bad, Pools};
+use crate::http2::trailers_from;
 
 /// A map whose names went through what decodes them from the wire.
 fn map(fields: &[(&str, &str)]) -> HeaderMap {

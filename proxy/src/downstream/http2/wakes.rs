@@ -1,7 +1,8 @@
-//! Which parts of a connection were woken.
+//! Which parts of a connection were woken: the connection itself, and each of its streams.
 //!
-//! A connection and all its streams run in one task, so that what is ready together leaves together. A wake must not mean
-//! that each of them is polled: each has a waker of its own, which sets its bit and wakes the task once.
+//! A connection and all its streams run in one task, so that what is ready together leaves together. A wake of the
+//! task must not mean that every stream is polled. So each part has a waker of its own, which sets the part's bit and
+//! wakes the task once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,19 +10,19 @@ use std::task::{Context, Wake, Waker};
 
 use futures_util::task::AtomicWaker;
 
-/// The parts of a connection that were woken and not polled since.
+/// The parts of a connection that were woken and have not been polled since.
 #[derive(Debug, Default)]
 pub struct Wakes {
     task: Arc<AtomicWaker>,
     groups: Vec<Arc<Group>>,
     wakers: Vec<Waker>,
-    /// Where the next look begins, so that none is always the last.
+    /// The part where the next look begins. It moves on, so that no part is always the last.
     first: usize,
 }
 
 /// The part that is the connection itself.
 pub const CONNECTION: usize = 0;
-/// Parts in a group.
+/// How many parts make a group: one bit each.
 const GROUP: usize = u64::BITS as usize;
 
 #[derive(Debug)]
@@ -63,7 +64,7 @@ impl Wakes {
         &self.wakers[part]
     }
 
-    /// Has the task woken from now on. What was woken before is to be looked at after this.
+    /// Registers the task to be woken from now on. Wakes that came before have to be looked for again after this.
     pub fn listen(&self, cx: &Context<'_>) {
         self.task.register(cx.waker());
     }
@@ -73,14 +74,14 @@ impl Wakes {
         self.groups.iter().any(|group| group.woken.load(Ordering::Acquire) != 0)
     }
 
-    /// Takes one part's wake.
+    /// Whether a part was woken. Clears its bit.
     pub fn take(&self, part: usize) -> bool {
         let Some(group) = self.groups.get(part / GROUP) else { return false };
         let bit = 1 << (part % GROUP);
         group.woken.load(Ordering::Relaxed) & bit != 0 && group.woken.fetch_and(!bit, Ordering::AcqRel) & bit != 0
     }
 
-    /// Takes the wakes of all parts but the connection's, and hands out each of them.
+    /// Clears the bits of all parts but the connection's, and calls `each` for every part that was woken.
     pub fn take_streams(&mut self, mut each: impl FnMut(&Waker, usize)) {
         let Self { groups, wakers, first, .. } = self;
         let (from, turn) = (*first / GROUP, (*first % GROUP) as u32);

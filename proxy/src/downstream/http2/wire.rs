@@ -1,13 +1,13 @@
-//! What passes over a client's HTTP/2 connection: gathered on its way out, and looked at as far as its deadlines have to know.
+//! The bytes of a client's HTTP/2 connection: gathered on their way out, and watched for the connection's deadlines.
 //!
-//! The `h2` crate has each frame written for itself, and twice where the payload is not copied into its own buffer: eight
-//! answers that are ready together would be sixteen system calls and eight packets. So what it writes is gathered here and
-//! leaves when the connection's task has nothing more to do ([`Line::poll_drained`]), or when it becomes much. A large payload
-//! is not copied; it goes out behind what was gathered, in the same call.
+//! The `h2` crate writes each frame by itself, in two writes where it does not copy the payload. Eight answers that
+//! are ready together would be sixteen system calls and eight packets. So what the crate writes is gathered here. It
+//! leaves when the connection's task has nothing more to do ([`Line::poll_drained`]), or when much has been gathered.
+//! A large payload is not copied: it goes out behind what was gathered, in the same call.
 //!
-//! Whether a head has begun that does not end, and whether a byte of an answer has left since a moment, is seen in the frames
-//! themselves: a frame says in nine bytes what it is and how long (RFC 9113 section 4.1), so they are counted off as they
-//! pass. A PING, a WINDOW_UPDATE or SETTINGS are no progress, whoever sends them.
+//! The deadlines need to know two things: whether a head has begun and does not end, and when a byte of an answer
+//! last left. Both are seen in the frames. A frame says in nine bytes what it is and how long (RFC 9113 section 4.1),
+//! so frames are counted off as they pass. A PING, a WINDOW_UPDATE or SETTINGS are no progress, whoever sends them.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
@@ -22,14 +22,14 @@ use crate::http::Pools;
 use crate::net::Io;
 use crate::timer;
 
-/// What was seen of a connection.
+/// What the deadlines need to know of the frames that have passed.
 #[derive(Debug)]
 pub struct Seen {
-    /// Since when a frame that is no DATA, or a head of several frames, has begun and not ended.
+    /// When a frame other than DATA, or a head of several frames, began that has not ended yet.
     pub unfinished: Cell<Option<Instant>>,
-    /// When something of an answer's body last went out.
+    /// When a byte of an answer's body last went out.
     pub sent: Cell<Instant>,
-    /// When anything last came.
+    /// When anything last came from the client.
     pub came: Cell<Instant>,
 }
 
@@ -45,22 +45,24 @@ pub struct Line {
     reads: Frames,
     writes: Frames,
     pools: Rc<Pools>,
-    /// What has not left yet, from `left` on.
+    /// What was gathered. Bytes before `left` have left.
     gathered: Vec<u8>,
     left: usize,
 }
 
-/// What is gathered, at most. Above it goes what has to wait for the peer.
+/// How much is gathered at most. A write beyond that goes out at once, behind what was gathered, and waits for the
+/// socket.
 const GATHERED: usize = 16 * 1024;
 /// The slices that the `h2` crate offers at once: a frame's head and its payload.
 const SLICES: usize = 4;
 
 impl Wire {
-    /// A client's connection, from its preface on; and the connection's task's side of it.
+    /// A client's connection, from its preface on. Returns the `h2` crate's end, the end of the connection's task,
+    /// and what is seen of the frames.
     pub fn new(io: Io, pools: &Rc<Pools>) -> (Self, Rc<RefCell<Line>>, Rc<Seen>) {
         let now = timer::now();
         let seen = Rc::new(Seen { unfinished: Cell::new(None), sent: Cell::new(now), came: Cell::new(now) });
-        let reads = Frames { skip: super::PREFACE.len() as u32, ..Frames::default() };
+        let reads = Frames { skip: crate::http2::PREFACE.len() as u32, ..Frames::default() };
         let line = Line {
             io,
             seen: Rc::clone(&seen),
@@ -84,7 +86,8 @@ impl Line {
         Poll::Ready(Ok(()))
     }
 
-    /// Sends what was gathered and what follows it, as far as there is room; says how much of what follows.
+    /// Sends what was gathered and then `follows`, as far as the socket has room. Returns how much of `follows` was
+    /// sent.
     fn poll_send(&mut self, cx: &mut Context<'_>, follows: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let waiting = &self.gathered[self.left..];
         let mut slices = [IoSlice::new(waiting); SLICES + 1];
@@ -164,7 +167,8 @@ impl AsyncWrite for Wire {
         self.0.borrow_mut().poll_take(cx, bufs)
     }
 
-    /// The connection's task says when: the `h2` crate asks for it behind every frame with a payload.
+    /// Does nothing: the `h2` crate flushes behind every frame with a payload, and the connection's task decides when
+    /// to send.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
@@ -180,27 +184,27 @@ impl AsyncWrite for Wire {
     }
 }
 
-/// Where one direction stands.
+/// How far the frames of one direction have been counted off.
 #[derive(Debug, Default)]
 struct Frames {
-    /// Bytes that come before the first frame.
+    /// Bytes that still come before the first frame (the preface).
     skip: u32,
     head: [u8; HEAD],
     have: usize,
     /// Bytes of the frame's payload that are still to come.
     left: u32,
-    /// Whether the frame that comes is DATA.
+    /// Whether the current frame is DATA.
     is_data: bool,
     /// Whether a head goes on in the next frame.
     goes_on: bool,
 }
 
-/// What was among some bytes.
+/// What was found among some bytes.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Passed {
-    /// Something of a DATA frame.
+    /// At least a byte of a DATA frame's payload.
     data: bool,
-    /// The end of something that had begun.
+    /// The end of a frame or a head that had begun.
     finished: bool,
 }
 
@@ -244,7 +248,7 @@ impl Frames {
         }
     }
 
-    /// Whether something has begun that has to be ended soon. A body takes the time that it takes.
+    /// Whether a frame or a head has begun that has to end soon. A body has no such deadline here.
     fn is_midway(&self) -> bool {
         self.have > 0 || self.goes_on || self.left > 0 && !self.is_data
     }

@@ -1,4 +1,4 @@
-//! What is learned from an attempt: of its endpoint, of its service, and of its route where that is judged by itself.
+//! What an attempt's outcome says about its endpoint, its service, and its route where that has a breaker of its own.
 //!
 //! [ADR 16](../../../../docs/adr/0016-blame.md) says what is judged where, and why.
 
@@ -15,34 +15,34 @@ use crate::resilience::shape::Shape;
 use crate::worker::Worker;
 use crate::worker::attempt_info::AttemptInfo;
 
-/// What was asked, and by which circuit it is judged.
+/// What was asked for, and which circuit breaker judges it.
 #[derive(Debug, Clone, Copy)]
 pub struct Case<'r> {
     /// Whose attempt it is.
     pub worker: &'r Worker,
-    /// The request; none where it is a connection.
+    /// The request; none for a TCP connection.
     pub request: Option<&'r Request>,
-    /// The circuit of its route, where that has one of its own.
+    /// The circuit breaker of its route, where that has one of its own.
     pub route: Option<&'r CircuitBreaker>,
-    /// What opens either.
+    /// What opens either breaker.
     pub rules: &'r Breaker,
 }
 
 impl Case<'_> {
-    /// The request's shape. It is reckoned, and so asked for only where something fails.
+    /// The request's shape. Computing it costs, so it is asked for only where something fails.
     pub fn shape(&self) -> Shape {
         self.request.map_or_else(Shape::default, Request::shape)
     }
 }
 
 impl WorkerCluster {
-    /// The circuit that stops a request, and is opened by its failures: its route's, or the service's.
+    /// The circuit breaker that applies to a request: its route's, or the service's.
     fn circuit<'a>(&'a self, case: &Case<'a>) -> &'a CircuitBreaker {
         case.route.unwrap_or(&self.cluster.shared.breaker)
     }
 
-    /// Whether a request may make an attempt although its circuit may be open. What is let through to see and makes none is
-    /// [given back](Self::not_asked).
+    /// Whether a request may make an attempt: always while its circuit is closed, and as a probe now and then while
+    /// it is open. A request that was admitted as a probe and makes no attempt has to [say so](Self::not_asked).
     pub fn admit(&self, case: &Case<'_>, now: Instant) -> Admission {
         match self.circuit(case) {
             circuit if circuit.is_open() => circuit.admit(case.rules, case.shape(), self.ms(now)),
@@ -50,17 +50,17 @@ impl WorkerCluster {
         }
     }
 
-    /// A request that was let through to see made no attempt.
+    /// A request that was admitted as a probe made no attempt.
     pub fn not_asked(&self, case: &Case<'_>, now: Instant) {
         self.circuit(case).give_back(case.shape(), self.ms(now));
     }
 
-    /// Whether a further attempt is refused: what is let through to see is one attempt.
+    /// Whether a further attempt is refused: a probe is one attempt only.
     pub fn is_refused(&self, case: &Case<'_>) -> bool {
         case.rules.enabled && self.circuit(case).refuses(|| case.shape())
     }
 
-    /// Whether such requests fail while others are answered.
+    /// Whether requests of this shape fail while others are answered.
     pub(super) fn fails_alone(&self, case: &Case<'_>) -> bool {
         self.circuit(case).fails_alone(|| case.shape())
     }
@@ -68,7 +68,7 @@ impl WorkerCluster {
     /// An endpoint answered, and that was good.
     pub fn good(&self, info: &AttemptInfo, probe: Option<Probe<'_>>, latency: Duration, now: Instant, case: &Case<'_>) {
         self.does_its_work(info, probe, latency, now, case);
-        // A service is not dead of which a route is answered, whoever judges that route.
+        // A service of which one route is answered is not dead, whichever breaker judges that route.
         let circuits = [Some(&self.cluster.shared.breaker), case.route];
         for circuit in circuits.into_iter().flatten() {
             if circuit.succeeded(|| case.shape(), self.ms(info.started), self.ms(now)) {
@@ -77,7 +77,7 @@ impl WorkerCluster {
         }
     }
 
-    /// An endpoint answered, well or as badly as another one: what is wrong is not its fault.
+    /// An endpoint answered well, or no worse than another endpoint did: whatever is wrong is not its fault.
     pub fn does_its_work(
         &self,
         info: &AttemptInfo,
@@ -95,12 +95,13 @@ impl WorkerCluster {
         }
     }
 
-    /// What was asked for is answered badly by whoever is asked.
+    /// An answer was bad, and no other endpoint's was better: nothing is held against an endpoint or the service. The
+    /// breaker only notes that requests of this shape fail.
     pub fn is_in_doubt(&self, case: &Case<'_>, now: Instant) {
         self.circuit(case).suspected(case.shape(), self.ms(now));
     }
 
-    /// An attempt failed by its endpoint's fault.
+    /// An attempt failed, and it is its endpoint's fault.
     pub fn bad(&self, info: &AttemptInfo, probe: Option<Probe<'_>>, now: Instant, case: &Case<'_>) {
         self.worse(info, probe, now, case);
         if self.circuit(case).failed(case.rules, case.shape(), self.ms(info.started), self.ms(now)) {
@@ -109,13 +110,15 @@ impl WorkerCluster {
         }
     }
 
-    /// An attempt failed where another endpoint's answer was good: that says nothing against the service.
+    /// An attempt failed, and another endpoint's answer was good. It counts against the endpoint and not against the
+    /// service.
     pub fn worse(&self, info: &AttemptInfo, probe: Option<Probe<'_>>, now: Instant, case: &Case<'_>) {
         self.counted(info, now, case);
         self.hold_against(info, probe, now, case, true);
     }
 
-    /// An answer broke a rule, and nobody else was asked: no row, only a share to be compared with that of others.
+    /// An answer broke a rule, and no other endpoint was asked. It does not count as a failure in a row. It counts in
+    /// the endpoint's share of failures, which is compared with that of the others.
     pub fn suspect(&self, info: &AttemptInfo, now: Instant, case: &Case<'_>) {
         let (pool, endpoints) = (&self.cluster.shared.pool, &*self.cluster.endpoints);
         if info.index < endpoints.len() {
@@ -124,16 +127,18 @@ impl WorkerCluster {
         }
     }
 
-    /// Counts a failure in its endpoint's share, unless it is the page's.
+    /// Counts a failure in its endpoint's share, unless requests of this shape fail alone.
     fn counted(&self, info: &AttemptInfo, now: Instant, case: &Case<'_>) {
         if !self.cluster.shared.pool.is_its_own(&*self.cluster.endpoints, info.index, case.shape()) {
             info.upstream.failed(now);
         }
     }
 
-    /// An attempt was overtaken by a later one, or left by its client. `stuck`: it had taken longer than a try may. True
-    /// when that says something of how long the service's answers take, and not of this endpoint alone: the first time. An
-    /// endpoint that is overtaken again and again is in trouble, and its service's other answers take what they take.
+    /// An attempt was overtaken by a later one, or its client left. `stuck` says that it had passed its per-try
+    /// timeout.
+    ///
+    /// Returns true when the latency class should learn from it. That is so the first time in a row: after that the
+    /// endpoint is in trouble, and its slowness says nothing about the other endpoints.
     pub fn overtaken(
         &self,
         info: &AttemptInfo,
@@ -146,7 +151,7 @@ impl WorkerCluster {
         self.hold_against(info, probe, now, case, stuck) == 1
     }
 
-    /// How long the row of failures is; 0 for one that was to be expected.
+    /// How many failures in a row this one makes; 0 for one that was to be expected.
     fn hold_against(
         &self,
         info: &AttemptInfo,
@@ -161,7 +166,8 @@ impl WorkerCluster {
         }
         let shape = case.shape();
         if let Some(probe) = probe {
-            // What fails at the others, too, says nothing of whether it is back: another request may try it.
+            // A request that fails at the others, too, does not tell whether this endpoint is back: another may probe
+            // it.
             if !shared.pool.is_its_own(endpoints, info.index, shape) {
                 self.probed(probe, None, now, case.worker);
             }
@@ -181,11 +187,11 @@ impl WorkerCluster {
         let took = took.map(|took| took.as_micros() as u64);
         let (shared, rules) = (&self.cluster.shared, &self.cluster.policy.outlier);
         shared.pool.probed(&*self.cluster.endpoints, probe.index, took, rules, self.ms(now), worker.random());
-        // It has its outcome: there is nothing to release.
+        // The probe has its outcome, so its drop must not release it.
         std::mem::forget(probe);
     }
 }
 
-/// Failures that show only in being overtaken are trouble from the second in a row on: every endpoint is overtaken now and
-/// then.
+/// How many times in a row an endpoint has to be overtaken before it counts as failing: every endpoint is overtaken
+/// now and then.
 const ROW_OF_TROUBLE: u32 = 2;

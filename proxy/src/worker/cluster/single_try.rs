@@ -1,9 +1,10 @@
-//! Who is left for a request with one try, at this moment.
+//! Which endpoints a request with one try may go to, at this moment.
 //!
-//! [`safest`] says who is doubtful by what has happened in the last seconds, which is reckoned a few times a second. What
-//! has happened in the last milliseconds counts as much: an instance that hangs has failed at nothing yet. So of the
-//! safest those are left out of whom the last news is bad, or who are silent; and of the rest, where requests that can be
-//! repeated keep the news coming, those with the oldest news. Half of the pool remains at every step.
+//! [`safest`] marks endpoints as doubtful by what has happened in the last seconds. That is worked out a few times a
+//! second. The last milliseconds matter as much: an endpoint that has just begun to hang has failed at nothing yet.
+//! So this module narrows the safest endpoints further. First it leaves out those whose last news is bad, and those
+//! that owe an answer and are silent. Then, while requests that may be repeated keep the news coming, it leaves out
+//! those with the oldest news. Half of the pool remains at every step.
 
 use std::time::Duration;
 
@@ -12,12 +13,13 @@ use crate::clock::Instant;
 use crate::resilience::outlier::Members;
 use crate::resilience::safest::{self, Doubts, FRESH_FOR, TROUBLE_FOR};
 
-/// How long the doubts stay as they were reckoned, in milliseconds.
+/// How long the doubts are valid after they were worked out, in milliseconds.
 const SAFE_FOR: u64 = 250;
-/// In a larger pool one that hangs is a small share, and asking all of them is not.
+/// In a larger pool the last step is left out: one endpoint that hangs is a small share of it, and looking at all is
+/// expensive.
 const MOST_ASKED: usize = 64;
 
-/// The endpoints that are left by their doubts, as they were reckoned last.
+/// The endpoints that are not doubtful, as last worked out.
 #[derive(Debug, Default)]
 pub(super) struct Safe {
     generation: Option<u32>,
@@ -28,7 +30,7 @@ pub(super) struct Safe {
 }
 
 impl WorkerCluster {
-    /// Which endpoints are left for a request with one try; none where nobody is left out.
+    /// Which endpoints a request with one try may go to; none where it may go to all.
     pub(crate) fn safest(&self, ms: u64, now: Instant) -> Option<Vec<bool>> {
         let safe = self.doubts(ms, now);
         let members = self.upstreams.iter().zip(self.cluster.endpoints.iter()).enumerate();
@@ -56,7 +58,7 @@ impl WorkerCluster {
         (count > 0 && count < all).then_some(left)
     }
 
-    /// Leaves so many of those who are left, and those whose news is as fresh. How many that is.
+    /// Keeps the `keep` endpoints with the freshest news, and any whose news is as fresh. Returns how many that is.
     fn with_fresh_news(&self, left: &mut [bool], keep: usize) -> usize {
         let news = |at: usize| self.upstreams[at].upstream.answered_at();
         let mut times: Vec<Instant> = (0..left.len()).filter(|at| left[*at]).map(news).collect();

@@ -109,7 +109,7 @@ fn hyper_over_h2_sees_bodies_and_trailers_of_many_streams() {
         sizes.iter().for_each(|_| echo_at(&stage));
         let io = hyper_util::rt::TokioIo::new(connect(&stage));
         let (send, connection) =
-            hyper::client::conn::http2::handshake(crate::downstream::http2::Watch::default(), io).await.unwrap();
+            hyper::client::conn::http2::handshake(crate::upstream::http2::pulse::Watch::default(), io).await.unwrap();
         let connection = tokio::task::spawn_local(connection);
         let streams = sizes.map(|size| {
             let mut send = send.clone();

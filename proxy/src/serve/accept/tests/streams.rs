@@ -136,7 +136,7 @@ fn an_answer_without_a_date_gets_one_and_none_has_two() {
         let mut endpoint = stage.endpoint("orders");
         let io = hyper_util::rt::TokioIo::new(connect(&stage));
         let (mut send, connection) =
-            hyper::client::conn::http2::handshake(crate::downstream::http2::Watch::default(), io).await.unwrap();
+            hyper::client::conn::http2::handshake(crate::upstream::http2::pulse::Watch::default(), io).await.unwrap();
         tokio::task::spawn_local(connection);
         let old = "Sun, 06 Nov 1994 08:49:37 GMT";
         for (said, ours) in [("", true), (&*format!("Date: {old}\r\n"), false)] {

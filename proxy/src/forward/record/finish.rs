@@ -1,13 +1,11 @@
-//! What a request came to, and who is told of it.
+//! How a request ended, and who is told of it when its last byte has gone.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::clock::Instant;
-use crate::counts::ServiceTally;
-use crate::counts::{Account, First, Rescue};
+use super::RequestRecord;
+use crate::counts::{Account, First, Rescue, ServiceTally};
 use crate::error::Reason;
-use crate::forward::Trail;
 use crate::request::Request;
 use crate::telemetry::access_log::Entry;
 use crate::telemetry::availability::{self, Ended};
@@ -15,23 +13,7 @@ use crate::timer;
 use crate::worker::Worker;
 use crate::worker::attempt_info::Why;
 
-/// What became of a request.
-#[derive(Debug)]
-pub struct Finished {
-    started: Instant,
-    status: u16,
-    refused: Option<Reason>,
-    broken: Option<Reason>,
-    sent: u64,
-    waited: bool,
-}
-
-impl Finished {
-    /// A request whose head had come at `started`.
-    pub fn new(started: Instant) -> Self {
-        Self { started, status: 0, refused: None, broken: None, sent: 0, waited: false }
-    }
-
+impl RequestRecord {
     /// An endpoint answered.
     pub fn answered(&mut self, status: u16) {
         self.status = status;
@@ -69,44 +51,44 @@ impl Finished {
     }
 
     /// Counts and logs a request that is over.
-    pub fn finish(&self, worker: &Worker, request: &Request, trail: &mut Trail) {
+    pub fn finish(&mut self, worker: &Worker, request: &Request) {
         let tell = |tally: &mut ServiceTally| {
-            let heard = if self.refused.is_some() { None } else { trail.heard };
+            let heard = if self.refused.is_some() { None } else { self.heard };
             let latency = heard.unwrap_or_else(timer::now).saturating_duration_since(self.started);
             match self.refused {
                 Some(reason) => tally.refused(reason, latency),
                 None => tally.answered(self.status, latency),
             }
-            if let Some(account) = self.account(latency, trail) {
+            if let Some(account) = self.account(latency) {
                 tally.finished(&account);
-                if let Some(route) = &trail.route {
+                if let Some(route) = &self.route {
                     worker.routes.borrow_mut().count(route, &account);
                 }
             }
         };
-        match &trail.side {
+        match &self.side {
             Some(side) => tell(&mut side.counts.tally.borrow_mut()),
             None => tell(&mut worker.unrouted.borrow_mut()),
         }
         if worker.access_log.is_on() {
-            worker.access_log.log(self.entry(request, trail));
+            worker.access_log.log(self.entry(request));
         }
-        if let Some(mut record) = trail.story.record.take() {
+        if let Some(mut details) = self.details.take() {
             let now = timer::now();
-            let account = self.account(now.saturating_duration_since(self.started), trail);
-            record.returned(now, self.status, account.as_ref(), self.refused.or(self.broken));
-            worker.recorder.hand_in(record);
+            let account = self.account(now.saturating_duration_since(self.started));
+            details.returned(now, self.status, account.as_ref(), self.refused.or(self.broken));
+            worker.recorder.hand_in(details);
         }
     }
 
     /// How the request is accounted for, if it says anything about the service.
-    fn account(&self, waited: Duration, trail: &Trail) -> Option<Account> {
+    fn account(&self, waited: Duration) -> Option<Account> {
         let (status, refused, broken) = (self.status, self.refused, self.broken);
-        let degraded = trail.degraded.is_some();
-        let ended = Ended { status, grpc: trail.grpc.filter(|_| !degraded), refused, broken, degraded, waited };
+        let degraded = self.degraded.is_some();
+        let ended = Ended { status, grpc: self.grpc.filter(|_| !degraded), refused, broken, degraded, waited };
         let outcome = availability::outcome(&ended)?;
-        let first = trail.first.unwrap_or(First::Failed);
-        let rescued_by = match trail.by {
+        let first = self.first.unwrap_or(First::Failed);
+        let rescued_by = match self.by {
             _ if degraded => Some(Rescue::Fallback),
             Some(Why::First | Why::Replay) | None => None,
             Some(Why::Move) => Some(Rescue::OtherEndpoint),
@@ -114,10 +96,10 @@ impl Finished {
             Some(Why::TryTimeout) => Some(Rescue::TryTimeout),
             Some(Why::Hedge) => Some(Rescue::Hedge),
         };
-        Some(Account { first, outcome, rescued_by, attempts: trail.attempts })
+        Some(Account { first, outcome, rescued_by, attempts: self.attempts })
     }
 
-    fn entry(&self, request: &Request, trail: &Trail) -> Entry {
+    fn entry(&self, request: &Request) -> Entry {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let target = request.target();
         // Of a request that could not be parsed nothing is known, least of all that it was for `/`.
@@ -128,17 +110,17 @@ impl Finished {
             method: or_dash(text(request.head.method())),
             host: text(target.host),
             path: or_dash(text(&target.origin)),
-            service: trail.side.as_ref().map(|side| Arc::clone(&side.cluster.name)).or_else(|| trail.name.clone()),
-            route: trail.route.as_ref().map(|route| Arc::clone(&route.name)),
-            endpoint: trail.endpoint,
+            service: self.side.as_ref().map(|side| Arc::clone(&side.cluster.name)).or_else(|| self.name.clone()),
+            route: self.route.as_ref().map(|route| Arc::clone(&route.name)),
+            endpoint: self.endpoint,
             status: self.status,
             reason: self.refused.or(self.broken),
-            attempts: trail.attempts,
+            attempts: self.attempts,
             request_bytes: request.body.taken(),
             response_bytes: self.sent,
             duration: timer::now().saturating_duration_since(self.started),
             client: Some(request.client.peer),
-            faults: trail.struck.as_ref().map(|struck| struck.words()).unwrap_or_default(),
+            faults: self.struck.as_ref().map(|struck| struck.words()).unwrap_or_default(),
             request_id: text(request.id.as_bytes()),
             protocol: request.head.version().text(),
         }

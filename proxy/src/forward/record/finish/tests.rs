@@ -18,7 +18,7 @@ fn a_request_that_could_not_be_parsed_is_not_logged_as_one_for_the_root() {
             interim: None,
             upgrade: false,
         };
-        let entry = Finished::new(now).entry(&request, &Trail::default());
+        let entry = RequestRecord::new(now).entry(&request);
         assert_eq!((entry.method.as_str(), entry.path.as_str()), logged, "{line:?}");
     }
 }
