@@ -1,15 +1,14 @@
-//! What happens to a message's fields on their way through: the duties of a proxy, in one place.
+//! What happens to a message's fields on their way through: a proxy's duties, in one place.
 //!
-//! The rules are those of RFC 9110 section 7.6 (hop-by-hop fields, `Via`, `Max-Forwards`) and RFC 7239, and the
-//! habits around `X-Forwarded-*`. They are applied once, as a walk over the fields that says which lines go out;
-//! HTTP/1.1 writes them as bytes, HTTP/2 puts them into hyper's map.
+//! The rules are those of RFC 9110 section 7.6 (hop-by-hop fields, `Via`, `Max-Forwards`), RFC 7239, and the
+//! conventions for `X-Forwarded-*`. They are applied in one walk over the fields, which decides what goes out.
+//! HTTP/1.1 writes the result as bytes, HTTP/2 puts it into an [`http::HeaderMap`].
 //!
-//! Whose word counts: a client at a loopback address or in `http.trusted_cidrs` may say who is behind it and what
-//! the request's id is. Everyone else's `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are replaced.
+//! **Trust.** A client at a loopback address or in `http.trusted_cidrs` may say for whom it forwards and what the
+//! request's id is. Everyone else's `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are replaced.
 //!
-//! Control fields (a deadline, an attempt count, a priority, a caller's name, the wish for an explanation) are the proxy's
-//! own language: what they say is taken from trusted clients only, each attempt states anew what then holds, and everyone
-//! else's are left out.
+//! **Control fields** (a deadline, an attempt count, a priority, a caller's name, the wish for an explanation) are
+//! read from trusted clients only, and everyone else's are removed. Each attempt states anew what holds for it.
 
 mod nominated;
 mod reply;
@@ -24,11 +23,11 @@ use crate::http::head::{Name, Version, list};
 use crate::http::{Head, Length, write};
 use crate::resilience::deadline::GrpcTimeout;
 
-/// Who this process is in `Via`, and in `Proxy-Status`.
+/// This process's name in `Via` and in `Proxy-Status`.
 #[derive(Debug, Clone)]
 pub struct Identity {
     pseudonym: Box<str>,
-    /// Whole lines.
+    /// Whole `Via` lines, one for each version.
     via_11: Box<str>,
     via_10: Box<str>,
     via_2: Box<str>,
@@ -46,7 +45,7 @@ impl Identity {
         }
     }
 
-    /// How often the message has been here: how many `Via` entries are ours.
+    /// How often the message has passed this process: how many of its `Via` entries name it.
     pub fn visits(&self, head: &Head) -> usize {
         let ours = self.pseudonym.as_bytes();
         head.all(Name::Via)
@@ -74,9 +73,9 @@ impl Identity {
 pub struct Client {
     /// Its address.
     pub peer: SocketAddr,
-    /// The address as text, made once per connection.
+    /// Its address as text, made once for each connection.
     pub text: Box<str>,
-    /// Whether its word counts.
+    /// Whether its fields about the request are trusted.
     pub trusted: bool,
 }
 
@@ -91,7 +90,7 @@ impl RequestId {
     /// The longest id that is taken over from a client.
     pub const MAX: usize = 64;
 
-    /// The client's, if its word counts and it is sound; otherwise a new random UUID (RFC 9562, version 4).
+    /// The id that a trusted client gave, if it is well-formed; otherwise a new random UUID (RFC 9562, version 4).
     pub fn of(head: &Head, client: &Client, random: impl FnOnce() -> u128) -> Self {
         if client.trusted
             && let Some(given) = head.only(Name::XRequestId)
@@ -136,11 +135,11 @@ const HEX: [[u8; 2]; 256] = {
 pub struct Outgoing<'a> {
     /// As it came.
     pub head: &'a Head,
-    /// What stands in the request line: origin form, or `*`.
+    /// The target in the request line: origin form, or `*`.
     pub target: &'a [u8],
-    /// What the request is for: `Host`, or what an absolute-form target says.
+    /// The host that the request is for: that of an absolute-form target, else `Host`.
     pub host: &'a [u8],
-    /// How its body ends.
+    /// How the end of its body is known.
     pub length: Length,
     /// Who sent it.
     pub client: &'a Client,
@@ -150,9 +149,9 @@ pub struct Outgoing<'a> {
     pub id: &'a RequestId,
     /// Whether it asks for an upgrade that may be granted.
     pub upgrade: bool,
-    /// Whether its trailers go on; where they do not, none are announced.
+    /// Whether its trailers go on. Where they do not, none are announced.
     pub trailers: bool,
-    /// What is said of this attempt.
+    /// What the endpoint is told of this attempt.
     pub onward: AttemptFields<'a>,
 }
 
@@ -161,7 +160,7 @@ pub struct Outgoing<'a> {
 pub struct AttemptFields<'a> {
     /// The names of the control fields that can be chosen.
     pub names: ControlNames<'a>,
-    /// How long somebody still waits for the answer; none where nobody said.
+    /// How much of the request's time is left; none where it has no deadline.
     pub remaining: Option<Duration>,
     /// Which attempt of the request it is, from 1.
     pub attempt: u32,
@@ -170,24 +169,24 @@ pub struct AttemptFields<'a> {
 /// The names of the control fields that can be chosen, in lower case.
 #[derive(Debug, Clone, Copy)]
 pub struct ControlNames<'a> {
-    /// Milliseconds that are left.
+    /// The field for the milliseconds that are left.
     pub deadline: &'a [u8],
-    /// What the request is worth.
+    /// The field for the request's priority.
     pub priority: &'a [u8],
-    /// Who asks.
+    /// The field for the caller's name.
     pub caller: &'a [u8],
 }
 
 impl ControlNames<'_> {
     /// Whether a name is one of them.
     pub(crate) fn is_one(&self, name: &[u8]) -> bool {
-        // Lengths first: nearly every field differs in that.
+        // Lengths are compared first, because nearly every field differs in that.
         let is = |control: &[u8]| control.len() == name.len() && control.eq_ignore_ascii_case(name);
         is(self.deadline) || is(self.priority) || is(self.caller)
     }
 }
 
-/// The fields in which a trusted client says who is behind it.
+/// The fields in which a trusted client says for whom it forwards.
 const FORWARDED: [Name; 4] = [Name::XForwardedFor, Name::XForwardedProto, Name::XForwardedHost, Name::Forwarded];
 
 impl Outgoing<'_> {
@@ -252,7 +251,8 @@ impl Outgoing<'_> {
         for (known, name, value) in head.fields() {
             match known {
                 Name::Other if nominated.has(name) => {}
-                // Without a body there is nothing to wait for (RFC 9110 section 10.1.1); over HTTP/2 hyper asks in its own way.
+                // Without a body there is nothing to wait for (RFC 9110 section 10.1.1). To HTTP/2 endpoints no
+                // `Expect` goes.
                 Name::Expect if h2 || self.length == Length::NONE => {}
                 Name::Trailer if !self.trailers => {}
                 Name::Disguised => {}
@@ -293,7 +293,7 @@ impl Outgoing<'_> {
         }
     }
 
-    /// What the proxy itself has to say, of every request.
+    /// The lines that the proxy adds to every request.
     fn own_lines(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.identity.via_line(self.head.version()));
         if self.client.trusted && FORWARDED.iter().any(|name| self.head.has(*name)) {
@@ -308,7 +308,8 @@ impl Outgoing<'_> {
         self.onward(out, write::field);
     }
 
-    /// Whether a control field goes no further: a deadline is stated anew, the others are a trusted client's to send on.
+    /// Whether a field is a control field that ends here. A deadline always does, as it is stated anew; the others do
+    /// unless the client is trusted.
     fn is_consumed(&self, name: &[u8]) -> bool {
         let names = &self.onward.names;
         names.is_one(name) && (!self.client.trusted || names.deadline.eq_ignore_ascii_case(name))
@@ -352,7 +353,7 @@ impl Outgoing<'_> {
     }
 }
 
-/// Adds a field to a map. One that HTTP/2 cannot carry is left out; nothing that was parsed is such.
+/// Adds a field to a map. A field that HTTP/2 cannot carry is left out; no field that was parsed is such.
 pub(crate) fn append(map: &mut http::HeaderMap, name: &[u8], value: &[u8]) {
     if let (Ok(name), Ok(value)) = (http::HeaderName::from_bytes(name), http::HeaderValue::from_bytes(value)) {
         map.append(name, value);

@@ -16,7 +16,8 @@ use crate::request::trailers::{self, Trailers};
 use crate::timer;
 use crate::upstream::slow::Held;
 
-/// Sends a head, which goes out for this one, and the body. False when the client did not get all of it, or must not believe so.
+/// Sends the head in `framed` and the body. `head` is the head that came from the endpoint. Returns false when the
+/// client did not get all of the answer, or must not believe that it did.
 pub(super) async fn send(
     conn: &Conn,
     request: &Request,
@@ -34,7 +35,7 @@ pub(super) async fn send(
                 match conn.poll_interim(cx) {
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(_)) => return Poll::Ready(false),
-                    // A client that does not read has as long for this as for the answer.
+                    // A client that does not read has the same idle time here as for the answer.
                     Poll::Pending => {
                         record.waited();
                         return pause.poll(conn, cx, request, idle);
@@ -51,7 +52,8 @@ pub(super) async fn send(
                         framed.end(|out, first| trailers::write_last_chunk(out, first, these))
                     }
                     Poll::Ready(Ok(len)) => framed.offer(len),
-                    // An answer that breaks off has to look like one: the connection closes without its end.
+                    // An answer that breaks off must be seen to break off: the connection closes without the answer's
+                    // end.
                     Poll::Ready(Err(reason)) => {
                         record.broken(reason);
                         return Poll::Ready(false);
@@ -81,7 +83,8 @@ pub(super) async fn send(
                 record.waited();
                 return pause.poll(conn, cx, request, idle);
             }
-            // Not inside the match: what is left of the upload is read from the same socket.
+            // The borrow of the socket must end before the match: the rest of the upload is read from the same
+            // socket.
             let polled = framed.poll_write(|room| download.poll_send(cx, &mut conn.io.borrow_mut(), room));
             match polled {
                 Poll::Ready(Ok(n)) => {
@@ -100,7 +103,7 @@ pub(super) async fn send(
                     record.waited();
                     if is_too_slow(&mut held, cx, request, download, record.bytes()) {
                         record.broken(Reason::TooSlow);
-                        // What it has not read is in nobody's way any more.
+                        // A reset frees the bytes that the client has not read.
                         conn.abort();
                         return Poll::Ready(false);
                     }
@@ -112,7 +115,7 @@ pub(super) async fn send(
     .await
 }
 
-/// An answer that takes its time may take for ever: what was kept for the request's sake is not kept for the answer's.
+/// An answer that has to wait may wait for ever. So the memory that was kept for the request's sake is released.
 fn keep_little(conn: &Conn, request: &Request, download: &Download) {
     if download.has_sent() && request.body.ended().is_some() {
         request.body.let_go();
@@ -120,14 +123,15 @@ fn keep_little(conn: &Conn, request: &Request, download: &Download) {
     }
 }
 
-/// Whether a client that takes no more of its answer for now has to make room for others. It has been sent `moved` bytes.
+/// Whether a client that reads too slowly has to make room for others. `moved` is how many bytes of the answer it has
+/// taken.
 fn is_too_slow(held: &mut Option<Held>, cx: &Context<'_>, request: &Request, download: &Download, moved: u64) -> bool {
     let Some(upstream) = download.occupies() else {
         *held = None;
         return false;
     };
     let held = held.get_or_insert_with(|| {
-        // A stream in both directions is quiet by its nature. (gRPC, which may be, is HTTP/2.)
+        // A stream in both directions may be quiet by its nature. (gRPC is HTTP/2 and never comes here.)
         let exempt = request.body.ended().is_none();
         Held::reading(upstream, moved, request.origin(), exempt, timer::now())
     });
@@ -135,7 +139,7 @@ fn is_too_slow(held: &mut Option<Held>, cx: &Context<'_>, request: &Request, dow
     held.has_to_go(cx)
 }
 
-/// Ends an answer of which nothing goes out.
+/// The deadline of an answer of which nothing goes out at the moment.
 #[derive(Default)]
 struct Pause {
     until: Option<Instant>,
@@ -143,8 +147,8 @@ struct Pause {
 }
 
 impl Pause {
-    /// Not ready until nothing has moved for the idle time, in either direction, or the client has left in the middle of its
-    /// upload.
+    /// Ready when nothing has moved in either direction for the idle time, or when the client has left in the middle
+    /// of its upload.
     fn poll(&mut self, conn: &Conn, cx: &mut Context<'_>, request: &Request, idle: Duration) -> Poll<bool> {
         let own = *self.until.get_or_insert_with(|| timer::now() + idle);
         let mut latest = own;

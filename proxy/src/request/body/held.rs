@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes};
 use crate::http::Head;
 use crate::http::gather::{SMALL, gather};
 
-/// What came and may be sent again.
+/// The pieces, and whether there will be more.
 #[derive(Debug, Default)]
 pub(super) struct Held {
     pub(super) chunks: VecDeque<Bytes>,

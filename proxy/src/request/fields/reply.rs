@@ -7,27 +7,27 @@ use crate::http::head::{Name, Version};
 use crate::http::{Head, Length, write};
 use crate::resilience::fallback::Degraded;
 
-/// What of a response's head depends on the client it goes to.
+/// The part of a response's head that depends on the client it goes to.
 #[derive(Debug, Clone, Copy)]
 pub struct Reply<'a> {
     /// The client's version.
     pub version: Version,
     /// Whether the connection ends after this answer.
     pub close: bool,
-    /// What it is the answer to.
+    /// What kind of request it answers, as far as that decides where the answer ends.
     pub to: To,
-    /// How the answer's body ends, if it has one.
+    /// How the end of the answer's body is known, if it has one.
     pub length: Length,
-    /// Who we are; none for an answer made here, which was not passed on by anybody.
+    /// This process's name for `Via`. None for an answer that was made here, since nobody has passed it on.
     pub identity: Option<&'a Identity>,
     /// The request's id.
     pub id: &'a RequestId,
-    /// Whose answer it is, where it is not that of the service that was asked for.
+    /// Which fallback has answered, where it was not the service itself.
     pub degraded: Option<&'a Degraded>,
 }
 
 impl Reply<'_> {
-    /// The whole head of an answer for an HTTP/1.x client. What follows it is as long as [`Self::body`] says.
+    /// Writes the whole head for an HTTP/1.x client. [`Self::body`] says how long the body behind it is.
     pub fn write_h1(&self, head: &Head, out: &mut Vec<u8>) {
         let status = head.status();
         write::status_line(out, status, head.reason());
@@ -46,7 +46,7 @@ impl Reply<'_> {
             write::end(out);
         }
         if let Some(degraded) = self.degraded {
-            // After the mark of a proxy farther in, which is a field like any other and stays: both make one list.
+            // Behind the mark of a proxy farther in, which passes like any other field: the two make one list.
             write::field(out, Degraded::FIELD.as_bytes(), degraded.value().as_bytes());
         }
         let upgrade = matches!(status, 101 | 426);
@@ -82,7 +82,8 @@ impl Reply<'_> {
         if let Some(degraded) = self.degraded {
             append(&mut map, Degraded::FIELD.as_bytes(), degraded.value().as_bytes());
         }
-        // An answer that ends with its head needs no length, and to gRPC it is trailers, which have none.
+        // An answer that ends with its head needs no length. To a gRPC client such a head is trailers, which have
+        // none.
         let says = head.has(Name::ContentLength);
         if let Some(n) = self.stated(head)
             && (n > 0 || says)
@@ -93,13 +94,13 @@ impl Reply<'_> {
         map
     }
 
-    /// Whether the body can only be ended by closing the connection.
+    /// Whether closing the connection is the only way to end the body.
     pub fn ends_by_close(&self, head: &Head) -> bool {
         self.body(head) == Length::UntilClose
     }
 
-    /// How what follows the head ends on its way to this client. It depends on the head that goes out, not on the one that came:
-    /// a fault may have made a 204 of a 200.
+    /// How the end of the body is told to this client. It depends on the head that goes out and not on the one that
+    /// came: a fault may have made a 204 of a 200.
     pub fn body(&self, head: &Head) -> Length {
         match self.length {
             _ if framing::ends_at_head(head.status(), self.to) => Length::NONE,
@@ -109,13 +110,13 @@ impl Reply<'_> {
         }
     }
 
-    /// The `Content-Length` that is said.
+    /// The `Content-Length` that is stated.
     fn stated(&self, head: &Head) -> Option<u64> {
         if !framing::may_state_length(head.status(), self.to) {
             return None;
         }
         if framing::ends_at_head(head.status(), self.to) {
-            // What a GET would have had, as the endpoint says.
+            // To HEAD: the length that a GET's answer would have had, as the endpoint states it.
             return framing::content_length(head).ok().flatten();
         }
         match self.length {

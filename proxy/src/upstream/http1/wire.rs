@@ -17,7 +17,8 @@ pub(super) struct Wire {
     pub(super) link: Option<Link>,
     pub(super) home: Option<Home>,
     pub(super) input: Option<Buffer>,
-    /// Whether the answer was waited for: what wakes then is most likely the answer.
+    /// Whether the task has already waited for the answer once. After that a wake most likely means that the answer
+    /// is there.
     pub(super) waited: bool,
     pub(super) sending: Sending,
     pub(super) pools: Rc<Pools>,
@@ -37,7 +38,7 @@ pub(super) struct Sending {
 pub(super) enum SendState {
     Going,
     Done,
-    /// The endpoint takes no more; it may have answered.
+    /// The endpoint takes no more of the request. It may have answered.
     Refused,
     /// The client's message broke off or broke the rules.
     Failed(Reason),
@@ -46,7 +47,8 @@ pub(super) enum SendState {
 impl Wire {
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
         let Some(link) = &mut self.link else { return Poll::Ready(Ok(0)) };
-        // A buffer is taken when there is something to read. Where that is likely, trying is cheaper than asking first.
+        // No buffer is taken before there is something to read. Where that is likely, trying is cheaper than asking
+        // first.
         if self.input.is_none() && !(self.waited && self.sending.state == SendState::Done) {
             self.waited = true;
             ready!(link.io.poll_readable(cx));
@@ -64,7 +66,7 @@ impl Wire {
         if !input.has_room() {
             input.compact();
             if !input.has_room() {
-                // A head, or what follows the last chunk.
+                // Only a head or trailers may need more than a buffer at once.
                 self.pools.buffers.grow_on(input)?;
             }
         }
@@ -104,7 +106,8 @@ impl Sending {
                     }
                     Poll::Ready(Err(reason)) => return Poll::Ready(SendState::Failed(reason)),
                     Poll::Pending if self.framed.is_written() => return Poll::Pending,
-                    // What there is goes out: the client may wait for the answer to its head (RFC 9110 section 10.1.1).
+                    // What is there goes out: the client may wait for a 100 before it sends more (RFC 9110 section
+                    // 10.1.1).
                     Poll::Pending => Ok(()),
                 };
                 if fits.is_err() {
