@@ -37,7 +37,7 @@ pub struct Request {
     /// Its id.
     pub id: RequestId,
     /// The service that its listener belongs to, whatever its host.
-    pub service: Option<Arc<str>>,
+    pub service: Option<Rc<str>>,
     /// Where interim answers go: an HTTP/1.1 client that understands them.
     pub interim: Option<Rc<dyn Peer>>,
     /// Whether it asks for an upgrade.

@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
@@ -41,7 +40,7 @@ pub struct Caller {
     /// Who called.
     pub client: Rc<Client>,
     /// The service that its listener belongs to, whatever its host.
-    pub service: Option<Arc<str>>,
+    pub service: Option<Rc<str>>,
     /// Whose connection it is.
     pub worker: Rc<Worker>,
     /// The date, and the second that it was made in.
@@ -50,7 +49,7 @@ pub struct Caller {
 
 impl Caller {
     /// A client's connection.
-    pub fn new(client: Rc<Client>, service: Option<Arc<str>>, worker: Rc<Worker>) -> Self {
+    pub fn new(client: Rc<Client>, service: Option<Rc<str>>, worker: Rc<Worker>) -> Self {
         Self { client, service, worker, date: RefCell::default() }
     }
 
