@@ -276,6 +276,19 @@ fn h2_carries_no_connection_fields() {
     assert_eq!(map["te"], "trailers");
 }
 
+#[test]
+fn over_h2_an_id_takes_no_place_in_the_table_of_what_is_said_again() {
+    let head = request("GET / HTTP/1.1\nHost: a\nX-Kept: 1\n\n");
+    let onward = with_outgoing(&head, &client(V4, false), Length::NONE, false, |o| o.fields_h2());
+    let (identity, id) = (Identity::new(7), RequestId::of(&head, &client(V4, false), || 1));
+    let back = reply(&identity, &id, Length::NONE).fields_h2(&response("HTTP/1.1 200 OK\nX-Kept: 1\n\n"));
+    for map in [onward, back] {
+        let never: Vec<_> =
+            map.iter().filter(|(_, value)| value.is_sensitive()).map(|(name, _)| name.as_str()).collect();
+        assert_eq!(never, ["x-request-id"]);
+    }
+}
+
 fn reply<'a>(identity: &'a Identity, id: &'a RequestId, length: Length) -> Reply<'a> {
     Reply {
         version: Version::Http11,
