@@ -4,7 +4,7 @@
 //! whose workers are all busy still answers its probes. It reads what the two halves publish and changes nothing but
 //! [`faults`], which are there to be changed.
 //!
-//! Bound to loopback by default; who may ask and who may change something is [`access`]'s. That clients who stall keep nobody
+//! Bound to loopback by default; who may ask and who may change something is `admin::access`'s. That clients who stall keep nobody
 //! from an answer is the door's (`door`).
 //!
 //! The same thread answers [Toxiproxy's API](toxiproxy) at an address of its own, where that is switched on; each of the two can be

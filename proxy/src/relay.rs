@@ -1,13 +1,14 @@
 //! Bytes between two connections, in both directions, and what byte-stream faults do to them on the way.
 //!
-//! Where there are no faults nothing stands between a read and the write that follows it: one pooled buffer for a direction,
-//! held only while there is something in it, and one task for both. A fault puts a [`Chain`](crate::fault::stream::Chain) between the two; it holds
-//! what it was given in pieces of its own, within bounds, and a full one is not read for. Nothing is locked: faults are
-//! looked up when their subject's generation has moved, and then each is drawn once for the connection.
+//! Without faults, a read is followed by a write and nothing stands between. A direction has one pooled buffer, which
+//! it holds only while there is something in it, and both directions share one task. A fault puts a
+//! [`Chain`](crate::fault::stream::Chain) between the read and the write. The chain holds what it was given in pieces
+//! of its own, within bounds, and while it is full nothing more is read. Nothing is locked: faults are looked up when
+//! their subject's generation has moved, and each is drawn once for the connection.
 //!
-//! One side may have said all it has to say while the other still talks, so the end of one direction is passed on as such
-//! and the other goes on. An end is an event in its stream's order, a reset no less than a clean one: it reaches the other
-//! side behind the bytes that came before it, and what holds those holds it.
+//! One side may have sent everything while the other still sends. So the end of one direction is passed on as such,
+//! and the other direction goes on. An end, clean or a reset, is an event in its stream's order: it reaches the other
+//! side behind the bytes that came before it, and a fault that holds those bytes holds the end, too.
 
 mod tap;
 mod watch;
@@ -37,19 +38,19 @@ pub struct Relay {
     idle: Option<Duration>,
     last: (u64, Instant),
     aside: bool,
-    /// Both connections are there. What strikes from now on meets them open.
+    /// Whether both connections are there, so that a fault that strikes from now on meets open connections.
     begun: bool,
-    /// Where memory is short it makes room for others.
+    /// Whether it makes room for others while memory is short.
     yields: bool,
 }
 
-/// How it ended.
+/// How a relay ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// Both sides had said all.
+    /// Both sides had sent everything.
     Done,
-    /// A side broke off, or took nothing of what was ready for it for the idle time, or for less where memory is short: the
-    /// other one shall see that it did.
+    /// One side broke off, or took nothing of what was ready for it for the idle time (for less while memory is
+    /// short). The other side is to see that.
     Broken,
     /// Nothing moved for the idle time.
     Idle,
@@ -59,7 +60,7 @@ pub enum End {
     Reset,
 }
 
-/// Bytes that went through.
+/// The bytes that went through a relay.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Moved {
     /// Came from the client.
@@ -73,9 +74,10 @@ pub struct Moved {
 }
 
 impl Relay {
-    /// Of connections on which nothing was read yet. It ends when nothing moves for `idle`, and when one side does not take
-    /// what is ready for it for as long, whatever the other direction does: a direction that merely has nothing to carry
-    /// is kept by the other, one that is stuck is not. What a fault holds is not ready.
+    /// A relay for connections on which nothing was read yet. It ends when nothing has moved for `idle`. It also ends
+    /// when one side has not taken what is ready for it for as long, whatever the other direction does. So a
+    /// direction that has nothing to carry is kept alive by the other one, and a direction that is stuck is not.
+    /// Bytes that a fault holds are not ready.
     pub fn new(idle: Option<Duration>) -> Self {
         let now = now();
         Self {
@@ -91,8 +93,8 @@ impl Relay {
         }
     }
 
-    /// The same; where `yields`, it ends when memory is short and one side has taken nothing of what is ready for it for a
-    /// second: what lies there is held by nobody's leave.
+    /// The same. If it `yields`, it also ends when memory is short and one side has taken nothing of what is ready
+    /// for it for a second.
     pub fn yielding(mut self, yields: bool) -> Self {
         self.yields = yields;
         self
@@ -105,13 +107,13 @@ impl Relay {
         self
     }
 
-    /// The same, under the faults of a subject; of a service's, those that take in the endpoint.
+    /// The same, under the faults of a subject. Of a service's faults, those count whose scope includes the endpoint.
     pub fn under(mut self, subject: &Arc<Subject>, endpoint: Option<SocketAddr>) -> Self {
         self.watch = Some(Watch::new(Arc::clone(subject), endpoint));
         self
     }
 
-    /// The same, under what was looked at already.
+    /// The same, under faults that were looked up already.
     pub fn watched(mut self, watch: Watch, met: Vec<(Stream, Change)>) -> Self {
         self.watch = Some(watch);
         let now = now();
@@ -124,8 +126,8 @@ impl Relay {
         self
     }
 
-    /// Both connections are there. Whether closing them shall be a reset, whatever the reason: a fault of that kind strikes
-    /// them from the start.
+    /// Both connections are there. Returns whether closing them is to be a reset whatever the reason, because a fault
+    /// of that kind strikes them from the start.
     pub fn begin(&mut self, now: Instant) -> bool {
         self.refresh(now);
         self.begun = true;
@@ -138,7 +140,7 @@ impl Relay {
         self.watch.as_ref().is_some_and(Watch::is_down)
     }
 
-    /// Bytes that went through so far.
+    /// The bytes that have gone through so far.
     pub fn moved(&self) -> Moved {
         Moved {
             received_up: self.up.received,
@@ -148,7 +150,7 @@ impl Relay {
         }
     }
 
-    /// Carries bytes. Ready when that is over; then both connections are to be closed, or reset.
+    /// Carries bytes. Ready when that is over; both connections have to be closed or reset then.
     pub fn poll(&mut self, cx: &mut Context<'_>, client: &mut Io, server: &mut Io, pool: &BufferPool) -> Poll<End> {
         loop {
             let mut due = None;
@@ -174,7 +176,7 @@ impl Relay {
             if down == Step::Lost {
                 self.up.bereave();
             }
-            // What closes one direction takes the connection away from under the other.
+            // A fault that closes one direction closes the connection, which the other direction needs, too.
             if up == Step::Closed {
                 self.down.cut(now());
             }
@@ -245,9 +247,9 @@ impl Relay {
     }
 }
 
-/// How long a side may take nothing where memory is short, and how often it is asked whether that is so.
+/// How long a side may take nothing while memory is short, and how often it is looked whether memory is short.
 const GRACE: Duration = Duration::from_secs(1);
-/// Where a timer stands that nobody waits for.
+/// Where the timer stands while nobody waits for it.
 const FAR: Duration = Duration::from_secs(86_400 * 365);
 
 #[cfg(test)]

@@ -1,4 +1,7 @@
-//! A request that was found sound, from either protocol.
+//! A request that has passed the first checks, whichever protocol it came over.
+//!
+//! HTTP/1.1 and HTTP/2 make the same [`Request`] of what they have read. It owns its head and its body, and it knows
+//! its client's connection only as a [`Peer`].
 
 pub mod body;
 pub mod control_fields;
@@ -25,12 +28,12 @@ use crate::request::trailers::Passing;
 use crate::resilience::shape::Shape;
 use crate::route::Route;
 
-/// A request on its way through. [`screen`] has been passed.
+/// A request on its way through the proxy. It has passed [`screen`].
 #[derive(Debug)]
 pub struct Request {
-    /// As it came.
+    /// Its head, as it came.
     pub head: Rc<Head>,
-    /// Shared by its attempts.
+    /// Its body, shared by all attempts.
     pub body: Rc<Upload>,
     /// Who sent it.
     pub client: Rc<Client>,
@@ -38,20 +41,20 @@ pub struct Request {
     pub id: RequestId,
     /// The service that its listener belongs to, whatever its host.
     pub service: Option<Arc<str>>,
-    /// Where interim answers go: an HTTP/1.1 client that understands them.
+    /// Where interim answers go. None where the client does not understand them.
     pub interim: Option<Rc<dyn Peer>>,
     /// Whether it asks for an upgrade.
     pub upgrade: bool,
 }
 
-/// How often a request may have been here before it is a loop: chained proxies and applications that copy `Via` still
-/// work.
+/// How often a request may have passed this process before it counts as a loop. More than once, so that chained
+/// proxies and applications that copy `Via` still work.
 const VISITS: usize = 4;
 
-/// What has to be so before anything is done for a request.
+/// Checks what has to be so before anything is done for a request.
 pub fn screen(head: &Head, identity: &Identity) -> Result<(), Reason> {
     Target::of(head)?;
-    // RFC 9110 section 10.1.1 knows one expectation; whoever hides another behind it hopes that somebody does not.
+    // RFC 9110 section 10.1.1 knows one expectation. A second one is an attempt to be read in two ways.
     if head.has(Name::Expect) && !expects_continue(head) {
         return Err(Reason::BadRequest);
     }
@@ -69,7 +72,7 @@ impl Request {
         Target::again(&self.head)
     }
 
-    /// What goes to an endpoint, with its trailers or without. The borrowed parts are the request's own.
+    /// The head that goes to an endpoint, with trailers announced or without. It borrows what the request has.
     pub fn outgoing<'a>(
         &'a self,
         identity: &'a Identity,
@@ -79,33 +82,34 @@ impl Request {
         OutgoingRequest { request: self, target: self.target(), identity, onward, trailers }
     }
 
-    /// What of its trailers goes on.
+    /// What decides which of its trailers go on, for trailers that have not come yet.
     pub fn passing(&self, http: &Arc<HttpLimits>) -> Passing {
         Passing { of: Rc::clone(&self.head), http: Arc::clone(http) }
     }
 
-    /// What it has in common with others of its kind.
+    /// Its shape: what it has in common with requests for the same kind of page.
     pub fn shape(&self) -> Shape {
         Shape::of(self.head.method(), self.target().path())
     }
 
-    /// What its answer is the answer to.
+    /// What kind of request the answer is for, as far as it decides where the answer ends.
     pub fn to(&self) -> To {
         To::of(self.head.method())
     }
 
-    /// Whether a 101 switches to what was asked for: it says to what, and to nothing else (RFC 9110 section 7.8).
+    /// Whether a 101 switches to protocols that this request has asked for, and to nothing else (RFC 9110 section
+    /// 7.8).
     pub fn is_granted_by(&self, answer: &Head) -> bool {
         let mut granted = answer.all(Name::Upgrade).flat_map(list).peekable();
         granted.peek().is_some() && granted.all(|protocol| self.head.lists(Name::Upgrade, protocol))
     }
 
-    /// What the answer's reading depends on.
+    /// What the reading of the answer depends on.
     pub fn asked(&self) -> Asked {
         Asked { to: self.to(), upgrade: self.upgrade }
     }
 
-    /// Whose part of a service it takes.
+    /// The key of its bulkhead: its route, or its caller.
     pub fn divided_by(&self, bulkhead: Bulkhead, names: &ControlNames<'_>, route: Option<&Route>) -> Vec<u8> {
         match bulkhead {
             Bulkhead::PerRoute(_) => route.map(|route| route.name.as_bytes().to_vec()).unwrap_or_default(),
@@ -113,7 +117,7 @@ impl Request {
         }
     }
 
-    /// Whose request it is, as far as it can be told: the client, or whom a trusted one forwards for.
+    /// The address that the request comes from: the client's, or the one that a trusted client says it forwards for.
     pub fn origin(&self) -> IpAddr {
         let said = if self.client.trusted { self.head.all(Name::XForwardedFor).last() } else { None };
         let last =
@@ -121,12 +125,12 @@ impl Request {
         last.unwrap_or(self.client.peer.ip())
     }
 
-    /// Who a trusted client says that it is.
+    /// The caller's name, if a trusted client gives one.
     pub fn caller(&self, names: &ControlNames<'_>) -> Option<&[u8]> {
         self.client.trusted.then(|| self.head.named(names.caller)).flatten()
     }
 
-    /// Passes an interim answer on, where there is somebody for it.
+    /// Passes an interim answer on, if the client understands it.
     pub fn interim(&self, head: &Head) {
         if let Some(peer) = &self.interim {
             peer.interim(head);
@@ -134,10 +138,10 @@ impl Request {
     }
 }
 
-/// What this proxy brings to a message that passes it.
+/// What a worker brings to each message that passes through it.
 #[derive(Debug, Clone, Copy)]
 pub struct Hop<'a> {
-    /// Who it is.
+    /// This process's name in `Via`.
     pub identity: &'a Identity,
     /// Bounds on what a peer may send.
     pub http: &'a Arc<HttpLimits>,
@@ -145,7 +149,7 @@ pub struct Hop<'a> {
     pub pools: &'a Rc<Pools>,
 }
 
-/// What the request asked for, as far as the answer's reading depends on it.
+/// What the request asked for, as far as the reading of its answer depends on it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Asked {
     /// Its method, which may be one whose answer ends at its head.
@@ -171,7 +175,7 @@ impl OutgoingRequest<'_> {
         self.fields().write_h1(out);
     }
 
-    /// What is written.
+    /// The fields that are written.
     pub fn fields(&self) -> Outgoing<'_> {
         Outgoing {
             head: &self.request.head,
@@ -188,7 +192,7 @@ impl OutgoingRequest<'_> {
     }
 }
 
-/// What is wrong with a client's message.
+/// The reason for which a client's malformed message is refused.
 pub fn reason_of(bad: Bad) -> Reason {
     match bad {
         Bad::Grammar => Reason::BadRequest,
@@ -197,13 +201,14 @@ pub fn reason_of(bad: Bad) -> Reason {
     }
 }
 
-/// Whether a head asks to switch protocols (RFC 9110 section 7.8), without a body in the way.
+/// Whether a request asks to switch protocols (RFC 9110 section 7.8). One with a body does not.
 pub fn asks_upgrade(head: &Head, length: Length) -> bool {
     head.version() == Version::Http11
         && head.has(Name::Upgrade)
         && length == Length::NONE
         && head.lists(Name::Connection, b"upgrade")
-        // An endpoint's HTTP/2 is the endpoint's own affair: `protocol: http2`.
+        // Whether an endpoint is spoken to over HTTP/2 is configured (`protocol: http2`), and not for a client to
+        // choose.
         && !head.lists(Name::Upgrade, b"h2c")
 }
 
@@ -212,7 +217,7 @@ pub fn expects_continue(head: &Head) -> bool {
     head.only(Name::Expect).is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"))
 }
 
-/// Who a peer is, and whether its word counts.
+/// A client by its address, and whether its fields are trusted.
 pub fn client(peer: SocketAddr, trusted: &[Cidr]) -> Client {
     let ip = peer.ip().to_canonical();
     let trusted = ip.is_loopback() || trusted.iter().any(|block| block.contains(ip));

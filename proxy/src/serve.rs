@@ -16,12 +16,12 @@ use crate::worker::connection_balancer::Handed;
 use crate::worker::{Plan, Worker};
 use accept::Place;
 
-/// How often counts are handed over and a new snapshot is looked for even without traffic.
+/// How often a worker hands over its counts and looks for a new snapshot, with traffic or without.
 const TICK: Duration = Duration::from_millis(250);
 /// How often idle connections are looked at.
 const REAP: Duration = Duration::from_secs(1);
 
-/// Runs a worker until the process closes and its connections are done, or out of time.
+/// Runs a worker until the process closes and the worker's connections have ended, or their time is over.
 pub async fn serve(worker: Rc<Worker>, places: Vec<Place>, handed: tokio::sync::mpsc::Receiver<Handed>, tcp: TcpDesk) {
     let _busy = worker.drained.busy();
     let slots = Rc::new(accept::Slots::new(crate::downstream::http1::exchange));
@@ -48,10 +48,10 @@ pub async fn serve(worker: Rc<Worker>, places: Vec<Place>, handed: tokio::sync::
         }
     });
     let telling = Rc::clone(&worker);
-    // Listened to before anything can be missed: the task begins later.
+    // Subscribed to here and not in the task, which begins later and could miss a ring.
     let mut bell = crate::fault::active::bell();
     let tells = tokio::task::spawn_local(async move {
-        // It cannot fail: it rings as long as the process lives.
+        // The bell never closes: it lives as long as the process.
         while bell.changed().await.is_ok() {
             telling.view().tell_of_faults();
         }
@@ -62,7 +62,7 @@ pub async fn serve(worker: Rc<Worker>, places: Vec<Place>, handed: tokio::sync::
     drained.reached(Phase::Closing).await;
     worker.enter(Phase::Closing);
     let finish = async {
-        // One holder is this function.
+        // Every connection holds a count. One count is this function's own.
         while Rc::strong_count(&alive) > 1 {
             tokio::time::sleep(LOOK).await;
         }
@@ -76,10 +76,10 @@ pub async fn serve(worker: Rc<Worker>, places: Vec<Place>, handed: tokio::sync::
     worker.tick();
 }
 
-/// How often the end of the connections is looked for.
+/// How often the closing worker looks whether its connections have ended.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// A worker's thread with its runtime. The sockets are registered on it.
+/// Starts a worker's thread with its runtime, and registers the sockets there.
 pub fn spawn(
     index: usize,
     plan: Plan,

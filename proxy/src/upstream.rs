@@ -1,9 +1,8 @@
-//! One endpoint as one worker sees it: its connections, its load, what it was last like.
+//! One endpoint as one worker sees it: its connections, its load, its latency, and when it last answered.
 //!
-//! Workers share nothing that is written when a request succeeds, so each has pools and averages of its own. Two
-//! things are held against a number for the whole process, because an operator's cap means the process: open
-//! connections (a shared counter, touched when a connection is opened or closed) and idle ones (each worker keeps
-//! its share).
+//! Workers share nothing that is written when a request succeeds, so each has pools and averages of its own. An
+//! operator's cap means the whole process, and there are two. Open connections are counted in one shared counter,
+//! which is written when a connection is opened or closed. The cap on idle connections is divided among the workers.
 
 pub mod held;
 pub mod http1;
@@ -28,16 +27,17 @@ use crate::resilience::sketch::RunningMedian;
 use crate::snapshot::{Endpoint, EndpointId, EndpointShared};
 use crate::timer;
 
-/// An endpoint's side that belongs to one worker. Outlives snapshots as the endpoint does.
+/// An endpoint as one worker sees it. It outlives snapshots, as the endpoint does.
 #[derive(Debug)]
 pub struct Upstream {
-    /// Who it is.
+    /// The endpoint's id.
     pub id: EndpointId,
     /// Where it is dialled.
     pub address: SocketAddr,
     shared: Arc<EndpointShared>,
     taps: Rc<Taps>,
-    /// Free connections, the one used last at the end: the others can grow old and go.
+    /// Free connections. The one that was used last is at the end and is taken first, so that the others can time
+    /// out.
     idle: RefCell<Vec<Idle>>,
     /// Connections that a client keeps waiting.
     slow: slow::Slow,
@@ -48,9 +48,9 @@ pub struct Upstream {
     in_flight: Cell<u32>,
     /// Attempts whose answer has not begun.
     waiting: Cell<u32>,
-    /// When it began to have something to answer.
+    /// Since when the endpoint owes an answer.
     waits_since: Cell<Instant>,
-    /// When it last answered well; when it came, until then.
+    /// When it last answered well. Before its first answer, when it joined the pool.
     answered_at: Cell<Instant>,
     reported: Cell<u32>,
     median: Cell<RunningMedian>,
@@ -65,14 +65,14 @@ struct Idle {
     since: Instant,
 }
 
-/// An HTTP/1.1 connection to an endpoint that nobody else uses.
+/// An HTTP/1.1 connection to an endpoint, for one request at a time.
 #[derive(Debug)]
 pub struct Link {
     /// The connection.
     pub io: Io,
     /// Whether it has carried a request before.
     pub reused: bool,
-    /// Counted as open, as long as it is.
+    /// Counts the connection as open until it is dropped.
     pub open: Open,
 }
 
@@ -96,10 +96,10 @@ impl Drop for Open {
     }
 }
 
-/// A connection idle for longer than this may be closing at this moment; a request that cannot be sent twice does
-/// not take it.
+/// A connection that has been idle for longer than this may be closing at this moment. A request that cannot be sent
+/// twice does not take it.
 const FRESH: Duration = Duration::from_secs(1);
-/// How long a connection is waited for that somebody has been told to let go of.
+/// How long a request waits for a connection after a slow client was told to let go of one.
 const SOON: Duration = Duration::from_millis(500);
 
 /// Counts a connection that has become a tunnel.
@@ -119,12 +119,13 @@ impl Upstream {
         Share(Arc::clone(&self.shared))
     }
 
-    /// Whether tunnels, which may be quiet for as long as they like, hold as many connections as they may.
+    /// Whether tunnels hold as many of the endpoint's connections as they may. A tunnel may be quiet for as long as
+    /// it likes.
     pub fn has_tunnels_enough(&self, cap: u32) -> bool {
         self.shared.tunnels.load(Ordering::Relaxed) >= slow::plenty(cap).max(1)
     }
 
-    /// A side without connections. `typical` is what the pool's other endpoints take for an answer.
+    /// An endpoint without connections. `typical` is how long the pool's other endpoints take for an answer.
     pub fn new(endpoint: &Endpoint, taps: &Rc<Taps>, typical: Option<Duration>, now: Instant) -> Self {
         Self {
             id: endpoint.id,
@@ -148,12 +149,12 @@ impl Upstream {
         }
     }
 
-    /// What the balancer compares: latency times what is in flight, relative to the weight.
+    /// What the balancer compares: latency times requests in flight, relative to the weight.
     pub fn load(&self, now: Instant, relative_weight: f64) -> f64 {
         self.load.load(self.in_flight.get(), relative_weight, now)
     }
 
-    /// How slow it is, for what is to be expected of a new endpoint of its pool.
+    /// The endpoint's latency average. New endpoints of the pool begin with what is typical of the others.
     pub fn latency(&self) -> &PeakEwma {
         &self.load
     }
@@ -177,12 +178,13 @@ impl Upstream {
         }
     }
 
-    /// An attempt no longer waits, whatever became of it.
+    /// An attempt no longer waits for its answer to begin, whatever became of it.
     pub fn heard(&self) {
         self.waiting.set(self.waiting.get().saturating_sub(1));
     }
 
-    /// An attempt has waited longer than nearly all do, until [`in_time`](Self::in_time): all workers shall know.
+    /// An attempt has waited for longer than nearly all do. All workers see that until [`in_time`](Self::in_time) is
+    /// called.
     pub fn overdue(&self) {
         self.shared.overdue.fetch_add(1, Ordering::Relaxed);
     }
@@ -192,8 +194,8 @@ impl Upstream {
         self.shared.overdue.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Whether there is a sign that it hangs: an attempt of any worker is overdue, or it has something to answer and has been
-    /// silent for this time.
+    /// Whether there is a sign that the endpoint hangs: an attempt of any worker is overdue, or the endpoint owes
+    /// this worker an answer and has been silent for `silence`.
     pub fn is_silent(&self, silence: Duration, now: Instant) -> bool {
         let since = self.waits_since.get().max(self.answered_at.get());
         let waits = self.waiting.get() > 0 && now.saturating_duration_since(since) >= silence;
@@ -213,14 +215,14 @@ impl Upstream {
         self.note(latency);
     }
 
-    /// Nobody waited any longer for an answer, after `elapsed`: it would have taken at least as long.
+    /// An attempt was given up after `elapsed`. Its answer would have taken at least as long.
     pub fn outlasted(&self, elapsed: Duration, now: Instant) {
         self.failures.set(self.failures.get() + 1);
         self.load.outlast(elapsed, now);
         self.note(elapsed);
     }
 
-    /// What half of its answers stay within; none while too few are known.
+    /// The median time of its answers; none while too few are known.
     pub fn expected(&self) -> Option<Duration> {
         self.median.get().value()
     }
@@ -237,8 +239,9 @@ impl Upstream {
         self.load.penalise(now);
     }
 
-    /// A free connection, the one used last first; dead ones are thrown away on the way. What is not `replayable` gets one
-    /// that was used lately, and that the other side has not closed up to this moment.
+    /// A free connection: the one that was used last and is not closed. A request that is not `replayable` gets a
+    /// connection that was used within the last second, and only after the socket was asked whether the endpoint has
+    /// closed it.
     pub fn reuse(&self, replayable: bool, idle_timeout: Duration, now: Instant) -> Option<Link> {
         let mut idle = self.idle.borrow_mut();
         loop {
@@ -274,8 +277,9 @@ impl Upstream {
         }
     }
 
-    /// A place for a connection where there is none: that of a free one which this request may not have, or of who is too
-    /// slow. Where nobody is, another endpoint or an answer is had at once.
+    /// Makes room for a connection at the cap: closes a free connection that this request may not use, or ends the
+    /// slowest of the clients that are too slow. Where there is neither, the request does not wait here: it goes to
+    /// another endpoint or fails.
     async fn room(&self, terms: slow::Terms) -> Option<Open> {
         let oldest = {
             let mut idle = self.idle.borrow_mut();
@@ -296,7 +300,7 @@ impl Upstream {
         tokio::time::timeout(SOON, freed).await.ok()
     }
 
-    /// Ends those that keep connections waiting, as far as connections are short. Called at the worker's ticks.
+    /// Ends exchanges whose client is too slow, as far as connections are short. Called at the worker's ticks.
     pub fn relieve(&self, terms: slow::Terms, now: Instant) {
         self.slow.relieve(self.shared.connections.load(Ordering::Relaxed), terms, now);
     }
@@ -306,7 +310,7 @@ impl Upstream {
         link.reused = true;
         let mut idle = self.idle.borrow_mut();
         if idle.len() >= keep && !idle.is_empty() {
-            // The oldest goes: the newest is the least likely to be closed by the other side.
+            // The oldest is closed: the endpoint is the most likely to close that one next.
             idle.remove(0);
         }
         if keep > 0 {
@@ -314,7 +318,7 @@ impl Upstream {
         }
     }
 
-    /// Ends what has been idle for too long or was closed by the other side. Called at the worker's ticks.
+    /// Closes connections that have been idle for too long or that the endpoint has closed. Called once a second.
     pub fn reap(&self, idle_timeout: Duration, now: Instant) {
         self.idle
             .borrow_mut()
@@ -363,12 +367,12 @@ pub fn not_connected(error: &std::io::Error) -> Reason {
     if is_own_lack(error) { Reason::OutOfResources } else { Reason::ConnectFailed }
 }
 
-/// An attempt in flight: load until it is dropped, at the end of the answer's body.
+/// An attempt in flight. It counts as load until it is dropped, at the end of the answer's body.
 #[derive(Debug)]
 pub struct InFlight(Rc<Upstream>);
 
 impl InFlight {
-    /// The endpoint's side.
+    /// The endpoint as this worker sees it.
     pub fn upstream(&self) -> &Rc<Upstream> {
         &self.0
     }
@@ -380,10 +384,10 @@ impl Drop for InFlight {
     }
 }
 
-/// What a finished attempt leaves its connection to.
+/// Where a finished attempt gives its connection back to.
 #[derive(Debug)]
 pub struct Home {
-    /// The endpoint, and the load that the attempt is.
+    /// The endpoint, which counts the attempt as load until then.
     pub in_flight: InFlight,
     /// This worker's share of the idle cap.
     pub keep: usize,

@@ -42,7 +42,7 @@ use crate::worker::route_tally::RouteTallies;
 use crate::worker::stale_copies::Stale;
 use crate::worker::view::View;
 
-/// What all workers are made of.
+/// What every worker is made from.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// How many workers there are.
@@ -53,7 +53,7 @@ pub struct Plan {
     pub reader: Reader,
     /// Who the process is.
     pub identity: Arc<Identity>,
-    /// The process's way out.
+    /// The phase of the process's drain.
     pub drained: Drained,
     /// Where requests are logged.
     pub access_log: AccessLog,
@@ -65,13 +65,13 @@ pub struct Plan {
     pub budget: Arc<Budget>,
 }
 
-/// What a worker carries beside HTTP: it hands over at every tick what it has counted.
+/// Something that a worker carries beside HTTP, and that hands over what it has counted at every tick.
 pub trait Carried: std::fmt::Debug {
-    /// Hands it over.
+    /// Hands over what was counted.
     fn report(&self);
 }
 
-/// A thread's whole state.
+/// The whole state of a worker's thread.
 #[derive(Debug)]
 pub struct Worker {
     /// Which one, from 0.
@@ -80,9 +80,9 @@ pub struct Worker {
     pub http: Arc<HttpLimits>,
     /// Buffers, heads, scratch.
     pub pools: Rc<Pools>,
-    /// Bodies of requests without any.
+    /// Free bodies of requests without a body.
     pub empties: EmptyPool,
-    /// What requests and answers over HTTP/1.1 need while they live.
+    /// Free exchanges with endpoints over HTTP/1.1.
     pub exchanges: crate::upstream::http1::ExchangePool,
     /// The joint.
     pub reader: Reader,
@@ -98,7 +98,7 @@ pub struct Worker {
     pub(crate) view: RefCell<Rc<View>>,
     phase: Cell<Phase>,
     random: RefCell<fastrand::Rng>,
-    /// Earlier answers, for fallbacks.
+    /// Stale copies, for fallbacks.
     pub copies: Stale,
     /// Bytes of answers that are held back at the moment.
     held: Rc<Cell<usize>>,
@@ -113,10 +113,10 @@ pub struct Worker {
     told_of_memory: Cell<Option<Instant>>,
 }
 
-/// What is said to a connection for which there is no memory.
+/// The answer to a connection for which there is no memory.
 const NO_MEMORY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nConnection: close\r\n\
     Content-Length: 71\r\n\r\noutrigger: 503 memory_short: buffers take all the memory that they may\n";
-/// How often a lack of memory is told of.
+/// How often a lack of memory is logged at most.
 const TELL: Duration = Duration::from_secs(10);
 
 impl Worker {
@@ -155,7 +155,8 @@ impl Worker {
         }
     }
 
-    /// The current snapshot with this worker's things: one atomic load while nothing has changed.
+    /// The current snapshot with this worker's own state beside it. While nothing has changed, this is one atomic
+    /// load.
     pub fn view(&self) -> Rc<View> {
         let view = Rc::clone(&self.view.borrow());
         if view.generation == self.reader.generation() {
@@ -167,17 +168,17 @@ impl Worker {
         next
     }
 
-    /// What it brings to a message that passes.
+    /// What this worker brings to each message that passes through it.
     pub fn hop(&self) -> Hop<'_> {
         Hop { identity: &self.identity, http: &self.http, pools: &self.pools }
     }
 
-    /// How far the process is on its way out.
+    /// The phase of the process's drain.
     pub fn phase(&self) -> Phase {
         self.phase.get()
     }
 
-    /// What holds against those who keep an endpoint's connections waiting.
+    /// The terms for clients that keep an endpoint's connections waiting.
     pub fn terms(&self, policy: &Policy) -> Terms {
         let short = self.pools.buffers.budget().excess() > 0;
         let limits = self.pools.limits;
@@ -189,8 +190,7 @@ impl Worker {
         self.random.borrow_mut().f64()
     }
 
-    /// A place for so many bytes of an answer that is held back; none beyond this worker's share of what the process may
-    /// hold.
+    /// Reserves memory for an answer that is held back. None beyond this worker's share of what the process may hold.
     pub fn hold(&self, bytes: usize) -> Option<Holding> {
         let after = self.held.get() + bytes;
         (after <= self.http.max_held_bytes / self.workers).then(|| {
@@ -199,7 +199,7 @@ impl Worker {
         })
     }
 
-    /// A field was ignored because it makes no sense.
+    /// Counts a field that was ignored because it makes no sense.
     pub fn malformed(&self, field: Steering) {
         self.clients.borrow_mut().malformed(field);
     }
@@ -229,7 +229,7 @@ impl Worker {
         Registered { worker: Rc::clone(self), id }
     }
 
-    /// Has up to `most` clients' connections end that do nothing, or are slow to begin. Says how many.
+    /// Closes up to `most` clients' connections that are idle or whose head is slow. Returns how many.
     pub fn make_room(&self, among: Among, most: usize, now: Instant) -> usize {
         let conns = self.conns.borrow();
         let (resting, beginning) = presence::make_room(conns.values().map(Rc::as_ref), among, most, now);
@@ -245,7 +245,7 @@ impl Worker {
     /// Answers a connection for which there is no memory, whatever it may ask.
     pub fn turn_away(&self, mut io: Io) {
         let mut nobody = Context::from_waker(Waker::noop());
-        // What a new socket does not take at once is not waited for.
+        // Nobody waits for a socket that does not take this at once.
         let _ = io.poll_write_from(&mut nobody, NO_MEMORY);
         self.clients.borrow_mut().turned_away();
         let now = timer::now();
@@ -264,7 +264,7 @@ impl Worker {
         let view = self.view();
         view.report(self.reader.clock(now), now, self.random());
         view.relieve(|policy| self.terms(policy), now);
-        // Some places are kept for whoever comes next.
+        // Some memory and some permits are kept free for whoever comes next.
         let short = self.pools.buffers.budget().excess().div_ceil(Buffer::SMALL).div_ceil(self.workers);
         self.make_room(Among::Beginning, short, now);
         self.make_room(Among::All, self.crew.excess().div_ceil(self.workers), now);
@@ -287,7 +287,7 @@ impl Worker {
     }
 }
 
-/// The service label of requests that found none.
+/// The service label of requests that found no service.
 const UNROUTED: &str = "";
 
 /// A client's connection, counted and remembered until it is over.
@@ -298,7 +298,7 @@ pub struct Registered {
 }
 
 impl Registered {
-    /// What others see of it.
+    /// What the connection is doing, as others see it.
     pub fn presence(&self) -> Rc<Presence> {
         let known = self.worker.conns.borrow().get(&self.id).map(Rc::clone);
         known.unwrap_or_else(|| Rc::new(Presence::new(timer::now())))

@@ -1,11 +1,11 @@
 //! HTTP/1.1 from a client: one connection, one task, one request after the other.
 //!
 //! An idle connection is a few hundred bytes: its task waits for readability and holds no buffer and no request. When
-//! something comes, the task takes a pooled future ([`exchange`]) that reads one request, has it forwarded, writes the
+//! something comes, the task takes a pooled future ([`exchange`]). It reads one request, has it forwarded, writes the
 //! answer, and is given back.
 //!
-//! While a request is in flight its client is listened to: what it sends early is kept as far as a small buffer holds it, and
-//! its end means that nobody waits for the answer any more.
+//! While a request is in flight, the connection listens to its client. Bytes that the client sends early are kept as
+//! far as a small buffer holds them. The client's end means that nobody waits for the answer any more.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -37,7 +37,7 @@ use crate::timer;
 use crate::upstream::slow::Held;
 use crate::worker::presence::Does;
 
-/// One request and its answer. True when the connection can carry another.
+/// One request and its answer. Returns true when the connection can carry another.
 pub async fn exchange(conn: Rc<Conn>) -> bool {
     let worker = Rc::clone(&conn.worker);
     let mut head = worker.pools.heads.take();
@@ -49,7 +49,7 @@ pub async fn exchange(conn: Rc<Conn>) -> bool {
         }
         Err(None) => return false,
         Err(Some(reason)) => {
-            // Where the head was understood and only its framing is not, the answer can say what is wrong with it.
+            // Where the head was parsed and only its framing is wrong, the answer can say what is wrong.
             let understood = (!head.method().is_empty()).then_some(&head);
             refuse(&conn, reason, understood).await;
             return false;
@@ -117,7 +117,7 @@ pub async fn exchange(conn: Rc<Conn>) -> bool {
             respond(&conn, &request, &head, download, &mut record).await && reason != Reason::BadRequest
         }
     };
-    // The time that a client has for its next request begins when it has got the whole answer.
+    // The idle timeout begins when the client has got the whole answer.
     conn.last.set(record.heard.filter(|_| !record.has_waited()).unwrap_or_else(timer::now));
     record.finish(&worker, &request);
     let Request { head, body, .. } = request;
@@ -127,7 +127,7 @@ pub async fn exchange(conn: Rc<Conn>) -> bool {
     keep
 }
 
-/// Waits for the answer, the client's end, and writes interim answers meanwhile.
+/// Waits for the answer or the client's end, and writes interim answers meanwhile.
 async fn wait(
     conn: &Rc<Conn>,
     request: &Request,
@@ -144,8 +144,8 @@ async fn wait(
         if !conn.interim.borrow().is_empty() && matches!(conn.poll_interim(cx), Poll::Ready(Err(_))) {
             return Poll::Ready(Err(Reason::ClientGone));
         }
-        // A body that is still being read is read by whoever sends it on, and that may be another task: only one may
-        // wait for the socket. It wakes this one at the body's end.
+        // Until the body has ended, the attempt that sends it reads from the socket, perhaps in another task. Only
+        // one task may wait for the socket; the reader wakes this one at the body's end.
         if request.body.ended().is_none() {
             conn.presence.remember(cx);
             return conn.poll_left(cx, &mut look).map(|()| Err(Reason::ClientGone));
@@ -155,7 +155,7 @@ async fn wait(
     .await
 }
 
-/// Reads one head. None when there were but empty lines, `Err(None)` when the client has gone before there was anything of one.
+/// Reads one head. None when only empty lines came. `Err(None)` when the client has gone before its head was whole.
 async fn read_head(conn: &Conn, head: &mut Rc<Head>) -> Result<Option<Length>, Option<Reason>> {
     let mut scan = Scan::default();
     let mut skipped = 0;
@@ -183,9 +183,9 @@ async fn read_head(conn: &Conn, head: &mut Rc<Head>) -> Result<Option<Length>, O
                 Poll::Ready(Err(error)) if error.kind() == std::io::ErrorKind::OutOfMemory => {
                     return Poll::Ready(Err(Some(Reason::MemoryShort)));
                 }
-                // A part of a head is no request; nobody is there to be told.
+                // The client has gone in the middle of a head: there is no request, and nobody to answer.
                 Poll::Ready(_) => return Poll::Ready(Err(None)),
-                // An empty line is no request: the connection rests as it did before.
+                // An empty line is no request: the connection is idle as before.
                 Poll::Pending if skipped > 0 && conn.input.borrow().as_ref().is_none_or(Buffer::is_empty) => {
                     return Poll::Ready(Ok(None));
                 }
@@ -193,7 +193,7 @@ async fn read_head(conn: &Conn, head: &mut Rc<Head>) -> Result<Option<Length>, O
                     if let Some(input) = &mut *conn.input.borrow_mut()
                         && !input.has_room()
                     {
-                        // What was pipelined before has left this head at the buffer's end.
+                        // Pipelined requests before this one have left this head at the end of the buffer.
                         input.compact();
                         if !input.has_room() {
                             return Poll::Ready(Err(Some(Reason::HeadTooLarge)));
@@ -219,10 +219,11 @@ async fn read_head(conn: &Conn, head: &mut Rc<Head>) -> Result<Option<Length>, O
     .await
 }
 
-/// Empty lines before a request line that are passed over: some clients end a body with one (RFC 9112 section 2.2).
+/// How many empty lines before a request line are skipped: some clients send one behind a body (RFC 9112 section
+/// 2.2).
 const EMPTY_LINES: u32 = 4;
 
-/// Passes over empty lines. Whether a head begins behind them, as far as what has come can tell.
+/// Skips empty lines. Returns whether a head begins behind them, as far as the bytes that have come can tell.
 fn has_begun(input: &mut Buffer, skipped: &mut u32) -> bool {
     while *skipped < EMPTY_LINES && input.bytes().starts_with(b"\r\n") {
         input.consume(2);
@@ -231,7 +232,7 @@ fn has_begun(input: &mut Buffer, skipped: &mut u32) -> bool {
     !input.is_empty() && (*skipped == EMPTY_LINES || input.bytes() != b"\r")
 }
 
-/// Writes an answer. True when the connection can carry another request after it.
+/// Writes an answer. Returns true when the connection can carry another request after it.
 async fn respond(
     conn: &Rc<Conn>,
     request: &Request,
@@ -258,7 +259,7 @@ async fn respond(
     reply.write_h1(head, &mut out);
     let close = reply.close;
     download.keep_within(body);
-    // From here on nothing else may be written before the answer's end, not even that the client may send its body.
+    // From here on nothing else may be written before the answer's end, not even a 100.
     conn.continued.set(true);
     request.body.commit();
     let mut framed = Framed::new(out, body);
@@ -266,14 +267,16 @@ async fn respond(
     worker.pools.scratch.give(framed.take_lead());
     download.recycle(&worker.exchanges);
     if !whole && body == Length::UntilClose {
-        // Only a reset tells this client that something is missing.
+        // To this client the connection's end is the end of the body: only a reset tells it that something is
+        // missing.
         conn.abort();
     }
     if !whole || close {
         return false;
     }
     if !request.body.finish() {
-        // The answer was early. What is left of the request is in the way of the next one.
+        // The answer came before the end of the request's body. What is left of that body stands before the next
+        // request.
         record.waited();
         let deadline = timer::now() + LINGER;
         return poll_fn(|cx| match request.body.poll_discard(cx) {
@@ -285,7 +288,7 @@ async fn respond(
     true
 }
 
-/// Whether an answer was passed on, and not made here.
+/// Whether an answer came from an endpoint and was not made here.
 pub(crate) fn came_via(download: &Download, degraded: Option<&Degraded>) -> bool {
     match degraded {
         Some(degraded) => !degraded.is_made_here(),
@@ -293,7 +296,8 @@ pub(crate) fn came_via(download: &Download, degraded: Option<&Degraded>) -> bool
     }
 }
 
-/// A client that was never told to continue may send its body or not: what follows cannot be told apart.
+/// Whether the client waits for a 100 that it never got. It may send its body or not, and what follows cannot be told
+/// apart.
 fn expects_in_vain(conn: &Conn, early: bool) -> bool {
     early && !conn.continued.get()
 }
@@ -305,7 +309,8 @@ fn wants_to_stay(head: &Head) -> bool {
     }
 }
 
-/// Sends a head, which goes out for this one, and the body. False when the client did not get all of it, or must not believe so.
+/// Sends the head in `framed` and the body. `head` is the head that came from the endpoint. Returns false when the
+/// client did not get all of the answer, or must not believe that it did.
 async fn send(
     conn: &Conn,
     request: &Request,
@@ -323,7 +328,7 @@ async fn send(
                 match conn.poll_interim(cx) {
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(_)) => return Poll::Ready(false),
-                    // A client that does not read has as long for this as for the answer.
+                    // A client that does not read has the same idle time here as for the answer.
                     Poll::Pending => {
                         record.waited();
                         return pause.poll(conn, cx, request, idle);
@@ -340,7 +345,8 @@ async fn send(
                         framed.end(|out, first| trailers::write_last_chunk(out, first, these))
                     }
                     Poll::Ready(Ok(len)) => framed.offer(len),
-                    // An answer that breaks off has to look like one: the connection closes without its end.
+                    // An answer that breaks off must be seen to break off: the connection closes without the answer's
+                    // end.
                     Poll::Ready(Err(reason)) => {
                         record.broken(reason);
                         return Poll::Ready(false);
@@ -370,7 +376,8 @@ async fn send(
                 record.waited();
                 return pause.poll(conn, cx, request, idle);
             }
-            // Not inside the match: what is left of the upload is read from the same socket.
+            // The borrow of the socket must end before the match: the rest of the upload is read from the same
+            // socket.
             let polled = framed.poll_write(|room| download.poll_send(cx, &mut conn.io.borrow_mut(), room));
             match polled {
                 Poll::Ready(Ok(n)) => {
@@ -389,7 +396,7 @@ async fn send(
                     record.waited();
                     if is_too_slow(&mut held, cx, request, download, record.bytes()) {
                         record.broken(Reason::TooSlow);
-                        // What it has not read is in nobody's way any more.
+                        // A reset frees the bytes that the client has not read.
                         conn.abort();
                         return Poll::Ready(false);
                     }
@@ -401,7 +408,7 @@ async fn send(
     .await
 }
 
-/// An answer that takes its time may take for ever: what was kept for the request's sake is not kept for the answer's.
+/// An answer that has to wait may wait for ever. So the memory that was kept for the request's sake is released.
 fn keep_little(conn: &Conn, request: &Request, download: &Download) {
     if download.has_sent() && request.body.ended().is_some() {
         request.body.let_go();
@@ -409,14 +416,15 @@ fn keep_little(conn: &Conn, request: &Request, download: &Download) {
     }
 }
 
-/// Whether a client that takes no more of its answer for now has to make room for others. It has been sent `moved` bytes.
+/// Whether a client that reads too slowly has to make room for others. `moved` is how many bytes of the answer it has
+/// taken.
 fn is_too_slow(held: &mut Option<Held>, cx: &Context<'_>, request: &Request, download: &Download, moved: u64) -> bool {
     let Some(upstream) = download.occupies() else {
         *held = None;
         return false;
     };
     let held = held.get_or_insert_with(|| {
-        // A stream in both directions is quiet by its nature. (gRPC, which may be, is HTTP/2.)
+        // A stream in both directions may be quiet by its nature. (gRPC is HTTP/2 and never comes here.)
         let exempt = request.body.ended().is_none();
         Held::reading(upstream, moved, request.origin(), exempt, timer::now())
     });
@@ -424,7 +432,7 @@ fn is_too_slow(held: &mut Option<Held>, cx: &Context<'_>, request: &Request, dow
     held.has_to_go(cx)
 }
 
-/// Ends an answer of which nothing goes out.
+/// The deadline of an answer of which nothing goes out at the moment.
 #[derive(Default)]
 struct Pause {
     until: Option<Instant>,
@@ -432,8 +440,8 @@ struct Pause {
 }
 
 impl Pause {
-    /// Not ready until nothing has moved for the idle time, in either direction, or the client has left in the middle of its
-    /// upload.
+    /// Ready when nothing has moved in either direction for the idle time, or when the client has left in the middle
+    /// of its upload.
     fn poll(&mut self, conn: &Conn, cx: &mut Context<'_>, request: &Request, idle: Duration) -> Poll<bool> {
         let own = *self.until.get_or_insert_with(|| timer::now() + idle);
         let mut latest = own;
@@ -475,7 +483,7 @@ async fn run_tunnel(
     let crate::upstream::http1::Tunnelled { mut link, home: _home, input, share: _share } = tunnelled;
     conn.keep_little();
     let from_client = conn.input.borrow_mut().take();
-    // Nobody else looks at the connection any more: its task is this one.
+    // From here on this task alone uses the connection.
     let mut io = conn.io.replace(Io::nowhere());
     let idle = worker.http.tunnel_idle_timeout;
     let (yields, pool) = (worker.http.min_rate > 0, &worker.pools.buffers);
@@ -484,7 +492,7 @@ async fn run_tunnel(
     conn.gone.set(true);
 }
 
-/// Answers a request that nothing can be done for; the connection closes after it.
+/// Answers a request that is refused before it is forwarded. The connection closes after the answer.
 async fn refuse(conn: &Rc<Conn>, reason: Reason, head: Option<&Rc<Head>>) {
     let worker = &conn.worker;
     let started = timer::now();

@@ -1,7 +1,8 @@
-//! The way to a service through its limits: at once, after a turn in line, or not at all.
+//! Admission: a request passes its service's limits at once, after a wait in line, or not at all.
 //!
-//! [`crate::resilience::limit`] decides; here a request waits for its turn, and what it holds is given back when its last
-//! byte has gone, whatever becomes of it. While nothing is limited this is a few counters of the worker's own.
+//! [`crate::resilience::limit`] decides. Here a request waits for its turn. What it was given is given back when the
+//! last byte of its answer has gone, whatever becomes of it. While nothing is limited this is a few counters of the
+//! worker's own.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -18,7 +19,8 @@ use crate::timer;
 use crate::worker::cluster::WorkerCluster;
 use crate::worker::gate::{Admitted, Gate, Inside, Turn, serve};
 
-/// Lets a request through. `who` is whose part of the service it takes, where the service is divided.
+/// Admits a request to a service. `who` names the caller or the route whose bulkhead it takes a place of, if there is
+/// one.
 pub async fn admit(
     side: &WorkerCluster,
     bulkhead: Option<Bulkhead>,
@@ -32,7 +34,7 @@ pub async fn admit(
     };
     let mut turn: Option<Rc<Turn>> = None;
     let entry = side.gate.borrow_mut().enter(ask, || Rc::clone(turn.get_or_insert_default()), now);
-    // Since it was sent: the time in our own line says nothing about the service's.
+    // What the limiter learns from begins here: the wait in our own line says nothing about the service.
     let (pass, since) = match entry {
         Entry::Now(pass) => (pass, now),
         Entry::Refused => return Err(Reason::LimitReached),
@@ -47,7 +49,8 @@ fn enter(shared: &Arc<Shared>, bulkhead: Bulkhead, who: &[u8]) -> Result<Inside,
     Ok(Inside { shared: Arc::clone(shared), place: Some(place) })
 }
 
-/// Waits for its turn. Another worker's place can become free without a word, so it also looks by itself.
+/// Waits for a turn. A place of another worker can become free without a wake here, so the line is also looked at
+/// periodically.
 async fn wait(gate: &Rc<Gate>, id: u64, turn: Rc<Turn>, out: Option<Rc<Turn>>) -> Result<Pass, Reason> {
     if let Some(out) = out {
         out.tell(Err(Reason::LimitReached));
@@ -71,7 +74,8 @@ async fn wait(gate: &Rc<Gate>, id: u64, turn: Rc<Turn>, out: Option<Rc<Turn>>) -
     .await
 }
 
-/// Whoever leaves the line before its turn gives up its place in it, and what it was given and did not take.
+/// A request in line. Where it leaves early, it gives back its place in the line, and a permission that it has not
+/// seen yet.
 struct Leaving<'a> {
     gate: &'a Rc<Gate>,
     id: u64,

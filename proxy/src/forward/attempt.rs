@@ -1,8 +1,8 @@
 //! One attempt at one endpoint: a connection, a request on it, an answer's head, and a small answer's body.
 //!
-//! It is a value that is polled and not an `async fn`, for two reasons. A request may have several of them under way at
-//! once, and most have one: the first lives inside the request's own future, and costs no allocation. And one that has
-//! lost a race can be taken apart, so that its connection is saved.
+//! An attempt is a value that is polled and not an `async fn`, for two reasons. A request may have several attempts
+//! under way, and most requests have one: the first lives inside the request's own future and costs no allocation.
+//! And an attempt that has lost a race can be taken apart, so that its connection is saved.
 
 use std::fmt;
 use std::pin::Pin;
@@ -37,7 +37,7 @@ pub struct AttemptContext<'r> {
     pub worker: &'r Rc<Worker>,
     /// The request.
     pub request: &'r Request,
-    /// The service's side.
+    /// The service, as this worker sees it.
     pub side: &'r WorkerCluster,
     /// The route's policies, or the service's.
     pub policy: &'r Policy,
@@ -45,12 +45,12 @@ pub struct AttemptContext<'r> {
     pub repeatable: bool,
     /// What the control fields are called.
     pub names: ControlNames<'r>,
-    /// The circuit of the request's route, where that has one of its own.
+    /// The circuit breaker of the request's route, where that has one of its own.
     pub circuit: Option<&'r CircuitBreaker>,
 }
 
 impl<'r> AttemptContext<'r> {
-    /// What its attempts are judged by.
+    /// What the request's attempts are judged by.
     pub fn case(&self) -> Case<'r> {
         let Self { worker, request, policy, circuit, .. } = *self;
         Case { worker, request: Some(request), route: circuit, rules: &policy.breaker }
@@ -59,17 +59,17 @@ impl<'r> AttemptContext<'r> {
 
 /// An attempt under way.
 pub struct Attempt<'r> {
-    /// What is known of it, whatever becomes of it.
+    /// What is known of it. This outlives the attempt.
     pub info: AttemptInfo,
     /// Whether it tries an endpoint that is ejected.
     pub probe: Option<Probe<'r>>,
     state: State<'r>,
-    /// The upstream faults that have struck it.
+    /// The injected upstream faults that apply to it.
     injection: Option<Rc<Injection>>,
 }
 
 enum State<'r> {
-    /// Held up by a fault, or about to be aborted by one.
+    /// Delayed by an injected fault, or about to be aborted by one.
     Injected(Pin<Box<dyn Future<Output = ()> + 'r>>, Option<(Home, AttemptFields<'r>)>),
     Dialling(Pin<Box<dyn Future<Output = Result<Link, Reason>> + 'r>>, Option<(Home, AttemptFields<'r>)>),
     Asking(upstream::http1::Attempt),
@@ -78,10 +78,10 @@ enum State<'r> {
     Over,
 }
 
-/// What becomes of a request over HTTP/2.
+/// What comes of sending a request over HTTP/2.
 type Sent = Result<(Rc<Head>, upstream::http2::Answer), Broken>;
 
-/// How an answer is held.
+/// For how long an answer is held back until its body is whole.
 #[derive(Debug)]
 struct Wait {
     heard: Instant,
@@ -128,7 +128,7 @@ impl<'r> Attempt<'r> {
         }
     }
 
-    /// When it has to be polled again although nothing has come.
+    /// When the attempt has to be polled again although nothing has come from the endpoint.
     pub fn wakes(&self) -> Option<Instant> {
         match &self.state {
             State::Holding(_, _, wait) => wait.until,
@@ -136,7 +136,8 @@ impl<'r> Attempt<'r> {
         }
     }
 
-    /// Ready with an answer that can be passed on, or with what has broken it. Not to be polled again after that.
+    /// Ready with an answer that can be passed on, or with what has broken the attempt. It must not be polled again
+    /// after that.
     pub fn poll(&mut self, cx: &mut Context<'_>, x: AttemptContext<'r>) -> Poll<Result<Landed, Broken>> {
         loop {
             match &mut self.state {
@@ -149,7 +150,7 @@ impl<'r> Attempt<'r> {
                     match self.injection.as_ref().and_then(|injection| injection.instead(&x.request.head)) {
                         None => self.state = State::begin(x, &self.info.upstream, home, onward, now),
                         Some(Ok(answer)) => return Poll::Ready(Ok(Landed { answer, heard: now })),
-                        // As if it had been written: whether it was processed nobody knows.
+                        // The abort counts as if the request had been written: nobody knows whether it was processed.
                         Some(Err(_)) => {
                             let reason = Reason::UpstreamClosed;
                             return Poll::Ready(Err(Broken { reason, written: true, stale: false }));
@@ -206,9 +207,9 @@ impl<'r> Attempt<'r> {
         }
     }
 
-    /// Decides how long the answer is held. None when it is not.
+    /// Decides for how long the answer is held back. None when it is not.
     fn wait(x: AttemptContext<'r>, head: &Head, download: &Download, heard: Instant) -> Option<Wait> {
-        // Nothing is held beyond what the process may hold: then it streams, like what is never held.
+        // Where the process already holds as much as it may, the answer streams.
         let room = |bytes: usize, until| {
             x.worker.hold(bytes).map(|held| Wait { heard, until, first: false, held: Some(held) })
         };
@@ -221,7 +222,7 @@ impl<'r> Attempt<'r> {
         }
     }
 
-    /// An answer's head has come at `heard`: passes it on, or begins to hold it.
+    /// An answer's head has come at `heard`: passes the answer on, or begins to hold it back.
     fn heard(&mut self, x: AttemptContext<'r>, heard: Instant, head: Rc<Head>, download: Download) -> Option<Landed> {
         let (head, download) = match &self.injection {
             None => (head, download),
@@ -247,8 +248,8 @@ impl<'r> Attempt<'r> {
         Ok(Landed { answer: Answer::Response(head, download), heard: wait.heard })
     }
 
-    /// It has lost: what is left of its answer may come for a moment, so that its connection need not be closed. One that is
-    /// still sending ends here: the buffer that it sends from is another request's once the winner has answered.
+    /// The attempt has lost the race. If its request is sent, the rest of its answer may still come for a moment
+    /// ([`LAST_CHANCE`]), so that its connection need not be closed. If it is still sending, it ends here.
     pub fn lose(mut self) {
         let mut rest = match std::mem::replace(&mut self.state, State::Over) {
             State::Asking(asking) if asking.is_sent() => Rest::Asking(asking),
@@ -257,7 +258,7 @@ impl<'r> Attempt<'r> {
         };
         tokio::task::spawn_local(async move {
             let finish = std::future::poll_fn(|cx| rest.poll(cx));
-            // Whatever comes of it, nobody waits for it.
+            // Nobody waits for the result.
             let _ = tokio::time::timeout(LAST_CHANCE, finish).await;
         });
     }
@@ -275,7 +276,8 @@ impl<'r> State<'r> {
         if x.policy.protocol == Protocol::Http2 {
             return Self::Http2(Box::pin(over_h2(x, Rc::clone(endpoint), home, onward)));
         }
-        // The others would be left without: a tunnel has no end that could be waited for.
+        // A tunnel keeps its connection for as long as it likes. Beyond a share of them, requests would be left
+        // without.
         if x.request.upgrade && endpoint.has_tunnels_enough(x.policy.max_connections) {
             return Self::Dialling(Box::pin(async { Err(Reason::ConnectionLimit) }), None);
         }
@@ -298,11 +300,11 @@ impl fmt::Debug for Attempt<'_> {
     }
 }
 
-/// How long the answer of an attempt that has lost is waited for. Closing a connection and dialling another one costs
-/// more than a few bytes; waiting longer would keep load on an endpoint that is slow as it is.
+/// How long the answer of a lost attempt is waited for. Closing a connection and dialling another costs more than
+/// reading a few bytes. Waiting longer would keep load on an endpoint that is slow as it is.
 const LAST_CHANCE: Duration = Duration::from_millis(50);
 
-/// What is left of an attempt that has lost.
+/// What is left of a lost attempt.
 enum Rest {
     Asking(upstream::http1::Attempt),
     Holding(Download),
@@ -324,7 +326,7 @@ impl Rest {
                     }
                     _ => return Poll::Ready(()),
                 },
-                // At its end the connection goes home by itself.
+                // At the body's end the connection is given back by itself.
                 Self::Holding(download) => return download.poll_hold(cx, false).map(|_| ()),
                 Self::Over => return Poll::Ready(()),
             }

@@ -1,12 +1,14 @@
-//! A request's body is collected before anything is taken for it.
+//! A small request body is collected before the request takes a place in the limits or a connection.
 //!
-//! A client on a slow network takes its time with what is small. Whoever sends such a body on as it comes keeps a place in the
-//! service's limits and one of an instance's connections for all that time, and a few hundred slow clients keep everybody else
-//! from the service. So what fits the buffer is collected first, and the service has the request whole, in one piece.
+//! A client on a slow network needs a while even for a small body. A proxy that passed such a body on as it comes
+//! would keep a place in the service's limits and one of an instance's connections for all that time, and a few
+//! hundred slow clients would keep everybody else from the service. So a body that fits the buffer is collected
+//! first, and the service gets the request in one piece.
 //!
-//! What must not wait: a body that does not fit would be waited for in vain; gRPC and a route that passes answers on as they come
-//! (`hold: off`) may be conversations; and a client that waits for 100 is told to go on by the instance, which may refuse. Any
-//! other client that sends a part of its body and waits for an answer gets it too, [`COLLECT`] later.
+//! Not everything may wait. A body that does not fit would be waited for in vain. gRPC calls and routes with `hold:
+//! off` may be conversations. A client that waits for 100 is told to go on by the instance, which may refuse. Any
+//! other client that sends a part of its body and waits for an answer gets that answer, too, at most [`COLLECT`]
+//! later.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -22,7 +24,7 @@ use crate::request::body::{KEEP, Upload};
 use crate::request::grpc::Dialect;
 use crate::timer::{self, Timer};
 
-/// How long a body is waited for, at most.
+/// How long a body is waited for at most.
 pub const COLLECT: Duration = Duration::from_millis(250);
 
 /// Whether a request's body is collected.
@@ -34,7 +36,7 @@ pub fn applies(request: &Request, policy: &Policy) -> bool {
         && Dialect::of(&request.head) != Dialect::Grpc
 }
 
-/// Waits until all of a body is there, or it is clear that it takes longer. Says when that was.
+/// Waits until a body is there whole, or fills the buffer, or [`COLLECT`] is over. Returns the time then.
 pub async fn collect(body: &Upload, timer: &Timer, now: Instant) -> Result<Instant, Reason> {
     let until = now + COLLECT;
     poll_fn(|cx| match body.poll_collect(cx) {

@@ -1,7 +1,8 @@
 //! What is answered when a service has failed and its route has a fallback.
 //!
-//! [`crate::resilience::fallback`] says which failures call for one, and what is tried in which order; here it is tried.
-//! Routes without a fallback never come here. Answers that may be served again later are learned on the way.
+//! [`crate::resilience::fallback`] says which failures call for a fallback and what is tried in which order. Here it
+//! is tried. Routes without a fallback never come here. Good answers that may be of use later are kept as copies on
+//! the way.
 
 use std::rc::Rc;
 use std::time::SystemTime;
@@ -19,7 +20,7 @@ use crate::timer;
 use crate::worker::cluster::WorkerCluster;
 use crate::worker::stale_copies::Asked;
 
-/// The service's answer, or one instead of it.
+/// Returns the service's answer if that is good, and otherwise the fallback's.
 pub(crate) async fn run_fallback(
     asking: &RequestContext<'_>,
     side: &Rc<WorkerCluster>,
@@ -75,7 +76,7 @@ fn kind(way: Way<'_>) -> String {
     }
 }
 
-/// Nothing was sent to anybody.
+/// Whether the proxy refused the request before it was sent to any endpoint.
 fn is_refusal(reason: Reason) -> bool {
     matches!(
         reason,
@@ -83,8 +84,8 @@ fn is_refusal(reason: Reason) -> bool {
     )
 }
 
-/// Another service's answer, if that is one: under its own policies, but without a fallback of its own, so that no chain of
-/// them can make a request longer than two services take.
+/// Another service's answer, if that is good. It is asked under its own policies, but without its own fallback: with
+/// a chain of fallbacks a request could take longer than two services do.
 async fn ask_other(
     asking: &RequestContext<'_>,
     name: &str,
@@ -94,14 +95,14 @@ async fn ask_other(
     let view = asking.worker.view();
     let side = Rc::clone(view.cluster(name)?);
     let policy = std::sync::Arc::clone(&side.cluster.policy);
-    // Its own time, from now on; the caller's is what it is.
+    // The other service has its own timeout, from now on. The caller's deadline is not extended.
     let spent = asking.request.body.ended().map(|ended| now.saturating_duration_since(ended)).unwrap_or_default();
     let total = [Some(spent + policy.timeout), asking.controls.waits].into_iter().flatten().min();
     let answer = asking.ask(&side, &policy, total, record, now).await.ok()?;
     failure_of(answer.status()).is_none().then_some(answer)
 }
 
-/// Keeps what may be of use later.
+/// Keeps a copy of an answer that may be served when the service fails.
 fn learn(
     asking: &RequestContext<'_>,
     side: &WorkerCluster,

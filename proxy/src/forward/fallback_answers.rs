@@ -1,9 +1,10 @@
 //! The answers that a fallback gives: from a copy, or fixed.
 //!
-//! Which of them is tried when is [`crate::resilience::fallback`]'s; here they become a head and a body. Both are had at
-//! once, without a wait and without anything shared, so that a service that is wholly down costs its callers
-//! microseconds. What makes them degraded is not in the head but beside it, in [`Made::degraded`]: the one place that
-//! writes the mark is [`crate::request::fields::Reply`], for these as for another service's answer.
+//! [`crate::resilience::fallback`] says which of them is tried when. Here they become a head and a body. Both are
+//! there at once, without a wait and without anything shared, so that a service that is wholly down costs its callers
+//! microseconds. The mark of a degraded answer is not in the head but beside it, in [`Made::degraded`].
+//! [`crate::request::fields::Reply`] is the one place that writes the mark, for these answers as for another
+//! service's.
 
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
@@ -27,23 +28,24 @@ pub struct Made {
     pub head: Rc<Head>,
     /// Its body.
     pub body: Download,
-    /// What it is, for the mark, the log and the metrics.
+    /// Which fallback it is, and why, for the mark, the log and the metrics.
     pub degraded: Degraded,
 }
 
-/// From an earlier answer at most `bound` past its freshness; none where there is no copy that may be used.
+/// The answer from a stale copy that is at most `bound` past its freshness. None where there is no copy that may be
+/// used.
 pub fn stale(copies: &Stale, asked: &Asked<'_>, bound: Duration, reason: Reason, now: Instant) -> Option<Made> {
     let Found { head, body, age } = copies.find(asked, bound, now)?;
     let body = body.map_or(Download::Empty, Download::Held);
     Some(Made { head, body, degraded: Degraded { by: By::Stale(age), reason } })
 }
 
-/// The configured one; none where the request could not make sense of it: a gRPC client reads its status from
-/// `grpc-status`, so it only gets an answer that has one and no body, which is how an answer without a message looks. One
-/// of gRPC-Web gets the same as the body's last frame.
+/// The configured fixed answer. None where the client could not make sense of it: a gRPC client reads its status from
+/// `grpc-status`, so it only gets an answer that has one and no body, which is how a gRPC answer without a message
+/// looks. A gRPC-Web client gets the same as the body's last frame.
 ///
-/// It is not to be stored by anybody, unless the configuration says something else. Its type is what the configuration
-/// says: nothing is guessed from the body.
+/// The answer may not be stored by anybody, unless the configuration says otherwise. Its content type is the
+/// configured one: nothing is guessed from the body.
 pub fn fixed(answer: &FallbackAnswer, request: &Head, reason: Reason, wall: SystemTime) -> Option<Made> {
     let has = |name: &str| answer.headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
     let dialect = Dialect::of(request);
@@ -54,8 +56,8 @@ pub fn fixed(answer: &FallbackAnswer, request: &Head, reason: Reason, wall: Syst
     let mut head = Head::default();
     head.set_status(answer.status, write::reason(answer.status).as_bytes(), Version::Http11).ok()?;
     for (name, value) in &answer.headers {
-        // How the body ends is ours to say. The configuration was checked; what gets here otherwise must not become a
-        // second line.
+        // The proxy states the framing itself. The configuration was checked; a value that gets here otherwise must
+        // not become a second header line.
         let sound = http::HeaderName::from_bytes(name.as_bytes()).is_ok() && http::HeaderValue::from_str(value).is_ok();
         let known = Name::of(name.as_bytes());
         let elsewhere = match dialect {

@@ -1,8 +1,8 @@
-//! An answer's body that is falsified: cut short, slowed down, changed.
+//! An answer's body under injected faults: cut short, slowed down, changed.
 //!
-//! It copies what it lets through into a piece of its own, which costs a little, and nobody else: a body without a fault never
-//! comes here. What is not whole yet is not called whole, so that a falsified answer is neither kept for later nor sent on a
-//! short cut.
+//! A faulted body copies what it lets through into a piece of its own. That costs a little, and only here: a body
+//! without faults never takes this way. A faulted body never says that it is whole, so that it is neither kept as a
+//! stale copy nor sent by a shortcut for whole bodies.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -25,15 +25,15 @@ use crate::timer;
 use crate::upstream::Upstream;
 use crate::upstream::held::Holding;
 
-/// Bytes of a piece.
+/// The size of a piece, in bytes.
 const PIECE: usize = 16 << 10;
-/// A slow body comes in so many pieces a second, or in single bytes.
+/// How many pieces of a slowed body come in a second. Where a piece would be less than a byte, it is a byte.
 const PIECES_A_SECOND: usize = 50;
 
 /// A body under faults.
 pub struct Faulted {
     inner: Download,
-    /// What was taken out of it and not sent yet.
+    /// What was taken out of the real body and has not been sent yet.
     piece: Bytes,
     truncate: Option<Truncated>,
     throttle: Option<Throttled>,
@@ -49,7 +49,7 @@ struct Throttled {
     active: Arc<Active>,
     rate: f64,
     began: Instant,
-    /// Bytes that were let through.
+    /// How many bytes were let through.
     passed: u64,
     sleep: Pin<Box<Sleep>>,
     over: Pin<Box<dyn Future<Output = ()>>>,
@@ -62,7 +62,7 @@ struct Corrupted {
 }
 
 impl Faulted {
-    /// What the faults do to a body; none where they do nothing to bodies.
+    /// What these faults do to a body. None where none of them changes bodies.
     pub fn new(faults: &[&Arc<Active>]) -> Option<Self> {
         let mut faulted =
             Self { inner: Download::Empty, piece: Bytes::new(), truncate: None, throttle: None, corrupt: None };
@@ -92,7 +92,7 @@ impl Faulted {
         (truncate.is_some() || throttle.is_some() || corrupt.is_some()).then_some(faulted)
     }
 
-    /// A body, with these faults around it.
+    /// Puts the faults around a body.
     pub fn around(mut self, inner: Download) -> Download {
         if matches!(inner, Download::Empty) {
             return inner;
@@ -101,12 +101,12 @@ impl Faulted {
         Download::Faulted(Box::new(self))
     }
 
-    /// How its end is stated: as if nothing were wrong.
+    /// How its end is stated: as for the real body, as if nothing were wrong.
     pub fn length(&self) -> Length {
         self.inner.length()
     }
 
-    /// The endpoint whose connection it keeps for itself alone, while it does.
+    /// As [`Download::occupies`].
     pub fn occupies(&self) -> Option<&Rc<Upstream>> {
         self.inner.occupies()
     }
@@ -121,7 +121,8 @@ impl Faulted {
         self.piece.is_empty() && self.inner.is_over()
     }
 
-    /// As [`Download::poll_hold`]: a slow one is held for as long as it takes, and one that breaks off breaks here.
+    /// As [`Download::poll_hold`]. A slowed body is held for as long as it takes, and a truncated one breaks off
+    /// here.
     pub fn poll_hold(&mut self, cx: &mut Context<'_>, first: bool) -> Poll<Result<(), Reason>> {
         ready!(self.inner.poll_hold(cx, first))?;
         let known = match (self.inner.whole(), self.inner.length()) {
@@ -172,7 +173,7 @@ impl Faulted {
         Poll::Ready(Ok(self.piece.len()))
     }
 
-    /// What was taken out and not sent yet.
+    /// What was taken out and has not been sent yet.
     pub fn piece(&self) -> &[u8] {
         &self.piece
     }
@@ -187,22 +188,22 @@ impl Faulted {
         self.piece.advance(n.min(self.piece.len()));
     }
 
-    /// See [`Download::keep`].
+    /// As [`Download::keep`].
     pub fn keep(&mut self, held: Holding) {
         self.inner.keep(held);
     }
 
-    /// See [`Download::stop_upload`].
+    /// As [`Download::stop_upload`].
     pub fn stop_upload(&mut self) {
         self.inner.stop_upload();
     }
 
-    /// See [`Download::poll_upload`].
+    /// As [`Download::poll_upload`].
     pub fn poll_upload(&mut self, cx: &mut Context<'_>) {
         self.inner.poll_upload(cx);
     }
 
-    /// What follows the last byte.
+    /// The trailers, once they have come.
     pub fn trailers(&self) -> Option<Rc<Head>> {
         self.inner.trailers()
     }

@@ -1,7 +1,7 @@
 //! Which service a request is for.
 //!
-//! A route says so, or the host's name does. A name that nobody has used before has to be asked for: the request waits for
-//! the registry's first answer, a second at most.
+//! A route says so, or the host is the service's name. A name that nobody has used before has to be followed first:
+//! the request waits for the registry's first answer, for a second at most.
 
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -31,7 +31,7 @@ pub async fn service(
 ) -> Result<(Rc<WorkerCluster>, Arc<Policy>), Reason> {
     let view = worker.view();
     let target = request.target();
-    // Nearly all that a worker carries is for a few hosts, and where those go is nothing to be found out each time.
+    // Nearly all requests of a worker are for a few hosts, so the view remembers where those go.
     let known = match request.service {
         None => view.by_host(target.host, |known| (Rc::clone(&known.side), known.route.clone())),
         Some(_) => None,
@@ -79,7 +79,8 @@ pub async fn service(
     Ok((side, policy))
 }
 
-/// For a host that is no service: the way there as it is, where that is wanted, or `reason`.
+/// For a host that is no service: the host itself, if the configuration allows that (`names.unknown: direct`);
+/// otherwise `reason`.
 async fn direct_or(
     reason: Reason,
     worker: &Rc<Worker>,
@@ -88,7 +89,7 @@ async fn direct_or(
     host: &str,
     record: &mut RequestRecord,
 ) -> Result<(Rc<WorkerCluster>, Arc<Policy>), Reason> {
-    // A host that has routes is ours, also where none of them matches.
+    // A host that has routes is never gone to directly, even where none of its routes matches.
     let wanted = target.absolute
         && !view.routes.owns(host)
         && view.routes.names().is_some_and(|names| names.unknown == UnknownHost::Direct);
@@ -112,7 +113,8 @@ async fn direct_to(
     Ok((side, policy))
 }
 
-/// A cluster whose registry has answered; asks for it where it is not there, and waits a second at most.
+/// A cluster whose registry has answered. Where nobody follows the name yet, asks the control plane to, and waits a
+/// second at most.
 async fn wait_for(
     worker: &Rc<Worker>,
     name: &Arc<str>,
@@ -121,7 +123,7 @@ async fn wait_for(
 ) -> Result<Rc<WorkerCluster>, Reason> {
     record.name = Some(Arc::clone(name));
     let patience = timer::now() + REGISTRY_WAIT;
-    // And in no snapshot since.
+    // Whether the name was asked for and has not appeared in a snapshot since.
     let mut asked = false;
     loop {
         let view = worker.view();
@@ -131,7 +133,8 @@ async fn wait_for(
                 return Ok(Rc::clone(side));
             }
             Some((Standing::Unseen, _)) => return Err(Reason::UnknownService),
-            // Should it make room for another name before it is answered, it is asked for again.
+            // The name is followed now. If it has to make room for another before it is answered, it is asked for
+            // again.
             Some((Standing::Awaited, _)) => asked = false,
             None if view.routes.names().is_none_or(|names| names.registry.is_none())
                 && matches!(demand, Demand::Service(_)) =>
@@ -149,7 +152,7 @@ async fn wait_for(
         }
         let newer = worker.reader.newer_than(view.generation);
         if tokio::time::timeout_at(patience.into(), newer).await.is_err() {
-            // It may have been refused while it was on its way.
+            // The control plane may have refused the name after the demand was sent.
             let refused = asked && worker.reader.names_full(timer::now());
             return Err(if refused { Reason::TooManyNames } else { Reason::RegistryTimeout });
         }

@@ -1,7 +1,7 @@
-//! A request's first attempt, which for nearly all is the only one: how it begins, and when it stops being all there is.
+//! A request's first attempt, which for nearly all requests is the only one.
 //!
-//! What is here is all that a healthy request needs. Whatever happens otherwise (a failure, slowness, a client that leaves) is the
-//! business of [`Recovery`](crate::forward::recovery::Recovery), which takes the attempt over as it is.
+//! A healthy request needs nothing but what is here. After a failure or slowness
+//! [`Recovery`](crate::forward::recovery::Recovery) takes the attempt over as it is.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -28,19 +28,20 @@ use crate::timer;
 use crate::worker::attempt_info::{AttemptInfo, Why};
 use crate::worker::cluster::{Probe, Token, Tried};
 
-/// A client that leaves before that has not waited for the endpoint; it has changed its mind.
+/// A client that leaves before this time has changed its mind. A client that leaves later has waited, which counts
+/// against the endpoint.
 pub const IMPATIENT: Duration = Duration::from_millis(100);
 
-/// How long attempts at this kind of request may take before another is started beside them.
+/// How long attempts of a request may take before another is started beside them.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
-    /// The kind's place among those of its service.
+    /// The place of the request's latency class among those of its service.
     pub kind: usize,
-    /// After so long a second one is started.
+    /// After this time a hedge is started.
     pub hedge: Option<Duration>,
-    /// After so long it has failed, though it may still win.
+    /// The per-try timeout. After it the attempt counts as failed, and may still win.
     pub per_try: Option<Duration>,
-    /// Whether its method changes nothing.
+    /// Whether the request's method is safe (RFC 9110 section 9.2.1).
     pub safe: bool,
 }
 
@@ -49,7 +50,7 @@ impl Pace {
         let safe = retry::is_safe(x.request.head.method());
         let mut kinds = x.side.kinds.borrow_mut();
         let kind = kinds.place(record.route.as_deref(), x.request.head.method(), started);
-        // What it would become is a tunnel, and two of them are two conversations: it is never raced.
+        // An upgrade is never raced: two tunnels would be two conversations.
         let may_race = x.repeatable && x.policy.retries.max > 0 && !x.request.upgrade;
         let (hedge, per_try) = match kinds.at(kind).filter(|_| may_race) {
             Some(learned) => {
@@ -63,7 +64,7 @@ impl Pace {
         Self { kind, hedge, per_try, safe }
     }
 
-    /// When an attempt has taken so long that something is done about it. Its time runs from when the whole request was
+    /// When an attempt is slow enough that another one is started. Its time runs from when the whole request was
     /// there.
     pub fn slow_at(&self, info: &AttemptInfo, ended: Instant) -> Option<Instant> {
         let since = info.started.max(ended);
@@ -73,23 +74,23 @@ impl Pace {
     }
 }
 
-/// What holds for all attempts of a request.
+/// What holds for all attempts of a request: its context, its deadline, its pace.
 #[derive(Debug, Clone, Copy)]
 pub struct Bearings<'r> {
-    /// What they share.
+    /// What the attempts share.
     pub x: AttemptContext<'r>,
-    /// When it is over.
+    /// When the request is over.
     pub deadline: Deadline,
-    /// When one of them is slow.
+    /// When an attempt is slow.
     pub pace: Pace,
-    /// How long its caller waits, where that was said.
+    /// How long the caller waits, if it said so.
     pub waits: Option<Duration>,
-    /// When its head had come.
+    /// When the request's head had come.
     pub started: Instant,
 }
 
 impl<'r> Bearings<'r> {
-    /// Of a request that has not been sent yet.
+    /// For a request that has not been sent yet.
     pub fn new(
         x: AttemptContext<'r>,
         deadline: Deadline,
@@ -101,7 +102,7 @@ impl<'r> Bearings<'r> {
         Self { x, deadline, pace, waits, started }
     }
 
-    /// What is written down of what held for it.
+    /// The policies and the deadline of the request, for its record.
     pub fn held(&self) -> Held {
         Held {
             policies: Policies {
@@ -115,7 +116,7 @@ impl<'r> Bearings<'r> {
         }
     }
 
-    /// Something is wrong: from here on it is written down, the first attempt included.
+    /// Something has gone wrong. From here on the request's details are recorded, its first attempt included.
     pub fn trouble(&self, record: &mut RequestRecord, first: Option<&AttemptInfo>) {
         if record.details.is_some() {
             return;
@@ -130,7 +131,8 @@ impl<'r> Bearings<'r> {
         }
     }
 
-    /// The client has gone from an attempt. Where it had waited, the endpoint is not what it should be.
+    /// The client has gone while an attempt was under way. If it had waited for long enough, that counts against the
+    /// endpoint.
     pub fn abandoned(&self, attempt: Attempt<'r>, now: Instant) {
         let x = self.x;
         let patience = self.pace.per_try.unwrap_or(IMPATIENT).max(IMPATIENT);
@@ -143,7 +145,8 @@ impl<'r> Bearings<'r> {
         }
     }
 
-    /// Picks an endpoint and begins. None when there is none, or no time: then what was to pay for it is given back.
+    /// Picks an endpoint and starts an attempt. None when there is no endpoint or no time; the token is given back
+    /// then.
     pub fn start(
         &self,
         record: &mut RequestRecord,
@@ -180,7 +183,7 @@ impl<'r> Bearings<'r> {
         Some(attempt)
     }
 
-    /// The upstream faults that strike an attempt.
+    /// Draws the injected upstream faults for an attempt.
     fn injection(&self, record: &mut RequestRecord, endpoint: SocketAddr, now: Instant) -> Option<Rc<Injection>> {
         let x = self.x;
         let subject = &x.side.cluster.shared.faults;
@@ -194,7 +197,7 @@ impl<'r> Bearings<'r> {
     }
 }
 
-/// A request's first attempt, as long as it is the only one.
+/// A request's first attempt, for as long as it is the only one.
 #[derive(Debug)]
 pub struct FirstAttempt<'r> {
     b: Bearings<'r>,
@@ -202,7 +205,7 @@ pub struct FirstAttempt<'r> {
 }
 
 impl<'r> FirstAttempt<'r> {
-    /// Starts it, unless the service is taken for dead.
+    /// Starts the attempt, unless the circuit breaker refuses it.
     pub fn start(b: Bearings<'r>, record: &mut RequestRecord, now: Instant) -> Result<Self, Reason> {
         let x = b.x;
         let admission = x.side.admit(&x.case(), now);
@@ -230,7 +233,7 @@ impl<'r> FirstAttempt<'r> {
         Ok(Self { b, attempt })
     }
 
-    /// It has a good answer: what that means for its endpoint and for what is known of the service.
+    /// The attempt has a good answer. Tells the endpoint's statistics, the breaker and the latency class.
     fn good(
         &self,
         record: &mut RequestRecord,
@@ -247,13 +250,15 @@ impl<'r> FirstAttempt<'r> {
         x.side.good(info, probe, heard.saturating_duration_since(info.started), heard, &x.case());
         record.first.get_or_insert(First::Good);
         x.side.counts.tally.borrow_mut().attempted(None);
-        // While a body was still coming, it is the client's time that was measured.
+        // Where the body was still coming, the time would be the client's and not the service's: nothing is learned
+        // from it.
         if let (Some(learned), Some(ended)) = (x.side.kinds.borrow_mut().at(self.b.pace.kind), x.request.body.ended()) {
             learned.observe(heard.saturating_duration_since(info.started.max(ended)));
         }
     }
 
-    /// Passes a good answer on; what else it may be is not for here.
+    /// Passes a good answer on. Any other answer is returned as it is, for
+    /// [`Recovery`](crate::forward::recovery::Recovery).
     #[allow(
         clippy::result_large_err,
         reason = "what is not passed on is taken over as it is, and a box is an allocation"
@@ -274,7 +279,7 @@ impl<'r> FirstAttempt<'r> {
         }
     }
 
-    /// What is left of it, for whoever takes it over.
+    /// Takes this apart, for [`Recovery`](crate::forward::recovery::Recovery).
     pub fn into_parts(mut self) -> (Bearings<'r>, Option<Attempt<'r>>) {
         (self.b, self.attempt.take())
     }
@@ -311,7 +316,7 @@ impl Drop for FirstAttempt<'_> {
     }
 }
 
-/// What an answer is worth, and its gRPC status.
+/// The verdict on an answer, and its gRPC status.
 pub fn verdict(landed: &Landed, safe: bool) -> (Verdict, Option<u8>) {
     let (head, trailers) = (landed.answer.head(), landed.answer.trailers());
     let grpc = trailers.as_ref().and_then(|t| t.first(Name::GrpcStatus)).or_else(|| head.first(Name::GrpcStatus));

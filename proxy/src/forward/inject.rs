@@ -1,11 +1,13 @@
-//! HTTP faults on their way: which strike a request, and what they do to it and to its answer.
+//! HTTP faults: which of them strike a request, and what they do to the request and to its answer.
 //!
-//! In both places the same three steps. *Draw*: of the service's faults, those of this place whose scope takes the request in
-//! and whose lot falls on it; where a service has none, that is one relaxed load. *Before*: it is held up, then perhaps
-//! aborted. *After*: its answer is falsified. At the edge this happens to a request, upstream to each of its attempts, so that
-//! whatever is made to fail here meets the retries, hedges and breakers that are to be tried out.
+//! The same three steps are taken in both places. *Draw*: from the service's faults, those of this place are chosen
+//! whose scope includes the request and whose percentage selects it by chance. Where a service has no faults, that is
+//! one relaxed load. *Before*: the request is delayed, then perhaps aborted. *After*: its answer is falsified. At the
+//! edge this happens to a request. Upstream it happens to each of its attempts, so that what fails here meets the
+//! retries, hedges and breakers that a drill is to try out.
 //!
-//! A fault that ends lets go at once: what it was holding up goes on, and an abort that has not happened yet does not.
+//! A fault that ends lets go at once: a request that it was delaying goes on, and an abort that has not happened yet
+//! does not happen.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -33,7 +35,7 @@ use crate::telemetry::explain::What;
 use crate::timer;
 use crate::worker::Worker;
 
-/// Faults that have struck a request or an attempt.
+/// The faults that strike one request or one attempt.
 #[derive(Debug, Default)]
 pub struct Injection {
     holds: Vec<(Duration, Arc<Active>)>,
@@ -41,7 +43,7 @@ pub struct Injection {
     falsify: Vec<Arc<Active>>,
 }
 
-/// What may be struck.
+/// What a fault's scope is compared with.
 #[derive(Debug, Clone, Copy)]
 pub struct Target<'a> {
     /// The request.
@@ -50,7 +52,7 @@ pub struct Target<'a> {
     pub names: ControlNames<'a>,
     /// Its route, if it was not reached by its service's name.
     pub route: Option<&'a Route>,
-    /// Upstream: where the attempt goes.
+    /// The endpoint that the attempt goes to; none at the edge.
     pub endpoint: Option<SocketAddr>,
 }
 
@@ -58,7 +60,7 @@ pub struct Target<'a> {
 #[derive(Debug, Default)]
 pub struct Struck(pub Vec<Arc<Active>>);
 
-/// Which faults strike; for a subject that has some.
+/// Draws the faults that strike, for a subject that has some.
 #[cold]
 pub fn draw(
     worker: &Worker,
@@ -88,14 +90,14 @@ pub fn draw(
         record.struck.get_or_insert_default().0.push(Arc::clone(active));
         record.note(now, || told(active, target.endpoint));
         if aborted {
-            // It does not come any further.
+            // An aborted request meets no further fault.
             break;
         }
     }
     injection.map(Rc::new)
 }
 
-/// That a fault has struck, for the record of a request.
+/// The line of a request's record that says that a fault has struck.
 pub fn told(active: &Active, endpoint: Option<SocketAddr>) -> What {
     What::Fault {
         name: active.name.to_string(),
@@ -121,12 +123,12 @@ impl Target<'_> {
 }
 
 impl Injection {
-    /// Whether anything happens before the request goes on.
+    /// Whether the request is delayed or aborted before it goes on.
     pub fn is_before(&self) -> bool {
         !self.holds.is_empty() || self.abort.is_some()
     }
 
-    /// Holds up, as long as is asked for or until the fault ends.
+    /// Waits for as long as the fault says, or until the fault ends.
     pub async fn hold_up(&self) {
         for (delay, active) in &self.holds {
             tokio::select! {
@@ -136,7 +138,7 @@ impl Injection {
         }
     }
 
-    /// What is answered instead of going on with a request; none where nothing is.
+    /// What an abort answers in the request's place. None where nothing is aborted.
     pub fn instead(&self, request: &Head) -> Option<Result<Answer, Reason>> {
         let active = self.abort.as_ref().filter(|active| !active.is_over(timer::now()))?;
         let Kind::Http(HttpFault::Abort(abort)) = &active.fault.kind else { return None };
@@ -147,7 +149,7 @@ impl Injection {
         Some(Ok(Answer::Response(head, download)))
     }
 
-    /// An answer, falsified.
+    /// Falsifies an answer, as far as these faults do.
     pub fn falsified(&self, mut head: Rc<Head>, mut download: Download) -> (Rc<Head>, Download) {
         let now = timer::now();
         let living: Vec<&Arc<Active>> = self.falsify.iter().filter(|active| !active.is_over(now)).collect();
@@ -166,7 +168,7 @@ impl Injection {
     }
 }
 
-/// The answer of an abort.
+/// The answer that an abort makes.
 fn made(abort: &Abort, active: &Active, request: &Head) -> (Rc<Head>, Download) {
     let mut head = Head::default();
     let mut push = |name: &str, value: &str| {
@@ -206,7 +208,7 @@ fn token(name: &str) -> String {
 
 fn with_status(head: &Head, status: u16) -> Rc<Head> {
     let mut copy = Head::default();
-    // What fitted once fits again: the reason phrases are all short, and no field is added.
+    // The head fitted its limits before and still does: reason phrases are short, and no field is added.
     let _ = copy.set_status(status, write::reason(status).as_bytes(), head.version());
     for (_, name, value) in head.fields() {
         let _ = copy.push(name, value);

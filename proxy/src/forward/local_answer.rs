@@ -1,9 +1,9 @@
 //! Answers that the proxy makes itself.
 //!
-//! Nobody should have to guess whether a 503 came from the service or from the proxy in front of it. Each of these says
-//! that it is from the proxy, why, about which service, and what to do: in `Proxy-Status` (RFC 9209) for machines, and
-//! in a short body, JSON where the client asks for it. A gRPC client gets its own kind of answer: 200, and the status
-//! in the head; one of gRPC-Web has it in the body, where that protocol's trailers are.
+//! Nobody should have to guess whether a 503 came from the service or from the proxy in front of it. Each of these
+//! answers says that the proxy made it, why, about which service, and what to do. It says so in `Proxy-Status` (RFC
+//! 9209) for machines, and in a short body for people, as JSON where the client asks for it. A gRPC client gets 200
+//! with the status in the head. A gRPC-Web client has the status in the body, where that protocol's trailers are.
 
 use std::rc::Rc;
 
@@ -16,19 +16,19 @@ use crate::http::{Head, framing, write};
 use crate::request::fields::RequestId;
 use crate::request::grpc::{self, Dialect};
 
-/// What there is to say about a request that the proxy answers itself.
+/// What the proxy says about a request that it answers itself.
 #[derive(Debug, Clone, Copy)]
 pub struct Refusal<'a> {
-    /// Why.
+    /// Why the proxy answers.
     pub reason: Reason,
     /// The service it was for, where one was found.
     pub service: Option<&'a str>,
-    /// Its id, where it got that far.
+    /// The request's id, where it has got one.
     pub id: Option<&'a RequestId>,
 }
 
 impl Refusal<'_> {
-    /// The answer to `request`; none where its head could not be read.
+    /// The answer. `request` is the request's head; none where that could not be read.
     pub fn answer(&self, request: Option<&Head>) -> (Rc<Head>, Download) {
         let row = self.reason.row();
         let dialect = request.map_or(Dialect::None, Dialect::of);
@@ -37,7 +37,7 @@ impl Refusal<'_> {
             Some(service) => format!("{service}: {}", row.advice),
             None => row.advice.to_owned(),
         };
-        // A rule of framing can be named wherever there is a head that breaks it.
+        // Where there is a head that breaks a rule of framing, the answer names the rule.
         if matches!(self.reason, Reason::BadRequest | Reason::UnsupportedCoding)
             && let Some(rule) = request.and_then(framing::broken_rule)
         {

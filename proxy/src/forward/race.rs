@@ -1,7 +1,7 @@
 //! The attempts of one request that are under way at the same time.
 //!
-//! Most requests have one from beginning to end, which lies here itself; the others are in a vector that is empty, and
-//! unallocated, until there are any.
+//! Most requests never have more than one, so the first lies in this struct itself. The others are in a vector, which
+//! is not allocated until there are any.
 
 use std::task::{Context, Poll};
 
@@ -11,26 +11,26 @@ use crate::upstream::Broken;
 use crate::worker::attempt_info::AttemptInfo;
 use crate::worker::cluster::Probe;
 
-/// The live attempts.
+/// A request's live attempts.
 #[derive(Debug, Default)]
 pub struct Race<'r> {
     first: Option<Attempt<'r>>,
     others: Vec<Attempt<'r>>,
 }
 
-/// An attempt that is over, and what it came to.
+/// An attempt that is over, and its result.
 #[derive(Debug)]
 pub struct Ended<'r> {
     /// What is known of it.
     pub info: AttemptInfo,
-    /// Whether it tried an endpoint that is ejected.
+    /// The probe, if it tried an endpoint that is ejected.
     pub probe: Option<Probe<'r>>,
-    /// Its answer, or what has broken it.
+    /// Its answer, or what broke it.
     pub landed: Result<Landed, Broken>,
 }
 
 impl<'r> Race<'r> {
-    /// Adds one.
+    /// Adds an attempt.
     pub fn add(&mut self, attempt: Attempt<'r>) {
         if self.first.is_none() && self.others.is_empty() {
             self.first = Some(attempt);
@@ -44,22 +44,22 @@ impl<'r> Race<'r> {
         self.first.is_none() && self.others.is_empty()
     }
 
-    /// Those under way, in the order in which they were started.
+    /// The live attempts, in the order in which they were started.
     pub fn live(&mut self) -> impl Iterator<Item = &mut Attempt<'r>> {
         self.first.iter_mut().chain(&mut self.others)
     }
 
-    /// What is known of those under way.
+    /// What is known of the live attempts.
     pub fn infos(&self) -> impl Iterator<Item = &AttemptInfo> {
         self.first.iter().chain(&self.others).map(|attempt| &attempt.info)
     }
 
-    /// When one of them has to be polled although nothing has come.
+    /// When one of them has to be polled although nothing has come from its endpoint.
     pub fn wakes(&self) -> Option<Instant> {
         self.first.iter().chain(&self.others).filter_map(Attempt::wakes).min()
     }
 
-    /// Ready with the first that has an answer or has broken; it is out of the race then.
+    /// Ready with the first attempt that has an answer or has broken. That attempt has left the race then.
     pub fn poll(&mut self, cx: &mut Context<'_>, x: AttemptContext<'r>) -> Poll<Ended<'r>> {
         if let Some(first) = &mut self.first
             && let Poll::Ready(landed) = first.poll(cx, x)
@@ -76,7 +76,7 @@ impl<'r> Race<'r> {
         Poll::Pending
     }
 
-    /// Takes out all that are left.
+    /// Takes out all attempts that are left.
     pub fn losers(&mut self) -> impl Iterator<Item = Attempt<'r>> {
         self.first.take().into_iter().chain(std::mem::take(&mut self.others))
     }

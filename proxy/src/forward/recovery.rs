@@ -1,8 +1,9 @@
-//! What becomes of a request between its attempts: which one is started, for what reason, and who pays for it.
+//! Recovery: retries, hedges and replays. It decides which further attempt is started, for what reason, and who pays
+//! for it.
 //!
-//! Everything here is synchronous: [`forward`](crate::forward) waits, and asks what to do about what has happened. A
-//! further attempt is started for one of five reasons ([`Why`]); a reason only ever *starts* one, and none ends the only
-//! one that is live.
+//! Everything here is synchronous. [`forward`](crate::forward) waits, and asks what to do about what has happened. A
+//! further attempt is started for one of five reasons ([`Why`]). A reason only ever *starts* an attempt. It never
+//! ends one.
 
 mod outcome;
 
@@ -28,7 +29,7 @@ use crate::telemetry::metrics::Steering;
 use crate::worker::attempt_info::{AttemptInfo, Why};
 use crate::worker::cluster::{Token, Tried};
 
-/// A request between its attempts.
+/// A request in trouble: its live attempts, and what it may still do.
 #[derive(Debug)]
 pub struct Recovery<'r> {
     /// The attempts that are live.
@@ -38,28 +39,29 @@ pub struct Recovery<'r> {
     b: Bearings<'r>,
     allowance: Allowance,
     tried: Tried,
-    /// An answer that is no good, and better than none.
+    /// A bad answer, kept for the client in case no attempt gets a better one.
     kept: Option<Box<Answer>>,
     last: Reason,
-    /// What is to be started, when, and what pays for it.
+    /// The attempt that is planned: when, why, and the token that pays for it.
     next: Option<(Instant, Why, Option<Token<'r>>)>,
     rounds: u32,
-    /// Who answered 500 or against the rules, until another one was asked.
+    /// The attempt that was answered with 500 or against the rules, until another endpoint's answer tells whose fault
+    /// that is.
     accused: Option<Box<Accused<'r>>>,
 }
 
-/// What follows.
+/// What follows for the request.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "it is looked at once and taken apart")]
 pub enum Step {
-    /// The request has what it gets.
+    /// The request is over, with this result.
     Done(Result<Answer, Reason>),
-    /// Something is under way.
+    /// An attempt is under way or planned: wait.
     Wait,
 }
 
 impl<'r> Recovery<'r> {
-    /// A request whose first attempt is under way, or over.
+    /// Takes a request over from its first attempt, which is under way or over.
     pub fn after(first: FirstAttempt<'r>, record: &'r mut RequestRecord) -> Self {
         let (b, attempt) = first.into_parts();
         let mut race = Race::default();
@@ -81,7 +83,7 @@ impl<'r> Recovery<'r> {
         }
     }
 
-    /// Something is wrong: from here on it is written down, the first attempt included.
+    /// Something has gone wrong. From here on the request's details are recorded, its first attempt included.
     fn trouble(&mut self, first: Option<&AttemptInfo>) {
         let first = first.or_else(|| self.race.infos().next());
         self.b.trouble(self.record, first);
@@ -93,7 +95,7 @@ impl<'r> Recovery<'r> {
         }
     }
 
-    /// The time has come: for what was planned, or for another attempt beside one that is slow.
+    /// A due time has come: a planned attempt starts, or another attempt starts beside a slow one.
     pub fn slow(&mut self, now: Instant) -> Step {
         if let Some((_, why, token)) = self.next.take_if(|(at, ..)| *at <= now) {
             if !self.start(why, token, now) && self.race.is_empty() {
@@ -129,10 +131,10 @@ impl<'r> Recovery<'r> {
         Step::Wait
     }
 
-    /// Starts an attempt beside those that are live, if there is one to be had.
+    /// Starts an attempt beside the live ones, if the policies and the budget allow one.
     fn start_beside(&mut self, why: Why, now: Instant) {
         let x = self.x;
-        // Where all is slow a second attempt is twice the load, and no sooner.
+        // Where the whole service is slow, a second attempt doubles the load and is no faster.
         if x.side.is_overloaded() || x.side.is_refused(&x.case()) {
             return;
         }
@@ -158,7 +160,8 @@ impl<'r> Recovery<'r> {
         token
     }
 
-    /// Picks an endpoint and begins. False when there is none, or no time: then what was to pay for it is given back.
+    /// Picks an endpoint and starts an attempt. False when there is no endpoint or no time; the token is given back
+    /// then.
     fn start(&mut self, why: Why, token: Option<Token<'r>>, now: Instant) -> bool {
         let Some(attempt) = self.b.start(self.record, &self.tried, why, token, now) else { return false };
         if let Some(kept) = &mut self.kept {
@@ -168,7 +171,8 @@ impl<'r> Recovery<'r> {
         true
     }
 
-    /// Plans what follows a failure. `next` says what may, and spends it: nothing is spent while another one is under way.
+    /// Plans what follows a failure. `next` says what is allowed, and spends it. It is not called while another
+    /// attempt is under way, so that nothing is spent then.
     fn follow(&mut self, next: impl FnOnce(&mut Self) -> Next, wait: Option<Duration>, now: Instant) -> Step {
         let x = self.x;
         if !self.race.is_empty() {
@@ -195,7 +199,8 @@ impl<'r> Recovery<'r> {
             self.record.give_up(now, NoMore::BudgetEmpty);
             return self.give_up();
         }
-        // What was never written costs nobody anything but the dial: elsewhere it goes at once.
+        // A request that was never written has cost its endpoint nothing: it goes to another endpoint without a
+        // pause.
         let elsewhere = x.side.has_untried(&self.tried);
         let mut pause = match why {
             Why::Retry => retry::pause(self.rounds, x.worker.random()),
@@ -204,7 +209,8 @@ impl<'r> Recovery<'r> {
         };
         pause = pause.max(wait.unwrap_or_default());
         if !elsewhere && why != Why::Replay {
-            // All have been tried: one of them may be back, no sooner than it said.
+            // All endpoints have been tried. One of them may be back, but not before the time that it stated in
+            // `Retry-After`.
             pause = pause.max(self.wished());
             if why == Why::Move && !self.allowance.another_round() {
                 self.record.give_up(now, NoMore::RetriesUsed);
@@ -227,10 +233,10 @@ impl<'r> Recovery<'r> {
         Step::Wait
     }
 
-    /// How long the endpoint that answered last asked to be left alone.
+    /// How long the endpoint that answered last wants to be left alone (`Retry-After`).
     fn wished(&self) -> Duration {
         let value = self.kept.as_ref().and_then(|answer| answer.head().first(Name::RetryAfter));
-        // Read only here, after a failure.
+        // The field is parsed only here, after a failure.
         let said = value.map(|value| retry::retry_after(value, SystemTime::now()));
         if said == Some(None) {
             self.x.worker.malformed(Steering::RetryAfter);
@@ -238,7 +244,7 @@ impl<'r> Recovery<'r> {
         said.flatten().unwrap_or_default()
     }
 
-    /// What a gRPC endpoint says of retries; what makes no sense means none.
+    /// What a gRPC endpoint says about retries (`grpc-retry-pushback-ms`). A value that makes no sense forbids them.
     fn wishes(&self, head: &Head, trailers: Option<&Head>) -> Option<Pushback> {
         let said = trailers.and_then(|t| t.first(Name::GrpcPushback)).or_else(|| head.first(Name::GrpcPushback))?;
         Some(retry::pushback(said).unwrap_or_else(|| {

@@ -1,4 +1,7 @@
-//! A response's body: where it comes from, and that everything that has to live until its last byte does.
+//! A response's body: one type, wherever the bytes come from.
+//!
+//! It owns everything that has to live until its last byte: the endpoint's connection, the attempt's load, what is
+//! left of the upload.
 
 use std::io;
 use std::rc::Rc;
@@ -31,7 +34,7 @@ pub enum Download {
 }
 
 impl Download {
-    /// How its end is known, for a message that states it.
+    /// How the end of the body is known, for the head that states it.
     pub fn length(&self) -> Length {
         match self {
             Self::Empty => Length::NONE,
@@ -42,21 +45,22 @@ impl Download {
         }
     }
 
-    /// Is done with it, and keeps what the next one can use.
+    /// Ends the body, and keeps what the next exchange can use.
     pub fn recycle(self, exchanges: &upstream::http1::ExchangePool) {
         if let Self::H1(answer) = self {
             exchanges.give(answer);
         }
     }
 
-    /// Lets go of it where its answer's head leaves no room for it.
+    /// Drops the body where its answer's head has no room for one.
     pub fn keep_within(&mut self, room: Length) {
         if room == Length::NONE && self.length() != Length::NONE {
             *self = Self::Empty;
         }
     }
 
-    /// The endpoint whose connection it keeps for itself alone, while it does.
+    /// The endpoint of which this body occupies a whole connection. None once the connection was given back, and over
+    /// HTTP/2.
     pub fn occupies(&self) -> Option<&Rc<Upstream>> {
         match self {
             Self::H1(answer) => answer.occupies(),
@@ -76,7 +80,7 @@ impl Download {
         }
     }
 
-    /// Whether all of it is here already.
+    /// Whether all of the body is here already.
     pub fn is_whole(&self) -> bool {
         match self {
             Self::Empty | Self::Held(_) => true,
@@ -86,7 +90,7 @@ impl Download {
         }
     }
 
-    /// All of it, where it is here and nothing follows it.
+    /// All of the body, if it is here and no trailers follow it.
     pub fn whole(&self) -> Option<&[u8]> {
         match self {
             Self::Empty => Some(&[]),
@@ -97,7 +101,7 @@ impl Download {
         }
     }
 
-    /// Ready when all of it is here, or as much as is kept at most; with `first`, when anything is.
+    /// Ready when all of the body is here, or as much as is held at most. With `first`, ready when anything of it is.
     pub fn poll_hold(&mut self, cx: &mut Context<'_>, first: bool) -> Poll<Result<(), Reason>> {
         match self {
             Self::Empty | Self::Held(_) => Poll::Ready(Ok(())),
@@ -107,7 +111,7 @@ impl Download {
         }
     }
 
-    /// Keeps the place of what was held for as long as the body lives.
+    /// Keeps the reservation for held bytes for as long as the body lives.
     pub fn keep(&mut self, held: Holding) {
         match self {
             Self::Empty | Self::Held(_) => {}
@@ -117,7 +121,7 @@ impl Download {
         }
     }
 
-    /// How many bytes can be sent at once; 0 at the end. Drives what is left of the request's body, too.
+    /// How many bytes can be sent at once; 0 at the end. Also sends what is left of the request's body.
     pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Reason>> {
         match self {
             Self::Empty => Poll::Ready(Ok(0)),
@@ -128,8 +132,8 @@ impl Download {
         }
     }
 
-    /// Sends what is left of the request's body while nothing of the answer is wanted. What goes wrong with it comes up
-    /// again at [`poll_piece`](Self::poll_piece).
+    /// Sends what is left of the request's body while nothing of the answer is wanted. An error comes up again at
+    /// [`poll_piece`](Self::poll_piece).
     pub fn poll_upload(&mut self, cx: &mut Context<'_>) {
         match self {
             Self::H1(answer) => _ = answer.poll_upload(cx),
@@ -138,7 +142,8 @@ impl Download {
         }
     }
 
-    /// Takes what fits off the endpoint while its client reads nothing.
+    /// Reads from the endpoint what fits the buffer while the client reads nothing, so that the connection can be
+    /// given back.
     pub fn take_off(&mut self, cx: &mut Context<'_>) {
         if let Self::H1(answer) = self {
             answer.take_off(cx);
@@ -155,7 +160,7 @@ impl Download {
         }
     }
 
-    /// Sends no more of the request's body: another attempt reads it from now on.
+    /// Sends no more of the request's body: another attempt sends it from now on.
     pub fn stop_upload(&mut self) {
         match self {
             Self::H1(answer) => answer.stop_upload(),
@@ -165,7 +170,8 @@ impl Download {
         }
     }
 
-    /// Sends what goes before and some of what is there, as far as there is room; says how many bytes of both together.
+    /// Sends the lead of `room` and then bytes of the body, as many as `room` allows. Returns how many bytes of both
+    /// were sent.
     pub fn poll_send(&mut self, cx: &mut Context<'_>, io: &mut Io, room: Room<'_>) -> Poll<io::Result<usize>> {
         match self {
             Self::Empty => io.poll_write_from(cx, room.lead()),
@@ -198,7 +204,7 @@ impl Download {
         }
     }
 
-    /// What follows the last byte, once that has come.
+    /// The trailers, once they have come.
     pub fn trailers(&self) -> Option<Rc<Head>> {
         match self {
             Self::Empty | Self::Held(_) => None,

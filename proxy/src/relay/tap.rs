@@ -1,12 +1,12 @@
 //! Byte-stream faults on connections that carry requests.
 //!
-//! Whoever carries requests knows nothing of them. A connection to an endpoint has a [`Tap`], which is one comparison
-//! at each look at the connection as long as there are no faults. When there are, the socket is moved into a task of
-//! its own, a [`Relay`](super::Relay) with the faults' stages, and the connection goes on as a pipe to that task: the same
-//! relay and the same stages as a TCP proxy's, for HTTP/1.1 and HTTP/2 alike.
+//! The code that carries requests knows nothing of these faults. A connection to an endpoint has a [`Tap`]. Without
+//! faults it costs one comparison at each poll of the connection. When a fault is added, the socket is moved into a
+//! task of its own, which is a [`Relay`](super::Relay) with the faults' stages, and the connection goes on as a pipe
+//! to that task. The relay and the stages are those of TCP proxies, for HTTP/1.1 and HTTP/2 alike.
 //!
-//! A connection that waits looks at nothing. So each tap keeps the waker of whoever waits for its connection, and when a
-//! service's faults change, its taps are woken.
+//! A parked connection is not polled, so a fault change must wake it. Each tap keeps the waker of the task that waits
+//! for its connection, and when a service's faults change, its taps are woken.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;

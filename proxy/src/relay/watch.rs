@@ -1,4 +1,4 @@
-//! Which faults are on one connection: each is drawn once, when it is met first.
+//! Which faults strike one connection. Each fault is drawn once, when the connection meets it first.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use crate::fault::spec::Kind;
 use crate::fault::stream::Toxic;
 use crate::fault::{Active, Stream, Subject};
 
-/// A subject's faults, as far as they are about one connection.
+/// A subject's faults, as far as they concern one connection.
 #[derive(Debug)]
 pub struct Watch {
     subject: Arc<Subject>,
     endpoint: Option<SocketAddr>,
-    /// The generation that was looked at; none at first.
+    /// The generation of the faults that were looked at last; none at first.
     seen: Option<u64>,
     met: Vec<Met>,
     down: bool,
@@ -35,27 +35,27 @@ enum State {
     Missed,
 }
 
-/// What has become of a fault on the connection.
+/// What has changed about a fault on the connection.
 #[derive(Debug, Clone)]
 pub enum Change {
-    /// It strikes it, at this place among those of its direction.
+    /// The fault strikes, at this place among those of its direction.
     Insert(usize, Arc<Active>),
-    /// It goes on otherwise.
+    /// The fault goes on with other parameters.
     Alter(Arc<Active>),
-    /// It is over.
+    /// The fault is over.
     Remove(u64),
 }
 
 impl Watch {
-    /// One that has not looked yet. Of a service's faults, those that take in the endpoint.
+    /// A watch that has not looked yet. Of a service's faults, those count whose scope includes the endpoint.
     pub fn new(subject: Arc<Subject>, endpoint: Option<SocketAddr>) -> Self {
-        // A subject that has none is as good as looked at.
+        // A subject without faults needs no first look.
         let quiet = subject.generation();
         let seen = subject.is_quiet().then_some(quiet);
         Self { subject, endpoint, seen, met: Vec::new(), down: false }
     }
 
-    /// Whether something has changed: one load.
+    /// Whether the faults have changed since the last look. It costs one load.
     #[inline]
     pub fn is_stale(&self) -> bool {
         self.seen != Some(self.subject.generation())
@@ -83,7 +83,7 @@ impl Watch {
         self.met.iter().any(|met| met.state != State::Missed)
     }
 
-    /// What hangs on.
+    /// What the faults hang on.
     pub fn subject(&self) -> &Arc<Subject> {
         &self.subject
     }
@@ -93,10 +93,10 @@ impl Watch {
         self.seen.unwrap_or_default()
     }
 
-    /// Looks again; tells what has changed, and says when to look again although nothing is changed from outside.
+    /// Looks again. Tells what has changed, and returns when to look again even if nothing changes from outside.
     pub fn refresh(&mut self, now: Instant, mut tell: impl FnMut(Stream, Change)) -> Option<Instant> {
         if self.is_stale() {
-            // Read first: what is added after this makes it stale again.
+            // The generation is read first, so that a fault that is added after this makes the look stale.
             self.seen = Some(self.subject.generation());
             self.compare(now, &mut tell);
         }
@@ -144,7 +144,7 @@ impl Watch {
             let met = match known {
                 Some(met) if Arc::ptr_eq(&met.active, &active) => met,
                 Some(met) if met.state == State::Struck => {
-                    // Drawn anew, as its share may be another one.
+                    // The fault is drawn anew, as its percentage may have changed.
                     let struck = active.strikes(Rng::new().f64(), now);
                     let change = if struck { Change::Alter(Arc::clone(&active)) } else { Change::Remove(active.id) };
                     if let Kind::Toxic(stream, _) = active.fault.kind {

@@ -13,19 +13,19 @@ use crate::fault::stream::{Chain, chain};
 use crate::http::{Buffer, BufferPool};
 use crate::net::Io;
 
-/// One direction: what was read and not yet written, and what stands between.
+/// One direction: what was read and not yet written, and the faults between.
 #[derive(Debug, Default)]
 pub(super) struct Way {
     buffer: Option<Buffer>,
     chain: Option<Box<Chain>>,
-    /// Nothing more is read.
+    /// Whether nothing more is read.
     ended: bool,
-    /// It has ended with a reset. That is an event in the stream's order like a clean end: it comes through behind what came
-    /// before it, when the stages that hold that let it.
+    /// Whether the stream has ended with a reset. Like a clean end, a reset is an event in the stream's order: it
+    /// comes through behind the bytes before it, when the stages that hold those let it.
     broken: bool,
-    /// The connection that it goes to is gone.
+    /// Whether the connection that it goes to is gone.
     lost: bool,
-    /// Nothing more is written.
+    /// Whether nothing more is written.
     over: bool,
     closed: bool,
     pub(super) received: u64,
@@ -34,12 +34,12 @@ pub(super) struct Way {
     pub(super) stuck: Option<Instant>,
 }
 
-/// How far a direction has come.
+/// How far moving a direction has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
-    /// As far as it can; what it waits for is registered.
+    /// As far as it can. The task is registered for what it waits for.
     Waits,
-    /// The same, and it has to be asked again at this time.
+    /// The same, and it has to be polled again at this time.
     Due(Instant),
     /// A fault has closed it just now.
     Closed,
@@ -51,11 +51,11 @@ pub(super) enum Step {
     Lost,
 }
 
-/// How often what stands between is moved on before others have their turn.
+/// How often the chain is moved on before other tasks have their turn.
 const ROUNDS: usize = 8;
 
 impl Way {
-    /// Takes over what was read already.
+    /// Takes over bytes that were read already.
     pub(super) fn take_over(&mut self, buffer: Option<Buffer>) {
         self.received += buffer.as_ref().map_or(0, Buffer::len) as u64;
         self.buffer = buffer;
@@ -66,7 +66,7 @@ impl Way {
         self.over
     }
 
-    /// Whether it was ended before its stream was: by a fault, or because nobody was there to take more.
+    /// Whether the direction ended before its stream did: by a fault, or because its receiver was gone.
     pub(super) fn is_closed(&self) -> bool {
         self.closed || self.lost
     }
@@ -85,7 +85,7 @@ impl Way {
         }
     }
 
-    /// Takes in what has become of a fault.
+    /// Applies a change of a fault.
     pub(super) fn apply(&mut self, change: &Change, now: Instant, begun: bool) {
         let (buffer, ended) = (&mut self.buffer, self.ended);
         let chain = self.chain.get_or_insert_with(|| {
@@ -106,7 +106,7 @@ impl Way {
             Change::Insert(at, active) => {
                 if let Kind::Toxic(_, toxic) = &active.fault.kind {
                     chain.insert(*at, active.id, toxic, now);
-                    // As Toxiproxy has it: what was open before ends, but is not reset.
+                    // As in Toxiproxy, a connection that was open before the fault is closed and not reset.
                     if begun && active.origin.exempt {
                         chain.soften(active.id);
                     }
@@ -144,7 +144,7 @@ impl Way {
         })
     }
 
-    /// An error is of writing: reading has an end, whatever it is.
+    /// An error comes from writing. A failed read is an end of the stream.
     fn advance(
         &mut self,
         cx: &mut Context<'_>,
@@ -194,7 +194,7 @@ impl Way {
         Ok(Step::Waits)
     }
 
-    /// Reads what there is, as far as there is room. True when something came, be it the end.
+    /// Reads what is there, as far as there is room. Returns true when something came, which may be the end.
     fn fill(&mut self, cx: &mut Context<'_>, from: &mut Io, pool: &BufferPool) -> bool {
         let room = self.buffer.as_ref().is_none_or(Buffer::has_room);
         if self.ended || !room || self.buffer.is_none() && from.poll_readable(cx).is_pending() {
@@ -204,7 +204,7 @@ impl Way {
             Some(buffer) => buffer,
             none => match pool.take_lean() {
                 Ok(buffer) => none.insert(buffer),
-                // Without memory for what came the stream cannot go on, nor look whole.
+                // Without memory for what came the stream cannot go on, and it must not look whole.
                 Err(_) => {
                     (self.ended, self.broken) = (true, true);
                     return true;
@@ -212,7 +212,8 @@ impl Way {
             },
         };
         let mut came = false;
-        // Behind a short read there is nothing more, which costs no system call to learn, or the end, which can go on with it.
+        // After a short read nothing more is there, which costs no system call to learn, or the end is, which goes on
+        // with the bytes.
         while buffer.has_room() {
             match from.poll_read_into(cx, buffer.spare()) {
                 Poll::Ready(Ok(0)) => {

@@ -1,8 +1,8 @@
-//! Bodies: bytes that are lent, never handed over.
+//! A request's body: bytes that are lent to whoever sends them, never handed over.
 //!
-//! A request's body is read from the client once and may be sent more than once. [`Upload`] owns the buffer that it lies in and
-//! keeps what it has read as long as that fits; each attempt sends from a cursor of its own. When something had to be let go, the
-//! request can no longer be sent again, and says so.
+//! The body is read from the client once, and it may be sent more than once. [`Upload`] owns the buffer that the body
+//! lies in, and keeps what it has read for as long as that fits. Each attempt sends from a cursor of its own. Once
+//! the front had to be let go for lack of room, the request cannot be sent again ([`Upload::is_replayable`]).
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -31,25 +31,26 @@ use http1::OverH1;
 pub struct Upload {
     source: Source,
     length: Length,
-    /// How many bytes from the front have been let go.
+    /// How many bytes of the front have been let go, because they were sent or for lack of room.
     gone: Cell<u64>,
-    /// How many were read and had no taker: those that were kept to the end, and those of an answer that came early.
+    /// How many bytes were thrown away unsent: those that were kept until the answer went out, and those that came
+    /// after an early answer.
     drained: Cell<u64>,
     /// When the last byte had come.
     ended: Cell<Option<Instant>>,
-    /// When something last moved, in either direction.
+    /// When a byte last moved, from the client or to an endpoint.
     moved: Cell<Instant>,
-    /// Whether it is the client that is waited for.
+    /// Whether the client is being waited for, and not the endpoint.
     starved: Cell<bool>,
-    /// What went wrong with it, where only its reader saw that.
+    /// What went wrong with the body, where only its reader has seen it.
     failed: Cell<Option<Reason>>,
-    /// Its exchange is over: its connection is the next request's.
+    /// Whether its exchange is over. Its connection belongs to the next request then.
     over: Cell<bool>,
-    /// Nobody sends it from its beginning any more.
+    /// Whether an answer is going out, so that no further attempt sends the body from its beginning.
     committed: Cell<bool>,
-    /// Tasks of their own that wait for more of it.
+    /// Other tasks that wait for more of the body (an endpoint's over HTTP/2).
     readers: RefCell<Vec<Waker>>,
-    /// Who waits for its end without reading it.
+    /// The task that waits for the end of the body without reading it.
     waiting: RefCell<Option<Waker>>,
 }
 
@@ -68,14 +69,14 @@ struct Held {
     trailers: Option<Rc<Head>>,
 }
 
-/// The empty uploads of a worker that no request holds at the moment: most requests have no body, and what says so is
-/// not worth an allocation for each.
+/// A worker's free [`Upload`]s without a body. Most requests have none, and saying so is not worth an allocation for
+/// each.
 #[derive(Debug, Default)]
 pub struct EmptyPool {
     free: RefCell<Vec<Rc<Upload>>>,
 }
 
-/// Free ones that are kept.
+/// How many free ones are kept.
 const EMPTIES: usize = 256;
 
 impl EmptyPool {
@@ -89,7 +90,7 @@ impl EmptyPool {
         upload
     }
 
-    /// Takes one back, unless it is a body or somebody holds it still.
+    /// Takes one back, unless it has a body or somebody still holds it.
     pub fn give(&self, mut upload: Rc<Upload>) {
         let mut free = self.free.borrow_mut();
         if upload.is_empty() && Rc::get_mut(&mut upload).is_some() && free.len() < EMPTIES {
@@ -98,7 +99,7 @@ impl EmptyPool {
     }
 }
 
-/// What there is of a body beyond a cursor.
+/// What there is of a body behind a cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Piece {
     /// That many bytes, at least one.
@@ -116,9 +117,8 @@ impl Upload {
         Self::new(Source::Empty, Length::NONE, now, Some(now))
     }
 
-    /// A body that begins at the beginning of the connection's buffer.
-    ///
-    /// `input` is what the connection has read beyond the request's head.
+    /// A body over HTTP/1.1. `input` is what the connection has read behind the request's head; the body begins there
+    /// and owns that buffer from now on.
     pub fn h1(
         peer: Rc<dyn Peer>,
         input: Option<Buffer>,
@@ -132,7 +132,7 @@ impl Upload {
         Ok(Self::new(Source::H1(Box::new(RefCell::new(body))), length, now, ended))
     }
 
-    /// An HTTP/2 stream's body, of a stated length or none.
+    /// A body over HTTP/2, with a stated length or without.
     pub fn h2(incoming: RecvStream, length: Option<u64>, pools: Rc<Pools>, now: Instant) -> Self {
         if incoming.is_end_stream() {
             return Self::empty(now);
@@ -159,12 +159,12 @@ impl Upload {
         }
     }
 
-    /// How its end is known.
+    /// How the end of the body is known.
     pub fn length(&self) -> Length {
         self.length
     }
 
-    /// Whether there is none.
+    /// Whether the request has no body.
     pub fn is_empty(&self) -> bool {
         matches!(self.source, Source::Empty)
     }
@@ -179,34 +179,34 @@ impl Upload {
         self.moved.get()
     }
 
-    /// Whether its sender is being waited for.
+    /// Whether the client is being waited for.
     pub fn is_starved(&self) -> bool {
         self.starved.get()
     }
 
-    /// Whether it can be sent from its beginning.
+    /// Whether the body can still be sent from its beginning.
     pub fn is_replayable(&self) -> bool {
         self.gone.get() == 0
     }
 
-    /// Remembers what went wrong with it.
+    /// Remembers what went wrong with the body.
     pub fn fail(&self, reason: Reason) {
         self.failed.set(Some(reason));
     }
 
-    /// What went wrong with it.
+    /// What went wrong with the body.
     pub fn failure(&self) -> Option<Reason> {
         self.failed.get()
     }
 
-    /// Tells a client that waits for it to send.
+    /// Tells a client that waits for 100 to send its body.
     pub fn continue_now(&self) {
         if let Source::H1(body) = &self.source {
             body.borrow().peer.continue_now();
         }
     }
 
-    /// What follows its last byte, once that has come.
+    /// The trailers, once they have come.
     pub fn trailers(&self) -> Option<Rc<Head>> {
         match &self.source {
             Source::Empty => None,
@@ -215,10 +215,11 @@ impl Upload {
         }
     }
 
-    /// What there is at the cursor. Letting go of what lies before the cursor is the last resort for room.
+    /// What there is at the cursor; reads more where there is nothing. Bytes before the cursor are let go only where
+    /// nothing else makes room.
     pub fn poll_piece(&self, cx: &mut Context<'_>, cursor: u64) -> Poll<Result<Piece, Reason>> {
         self.starved.set(false);
-        // What was let go of at the end is nobody's to send: who had not sent all of it gets an error in place of the end.
+        // The rest was thrown away. An attempt that had not sent all of the body gets an error and not the end.
         if self.drained.get() > 0 {
             let whole = self.ended.get().is_some() && cursor == self.taken();
             return Poll::Ready(if whole { Ok(Piece::End) } else { Err(Reason::ClientGone) });
@@ -235,7 +236,7 @@ impl Upload {
         polled
     }
 
-    /// Ready when all of it has come, or as much as is kept.
+    /// Ready when all of the body has come, or as much as can be kept.
     pub fn poll_collect(&self, cx: &mut Context<'_>) -> Poll<Result<(), Reason>> {
         let polled = match &self.source {
             Source::Empty => Poll::Ready(Ok(())),
@@ -282,11 +283,12 @@ impl Upload {
                 self.note_end(cx);
                 return Poll::Ready(Ok(Piece::End));
             }
-            // What its connection carries from now on is the next request's.
+            // The bytes that come from now on belong to the next request.
             if self.over.get() {
                 return Poll::Ready(Err(Reason::ClientGone));
             }
-            // Once something is gone there is nothing to keep the rest for.
+            // Once the front is gone, or an answer goes out, the body is not sent again: there is no reason to keep
+            // more.
             if at > 0 && (self.gone.get() > 0 || self.committed.get() || !body.peer.has_room(body.input.as_ref())) {
                 body.consume(at);
                 self.gone.set(self.gone.get() + at as u64);
@@ -333,7 +335,7 @@ impl Upload {
                 Poll::Ready(None) => match incoming.poll_trailers(cx) {
                     Poll::Ready(trailers) => {
                         if let Ok(Some(map)) = &trailers {
-                            // For whoever sends it again, too: without them it is not whole.
+                            // Kept for further attempts, too: without trailers the message would not be whole.
                             held.trailers = Some(crate::http2::trailers_from(map, pools).map_err(|bad| {
                                 let reason = crate::request::reason_of(bad);
                                 held.done = true;
@@ -346,17 +348,17 @@ impl Upload {
                     Poll::Pending if beyond > 0 => return Poll::Ready(Ok(Piece::Data(beyond))),
                     Poll::Pending => return Poll::Pending,
                 },
-                // What there is does not wait for more.
+                // Bytes that are there already are sent without waiting for more.
                 Poll::Pending if beyond > 0 => return Poll::Ready(Ok(Piece::Data(beyond))),
                 Poll::Pending => return Poll::Pending,
             };
             self.moved.set(timer::now());
             match came {
-                // A reset, whatever it says, is not the end.
+                // A reset is never the end of the body, whatever its code says.
                 Err(_) => return Poll::Ready(Err(Reason::ClientGone)),
                 Ok(None) => held.done = true,
                 Ok(Some(data)) => {
-                    // What is kept for another attempt is bounded here, and by no window.
+                    // The window is opened at once: how much is kept for another attempt is bounded here.
                     _ = incoming.flow_control().release_capacity(data.len());
                     if !data.is_empty() {
                         held.push(data);
@@ -377,9 +379,10 @@ impl Upload {
         }
     }
 
-    /// Has the caller's task woken once all of it has come, which another task may see: from then on its deadline runs.
+    /// Has the caller's task woken when all of the body has come, because the request's deadline begins to run then.
+    /// Another task may be the one that reads the body.
     pub fn wake_at_end(&self, cx: &Context<'_>) {
-        // An HTTP/1.1 connection's task is woken as such.
+        // Over HTTP/1.1, `Peer::ended` wakes the connection's task.
         if let Source::H2 { .. } = &self.source {
             let mut waiting = self.waiting.borrow_mut();
             match &mut *waiting {
@@ -389,7 +392,7 @@ impl Upload {
         }
     }
 
-    /// Bytes of it that came so far, whoever has them now.
+    /// How many bytes of the body have come so far.
     pub fn taken(&self) -> u64 {
         let kept = match &self.source {
             Source::Empty => 0,
@@ -399,7 +402,8 @@ impl Upload {
         self.gone.get() + self.drained.get() + kept as u64
     }
 
-    /// Sends what goes before and some of what is at the cursor, as far as there is room; says how many bytes of both together.
+    /// Sends the lead of `room` and then bytes from the cursor, as many as `room` allows. Returns how many bytes of
+    /// both were sent.
     pub fn poll_send(&self, cx: &mut Context<'_>, io: &mut Io, cursor: u64, room: Room<'_>) -> Poll<io::Result<usize>> {
         if self.drained.get() > 0 && !room.is_empty() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
@@ -416,7 +420,7 @@ impl Upload {
         sent
     }
 
-    /// Copies up to `len` bytes at the cursor out.
+    /// A copy of up to `len` bytes from the cursor.
     pub fn copy(&self, cursor: u64, len: usize) -> Bytes {
         let at = usize::try_from(cursor - self.gone.get()).unwrap_or(usize::MAX);
         match &self.source {
@@ -436,7 +440,7 @@ impl Upload {
         }
     }
 
-    /// Has the task woken when the exchange is over.
+    /// Has the caller's task woken when the exchange is over.
     pub fn remember(&self, cx: &Context<'_>) {
         let mut readers = self.readers.borrow_mut();
         if !readers.iter().any(|reader| reader.will_wake(cx.waker())) {
@@ -444,16 +448,16 @@ impl Upload {
         }
     }
 
-    /// The exchange is over: no more is read for it. Whoever still sends what had come may go on; where not all had, an error is
-    /// in place of the end.
+    /// The exchange is over: no more of the body is read. An attempt that is still sending may send what has come. If
+    /// the body has not come whole, that attempt gets an error in place of the end.
     pub fn close(&self) {
         if !self.over.replace(true) {
             self.readers.take().into_iter().for_each(Waker::wake);
         }
     }
 
-    /// Whether the client's connection can carry another request after this one: nothing of the body is left to
-    /// come.
+    /// Ends the exchange. Returns whether the client's connection can carry another request: nothing of this body is
+    /// left to come.
     pub fn finish(&self) -> bool {
         self.close();
         match &self.source {
@@ -462,12 +466,12 @@ impl Upload {
         }
     }
 
-    /// An answer to it goes out, so it is sent by nobody but whose answer that is.
+    /// An answer goes out. From now on only the attempt that gave it sends the body.
     pub fn commit(&self) {
         self.committed.set(true);
     }
 
-    /// Lets go of what is kept, once nobody sends it any more.
+    /// Throws away what is kept, once the body has come whole and no attempt sends it any more.
     pub fn let_go(&self) {
         if self.ended.get().is_some()
             && let Source::H1(body) = &self.source

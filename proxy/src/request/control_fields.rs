@@ -1,6 +1,8 @@
-//! What a trusted caller says of its request, beside what it asks for.
+//! Control fields: what a trusted caller says about its request (a deadline, a priority, the wish for an
+//! explanation).
 //!
-//! One walk over the fields, and only for callers whose word counts. What cannot be understood is left out and counted.
+//! They are read in one walk over the fields, and only for trusted callers. A field that cannot be understood is left
+//! out and counted.
 
 use std::time::Duration;
 
@@ -14,18 +16,18 @@ use crate::telemetry::metrics::Steering;
 /// A request's control fields.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ControlFields {
-    /// How long the caller waits: the least of what it says.
+    /// How long the caller waits: the shortest of the deadlines that it states.
     pub waits: Option<Duration>,
-    /// What the request is worth.
+    /// The request's priority.
     pub priority: Option<Priority>,
-    /// Whether its life is to be written down.
+    /// Whether the request is to be recorded for `explain`.
     pub explain: bool,
-    /// Which of them make no sense, a bit for each of [`Steering`].
+    /// Which fields make no sense: a bit for each of [`Steering`].
     malformed: u8,
 }
 
 impl ControlFields {
-    /// What a trusted caller says.
+    /// Reads the control fields of a trusted caller's head.
     pub fn of(head: &Head, names: &ControlNames<'_>) -> Self {
         let mut controls = Self::default();
         for (known, name, value) in head.fields() {
@@ -49,12 +51,12 @@ impl ControlFields {
         controls
     }
 
-    /// Whether each of them does.
+    /// Whether every control field makes sense.
     pub fn make_sense(&self) -> bool {
         self.malformed == 0
     }
 
-    /// Fields that make no sense.
+    /// The fields that make no sense.
     pub fn malformed(&self) -> impl Iterator<Item = Steering> {
         let bits = self.malformed;
         Steering::ALL.into_iter().filter(move |field| bits & 1 << *field as u8 != 0)
@@ -82,8 +84,8 @@ fn priority(value: &[u8]) -> Option<Priority> {
     }
 }
 
-/// Whether a `traceparent` makes sense (W3C Trace Context, section 3.2): nobody here follows it, and it goes on as it is, but
-/// whoever wonders where traces end may see that callers send them broken.
+/// Whether a `traceparent` makes sense (W3C Trace Context, section 3.2). The proxy does not use it and passes it on
+/// as it is. But the count of broken ones shows an operator why traces end.
 fn is_trace_parent(value: &[u8]) -> bool {
     let hex = |part: &[u8], zero: bool| {
         part.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))

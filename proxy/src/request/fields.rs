@@ -1,15 +1,14 @@
-//! What happens to a message's fields on their way through: the duties of a proxy, in one place.
+//! What happens to a message's fields on their way through: a proxy's duties, in one place.
 //!
-//! The rules are those of RFC 9110 section 7.6 (hop-by-hop fields, `Via`, `Max-Forwards`) and RFC 7239, and the
-//! habits around `X-Forwarded-*`. They are applied once, as a walk over the fields that says which lines go out;
-//! HTTP/1.1 writes them as bytes, HTTP/2 puts them into hyper's map.
+//! The rules are those of RFC 9110 section 7.6 (hop-by-hop fields, `Via`, `Max-Forwards`), RFC 7239, and the
+//! conventions for `X-Forwarded-*`. They are applied in one walk over the fields, which decides what goes out.
+//! HTTP/1.1 writes the result as bytes, HTTP/2 puts it into an [`http::HeaderMap`].
 //!
-//! Whose word counts: a client at a loopback address or in `http.trusted_cidrs` may say who is behind it and what
-//! the request's id is. Everyone else's `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are replaced.
+//! **Trust.** A client at a loopback address or in `http.trusted_cidrs` may say for whom it forwards and what the
+//! request's id is. Everyone else's `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are replaced.
 //!
-//! Control fields (a deadline, an attempt count, a priority, a caller's name, the wish for an explanation) are the proxy's
-//! own language: what they say is taken from trusted clients only, each attempt states anew what then holds, and everyone
-//! else's are left out.
+//! **Control fields** (a deadline, an attempt count, a priority, a caller's name, the wish for an explanation) are
+//! read from trusted clients only, and everyone else's are removed. Each attempt states anew what holds for it.
 
 mod nominated;
 
@@ -24,11 +23,11 @@ use crate::http::{Head, Length, write};
 use crate::resilience::deadline::GrpcTimeout;
 use crate::resilience::fallback::Degraded;
 
-/// Who this process is in `Via`, and in `Proxy-Status`.
+/// This process's name in `Via` and in `Proxy-Status`.
 #[derive(Debug, Clone)]
 pub struct Identity {
     pseudonym: Box<str>,
-    /// Whole lines.
+    /// Whole `Via` lines, one for each version.
     via_11: Box<str>,
     via_10: Box<str>,
     via_2: Box<str>,
@@ -46,7 +45,7 @@ impl Identity {
         }
     }
 
-    /// How often the message has been here: how many `Via` entries are ours.
+    /// How often the message has passed this process: how many of its `Via` entries name it.
     pub fn visits(&self, head: &Head) -> usize {
         let ours = self.pseudonym.as_bytes();
         head.all(Name::Via)
@@ -74,9 +73,9 @@ impl Identity {
 pub struct Client {
     /// Its address.
     pub peer: SocketAddr,
-    /// The address as text, made once per connection.
+    /// Its address as text, made once for each connection.
     pub text: Box<str>,
-    /// Whether its word counts.
+    /// Whether its fields about the request are trusted.
     pub trusted: bool,
 }
 
@@ -91,7 +90,7 @@ impl RequestId {
     /// The longest id that is taken over from a client.
     pub const MAX: usize = 64;
 
-    /// The client's, if its word counts and it is sound; otherwise a new random UUID (RFC 9562, version 4).
+    /// The id that a trusted client gave, if it is well-formed; otherwise a new random UUID (RFC 9562, version 4).
     pub fn of(head: &Head, client: &Client, random: impl FnOnce() -> u128) -> Self {
         if client.trusted
             && let Some(given) = head.only(Name::XRequestId)
@@ -136,11 +135,11 @@ const HEX: [[u8; 2]; 256] = {
 pub struct Outgoing<'a> {
     /// As it came.
     pub head: &'a Head,
-    /// What stands in the request line: origin form, or `*`.
+    /// The target in the request line: origin form, or `*`.
     pub target: &'a [u8],
-    /// What the request is for: `Host`, or what an absolute-form target says.
+    /// The host that the request is for: that of an absolute-form target, else `Host`.
     pub host: &'a [u8],
-    /// How its body ends.
+    /// How the end of its body is known.
     pub length: Length,
     /// Who sent it.
     pub client: &'a Client,
@@ -150,9 +149,9 @@ pub struct Outgoing<'a> {
     pub id: &'a RequestId,
     /// Whether it asks for an upgrade that may be granted.
     pub upgrade: bool,
-    /// Whether its trailers go on; where they do not, none are announced.
+    /// Whether its trailers go on. Where they do not, none are announced.
     pub trailers: bool,
-    /// What is said of this attempt.
+    /// What the endpoint is told of this attempt.
     pub onward: AttemptFields<'a>,
 }
 
@@ -161,7 +160,7 @@ pub struct Outgoing<'a> {
 pub struct AttemptFields<'a> {
     /// The names of the control fields that can be chosen.
     pub names: ControlNames<'a>,
-    /// How long somebody still waits for the answer; none where nobody said.
+    /// How much of the request's time is left; none where it has no deadline.
     pub remaining: Option<Duration>,
     /// Which attempt of the request it is, from 1.
     pub attempt: u32,
@@ -170,24 +169,24 @@ pub struct AttemptFields<'a> {
 /// The names of the control fields that can be chosen, in lower case.
 #[derive(Debug, Clone, Copy)]
 pub struct ControlNames<'a> {
-    /// Milliseconds that are left.
+    /// The field for the milliseconds that are left.
     pub deadline: &'a [u8],
-    /// What the request is worth.
+    /// The field for the request's priority.
     pub priority: &'a [u8],
-    /// Who asks.
+    /// The field for the caller's name.
     pub caller: &'a [u8],
 }
 
 impl ControlNames<'_> {
     /// Whether a name is one of them.
     pub(crate) fn is_one(&self, name: &[u8]) -> bool {
-        // Lengths first: nearly every field differs in that.
+        // Lengths are compared first, because nearly every field differs in that.
         let is = |control: &[u8]| control.len() == name.len() && control.eq_ignore_ascii_case(name);
         is(self.deadline) || is(self.priority) || is(self.caller)
     }
 }
 
-/// The fields in which a trusted client says who is behind it.
+/// The fields in which a trusted client says for whom it forwards.
 const FORWARDED: [Name; 4] = [Name::XForwardedFor, Name::XForwardedProto, Name::XForwardedHost, Name::Forwarded];
 
 impl Outgoing<'_> {
@@ -252,7 +251,8 @@ impl Outgoing<'_> {
         for (known, name, value) in head.fields() {
             match known {
                 Name::Other if nominated.has(name) => {}
-                // Without a body there is nothing to wait for (RFC 9110 section 10.1.1); over HTTP/2 hyper asks in its own way.
+                // Without a body there is nothing to wait for (RFC 9110 section 10.1.1). To HTTP/2 endpoints no
+                // `Expect` goes.
                 Name::Expect if h2 || self.length == Length::NONE => {}
                 Name::Trailer if !self.trailers => {}
                 Name::Disguised => {}
@@ -293,7 +293,7 @@ impl Outgoing<'_> {
         }
     }
 
-    /// What the proxy itself has to say, of every request.
+    /// The lines that the proxy adds to every request.
     fn own_lines(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.identity.via_line(self.head.version()));
         if self.client.trusted && FORWARDED.iter().any(|name| self.head.has(*name)) {
@@ -308,7 +308,8 @@ impl Outgoing<'_> {
         self.onward(out, write::field);
     }
 
-    /// Whether a control field goes no further: a deadline is stated anew, the others are a trusted client's to send on.
+    /// Whether a field is a control field that ends here. A deadline always does, as it is stated anew; the others do
+    /// unless the client is trusted.
     fn is_consumed(&self, name: &[u8]) -> bool {
         let names = &self.onward.names;
         names.is_one(name) && (!self.client.trusted || names.deadline.eq_ignore_ascii_case(name))
@@ -352,27 +353,27 @@ impl Outgoing<'_> {
     }
 }
 
-/// What of a response's head depends on the client it goes to.
+/// The part of a response's head that depends on the client it goes to.
 #[derive(Debug, Clone, Copy)]
 pub struct Reply<'a> {
     /// The client's version.
     pub version: Version,
     /// Whether the connection ends after this answer.
     pub close: bool,
-    /// What it is the answer to.
+    /// What kind of request it answers, as far as that decides where the answer ends.
     pub to: To,
-    /// How the answer's body ends, if it has one.
+    /// How the end of the answer's body is known, if it has one.
     pub length: Length,
-    /// Who we are; none for an answer made here, which was not passed on by anybody.
+    /// This process's name for `Via`. None for an answer that was made here, since nobody has passed it on.
     pub identity: Option<&'a Identity>,
     /// The request's id.
     pub id: &'a RequestId,
-    /// Whose answer it is, where it is not that of the service that was asked for.
+    /// Which fallback has answered, where it was not the service itself.
     pub degraded: Option<&'a Degraded>,
 }
 
 impl Reply<'_> {
-    /// The whole head of an answer for an HTTP/1.x client. What follows it is as long as [`Self::body`] says.
+    /// Writes the whole head for an HTTP/1.x client. [`Self::body`] says how long the body behind it is.
     pub fn write_h1(&self, head: &Head, out: &mut Vec<u8>) {
         let status = head.status();
         write::status_line(out, status, head.reason());
@@ -391,7 +392,7 @@ impl Reply<'_> {
             write::end(out);
         }
         if let Some(degraded) = self.degraded {
-            // After the mark of a proxy farther in, which is a field like any other and stays: both make one list.
+            // Behind the mark of a proxy farther in, which passes like any other field: the two make one list.
             write::field(out, Degraded::FIELD.as_bytes(), degraded.value().as_bytes());
         }
         let upgrade = matches!(status, 101 | 426);
@@ -427,7 +428,8 @@ impl Reply<'_> {
         if let Some(degraded) = self.degraded {
             append(&mut map, Degraded::FIELD.as_bytes(), degraded.value().as_bytes());
         }
-        // An answer that ends with its head needs no length, and to gRPC it is trailers, which have none.
+        // An answer that ends with its head needs no length. To a gRPC client such a head is trailers, which have
+        // none.
         let says = head.has(Name::ContentLength);
         if let Some(n) = self.stated(head)
             && (n > 0 || says)
@@ -438,13 +440,13 @@ impl Reply<'_> {
         map
     }
 
-    /// Whether the body can only be ended by closing the connection.
+    /// Whether closing the connection is the only way to end the body.
     pub fn ends_by_close(&self, head: &Head) -> bool {
         self.body(head) == Length::UntilClose
     }
 
-    /// How what follows the head ends on its way to this client. It depends on the head that goes out, not on the one that came:
-    /// a fault may have made a 204 of a 200.
+    /// How the end of the body is told to this client. It depends on the head that goes out and not on the one that
+    /// came: a fault may have made a 204 of a 200.
     pub fn body(&self, head: &Head) -> Length {
         match self.length {
             _ if framing::ends_at_head(head.status(), self.to) => Length::NONE,
@@ -454,13 +456,13 @@ impl Reply<'_> {
         }
     }
 
-    /// The `Content-Length` that is said.
+    /// The `Content-Length` that is stated.
     fn stated(&self, head: &Head) -> Option<u64> {
         if !framing::may_state_length(head.status(), self.to) {
             return None;
         }
         if framing::ends_at_head(head.status(), self.to) {
-            // What a GET would have had, as the endpoint says.
+            // To HEAD: the length that a GET's answer would have had, as the endpoint states it.
             return framing::content_length(head).ok().flatten();
         }
         match self.length {
@@ -497,7 +499,7 @@ pub fn write_interim(head: &Head, out: &mut Vec<u8>) {
     write::end(out);
 }
 
-/// Adds a field to a map. One that HTTP/2 cannot carry is left out; nothing that was parsed is such.
+/// Adds a field to a map. A field that HTTP/2 cannot carry is left out; no field that was parsed is such.
 pub(crate) fn append(map: &mut http::HeaderMap, name: &[u8], value: &[u8]) {
     if let (Ok(name), Ok(value)) = (http::HeaderName::from_bytes(name), http::HeaderValue::from_bytes(value)) {
         map.append(name, value);

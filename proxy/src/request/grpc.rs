@@ -1,22 +1,23 @@
 //! Which requests are gRPC's, and in which dialect.
 //!
-//! Two things hang on it. A gRPC call may be a stream of hours, so it obeys its caller's deadline and no route's; and its
-//! client reads how a call ended from `grpc-status`, so what is answered here has to have one. Both are for gRPC proper,
-//! and that is HTTP/2 with `te: trailers` (the protocol's own test of whether a proxy on the way understands it): a
-//! content type alone is a word that any HTTP/1.1 client can say, and would be a switch for the route's timeout.
+//! Two things depend on it. A gRPC call may be a stream of hours, so it obeys its caller's deadline and not its
+//! route's. And its client reads from `grpc-status` how a call ended, so answers that are made here must have one.
+//! Both hold for gRPC proper only, which is HTTP/2 with `te: trailers` (the protocol's own test of whether a proxy on
+//! the way understands it). The content type alone is not enough: any HTTP/1.1 client can state it, and could switch
+//! its route's timeout off that way.
 //!
 //! gRPC-Web is another protocol, made for clients that see neither HTTP/2 nor trailers. It runs over either version, its
-//! calls are bounded like any request, and its trailers are the last frame of the body. A client of it reads the status
-//! from there whatever else it can see of an answer: a browser shows a page of another origin only the fields that
-//! somebody exposes, and an HTTP status has no room for a reason.
+//! calls are bounded like any request, and its trailers are the last frame of the body. Its clients read the status
+//! from that frame, because they may see nothing else: a browser shows a page of another origin only the fields that
+//! are exposed to it, and an HTTP status has no room for a reason.
 
 use crate::http::Head;
 use crate::http::head::{Name, Version};
 
-/// What a request is of gRPC.
+/// Which dialect of gRPC a request speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
-    /// None of it.
+    /// It is no gRPC.
     None,
     /// gRPC over HTTP/2.
     Grpc,
@@ -28,7 +29,7 @@ pub enum Dialect {
 }
 
 impl Dialect {
-    /// What a request says that it is.
+    /// The dialect that a request's head states.
     pub fn of(head: &Head) -> Self {
         let Some(kind) = head.first(Name::ContentType) else { return Self::None };
         let Some(rest) = after(kind, b"application/grpc") else { return Self::None };

@@ -1,4 +1,4 @@
-//! What a request is for: its host and its path, from whichever form its target has (RFC 9112 section 3.2).
+//! A request's host and path, from whichever form its target has (RFC 9112 section 3.2).
 //!
 //! The rule on paths: they are used byte for byte, for routing and for what is sent on. `//` is not merged and `%2F`
 //! is not decoded. A path with a dot segment (`/../`, `/./`, plain or percent-encoded) is refused, because two
@@ -18,12 +18,12 @@ pub struct Target<'a> {
     pub host: &'a [u8],
     /// What goes into the request line: path and query, or `*`.
     pub origin: Cow<'a, [u8]>,
-    /// Whether the request was for a proxy: `GET http://orders/ HTTP/1.1`.
+    /// Whether the target is in absolute form, which clients send to a proxy: `GET http://orders/ HTTP/1.1`.
     pub absolute: bool,
 }
 
 impl<'a> Target<'a> {
-    /// What [`Target::of`] has taken apart and found sound before.
+    /// Takes a target apart that has passed [`Target::of`] before.
     pub fn again(head: &'a Head) -> Self {
         match head.target() {
             origin @ ([b'/', ..] | b"*") => {
@@ -34,7 +34,7 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// Takes a request's target and `Host` apart.
+    /// Takes a request's target and `Host` apart, and checks both.
     pub fn of(head: &'a Head) -> Result<Self, Reason> {
         if head.method() == b"CONNECT" {
             return Err(Reason::ConnectMethod);
@@ -78,12 +78,12 @@ fn absolute<'a>(head: &'a Head, target: &'a [u8]) -> Result<Target<'a>, Reason> 
     Ok(Target { host, origin, absolute: true })
 }
 
-/// The one `Host` there has to be (RFC 9112 section 3.2), or `:authority` in its place (RFC 9113 section 8.3.1); HTTP/1.0
-/// may do without.
+/// The request's one `Host` (RFC 9112 section 3.2), or `:authority` in its place (RFC 9113 section 8.3.1). Only
+/// HTTP/1.0 may do without.
 fn stated_host(head: &Head) -> Result<&[u8], Reason> {
-    match (head.first(Name::Host), head.only(Name::Host)) {
-        (_, Some(host)) if is_host(host) => Ok(host),
-        (None, _) if head.version() == Version::Http10 => Ok(b""),
+    match head.only(Name::Host) {
+        Some(host) if is_host(host) => Ok(host),
+        None if head.version() == Version::Http10 && !head.has(Name::Host) => Ok(b""),
         _ => Err(Reason::BadRequest),
     }
 }

@@ -1,12 +1,12 @@
 //! Trailers on their way through: which of them go on, and to whom.
 //!
-//! Trailers may not say what only a head can (RFC 9110 section 6.5.1): framing, routing, authentication, and what is the
-//! connection's own. What a head's `Connection` nominates is the connection's own after the body, too (section 7.6.1),
-//! and the proxy's control fields mean something in heads and nowhere else: they are left out in both directions.
+//! Fields that only a head may have are left out of trailers, in both directions: those of framing, routing and
+//! authentication (RFC 9110 section 6.5.1), hop-by-hop fields, which include what the head's `Connection` nominates
+//! (section 7.6.1), and the proxy's control fields.
 //!
-//! A request's trailers go to endpoints that speak HTTP/2. Over HTTP/1.1 there are widely used servers that merge them
-//! into the head, against section 6.5.1, or into that of the next request of the connection, which is somebody else's:
-//! so they go there only where the service says that its endpoints know what to do with them.
+//! A request's trailers go to endpoints that speak HTTP/2. Some widely used HTTP/1.1 servers merge trailers into the
+//! head, against section 6.5.1, or even into the head of the next request on the connection, which may be somebody
+//! else's. So trailers go to HTTP/1.1 endpoints only where the service says that they can handle them.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,12 +27,12 @@ pub struct Trailers<'a> {
     pub names: ControlNames<'a>,
 }
 
-/// The same for trailers that have not come yet, of a message that outlives whoever waits for its answer.
+/// The same for trailers that have not come yet. It owns what it needs, because the message may outlive its exchange.
 #[derive(Debug, Clone)]
 pub struct Passing {
     /// The head of their message.
     pub of: Rc<Head>,
-    /// Whose control fields count.
+    /// Settings with the names of the control fields.
     pub http: Arc<HttpLimits>,
 }
 
@@ -74,7 +74,8 @@ impl<'a> Trailers<'a> {
 const RESERVED: [&[u8]; 6] =
     [b"content-encoding", b"content-range", b"set-cookie", b"www-authenticate", b"range", b"cache-control"];
 
-/// The last chunk, with the end of the chunk before it unless there was none, and the trailers.
+/// Writes the last chunk and the trailers. Unless it is the only chunk, the line that ends the chunk before goes
+/// first.
 pub fn write_last_chunk(out: &mut Vec<u8>, first: bool, trailers: Option<Trailers<'_>>) {
     if !first {
         out.extend_from_slice(b"\r\n");

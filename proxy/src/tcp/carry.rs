@@ -1,9 +1,9 @@
-//! How a worker carries plain TCP: it accepts, connects on, and lets bytes through.
+//! How a worker carries plain TCP: it accepts, connects to the upstream, and relays bytes.
 //!
-//! Each worker has a socket of its own for each TCP proxy, as for HTTP. What holds for a proxy ([`Terms`](crate::tcp::Terms))
-//! and for its faults is followed by one task for each socket, which wakes the connections that came through it: a
-//! connection by itself waits for nothing but its two sockets and its timer, so that one of ten thousand costs no more than
-//! one of ten.
+//! Each worker has a socket of its own for each TCP proxy, as for HTTP. One task for each socket follows the proxy's
+//! [`Terms`](crate::tcp::Terms) and its faults, and wakes the connections that came through the socket when these
+//! change. A connection itself waits for nothing but its two sockets and its timer, so that one of ten thousand costs
+//! no more than one of ten.
 
 mod connect;
 mod line;
@@ -26,7 +26,7 @@ use crate::timer;
 use crate::worker::connection_balancer::FULL;
 use crate::worker::{Carried, Worker};
 
-/// Takes in the proxies' sockets for as long as there may be more.
+/// Takes in the sockets of TCP proxies for as long as there may be more.
 pub async fn serve(worker: Rc<Worker>, mut desk: TcpDesk, alive: Rc<()>) {
     let held = Rc::downgrade(&alive);
     drop(alive);
@@ -36,14 +36,14 @@ pub async fn serve(worker: Rc<Worker>, mut desk: TcpDesk, alive: Rc<()>) {
     }
 }
 
-/// How long a proxy that is closed waits for its connections to notice. They are woken, and need a moment.
+/// How long a closed proxy waits for its connections to end. They are woken, and need a moment.
 const LEAVING: Duration = Duration::from_secs(1);
 
-/// A socket's life: accepts, follows what holds for it, and ends with its connections.
+/// Accepts on one socket, follows its proxy's terms, and ends with its connections.
 async fn follow(worker: Rc<Worker>, opening: Opening, alive: Rc<()>) {
     let Opening { socket, name, subject, counts, times, mut terms } = opening;
     let now = terms.borrow_and_update().clone();
-    // A proxy can be closed before its worker has come to its socket. What was seen here is never told again.
+    // The proxy may have been closed before this worker came to its socket. `changed` would not tell of it again.
     if !now.open {
         return;
     }
@@ -59,14 +59,14 @@ async fn follow(worker: Rc<Worker>, opening: Opening, alive: Rc<()>) {
     worker.carries(Rc::downgrade(&carried));
     let mut listener = Some(listener);
     let mut alive = Some(alive);
-    // Accepted, and without a seat so far. Behind it the backlog waits.
+    // A connection that was accepted and waits for a permit. The next ones wait in the backlog.
     let mut standing: Option<Io> = None;
     let mut resting = false;
     let mut drained = worker.drained.clone();
     let mut closing = pin!(drained.reached(Phase::Closing));
     let mut changed = pin!(line.subject.changed(line.subject.generation()));
     loop {
-        // Whatever it waits for, it hears what becomes of its proxy meanwhile.
+        // This is one branch of the select, so that a change of the proxy is seen whatever is waited for here.
         let accepting = async {
             match &listener {
                 Some(_) if resting => {
@@ -85,7 +85,7 @@ async fn follow(worker: Rc<Worker>, opening: Opening, alive: Rc<()>) {
             biased;
             told = terms.changed() => {
                 let now = terms.borrow_and_update().clone();
-                // Nobody is left who could change it: the process is going away, and that is the drain's to say.
+                // An error means that nobody can change the proxy any more: the process is ending.
                 let gone = told.is_err() || !now.open;
                 line.set(now, gone);
                 if gone {
@@ -121,13 +121,13 @@ async fn follow(worker: Rc<Worker>, opening: Opening, alive: Rc<()>) {
                     standing = settle(&worker, &line, io, &alive);
                 }
                 (listener, standing) = (None, None);
-                // The worker waits for the connections, and not for this task, which goes on for their sake.
+                // The closing worker waits for the connections and not for this task, which goes on to serve them.
                 alive = None;
             }
         }
     }
     drop((listener, standing, alive));
-    // The connections are on their way out; whoever closed the proxy waits for `terms` to be dropped.
+    // The connections are ending. Whoever closed the proxy waits until `terms` is dropped.
     let leaving = timer::now() + LEAVING;
     while !line.is_empty() && timer::now() < leaving {
         tokio::task::yield_now().await;
@@ -135,10 +135,10 @@ async fn follow(worker: Rc<Worker>, opening: Opening, alive: Rc<()>) {
     drop(terms);
 }
 
-/// Connections that are accepted in a row.
+/// How many connections are accepted in a row before other things are looked at.
 const BATCH: usize = 16;
 
-/// The next of the backlog, unless one waits for a seat.
+/// The next connection of the backlog, unless an accepted one waits for a permit.
 fn next_of(listener: &Option<Listener>, standing: &Option<Io>) -> Option<(Io, SocketAddr)> {
     listener.as_ref().filter(|_| standing.is_none())?.accept_now()
 }
@@ -194,7 +194,7 @@ async fn carry(worker: &Rc<Worker>, line: &Rc<Line>, mut client: Io) {
     .await;
     match end {
         End::Done | End::Idle => {}
-        // What has come and was not read would turn the end into a reset, and take what was sent along.
+        // Closing with unread bytes would be a reset, and would destroy what was sent and not read yet.
         End::Closed => {
             client.read_away(pool);
             server.io.read_away(pool);

@@ -1,9 +1,9 @@
-//! The memory of answers that are held back, counted.
+//! Counts the memory of answers that are held back until they are whole.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
-/// A place for bytes that are held back, until it is dropped.
+/// A reservation for bytes that are held back, until it is dropped.
 #[derive(Debug)]
 pub struct Holding {
     pub(crate) held: Rc<Cell<usize>>,

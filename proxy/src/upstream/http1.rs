@@ -1,8 +1,8 @@
 //! An attempt over HTTP/1.1, and the answer that comes of it.
 //!
-//! No task of its own: whoever waits for the answer drives it. Sending and receiving go on side by side, because an
-//! endpoint may answer before it has read everything, and the answer is looked for even when sending failed: a
-//! server that refuses a large body says why and then resets.
+//! An attempt has no task of its own: whoever waits for the answer drives it. Sending and receiving go on side by
+//! side, because an endpoint may answer before it has read everything. The answer is looked for even when sending
+//! failed: a server that refuses a large body says why and then resets.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -28,8 +28,8 @@ use crate::upstream::held::Holding;
 #[derive(Debug)]
 pub struct Attempt(Box<Exchange>);
 
-/// A request and its answer over one connection. It stays where it is while it goes from hand to hand: it is large, and an
-/// answer passes a dozen of them.
+/// A request and its answer over one connection. It is in a box because it is large, and an answer is moved a dozen
+/// times.
 #[derive(Debug)]
 struct Exchange {
     wire: Wire,
@@ -38,38 +38,39 @@ struct Exchange {
     upgrade: bool,
     heard: bool,
     interims: u32,
-    /// Whether an interim answer has stated a length: what follows cannot be told from its body.
+    /// Whether an interim answer has stated a length. What follows it may be meant as its body, so the connection is
+    /// not used again.
     belied: bool,
     content: Content,
     length: Length,
     persistent: bool,
-    /// When the head came, as long as nothing was read since: spares a short answer a look at the clock.
+    /// When the head came, as long as nothing was read since. It spares a short answer a look at the clock.
     heard_at: Option<Instant>,
-    /// The place of what was held back.
+    /// The reservation for bytes that are held back.
     held: Option<Holding>,
 }
 
-/// The exchanges of a worker that nobody needs at the moment.
+/// A worker's free exchanges.
 #[derive(Debug)]
 pub struct ExchangePool {
     #[allow(clippy::vec_box, reason = "it is the boxes that are used again")]
     free: RefCell<Vec<Box<Exchange>>>,
-    /// What stands for the body of a request in those that are free.
+    /// The body of a free exchange, which has to have one.
     none: Rc<Upload>,
     pools: Rc<Pools>,
 }
 
-/// Free ones that are kept.
+/// How many free ones are kept.
 const KEPT: usize = 256;
 
 impl ExchangePool {
-    /// Without any.
+    /// A pool without free exchanges.
     pub fn new(pools: Rc<Pools>, now: Instant) -> Self {
         Self { free: RefCell::default(), none: Rc::new(Upload::empty(now)), pools }
     }
 
-    /// Begins to send: `head` is the outgoing head, whole, in a vector from the scratch pool. Without `trailers` none are
-    /// sent, whatever follows the body.
+    /// Begins an attempt. `head` is the whole outgoing head, in a vector from the scratch pool. Without `trailers` no
+    /// trailers are sent, whatever follows the body.
     pub fn begin(
         &self,
         link: Link,
@@ -114,7 +115,7 @@ impl ExchangePool {
         }
     }
 
-    /// Takes the room of an answer back that is done with.
+    /// Takes back the box of an answer that is done with.
     pub fn give(&self, answer: Answer) {
         let Answer(mut exchange) = answer;
         let wire = &mut exchange.wire;
@@ -134,7 +135,8 @@ struct Wire {
     link: Option<Link>,
     home: Option<Home>,
     input: Option<Buffer>,
-    /// Whether the answer was waited for: what wakes then is most likely the answer.
+    /// Whether the task has already waited for the answer once. After that a wake most likely means that the answer
+    /// is there.
     waited: bool,
     sending: Sending,
     pools: Rc<Pools>,
@@ -154,7 +156,7 @@ struct Sending {
 enum SendState {
     Going,
     Done,
-    /// The endpoint takes no more; it may have answered.
+    /// The endpoint takes no more of the request. It may have answered.
     Refused,
     /// The client's message broke off or broke the rules.
     Failed(Reason),
@@ -163,9 +165,9 @@ enum SendState {
 /// A head that came in.
 #[derive(Debug)]
 pub enum Heard {
-    /// 100, 102, 103: more is to come.
+    /// An interim answer (100, 102, 103). More is to come.
     Interim(Rc<Head>),
-    /// The answer's.
+    /// The answer's head.
     Final(Rc<Head>),
 }
 
@@ -181,14 +183,14 @@ impl Attempt {
             }
             match ready!(self.0.wire.poll_fill(cx)) {
                 Ok(n) if n > 0 => self.0.heard = true,
-                // The answer may have been lost with the connection; a part of a head is no head.
+                // The connection ended before the answer's head was whole.
                 Ok(_) => return Poll::Ready(Err(self.broken(Reason::UpstreamClosed))),
                 Err(error) => return Poll::Ready(Err(self.broken(closed(&error)))),
             }
         }
     }
 
-    /// The head at the beginning of what has come; none while it is not whole.
+    /// Reads a head from the bytes that have come. None while it is not whole.
     fn read_head(&mut self) -> Option<Result<Rc<Head>, Broken>> {
         let Exchange { wire: Wire { input, pools, .. }, scan, .. } = &mut *self.0;
         let input = input.as_mut().filter(|input| !input.is_empty())?;
@@ -211,7 +213,7 @@ impl Attempt {
     fn understand(&mut self, head: Rc<Head>) -> Result<Heard, Broken> {
         match head.status() {
             101 if self.0.upgrade => Ok(Heard::Final(head)),
-            // Switching without being asked to leaves nothing that can be read any further.
+            // A 101 that was not asked for: nothing that follows can be read.
             101 => Err(self.broken(Reason::UpstreamProtocol)),
             100..=199 => {
                 self.0.interims += 1;
@@ -282,7 +284,8 @@ pub struct Tunnelled {
     pub input: Option<Buffer>,
 }
 
-/// An answer's body on its way in. The connection goes home with the body's last byte, before the client has seen it.
+/// An answer's body on its way in. The connection is given back with the body's last byte, before the client has seen
+/// it.
 #[derive(Debug)]
 pub struct Answer(Box<Exchange>);
 
@@ -302,7 +305,7 @@ impl Answer {
         self.0.length
     }
 
-    /// Sends no more of the request's body: another attempt reads it. The connection is not used again.
+    /// Sends no more of the request's body: another attempt sends it from now on. The connection is not used again.
     pub fn stop_upload(&mut self) {
         if self.0.wire.sending.state == SendState::Going {
             self.0.wire.sending.state = SendState::Refused;
@@ -332,7 +335,7 @@ impl Answer {
         }
     }
 
-    /// The endpoint, until its connection goes home.
+    /// The endpoint, until its connection was given back.
     pub fn occupies(&self) -> Option<&Rc<Upstream>> {
         self.0.wire.home.as_ref().map(|home| home.in_flight.upstream())
     }
@@ -376,8 +379,8 @@ impl Answer {
         }
     }
 
-    /// Takes what fits the buffer off the endpoint while the client reads nothing, so that the connection can go home. What goes
-    /// wrong comes up again at [`poll_piece`](Self::poll_piece).
+    /// Reads from the endpoint what fits the buffer while the client reads nothing, so that the connection can be
+    /// given back. An error comes up again at [`poll_piece`](Self::poll_piece).
     pub fn take_off(&mut self, cx: &mut Context<'_>) {
         while self.0.wire.link.is_some() && !self.0.content.is_complete() {
             let Some(input) = &mut self.0.wire.input else { return };
@@ -400,22 +403,22 @@ impl Answer {
         }
     }
 
-    /// Keeps the place of what was held until the body is gone.
+    /// Keeps the reservation for held bytes until the body is gone.
     pub fn keep(&mut self, held: Holding) {
         self.0.held = Some(held);
     }
 
-    /// Sends what is left of the request's body. An error where the rest will never come: an endpoint that waits for it may
-    /// wait without end, and so would whoever waits for the endpoint.
+    /// Sends what is left of the request's body. An error where the rest will never come: the endpoint might wait for
+    /// it without end, and the client for the endpoint.
     pub fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
         match self.0.wire.poll_upload(cx) {
             Poll::Ready(SendState::Failed(reason)) => Err(reason),
-            // An endpoint that has answered may stop reading; that ends the upload, not the answer.
+            // An endpoint that has answered may stop reading. That ends the upload and not the answer.
             _ => Ok(()),
         }
     }
 
-    /// Sends what goes before and some of what is there, as far as there is room.
+    /// Sends the lead of `room` and then bytes of the body, as many as `room` allows.
     pub fn poll_send(&mut self, cx: &mut Context<'_>, io: &mut Io, room: Room<'_>) -> Poll<std::io::Result<usize>> {
         match &mut self.0.wire.input {
             Some(input) => io.poll_write_fronted(cx, room.lead(), input, room.len()),
@@ -423,7 +426,7 @@ impl Answer {
         }
     }
 
-    /// Copies up to `len` bytes out and is done with them.
+    /// Takes up to `len` bytes out, as a copy.
     pub fn take(&mut self, len: usize) -> Bytes {
         let Some(input) = &self.0.wire.input else { return Bytes::new() };
         let bytes = Bytes::copy_from_slice(&input.bytes()[..len.min(self.0.content.ready())]);
@@ -431,7 +434,7 @@ impl Answer {
         bytes
     }
 
-    /// The first `n` bytes are done with.
+    /// Lets go of the first `n` bytes.
     pub fn consume(&mut self, n: usize) {
         if let Some(input) = &mut self.0.wire.input {
             self.0.content.consume(input, n);
@@ -452,7 +455,8 @@ impl Answer {
         Ok(())
     }
 
-    /// Lets go of the connection when the endpoint's part is done, and of the buffer when ours is.
+    /// Gives the connection back when the whole answer was read and the whole request was sent, and the buffer when
+    /// it is empty.
     fn go_home(&mut self) {
         if !self.0.content.is_complete() {
             return;
@@ -476,7 +480,8 @@ impl Answer {
 impl Wire {
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
         let Some(link) = &mut self.link else { return Poll::Ready(Ok(0)) };
-        // A buffer is taken when there is something to read. Where that is likely, trying is cheaper than asking first.
+        // No buffer is taken before there is something to read. Where that is likely, trying is cheaper than asking
+        // first.
         if self.input.is_none() && !(self.waited && self.sending.state == SendState::Done) {
             self.waited = true;
             ready!(link.io.poll_readable(cx));
@@ -494,7 +499,7 @@ impl Wire {
         if !input.has_room() {
             input.compact();
             if !input.has_room() {
-                // A head, or what follows the last chunk.
+                // Only a head or trailers may need more than a buffer at once.
                 self.pools.buffers.grow_on(input)?;
             }
         }
@@ -534,7 +539,8 @@ impl Sending {
                     }
                     Poll::Ready(Err(reason)) => return Poll::Ready(SendState::Failed(reason)),
                     Poll::Pending if self.framed.is_written() => return Poll::Pending,
-                    // What there is goes out: the client may wait for the answer to its head (RFC 9110 section 10.1.1).
+                    // What is there goes out: the client may wait for a 100 before it sends more (RFC 9110 section
+                    // 10.1.1).
                     Poll::Pending => Ok(()),
                 };
                 if fits.is_err() {
@@ -558,10 +564,10 @@ impl Sending {
     }
 }
 
-/// More interim answers than any server has a use for.
+/// The most interim answers to one request; no server has a use for more.
 const INTERIMS: u32 = 32;
 
-/// Whose fault it is that nothing more can be read.
+/// Why nothing more can be read: the endpoint closed, or the proxy has no memory.
 fn closed(error: &std::io::Error) -> Reason {
     match error.kind() {
         std::io::ErrorKind::OutOfMemory => Reason::MemoryShort,
@@ -569,7 +575,7 @@ fn closed(error: &std::io::Error) -> Reason {
     }
 }
 
-/// What is wrong with an endpoint whose head is refused.
+/// The reason for which an endpoint's malformed head is refused.
 pub(super) fn upstream_reason(bad: Bad) -> Reason {
     match bad {
         Bad::Grammar | Bad::Coding => Reason::UpstreamProtocol,

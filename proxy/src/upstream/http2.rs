@@ -1,4 +1,4 @@
-//! Attempts over HTTP/2: hyper's, with the pool around it ours.
+//! Attempts over HTTP/2. The protocol is hyper's, the pool of connections is ours.
 
 mod pool;
 pub mod pulse;
@@ -61,7 +61,8 @@ impl Stream {
             written: true,
             stale: false,
         })?;
-        // DATA after a head that ends the answer is nobody's. Letting go of the stream resets it, if it has not ended.
+        // DATA after a head that ends the answer belongs to nobody. Dropping the stream resets it, if it has not
+        // ended.
         let incoming = (!framing::ends_at_head(head.status(), request.to())).then_some(incoming);
         let ended = incoming.as_ref().is_none_or(Incoming::is_end_stream);
         let answer = Answer {
@@ -119,14 +120,14 @@ impl Stream {
         Broken { reason: self.reason(error), written: !unprocessed, stale: !self.fresh && unprocessed }
     }
 
-    /// What has broken a stream: what came, or that nothing more does.
+    /// Why a stream broke: what came, or that nothing more came in time.
     fn reason(&self, error: &hyper::Error) -> Reason {
         if self.connection.too_large.get() {
             return Reason::UpstreamHeadTooLarge;
         }
         let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
         while let Some(cause) = source {
-            // It was the library that broke it off, for a rule that the endpoint broke.
+            // The library ended the stream itself, because the endpoint broke a rule.
             if cause.downcast_ref::<h2::Error>().is_some_and(|cause| {
                 cause.is_library() && !matches!(cause.reason(), None | Some(h2::Reason::NO_ERROR | h2::Reason::CANCEL))
             }) {
@@ -180,15 +181,16 @@ struct Outbound {
     cursor: u64,
     rest: Rest,
     ended: bool,
-    /// What ends it where the endpoint takes nothing; and who is told so, until it is.
+    /// The pulse that ends this body where the endpoint takes nothing, and the watch that is told of it at the first
+    /// poll.
     watched: Option<(Rc<Pulse>, Option<Watch>)>,
-    /// Its place is taken until it is gone, too.
+    /// Its place on the connection is taken until the body is gone, too.
     _stream: Rc<Stream>,
 }
 
 impl Drop for Outbound {
     fn drop(&mut self) {
-        // Nothing of it waits any more.
+        // The body is gone, so nothing of it waits any more.
         if let Some((pulse, _)) = &self.watched {
             pulse.asked();
             pulse.finish();
@@ -197,7 +199,7 @@ impl Drop for Outbound {
 }
 
 impl Outbound {
-    /// Takes what there is out; none at the end. An error where the body is not as long as its head says.
+    /// Takes the next piece out; none at the end. An error where the body is not as long as its head says.
     fn take(&mut self, piece: Piece, most: usize) -> Result<Option<Bytes>, Reason> {
         let Piece::Data(len) = piece else { return self.rest.end().map(|()| None).map_err(|_| Reason::BadRequest) };
         let data = self.body.copy(self.cursor, len.min(most));
@@ -224,7 +226,7 @@ impl Body for Outbound {
         }
         let polled = self.body.poll_piece(cx, self.cursor);
         if polled.is_pending() {
-            // The endpoint is ready for the body; hyper tells us so by asking for it, and in no other way.
+            // That hyper asks for the body is the only way to learn that the endpoint is ready for it.
             self.body.continue_now();
             self.body.remember(cx);
         }
@@ -266,14 +268,14 @@ pub struct Answer {
     /// None where the answer ended at its head.
     incoming: Option<Incoming>,
     upload: Rc<Upload>,
-    /// What sends the request's body, as a task of its own; none where there is no body.
+    /// The pulse of the task that sends the request's body; none where there is no body.
     sending: Option<Rc<Pulse>>,
     pools: Rc<Pools>,
     ready: Bytes,
     length: Length,
     trailers: Option<Rc<Head>>,
     ended: bool,
-    /// What comes after the bytes that are here.
+    /// What comes behind the bytes that are here: an error, or the end.
     broken: Option<Reason>,
     held: Option<Holding>,
     _home: Home,
@@ -291,7 +293,7 @@ impl Answer {
         self.sending.as_ref().is_none_or(|sending| sending.is_finished())
     }
 
-    /// Sends no more of the request's body: another attempt reads it, or nobody does.
+    /// Sends no more of the request's body: another attempt sends it, or none does.
     pub fn stop_upload(&mut self) {
         if let Some(sending) = self.sending.take() {
             sending.give_up();
@@ -303,7 +305,7 @@ impl Answer {
         while self.ready.is_empty() && !self.ended {
             ready!(self.poll_more(cx))?;
         }
-        // What is small takes along what else is there.
+        // A small frame takes along the frames behind it that are already here.
         while self.ready.len() < SMALL && !self.ended && self.broken.is_none() {
             match self.poll_more(cx) {
                 Poll::Ready(Err(reason)) => self.broken = Some(reason),
@@ -325,7 +327,7 @@ impl Answer {
         };
         match frame {
             None if self.incoming.as_ref().is_none_or(Incoming::is_end_stream) => self.ended = true,
-            // hyper takes a reset or a GOAWAY that says NO_ERROR for the end.
+            // hyper takes a reset or a GOAWAY with NO_ERROR for the end of the body.
             None => {
                 self.broken = Some(Reason::UpstreamClosed);
                 return Poll::Ready(Err(Reason::UpstreamClosed));
@@ -343,7 +345,7 @@ impl Answer {
                         match trailers_from(&map, &self.pools) {
                             Ok(trailers) => self.trailers = Some(trailers),
                             Err(bad) => {
-                                // Without them it is not whole, however often it is asked.
+                                // Without its trailers the answer is not whole, however often it is polled.
                                 let reason = upstream_reason(bad);
                                 self.broken = Some(reason);
                                 return Poll::Ready(Err(reason));
@@ -377,12 +379,12 @@ impl Answer {
         Poll::Ready(Ok(()))
     }
 
-    /// Keeps the place of what was held until the body is gone.
+    /// Keeps the reservation for held bytes until the body is gone.
     pub fn keep(&mut self, held: Holding) {
         self.held = Some(held);
     }
 
-    /// Sends what goes before and some of what is there, as far as there is room.
+    /// Sends the lead of `room` and then bytes of the body, as many as `room` allows.
     pub fn poll_send(&mut self, cx: &mut Context<'_>, io: &mut Io, room: Room<'_>) -> Poll<std::io::Result<usize>> {
         io.poll_write_both(cx, room.lead(), room.of(&self.ready))
     }
@@ -392,7 +394,7 @@ impl Answer {
         self.ready.split_to(len.min(self.ready.len()))
     }
 
-    /// The first `n` bytes are done with.
+    /// Lets go of the first `n` bytes.
     pub fn consume(&mut self, n: usize) {
         self.ready.advance(n.min(self.ready.len()));
     }
@@ -402,7 +404,7 @@ impl Answer {
         self.ended && self.ready.is_empty() && self.trailers.is_none()
     }
 
-    /// What followed the last byte.
+    /// The trailers, once they have come.
     pub fn trailers(&self) -> Option<Rc<Head>> {
         self.trailers.clone()
     }
@@ -410,7 +412,8 @@ impl Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        // What has come whole goes on to an endpoint that has said all; of the rest nobody would bound how long it comes.
+        // The endpoint has answered whole. An upload that has come whole still goes on to it. One that has not is
+        // ended, since nothing would bound how long it takes.
         if !self.ended || self.upload.ended().is_none() {
             self.stop_upload();
         }

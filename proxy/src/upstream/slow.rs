@@ -1,14 +1,17 @@
-//! Who holds an endpoint's connections and does not use them.
+//! Slow clients: those that hold an endpoint's connections and keep them waiting.
 //!
-//! An endpoint takes a bounded number of connections, and a request keeps one from its first byte to its answer's last. So
-//! whoever sends a body by the byte, or does not read an answer, holds what others need, at next to no cost; a thousand of
-//! them and nobody is served. They are told apart by what they do and not by who they are: behind a sidecar good and bad
-//! have one address. Nothing is done about them while connections are plenty. Once more than three quarters of an endpoint's
-//! are taken, a minimum rate applies to whoever keeps its connection waiting, and those below it go, the slowest first,
-//! until no more than three quarters are; `docs/adr/0015` has the reasons.
+//! An endpoint takes a bounded number of connections, and a request keeps one from its first byte to its answer's
+//! last. A client that sends a body by the byte, or does not read its answer, holds a connection that others need,
+//! and it costs that client next to nothing. A thousand such clients, and nobody is served. They are told from good
+//! clients by what they do and not by their address: behind a sidecar all have the same.
 //!
-//! Only a request whose client was waited for at some time is listed here: one that came whole and was read at once, as
-//! nearly all are, costs nothing. Time in which the endpoint was waited for is not held against anybody.
+//! Nothing is done while connections are plenty. Once more than three quarters of an endpoint's connections are
+//! taken, a minimum rate applies to clients that keep their connection waiting. Those below it are ended, the slowest
+//! first, until no more than three quarters are taken. `docs/adr/0015-who-makes-room.md` has the reasons.
+//!
+//! A request is listed here only when its client had to be waited for at some time. One that came whole and whose
+//! answer was read at once, as nearly all are, costs nothing. Time in which the endpoint was waited for is not held
+//! against the client.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -22,29 +25,29 @@ use crate::clock::Instant;
 use crate::http::Limits;
 use crate::request::body::Upload;
 
-/// An endpoint's connections that a client keeps waiting, or kept at some time.
+/// The list of an endpoint's connections that their client keeps waiting, or kept waiting at some time.
 #[derive(Debug, Default)]
 pub struct Slow {
     holders: RefCell<HashMap<u64, Rc<Holder>>>,
     next: Cell<u64>,
 }
 
-/// Who holds a connection.
+/// A client that holds a connection.
 #[derive(Debug)]
 pub struct Holder {
     holds: Holds,
     who: IpAddr,
-    /// Long and quiet by its nature.
+    /// Whether the exchange is long and quiet by its nature.
     exempt: bool,
     waits: Cell<bool>,
     moved: Cell<u64>,
-    /// Where it stood some time ago, and a little later: the rate is what it did since the first.
+    /// How many bytes had moved some time ago, and a little later. The rate is measured from the first mark.
     marks: Cell<[Mark; 2]>,
     told: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
-/// What it is doing.
+/// Which way the client's bytes go.
 #[derive(Debug)]
 enum Holds {
     Sending(Rc<Upload>),
@@ -57,7 +60,7 @@ struct Mark {
     moved: u64,
 }
 
-/// A place in the list, until it is dropped.
+/// An entry of the list, until it is dropped.
 #[derive(Debug)]
 pub struct Held {
     upstream: Rc<Upstream>,
@@ -65,35 +68,37 @@ pub struct Held {
     id: u64,
 }
 
-/// What holds for a connection that is dialled, and for whoever has it.
+/// The terms on which a connection is dialled and may be kept.
 #[derive(Debug, Clone, Copy)]
 pub struct Terms {
-    /// Connections that the endpoint may have, of all workers.
+    /// How many connections the endpoint may have, of all workers.
     pub cap: u32,
-    /// Bytes in a second. 0 for no minimum.
+    /// The minimum rate, in bytes a second; 0 for none.
     pub min_rate: usize,
     /// How many workers share in the work.
     pub workers: usize,
-    /// Whether memory is short: then whoever is too slow has to go, however many connections are left.
+    /// Whether memory is short. Every client that is too slow is ended then, however many connections are left.
     pub short: bool,
     /// How large an answer's head may be.
     pub limits: Limits,
 }
 
-/// A rate says nothing before this.
+/// How long a client has to be waited for before its rate is judged.
 const GRACE: Duration = Duration::from_secs(1);
-/// The same, where somebody wants the connection at this moment and there is no other.
+/// The same, where a request needs a connection at this moment and there is none.
 const WANTED: Duration = Duration::from_millis(500);
-/// How far back a rate looks, at least; twice as far at most.
+/// How far back a rate looks at least. At most it looks twice as far.
 const WINDOW: Duration = Duration::from_secs(2);
 
-/// Where pressure begins: three quarters of a cap. What is long by its nature may hold as much, and no more.
+/// How many connections may be taken before slow clients are ended: three quarters of the cap. Exempt exchanges may
+/// hold as many.
 pub(super) const fn plenty(cap: u32) -> u32 {
     cap - cap.div_ceil(4)
 }
 
 impl Slow {
-    /// Ends those that are too slow, as far as connections are short: this worker's part of them. Called at its ticks.
+    /// Ends clients that are too slow, as far as connections are short: this worker's share of them. Called at its
+    /// ticks.
     pub(super) fn relieve(&self, open: u32, terms: Terms, now: Instant) {
         let holders = self.holders.borrow();
         if holders.is_empty() {
@@ -107,7 +112,7 @@ impl Slow {
         }
     }
 
-    /// Ends the slowest, for somebody who would find no connection otherwise. False where nobody is slow.
+    /// Ends the slowest client, for a request that would find no connection otherwise. False where no client is slow.
     pub(super) fn make_room(&self, terms: Terms, now: Instant) -> bool {
         terms.min_rate > 0 && tell(&self.holders.borrow(), terms, WANTED, now, 1) > 0
     }
@@ -117,7 +122,8 @@ impl Slow {
     }
 }
 
-/// Has up to `most` of those go that are below the rate. The heaviest client's slowest is the first.
+/// Tells up to `most` of the clients below the rate to go. The slowest exchange of the client with the most of them
+/// goes first.
 fn tell(holders: &HashMap<u64, Rc<Holder>>, terms: Terms, grace: Duration, now: Instant, most: usize) -> usize {
     let exempt = holders.values().filter(|holder| holder.is_exempt()).count();
     let spare = exempt > plenty(terms.cap) as usize / terms.workers.max(1);
@@ -131,7 +137,9 @@ fn tell(holders: &HashMap<u64, Rc<Holder>>, terms: Terms, grace: Duration, now: 
     told.map(|holder| holder.tell()).count()
 }
 
-/// Those that go first at the front: while a client has more than others have, its slowest; among equals the slowest.
+/// Sorts slow exchanges in the order in which they go. The slowest exchange of the client with the most of them goes
+/// first, until that client has no more than the others. Among clients with equally many the slowest exchange goes
+/// first.
 fn in_order<T>(mut slow: Vec<(T, IpAddr, u64)>) -> Vec<T> {
     slow.sort_by_key(|(_, who, rate)| (*who, *rate));
     let mut counts: HashMap<IpAddr, usize> = HashMap::new();
@@ -146,7 +154,7 @@ fn in_order<T>(mut slow: Vec<(T, IpAddr, u64)>) -> Vec<T> {
     ranked.into_iter().map(|(_, _, one)| one).collect()
 }
 
-/// Whose share it counts to: one subscriber has a whole /64 of IPv6 addresses.
+/// The subscriber that an address belongs to: an IPv4 address, or a whole IPv6 /64.
 pub fn subscriber(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::from((u128::from(address) & !u128::from(u64::MAX)).to_be_bytes()),
@@ -183,7 +191,7 @@ impl Holder {
         }
     }
 
-    /// Bytes in a second, where it is this client that is waited for, and was for long enough to tell.
+    /// The client's rate in bytes a second. None where the client is not waited for, or not for long enough to tell.
     fn rate(&self, grace: Duration, now: Instant) -> Option<u64> {
         let [from, _] = self.marks.get();
         let time = now.saturating_duration_since(from.at);
@@ -231,12 +239,12 @@ impl Held {
         Self { upstream: Rc::clone(upstream), holder, id }
     }
 
-    /// Whether it is this endpoint's connection.
+    /// Whether the connection is one of this endpoint's.
     pub fn is_of(&self, upstream: &Rc<Upstream>) -> bool {
         Rc::ptr_eq(&self.upstream, upstream)
     }
 
-    /// Whether it has to go; if not now, the task is woken once it has.
+    /// Whether the client has to go. If not, the caller's task is woken once it has to.
     pub fn has_to_go(&self, cx: &Context<'_>) -> bool {
         let mut waker = self.holder.waker.borrow_mut();
         match &mut *waker {
@@ -246,7 +254,7 @@ impl Held {
         self.holder.told.get()
     }
 
-    /// The client has been sent so many bytes in all; whether it is waited for to take more.
+    /// Notes that the client has taken `moved` bytes in all, and whether it is waited for to take more.
     pub fn progress(&self, moved: u64, waits: bool) {
         self.holder.moved.set(moved);
         self.holder.waits.set(waits);

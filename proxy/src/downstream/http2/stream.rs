@@ -1,4 +1,4 @@
-//! One stream: a request and its answer.
+//! One HTTP/2 stream of a client: a request and its answer.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -35,26 +35,26 @@ use crate::timer;
 use crate::upstream::http2::pulse::{Keeps, Pulse};
 use crate::worker::Worker;
 
-/// What all streams of a connection have in common.
+/// What all streams of a connection share.
 #[derive(Debug)]
 pub struct Caller {
-    /// Who called.
+    /// The client.
     pub client: Rc<Client>,
     /// The service that its listener belongs to, whatever its host.
     pub service: Option<Arc<str>>,
-    /// Whose connection it is.
+    /// The worker that has the connection.
     pub worker: Rc<Worker>,
-    /// The date, and the second that it was made in.
+    /// The value of `Date`, and the second for which it was made.
     date: RefCell<Option<(u64, HeaderValue)>>,
 }
 
 impl Caller {
-    /// A client's connection.
+    /// For the connection of this client.
     pub fn new(client: Rc<Client>, service: Option<Arc<str>>, worker: Rc<Worker>) -> Self {
         Self { client, service, worker, date: RefCell::default() }
     }
 
-    /// The date of an answer that came without one (RFC 9110 section 6.6.1).
+    /// The `Date` for an answer that came without one (RFC 9110 section 6.6.1).
     fn date(&self) -> Option<HeaderValue> {
         let now = SystemTime::now();
         let second = now.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
@@ -66,7 +66,8 @@ impl Caller {
     }
 }
 
-/// A stream from its request's head to its answer's last byte. Its end resets whatever has not ended by then.
+/// Carries a stream from its request's head to its answer's last byte. Where this future ends earlier, the stream is
+/// reset.
 pub async fn run(start: Start) {
     let Start { caller, pulse, message, mut respond } = start;
     let worker = Rc::clone(&caller.worker);
@@ -103,7 +104,7 @@ pub async fn run(start: Start) {
         Ok(_) => {
             let mut work = pin!(forward(&worker, &pulse.timer, &request, &mut record, started));
             poll_fn(|cx| match work.as_mut().poll(cx) {
-                // Nobody waits for the answer any more.
+                // The client has reset the stream: nobody waits for the answer any more.
                 Poll::Pending => respond.poll_reset(cx).map(|_| Err(Reason::ClientGone)),
                 done => done,
             })
@@ -129,7 +130,7 @@ pub async fn run(start: Start) {
         Err(reason) => refusal(reason, &request, &mut record),
     };
     let outbound = Outbound {
-        // What ends with its head has no body, whatever its endpoint thinks.
+        // An answer that ends with its head has no body, whatever its endpoint sends.
         ended: framing::ends_at_head(head.status(), request.to()),
         rest: Rest::of(Length::NONE),
         idle: worker.http.stream_idle_timeout,
@@ -154,7 +155,7 @@ fn refusal(reason: Reason, request: &Request, record: &mut RequestRecord) -> (Rc
     Refusal { reason, service: record.service(), id: Some(&request.id) }.answer(Some(&request.head))
 }
 
-/// An answer on its way to the client. Dropped early when the stream is reset, or its connection ends.
+/// An answer on its way to the client. It is dropped early when the stream is reset or the connection ends.
 struct Sending(Option<Outbound>);
 
 impl Drop for Sending {
@@ -175,26 +176,26 @@ struct Outbound {
     idle: Duration,
     deadline: Option<Instant>,
     rest: Rest,
-    /// What waits for the client's window, and whether it is the last.
+    /// The piece that waits for the client's window, and whether it is the last.
     waiting: Option<(Bytes, bool)>,
-    /// What comes behind that.
+    /// The error that comes behind that piece.
     broken: Option<Reason>,
-    /// Nothing more is taken from the body.
+    /// Whether nothing more is taken from the body.
     ended: bool,
 }
 
-/// What comes next of an answer.
+/// The next part of an answer.
 enum Next {
-    /// Some of the body, and whether it is the last.
+    /// A piece of the body, and whether it is the last.
     Data(Bytes, bool),
     Trailers(http::HeaderMap),
     End,
-    /// It will not be whole.
+    /// The answer breaks off.
     Broken,
 }
 
 impl Outbound {
-    /// Sends the head. None where all is done with it.
+    /// Sends the head. None where the answer ends with it.
     fn begin(&mut self, caller: &Caller, respond: &mut SendResponse<Bytes>) -> Option<SendStream<Bytes>> {
         let degraded = self.record.degraded.as_deref();
         let reply = Reply {
@@ -214,7 +215,8 @@ impl Outbound {
             fields.insert(DATE, date);
         }
         let ends = self.is_over();
-        // Of a body that ends without a byte that is not said: its length is not 0, or must not be stated.
+        // No length is stated for a body that ends without a byte: it may be another length than 0, or must not be
+        // stated.
         if !ends
             && let Length::Exact(n) = self.download.length()
             && !matches!(self.download, Download::Empty)
@@ -235,11 +237,11 @@ impl Outbound {
         }
     }
 
-    /// Ready when all of it is with the connection, or nobody takes it.
+    /// Ready when all of the answer was handed to the connection, or when the stream is over without that.
     fn poll_sent(&mut self, cx: &mut Context<'_>, stream: &mut SendStream<Bytes>) -> Poll<()> {
         loop {
             if let Some((data, last)) = self.waiting.take() {
-                // What is empty needs no window.
+                // An empty piece needs no window.
                 if !data.is_empty() {
                     match poll_window(cx, stream) {
                         Poll::Ready(true) => {}
@@ -264,8 +266,8 @@ impl Outbound {
             let Poll::Ready(next) = self.poll_next(cx) else { return poll_reset(cx, stream) };
             match next {
                 Next::Data(data, last) => {
-                    // A claim on no more than is certain: the whole piece would keep the connection's window from streams
-                    // that could use it.
+                    // Only one byte of the window is claimed: a claim for the whole piece would keep the connection's
+                    // window from streams that could use it.
                     stream.reserve_capacity(data.len().min(1));
                     self.waiting = Some((data, last));
                 }
@@ -312,8 +314,9 @@ impl Outbound {
             }
             Ok(len) => {
                 let len = len.min(most);
-                // A piece waits for the window before it goes and not behind it: the last byte of a large one is the next, so
-                // that a stream's work ends when all of it may go, and not with what the client never takes.
+                // A piece waits for the window before it is handed over. The last byte of a large piece becomes a
+                // piece of its own. So the stream's work ends when the client's window has room for all of it, and
+                // nothing is left over that the client never takes.
                 let data = self.download.take(if len > TAIL { len - 1 } else { len });
                 if self.rest.take(data.len()).is_err() {
                     return self.breaks(Reason::UpstreamProtocol);
@@ -323,7 +326,7 @@ impl Outbound {
                 self.pulse.handed_of(self.download.occupies().map(|upstream| Keeps {
                     upstream: Rc::clone(upstream),
                     who: self.request.origin(),
-                    // A stream in both directions is quiet by its nature.
+                    // A stream in both directions may be quiet by its nature.
                     exempt: self.request.body.ended().is_none() || Dialect::of(&self.request.head) == Dialect::Grpc,
                     sent: self.record.bytes(),
                 }));
@@ -333,7 +336,7 @@ impl Outbound {
         }
     }
 
-    /// Whether nothing follows what was just taken: then the end goes with it.
+    /// Whether nothing follows the piece that was just taken. The end of the stream goes with it then.
     fn is_last(&mut self, cx: &mut Context<'_>) -> bool {
         if self.is_over() {
             self.ended = true;
@@ -347,7 +350,7 @@ impl Outbound {
         self.ended
     }
 
-    /// Ends a body that is not what its head says, and the stream with it.
+    /// Ends a body that broke off or is not as long as its head says, and the stream with it.
     fn breaks(&mut self, reason: Reason) -> Poll<Next> {
         self.ended = true;
         self.record.broken(reason);
@@ -358,7 +361,7 @@ impl Outbound {
         self.ended || self.download.is_over() && self.rest.end().is_ok()
     }
 
-    /// Writes down what became of it, and keeps what the next one can use.
+    /// Finishes the request's record, and keeps what the next stream can use.
     fn finish(mut self) {
         if let Some(reason) = self.pulse.ended() {
             self.record.broken(reason);
@@ -379,7 +382,7 @@ impl Outbound {
     }
 }
 
-/// Ready when some of the window is this stream's; with false when nobody takes anything any more.
+/// Ready with true when this stream has some of the window, and with false when the stream is over.
 fn poll_window(cx: &mut Context<'_>, stream: &mut SendStream<Bytes>) -> Poll<bool> {
     while stream.capacity() == 0 {
         match ready!(stream.poll_capacity(cx)) {
@@ -395,5 +398,5 @@ fn poll_reset(cx: &mut Context<'_>, stream: &mut SendStream<Bytes>) -> Poll<()> 
     stream.poll_reset(cx).map(|_| ())
 }
 
-/// The most of an answer that is left with the `h2` crate when the stream's work has ended.
+/// How much of an answer may still be in the `h2` crate when the stream's work has ended.
 const TAIL: usize = 4 * 1024;

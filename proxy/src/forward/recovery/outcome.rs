@@ -1,4 +1,4 @@
-//! What an attempt's end means: for its endpoint, for what is known of the service, and for the request.
+//! What the outcome of an attempt means for its endpoint, for the service's statistics, and for the request.
 
 use std::time::Duration;
 
@@ -17,15 +17,15 @@ use crate::upstream::Broken;
 use crate::worker::attempt_info::{AttemptInfo, Why};
 use crate::worker::cluster::Probe;
 
-/// One whose deadline is after that has, however long a try may take.
+/// A caller whose deadline is longer than this has waited for the endpoint, whatever the per-try timeout is.
 const PATIENT: Duration = Duration::from_secs(1);
 
-/// Who answered 500, or against the rules.
+/// An attempt that was answered with 500, or against the rules of HTTP.
 #[derive(Debug)]
 pub(super) struct Accused<'r> {
     info: AttemptInfo,
     probe: Option<Probe<'r>>,
-    /// Whether it was an answer by the rules.
+    /// Whether its answer was 500, and kept the rules.
     answered: bool,
 }
 
@@ -65,7 +65,8 @@ impl<'r> Recovery<'r> {
         self.follow(next, wait, heard)
     }
 
-    /// It was good: who answered is praised, and who was overtaken is not.
+    /// An attempt succeeded. Its endpoint gets a success. Attempts that were started before it have been overtaken,
+    /// which counts against their endpoints. Attempts that were started after it are dropped and say nothing.
     fn won(&mut self, info: &AttemptInfo, probe: Option<Probe<'r>>, heard: Instant) {
         let x = self.x;
         let ended = x.request.body.ended();
@@ -80,7 +81,8 @@ impl<'r> Recovery<'r> {
         x.side.counts.tally.borrow_mut().attempted(None);
         let mut kinds = x.side.kinds.borrow_mut();
         let mut learned = kinds.at(self.b.pace.kind);
-        // While a body was still coming, it is the client's time that was measured.
+        // Where the body was still coming, the time would be the client's and not the service's: nothing is learned
+        // from it.
         if let (Some(learned), Some(ended)) = (&mut learned, ended) {
             learned.observe(heard.saturating_duration_since(info.started.max(ended)));
         }
@@ -111,11 +113,11 @@ impl<'r> Recovery<'r> {
         }
         self.ended(&info, now, || Ending::failed(broken.reason));
         if broken.stale {
-            // The connection was at its end, not the endpoint.
+            // A stale connection says nothing about its endpoint.
             self.x.side.counts.tally.borrow_mut().attempted(Some(broken.reason));
             drop(probe);
         } else if self.x.request.body.ended().is_none() && self.x.request.body.is_starved() {
-            // Who closes on a client that has stopped sending does what it should.
+            // An endpoint may close on a client that has stopped sending: nothing is held against it.
             self.x.side.counts.tally.borrow_mut().attempted(Some(broken.reason));
             drop(probe);
         } else if broken.reason.row().blame == Blame::Answer {
@@ -142,8 +144,8 @@ impl<'r> Recovery<'r> {
         }
     }
 
-    /// A 500, or an answer that breaks a rule, may be the endpoint's fault or the request's: another one's answer will tell.
-    /// Where that is one too, it counts against neither.
+    /// A 500, or an answer that breaks a rule, may be the endpoint's fault or the request's. Another endpoint's
+    /// answer tells: where that is as bad, nothing counts against either endpoint.
     fn accuse(&mut self, info: AttemptInfo, probe: Option<Probe<'r>>, reason: Reason, heard: Instant) {
         self.tried.add(info.upstream.id);
         self.x.side.counts.tally.borrow_mut().attempted(Some(reason));
@@ -152,7 +154,7 @@ impl<'r> Recovery<'r> {
         match self.accused.take() {
             None => self.accused = Some(Box::new(second)),
             Some(first) => {
-                // The second opinion was had.
+                // Another endpoint was asked, and no third one is.
                 self.allowance.second_opinion = false;
                 for Accused { info, probe, .. } in [*first, second].into_iter().filter(|accused| accused.answered) {
                     self.x.side.does_its_work(&info, probe, latency, heard, &self.x.case());
@@ -162,7 +164,8 @@ impl<'r> Recovery<'r> {
         }
     }
 
-    /// Nobody else was asked: what broke a rule shows in its endpoint's share of failures, if at all.
+    /// The request ends and no other endpoint was asked. An answer that broke a rule counts in its endpoint's share
+    /// of failures only.
     pub(super) fn unresolved(&mut self) {
         if let Some(accused) = self.accused.take() {
             let now = timer::now();
@@ -179,7 +182,7 @@ impl<'r> Recovery<'r> {
         let x = self.x;
         self.trouble(None);
         self.record.first.get_or_insert(First::Failed);
-        // A caller that leaves no time for an answer learns nothing of who was to give it.
+        // Where the deadline is the caller's and too short for an answer, it says nothing about the endpoint.
         let callers = self.b.waits.is_some() && self.b.waits == self.b.deadline.total;
         let patience =
             if callers { self.b.pace.per_try.unwrap_or(IMPATIENT).clamp(IMPATIENT, PATIENT) } else { Duration::ZERO };
@@ -211,8 +214,8 @@ impl<'r> Recovery<'r> {
     }
 }
 
-/// An attempt has lost: it is let go, and held against its endpoint where a later one was sooner. True when that says
-/// something of the service, too.
+/// An attempt has lost the race and is let go. If a later attempt was faster, that is held against its endpoint.
+/// Returns true when the latency class should learn from it.
 fn lose<'r>(x: AttemptContext<'r>, mut loser: Attempt<'r>, overtaken: bool, now: Instant) -> bool {
     let probe = loser.probe.take();
     let tells = overtaken && x.side.overtaken(&loser.info, probe, loser.info.timed, now, &x.case());

@@ -1,4 +1,4 @@
-//! A body as it comes over HTTP/1.1: in the buffer that its head was read into, which is its own from then on.
+//! A body that comes over HTTP/1.1. It takes over the buffer that the request's head was read into.
 
 use std::io;
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use crate::http::{Bad, Buffer, Content, Pools};
 use crate::net::Io;
 use crate::request::peer::Peer;
 
-/// A body, as far as it has come and is kept, and where the rest comes from.
+/// The part of a body that has come and is kept, and the connection that the rest comes from.
 #[derive(Debug)]
 pub(super) struct OverH1 {
     pub peer: Rc<dyn Peer>,
@@ -35,7 +35,7 @@ impl OverH1 {
     pub fn advance(&mut self, cx: Option<&Context<'_>>) -> Result<(), Reason> {
         let Some(input) = &mut self.input else { return Ok(()) };
         let content = &mut self.content;
-        // Whatever is wrong with a body is wrong with its framing; what follows it has the limits of a head.
+        // An error in a body is an error of its framing. Only trailers have limits, which are those of a head.
         content.advance(input, self.pools.limits, &self.pools.heads).map_err(|bad| match bad {
             Bad::TooLarge | Bad::TooManyLines if content.is_at_trailers() => Reason::HeadTooLarge,
             _ => Reason::BadRequest,
@@ -48,7 +48,7 @@ impl OverH1 {
         Ok(())
     }
 
-    /// Is done with the first `n` bytes.
+    /// Lets go of the first `n` bytes.
     pub fn consume(&mut self, n: usize) {
         if let Some(input) = &mut self.input {
             self.content.consume(input, n);
@@ -65,7 +65,7 @@ impl OverH1 {
         }
     }
 
-    /// Sends what goes before and some of what is at `at`, as far as there is room.
+    /// Sends the lead of `room` and then bytes from `at`, as many as `room` allows.
     pub fn poll_send_to(
         &mut self,
         cx: &mut Context<'_>,
@@ -95,7 +95,7 @@ impl Drop for OverH1 {
     }
 }
 
-/// Whose fault it is that nothing more can be read from a client.
+/// Why nothing more can be read from a client: the client has gone, or the proxy has no memory.
 fn gone(error: &io::Error) -> Reason {
     match error.kind() {
         io::ErrorKind::OutOfMemory => Reason::MemoryShort,

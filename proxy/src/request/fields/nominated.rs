@@ -1,8 +1,8 @@
 //! Which fields are hop-by-hop because `Connection` says so (RFC 9110 section 7.6.1).
 //!
-//! Nearly every `Connection` names one thing, and looking it up for each field is the cheapest that can be done. But a head
-//! has room for thousands of names and a hundred fields, and a look at each for each would cost a million comparisons for one
-//! request. Beyond a few they are put in order once.
+//! Nearly every `Connection` names one field, and comparing each field of the head with that name is the cheapest
+//! way. But a head has room for thousands of names and a hundred fields: comparing each with each would cost a
+//! million comparisons for one request. So a long list is sorted once, and looked up in after that.
 
 use std::cmp::Ordering;
 
@@ -17,7 +17,8 @@ pub(super) enum Nominated<'h> {
     Many(Vec<&'h [u8]>),
 }
 
-/// Bytes of lists that are looked through for each field. Bytes and not names: commas alone cost as much.
+/// The longest list, in bytes, that is walked for each field. It is measured in bytes and not in names, since a list
+/// of commas alone costs as much.
 const FEW: usize = 64;
 
 impl<'h> Nominated<'h> {

@@ -1,8 +1,9 @@
-//! Who a TCP connection goes on to.
+//! How a TCP connection gets its upstream: an address, or an endpoint of a service.
 //!
-//! To a service it is an attempt like any other: picked by the same balancer, held against the same endpoint when it fails,
-//! stopped by the same breaker. Nothing was sent yet, so another endpoint may be tried at once; that costs the service's
-//! budget, as a retry does. A connection that was made counts as load for as long as it lives.
+//! Connecting to a service is an attempt like any other. The same balancer picks the endpoint, a failure counts
+//! against the same endpoint, and the same breaker stops it. Nothing was sent yet, so another endpoint may be tried
+//! at once; that takes a token of the service's budget, as a retry does. A connection counts as load for as long as
+//! it lives.
 
 use std::io;
 use std::net::SocketAddr;
@@ -25,21 +26,21 @@ use crate::worker::Worker;
 use crate::worker::attempt_info::{AttemptInfo, Why};
 use crate::worker::cluster::{Case, Tried, WorkerCluster};
 
-/// A connection to whoever serves.
+/// A connection to the upstream.
 #[derive(Debug)]
 pub(super) struct Server {
     /// The connection.
     pub io: Io,
-    /// Load, as long as it lives.
+    /// What the connection counts as at its endpoint, as long as it lives.
     _held: Option<(InFlight, crate::upstream::Open)>,
 }
 
-/// Endpoints that are tried for one connection.
+/// How many endpoints are tried for one connection at most.
 const MOST: u32 = 4;
 /// How long a registry that has not answered yet is waited for.
 const REGISTRY_WAIT: Duration = Duration::from_secs(1);
 
-/// Connects on.
+/// Connects to the upstream.
 pub(super) async fn on(worker: &Rc<Worker>, line: &Line) -> Result<Server, Reason> {
     match line.upstream() {
         TcpUpstream::Address(address) => to_address(line, &address, line.times.connect.unwrap_or(CONNECT)).await,
@@ -113,7 +114,7 @@ async fn to_service(worker: &Rc<Worker>, name: &Arc<str>, timeout: Option<Durati
         let why = if attempt == 0 { Why::First } else { Why::Move };
         upstream.wait(now);
         let number = attempt as usize;
-        // From here on it waits for an answer, until the info is dropped.
+        // From here on the endpoint counts as owing an answer, until the info is dropped.
         let info = AttemptInfo { upstream, index: pick.index, started: now, why, number, hedged: false, timed: false };
         let in_flight = info.upstream.begin();
         side.counts.tally.borrow_mut().connected();
@@ -142,7 +143,7 @@ async fn to_service(worker: &Rc<Worker>, name: &Arc<str>, timeout: Option<Durati
     Err(last)
 }
 
-/// The service's side; waits for a registry that has not answered yet.
+/// The service, as this worker sees it. Waits for a registry that has not answered yet.
 async fn find(worker: &Rc<Worker>, name: &Arc<str>) -> Result<Rc<WorkerCluster>, Reason> {
     let patience = timer::now() + REGISTRY_WAIT;
     loop {

@@ -1,4 +1,5 @@
-//! The connections that one worker carries for one TCP proxy: counted, told of what changes, ended together.
+//! The connections that one worker carries for one TCP proxy. They are counted, woken when the proxy changes, and
+//! ended together.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -26,10 +27,10 @@ pub struct Line {
     terms: RefCell<Terms>,
     epoch: Cell<u64>,
     closed: Cell<bool>,
-    /// A waker for each connection; a free place holds none.
+    /// A waker for each connection. A free place holds none.
     wakers: RefCell<Vec<Option<Waker>>>,
     free: RefCell<Vec<usize>>,
-    /// What the name that it leads to stands for.
+    /// The addresses of the host name that the proxy leads to.
     pub(super) names: crate::net::names::Names,
     tally: Cell<Tally>,
 }
@@ -44,7 +45,7 @@ struct Tally {
 }
 
 impl Line {
-    /// One without connections.
+    /// A TCP proxy without connections.
     pub fn new(name: Arc<str>, subject: Arc<Subject>, counts: Arc<TcpCounts>, times: TcpTimes, terms: Terms) -> Self {
         Self {
             name,
@@ -66,7 +67,7 @@ impl Line {
         self.terms.borrow().upstream.clone()
     }
 
-    /// Other terms hold from now on; connections of older ones end.
+    /// Sets new terms. Connections under older terms end.
     pub fn set(&self, terms: Terms, closed: bool) {
         self.epoch.set(terms.epoch);
         self.terms.replace(terms);
@@ -74,7 +75,7 @@ impl Line {
         self.wake();
     }
 
-    /// Has every connection look at what has changed.
+    /// Wakes every connection, so that it sees what has changed.
     pub fn wake(&self) {
         for waker in self.wakers.borrow().iter().flatten() {
             waker.wake_by_ref();
@@ -86,12 +87,12 @@ impl Line {
         self.free.borrow().len() == self.wakers.borrow().len()
     }
 
-    /// A connection found nobody to go on to.
+    /// Counts a connection for which no upstream could be reached.
     pub fn failed(&self) {
         self.count(|tally| tally.failed += 1);
     }
 
-    /// So much has moved on a connection, of which so much was counted before.
+    /// Counts the bytes that have moved on a connection; `before` was counted already.
     pub fn moved(&self, now: Moved, before: Moved) {
         self.count(|tally| {
             tally.moved.received_up += now.received_up - before.received_up;

@@ -1,8 +1,11 @@
 //! An endpoint's HTTP/2 connections.
 //!
-//! One connection carries many requests, so the pool is short: another connection is opened when the endpoint's limit
-//! on streams is reached on all there are, or where uploads on one stand still: its endpoint's window for the connection is
-//! shared, and may be used up by those. One dial at a time, and it belongs to nobody: all who wait share the connection that it
+//! One connection carries many requests, so the pool is short. Another connection is opened when all existing ones
+//! have reached the endpoint's limit on streams. For a request with a body another one is also opened where uploads
+//! stand still on the others: they may have used up the endpoint's window for the connection, which all streams
+//! share.
+//!
+//! One dial is under way at a time, and it belongs to no request. All requests that wait share the connection that it
 //! opens, or its failure.
 
 use std::cell::{Cell, RefCell};
@@ -32,29 +35,29 @@ use crate::upstream::http2::pulse::{Pulse, Watch};
 #[derive(Debug)]
 pub struct Connection {
     pub(super) sender: RefCell<SendRequest<Outbound>>,
-    /// Whether it has ended because a block of fields was far too large.
+    /// Whether the connection has ended because a block of fields was far too large.
     pub(super) too_large: Rc<Cell<bool>>,
     shared: Rc<Shared>,
     watch: Watch,
-    /// Of the task that has the socket: it ends a while after nobody has a use for it any more.
+    /// The pulse of the task that has the socket. It ends that task a while after this connection is dropped.
     parting: Rc<Pulse>,
 }
 
 #[derive(Debug)]
 struct Shared {
-    /// Streams open now.
+    /// How many streams are open now.
     streams: Cell<usize>,
-    /// Streams that the endpoint allows.
+    /// How many streams the endpoint allows.
     limit: Cell<usize>,
     over: Cell<bool>,
-    /// Whether it has carried anything.
+    /// Whether the connection has carried a request.
     carried: Cell<bool>,
     used: Cell<Instant>,
     /// Bodies on their way out.
     uploads: RefCell<Vec<Weak<Pulse>>>,
 }
 
-/// A dial that is under way, for all who wait for it.
+/// A dial that is under way, shared by all requests that wait for it.
 #[derive(Debug, Default)]
 pub struct Dial {
     outcome: Cell<Option<Result<(), Reason>>>,
@@ -73,7 +76,7 @@ impl Dial {
     }
 }
 
-/// A place on a connection, until it is dropped.
+/// A place for one stream on a connection, until it is dropped.
 #[derive(Debug)]
 pub struct Stream {
     pub(super) connection: Rc<Connection>,
@@ -95,18 +98,18 @@ impl Connection {
         Stream { connection: Rc::clone(self), fresh }
     }
 
-    /// Whether it has room for another stream; for one that `uploads`, whether such go on.
+    /// Whether the connection has room for another stream. For one that `uploads`, its uploads must not stand still.
     fn has_room(&self, uploads: bool) -> bool {
         let room = !self.shared.over.get() && self.shared.streams.get() < self.shared.limit.get();
         room && !(uploads && self.is_choked())
     }
 
-    /// No more streams.
+    /// The connection takes no more streams.
     pub(super) fn end(&self) {
         self.shared.over.set(true);
     }
 
-    /// What watches a body on its way out, and who has to be told of it when it is first asked for.
+    /// A pulse for a body on its way out, and the watch that has to be told of it when the body is first polled.
     pub(super) fn watch_upload(&self, idle: Duration) -> (Rc<Pulse>, Watch) {
         let pulse = Pulse::new(idle);
         let mut uploads = self.shared.uploads.borrow_mut();
@@ -115,7 +118,8 @@ impl Connection {
         (pulse, self.watch.clone())
     }
 
-    /// Whether the endpoint does not take what is sent to it, so that there may be no window left for another.
+    /// Whether an upload stands still because the endpoint takes nothing, so that there may be no window left for
+    /// another.
     fn is_choked(&self) -> bool {
         let uploads = self.shared.uploads.borrow();
         let waits = |pulse: &Weak<Pulse>| pulse.upgrade().and_then(|pulse| pulse.waits_since());
@@ -123,7 +127,7 @@ impl Connection {
         timer::now().saturating_duration_since(since) >= CHOKED
     }
 
-    /// Whether it has ended, or carried nothing for the idle time.
+    /// Whether the connection has ended, or has been idle for the idle timeout.
     pub fn is_over(&self, idle_timeout: Duration, now: Instant) -> bool {
         let idle =
             self.shared.streams.get() == 0 && now.saturating_duration_since(self.shared.used.get()) >= idle_timeout;
@@ -133,13 +137,14 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        // An endpoint that does not read cannot be told goodbye.
+        // Closing means a last write. An endpoint that does not read it must not keep the task.
         self.parting.handed();
     }
 }
 
 impl Upstream {
-    /// A place on a connection that has one, or on a new one. `dialled` is called where one is opened for this.
+    /// A place on a connection that has room, or on a new connection. `dialled` is called where one is opened for
+    /// this request.
     pub async fn h2(
         self: &Rc<Self>,
         policy: &Policy,
@@ -158,7 +163,7 @@ impl Upstream {
             let dial = under_way.unwrap_or_else(|| self.begin_dial(policy, terms));
             match dial.outcome().await {
                 Ok(()) => {}
-                // More streams than are allowed wait on a connection for their turn.
+                // At the cap the request joins an open connection, beyond its limit, and waits there for its turn.
                 Err(Reason::ConnectionLimit) => return self.h2_any().ok_or(Reason::ConnectionLimit),
                 Err(reason) => return Err(reason),
             }

@@ -1,9 +1,10 @@
-//! When a stream's sending half ends, whatever its peer does.
+//! The deadline of a stream's sending half, whatever its peer does.
 //!
-//! A stream whose peer takes nothing of what is at hand for the idle time is dropped, which resets it and gives back all that
-//! it held. To an endpoint a body is sent by hyper, which asks it for its next piece only when the peer has opened its window
-//! for the one before, so a body cannot keep a deadline against a peer that opens none: nobody polls it. What is polled is the
-//! task of the stream, on every wake of its timer, and that task is ours to run ([`Watch`]).
+//! A stream whose peer takes nothing of what is ready for the idle time is dropped, which resets it and gives back
+//! all that it held. A body to an endpoint is sent by hyper. hyper polls it for the next piece only when the peer has
+//! opened its window for the piece before. So the body itself cannot keep a deadline against a peer that opens no
+//! window: nobody polls it. The task of the stream is polled at every wake of its timer, and that task is ours to run
+//! ([`Watch`]).
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -19,41 +20,41 @@ use crate::timer::{self, Timer};
 use crate::upstream::Upstream;
 use crate::upstream::slow::Held;
 
-/// A connection to an endpoint that a stream keeps for itself.
+/// The whole connection to an endpoint that a client's stream occupies while its answer is on the way.
 #[derive(Debug)]
 pub struct Keeps {
     /// The endpoint.
     pub upstream: Rc<Upstream>,
-    /// Who holds it by this.
+    /// The client that holds the connection.
     pub who: IpAddr,
-    /// Long and quiet by its nature.
+    /// Whether the exchange is long and quiet by its nature.
     pub exempt: bool,
-    /// Bytes that the client has been sent.
+    /// How many bytes the client has been sent.
     pub sent: u64,
 }
 
-/// One stream's sending half, as far as its end goes.
+/// The deadline of one stream's sending half.
 #[derive(Debug)]
 pub struct Pulse {
-    /// The stream's timer: whatever is waited for on it, one task waits.
+    /// The stream's timer. One task waits for everything on the stream, so one timer is enough.
     pub timer: Timer,
     idle: Duration,
-    /// Since when a piece waits for the peer, who has not asked for another.
+    /// Since when a piece waits for the peer. None once the next piece was asked for.
     handed: Cell<Option<Instant>>,
-    /// Why it was ended, where it was.
+    /// Why the stream was ended here, if it was.
     ended: Cell<Option<Reason>>,
-    /// The endpoint whose connection it keeps for itself meanwhile.
+    /// The connection to an endpoint that the stream occupies meanwhile.
     keeps: RefCell<Option<Keeps>>,
     held: RefCell<Option<Held>>,
     given_up: Cell<bool>,
-    /// Nothing more is sent.
+    /// Whether nothing more is sent.
     finished: Cell<bool>,
-    /// The stream's task, where somebody else may give the stream up.
+    /// The stream's task, for when another task gives the stream up.
     waker: RefCell<Option<Waker>>,
 }
 
 impl Pulse {
-    /// A stream whose peer has `idle` to take something of what is at hand.
+    /// The deadline of a stream whose peer has `idle` to take something of what is ready.
     pub fn new(idle: Duration) -> Rc<Self> {
         Rc::new(Self {
             timer: Timer::new(timer::now() + idle.min(FIRST_LOOK)),
@@ -68,7 +69,7 @@ impl Pulse {
         })
     }
 
-    /// Another stream begins, with the same timer.
+    /// Begins anew for another stream, with the same timer.
     pub fn begin_again(&mut self, idle: Duration) {
         self.idle = idle;
         self.handed.set(None);
@@ -85,7 +86,7 @@ impl Pulse {
         self.handed.set(Some(timer::now()));
     }
 
-    /// The same, and while it waits a connection is kept that others may need.
+    /// The same, where the stream occupies a connection that others may need while the piece waits.
     pub fn handed_of(&self, keeps: Option<Keeps>) {
         self.handed();
         if keeps.is_none() {
@@ -94,8 +95,8 @@ impl Pulse {
         self.keeps.replace(keeps);
     }
 
-    /// Another is asked for: the one before is on its way. How large it may be: a peer that takes its time gets small ones,
-    /// so that little is enough to be seen to go on.
+    /// The next piece is asked for, so the one before is on its way. Returns how large the next piece may be. A slow
+    /// peer gets small pieces, so that taking a little is seen as progress.
     pub fn asked(&self) -> usize {
         if let (Some(keeps), Some(held)) = (&*self.keeps.borrow(), &*self.held.borrow()) {
             held.progress(keeps.sent, false);
@@ -106,27 +107,27 @@ impl Pulse {
         }
     }
 
-    /// Nothing more is sent: all of it was, or nobody takes more.
+    /// Notes that nothing more is sent: all was, or nobody takes more.
     pub fn finish(&self) {
         self.finished.set(true);
     }
 
-    /// Whether that is so.
+    /// Whether nothing more is sent.
     pub fn is_finished(&self) -> bool {
         self.finished.get()
     }
 
-    /// Since when the peer could have taken something and has not.
+    /// Since when the peer could have taken a piece and has not.
     pub fn waits_since(&self) -> Option<Instant> {
         self.handed.get()
     }
 
-    /// Why it was ended, where it was because its peer took nothing.
+    /// Why the stream was ended, if it was because its peer took nothing or too little.
     pub fn ended(&self) -> Option<Reason> {
         self.ended.get()
     }
 
-    /// Nobody wants what is sent any more: its task ends now, whatever its peer does.
+    /// Gives the stream up: nobody wants what it sends any more. Its task ends now, whatever its peer does.
     pub fn give_up(&self) {
         self.given_up.set(true);
         if let Some(task) = self.waker.take() {
@@ -145,7 +146,8 @@ impl Pulse {
         Poll::Pending
     }
 
-    /// Ready when its peer has taken nothing for too long, or takes it too slowly for what it keeps.
+    /// Ready when the peer has taken nothing for too long, or is too slow for the connection that the stream
+    /// occupies.
     pub fn poll_stalled(&self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(since) = self.handed.get() else { return Poll::Pending };
         if let Some(keeps) = &*self.keeps.borrow() {
@@ -163,14 +165,15 @@ impl Pulse {
     }
 }
 
-/// Runs hyper's parts on the worker they belong to, each under the pulse of its stream.
+/// hyper's executor: runs its tasks on this worker, each under the pulse of its stream.
 #[derive(Debug, Clone, Default)]
 pub struct Watch {
     next: Rc<RefCell<Option<Rc<Pulse>>>>,
 }
 
 impl Watch {
-    /// The pulse of what is run next: hyper hands a stream over in the same breath in which it calls for it.
+    /// Sets the pulse of the task that hyper hands over next. hyper does that in the same call in which it first
+    /// polls the body.
     pub fn next(&self, pulse: &Rc<Pulse>) {
         self.next.replace(Some(Rc::clone(pulse)));
     }
@@ -202,7 +205,7 @@ where
 /// A piece of a body.
 pub const PIECE: usize = 64 * 1024;
 const SMALL_PIECE: usize = 4 * 1024;
-/// A peer that takes this long over a piece is slow.
+/// A peer that takes this long for a piece is slow.
 const SLOW: Duration = Duration::from_secs(1);
-/// Where a stream's timer stands until something is asked of it.
+/// Where a stream's timer stands until it is needed.
 const FIRST_LOOK: Duration = Duration::from_secs(15);

@@ -95,7 +95,8 @@ impl WorkerCluster {
         }
     }
 
-    /// Every endpoint answers this request badly: nothing is held against any of them.
+    /// An answer was bad, and no other endpoint's was better: nothing is held against an endpoint or the service. The
+    /// breaker only notes that requests of this shape fail.
     pub fn is_in_doubt(&self, case: &Case<'_>, now: Instant) {
         self.circuit(case).suspected(case.shape(), self.ms(now));
     }
