@@ -5,7 +5,7 @@
 //! has one reading only, and what it writes it writes anew, line by line, from what it understood.
 //!
 //! * [`buffer`] holds bytes as they arrive, with room in front, so that a new head and a body leave in one send;
-//! * [`parse`] turns bytes into a [`Head`] in one walk;
+//! * [`parse`] turns bytes into a [`Head`]; the grammar is `httparse`'s;
 //! * [`framing`] is the one place that decides where a message ends;
 //! * [`head`] is a message's start line and fields as bytes and ranges, never a map;
 //! * [`mod@write`] puts a head on the wire;
@@ -20,7 +20,6 @@ pub mod content;
 pub mod framed;
 pub mod framing;
 pub mod gather;
-mod grammar;
 pub mod head;
 pub mod host;
 pub mod parse;

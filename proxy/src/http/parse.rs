@@ -1,15 +1,20 @@
 //! From bytes to a [`Head`].
 //!
-//! One walk over the bytes finds where each line's parts lie, knows the names, and ends behind the empty line. It accepts
-//! what has one reading only: every line ends in CRLF and nothing else, there is no blank line before the start line, and a
-//! name is a token right up to its colon. The blanks around a value, spaces and tabs and no others, are taken off.
+//! `httparse` knows the grammar. It is kinder than a proxy may be: a line may end in a bare LF, and blank lines may stand before
+//! the start line. So its slices are held against the bytes that they were taken from: each line has to begin where the one
+//! before ended, and to end in CRLF. What is accepted has one reading only. That also says where everything lies in a copy of
+//! the bytes, which is all that a [`Head`] is.
 //!
 //! Nearly every head comes in one piece. For one that does not, [`Scan`] looks for the end, and goes on where it stopped
 //! when more bytes come, so that a head of one byte a read costs no more than it should; it also says what is wrong with a
 //! head that is not accepted, as soon as that is certain.
 
+use std::ops::Range;
+
+use httparse::{EMPTY_HEADER, Header, Status};
+
 use super::head::{Head, MAX_HEAD, Name};
-use super::{Bad, Version, grammar};
+use super::{Bad, Version};
 
 /// How large a head may be.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +27,9 @@ pub struct Limits {
 
 /// The most field lines that can be allowed.
 pub const MAX_LINES: usize = 256;
+
+/// As many field lines as nearly every head has at most. Room for more has to be cleared, too, and is made when it is needed.
+const USUAL_LINES: usize = 32;
 
 impl Default for Limits {
     fn default() -> Self {
@@ -58,26 +66,26 @@ impl Scan {
     /// Reads a request's head as soon as it is there as a whole, and says how long it is. Give it the same bytes, and more,
     /// each time.
     pub fn request(&mut self, bytes: &[u8], limits: Limits, head: &mut Head) -> Result<Option<usize>, Bad> {
-        self.head(bytes, limits, head, request_line)
+        self.head(bytes, limits, head, read_request)
     }
 
     /// The same of a response.
     pub fn response(&mut self, bytes: &[u8], limits: Limits, head: &mut Head) -> Result<Option<usize>, Bad> {
-        self.head(bytes, limits, head, status_line)
+        self.head(bytes, limits, head, read_response)
     }
 
     #[inline]
-    fn head(&mut self, bytes: &[u8], limits: Limits, head: &mut Head, start: StartLine) -> Result<Option<usize>, Bad> {
+    fn head(&mut self, bytes: &[u8], limits: Limits, head: &mut Head, read: Read) -> Result<Option<usize>, Bad> {
         // What reads as a head is one: only what does not has to be looked at for the reason.
         if self.seen == 0 {
             let window = &bytes[..bytes.len().min(limits.bytes.min(MAX_HEAD))];
-            if let Ok(end) = block(window, limits.lines.min(MAX_LINES), head, start) {
+            if let Ok(end) = block(window, limits.lines.min(MAX_LINES), head, read) {
                 return Ok(Some(end));
             }
             head.clear();
         }
         let Some(end) = self.end(bytes, limits)? else { return Ok(None) };
-        whole(&bytes[..end], head, start).map(|()| Some(end))
+        whole(&bytes[..end], head, read).map(|()| Some(end))
     }
 
     /// The length of the head, its empty line included; none when its end is not there yet. Give it the same
@@ -116,30 +124,31 @@ impl Scan {
 
 /// Reads a request's head from `bytes`, which [`Scan::end`] found to be a whole one.
 pub fn request(bytes: &[u8], head: &mut Head) -> Result<(), Bad> {
-    whole(bytes, head, request_line)
+    whole(bytes, head, read_request)
 }
 
 /// Reads a response's head from `bytes`, which [`Scan::end`] found to be a whole one.
 pub fn response(bytes: &[u8], head: &mut Head) -> Result<(), Bad> {
-    whole(bytes, head, status_line)
+    whole(bytes, head, read_response)
 }
 
 /// Reads trailers from `bytes`, which [`Scan::block`] found to be a whole block.
 pub fn trailers(bytes: &[u8], head: &mut Head) -> Result<(), Bad> {
-    whole(bytes, head, |_, _| Ok(0))?;
+    whole(bytes, head, read_trailers)?;
     let mut fields = head.fields();
     if fields.any(|(known, _, _)| only_in_heads(known)) { Err(Bad::Grammar) } else { Ok(()) }
 }
 
-/// Reads a start line into a head and says where it ends.
-type StartLine = fn(&[u8], &mut Head) -> Result<usize, Bad>;
+/// Reads a block at the beginning of bytes, which are at most [`MAX_HEAD`], into an empty head, and says where it ends. There
+/// is room for as many fields as it may have. After an error nothing that the head holds is to be believed.
+type Read = for<'b> fn(&'b [u8], &mut [Header<'b>], &mut Head) -> Result<usize, Bad>;
 
 /// Reads a block that is as long as `bytes`.
-fn whole(bytes: &[u8], head: &mut Head, start: StartLine) -> Result<(), Bad> {
+fn whole(bytes: &[u8], head: &mut Head, read: Read) -> Result<(), Bad> {
     if bytes.len() > MAX_HEAD {
         return Err(Bad::TooLarge);
     }
-    match block(bytes, MAX_LINES, head, start) {
+    match block(bytes, MAX_LINES, head, read) {
         Ok(end) if end == bytes.len() => Ok(()),
         read => {
             head.clear();
@@ -148,38 +157,100 @@ fn whole(bytes: &[u8], head: &mut Head, start: StartLine) -> Result<(), Bad> {
     }
 }
 
-/// Reads a block at the beginning of `bytes`, which are at most [`MAX_HEAD`], and says where it ends. After an error nothing
-/// that the head holds is to be believed.
+/// Reads a block of at most so many field lines, and at most [`MAX_LINES`].
 #[inline]
-fn block(bytes: &[u8], lines: usize, head: &mut Head, start: StartLine) -> Result<usize, Bad> {
+fn block(bytes: &[u8], lines: usize, head: &mut Head, read: Read) -> Result<usize, Bad> {
     head.clear();
-    let mut at = start(bytes, head)?;
-    loop {
-        let name = at..grammar::token(bytes, at);
-        if name.is_empty() {
-            break;
-        }
-        if bytes.get(name.end) != Some(&b':') {
+    match read(bytes, &mut [EMPTY_HEADER; USUAL_LINES][..lines.min(USUAL_LINES)], head) {
+        Err(Bad::TooManyLines) if lines > USUAL_LINES => long_block(bytes, lines, head, read),
+        done => done,
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn long_block(bytes: &[u8], lines: usize, head: &mut Head, read: Read) -> Result<usize, Bad> {
+    read(bytes, &mut [EMPTY_HEADER; MAX_LINES][..lines], head)
+}
+
+fn read_request<'b>(bytes: &'b [u8], fields: &mut [Header<'b>], head: &mut Head) -> Result<usize, Bad> {
+    let mut request = httparse::Request::new(fields);
+    let end = completed(request.parse(bytes))?;
+    let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
+        return Err(Bad::Grammar);
+    };
+    let (method, target) = (method.as_bytes(), target.as_bytes());
+    if target.iter().any(|byte| !byte.is_ascii() || *byte == b'#') || !has_form(method, target) {
+        return Err(Bad::Grammar);
+    }
+    let (method, target) = (place(bytes, method), place(bytes, target));
+    if method.start != 0 {
+        return Err(Bad::Grammar);
+    }
+    let line_end = line_end(bytes, target.end + " HTTP/1.1".len())?;
+    head.request_at(method, target, version(minor));
+    adopt(&bytes[..end], line_end, request.headers, head).map(|()| end)
+}
+
+fn read_response<'b>(bytes: &'b [u8], fields: &mut [Header<'b>], head: &mut Head) -> Result<usize, Bad> {
+    let mut response = httparse::Response::new(fields);
+    let end = completed(response.parse(bytes))?;
+    let (Some(code @ 100..=999), Some(reason), Some(minor)) = (response.code, response.reason, response.version) else {
+        return Err(Bad::Grammar);
+    };
+    if !bytes.starts_with(b"HTTP/") {
+        return Err(Bad::Grammar);
+    }
+    // One that is not ASCII has no one reading: httparse has left it out, and does not say where it was.
+    let (reason, reason_end) = match reason.as_bytes() {
+        [] => (0..0, memchr::memchr(b'\n', bytes).map_or(end, |newline| newline - 1)),
+        reason => (place(bytes, reason), place(bytes, reason).end),
+    };
+    let line_end = line_end(bytes, reason_end)?;
+    head.status_at(code, reason, version(minor));
+    adopt(&bytes[..end], line_end, response.headers, head).map(|()| end)
+}
+
+fn read_trailers<'b>(bytes: &'b [u8], fields: &mut [Header<'b>], head: &mut Head) -> Result<usize, Bad> {
+    let (end, fields) = completed(httparse::parse_headers(bytes, fields))?;
+    adopt(&bytes[..end], 0, fields, head).map(|()| end)
+}
+
+fn completed<T>(parsed: httparse::Result<T>) -> Result<T, Bad> {
+    match parsed {
+        Ok(Status::Complete(parsed)) => Ok(parsed),
+        Err(httparse::Error::TooManyHeaders) => Err(Bad::TooManyLines),
+        Ok(Status::Partial) | Err(_) => Err(Bad::Grammar),
+    }
+}
+
+/// Puts a block into a head that knows its start line. Its fields begin at `at`; they are all that follows, but for the empty
+/// line.
+#[inline]
+fn adopt(block: &[u8], mut at: usize, fields: &[Header<'_>], head: &mut Head) -> Result<(), Bad> {
+    for field in fields {
+        let (name, value) = (place(block, field.name.as_bytes()), place(block, field.value));
+        if name.start != at {
             return Err(Bad::Grammar);
         }
-        let mut value = name.end + 1..0;
-        while matches!(bytes.get(value.start), Some(b' ' | b'\t')) {
-            value.start += 1;
+        let mut text_end = value.end;
+        while matches!(block.get(text_end), Some(b' ' | b'\t')) {
+            text_end += 1;
         }
-        value.end = grammar::text(bytes, value.start);
-        at = line_end(bytes, value.end)?;
-        while value.start < value.end && matches!(bytes.get(value.end - 1), Some(b' ' | b'\t')) {
-            value.end -= 1;
-        }
-        if head.len() == lines {
-            return Err(Bad::TooManyLines);
-        }
-        let known = Name::of(bytes.get(name.clone()).unwrap_or_default());
-        head.field_at(name, value, known);
+        at = line_end(block, text_end)?;
+        head.field_at(name, value, Name::of(field.name.as_bytes()));
     }
-    let end = line_end(bytes, at)?;
-    head.adopt(bytes.get(..end).unwrap_or_default());
-    Ok(end)
+    if line_end(block, at)? != block.len() {
+        return Err(Bad::Grammar);
+    }
+    head.adopt(block);
+    Ok(())
+}
+
+/// Where `part` lies in the bytes that it is a slice of. Of any other slice it says a place that is not in them.
+fn place(bytes: &[u8], part: &[u8]) -> Range<usize> {
+    let start = part.as_ptr().addr().wrapping_sub(bytes.as_ptr().addr());
+    start..start.wrapping_add(part.len())
 }
 
 /// Where the line ends whose CRLF has to stand at `at`.
@@ -188,45 +259,6 @@ fn line_end(bytes: &[u8], at: usize) -> Result<usize, Bad> {
         Some([b'\r', b'\n', ..]) => Ok(at + 2),
         _ => Err(Bad::Grammar),
     }
-}
-
-fn request_line(bytes: &[u8], head: &mut Head) -> Result<usize, Bad> {
-    let method = 0..grammar::token(bytes, 0);
-    let target = method.end + 1..grammar::target(bytes, method.end + 1);
-    let Some([b' ', b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor, b'\r', b'\n', ..]) = bytes.get(target.end..)
-    else {
-        return Err(Bad::Grammar);
-    };
-    let (Some(name), Some(what)) = (bytes.get(method.clone()), bytes.get(target.clone())) else {
-        return Err(Bad::Grammar);
-    };
-    if name.is_empty() || bytes.get(method.end) != Some(&b' ') || !has_form(name, what) {
-        return Err(Bad::Grammar);
-    }
-    let end = target.end + " HTTP/1.1\r\n".len();
-    head.request_at(method, target, version(*minor)?);
-    Ok(end)
-}
-
-fn status_line(bytes: &[u8], head: &mut Head) -> Result<usize, Bad> {
-    let Some([b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor, b' ', code @ .., after]) = bytes.get(..13) else {
-        return Err(Bad::Grammar);
-    };
-    if !matches!(code, [b'1'..=b'9', b'0'..=b'9', b'0'..=b'9']) {
-        return Err(Bad::Grammar);
-    }
-    let status = code.iter().fold(0, |status, digit| status * 10 + u16::from(digit - b'0'));
-    let mut reason = match after {
-        b' ' => 13..grammar::text(bytes, 13),
-        _ => 12..12,
-    };
-    let end = line_end(bytes, reason.end)?;
-    // What is not ASCII has no one reading.
-    if !bytes.get(reason.clone()).unwrap_or_default().is_ascii() {
-        reason = 12..12;
-    }
-    head.status_at(status, reason, version(*minor)?);
-    Ok(end)
 }
 
 /// Whether a target has one of the forms of RFC 9112 section 3.2: a path, a URL with a scheme and an authority, a
@@ -245,12 +277,8 @@ fn has_form(method: &[u8], target: &[u8]) -> bool {
         && !matches!(rest, [] | [b'/' | b'?', ..])
 }
 
-fn version(minor: u8) -> Result<Version, Bad> {
-    match minor {
-        b'0' => Ok(Version::Http10),
-        b'1' => Ok(Version::Http11),
-        _ => Err(Bad::Grammar),
-    }
+fn version(minor: u8) -> Version {
+    if minor == 0 { Version::Http10 } else { Version::Http11 }
 }
 
 #[cfg(test)]
