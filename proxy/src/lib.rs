@@ -11,7 +11,7 @@
 //!   accept     serve::accept        a worker's own socket; a worker that has more than its share hands over
 //!     |                             the first bytes say which protocol it is
 //!     +-- downstream::http1         ours: one task per connection, one request after the other
-//!     +-- downstream::http2         one task per connection, many streams
+//!     +-- downstream::http2         the h2 crate's frames: one task per connection, all its streams in it
 //!     |
 //!   screen     request              what has to be so before anything is done: target, loop, Max-Forwards
 //!   forward    forward              the life of a request, top to bottom; the order of policies is there

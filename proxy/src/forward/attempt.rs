@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::clock::Instant;
 use crate::config::settings::{Policy, Protocol};
 use crate::error::Reason;
-use crate::forward::Answer;
+use crate::forward::answer::{Answer, Response};
 use crate::forward::inject::Injection;
 use crate::forward::response_body::Download;
 use crate::http::framing::To;
@@ -90,15 +90,6 @@ struct Wait {
     held: Option<Holding>,
 }
 
-/// An answer, and when its head had come.
-#[derive(Debug)]
-pub struct Landed {
-    /// The answer.
-    pub answer: Answer,
-    /// When its head had come.
-    pub heard: Instant,
-}
-
 impl<'r> Attempt<'r> {
     /// Begins: takes a free connection and writes, or dials.
     pub fn start(
@@ -138,7 +129,7 @@ impl<'r> Attempt<'r> {
 
     /// Ready with an answer that can be passed on, or with what has broken the attempt. It must not be polled again
     /// after that.
-    pub fn poll(&mut self, cx: &mut Context<'_>, x: AttemptContext<'r>) -> Poll<Result<Landed, Broken>> {
+    pub fn poll(&mut self, cx: &mut Context<'_>, x: AttemptContext<'r>) -> Poll<Result<Response, Broken>> {
         loop {
             match &mut self.state {
                 State::Injected(hold, begin) => {
@@ -149,7 +140,7 @@ impl<'r> Attempt<'r> {
                     let now = timer::now();
                     match self.injection.as_ref().and_then(|injection| injection.instead(&x.request.head)) {
                         None => self.state = State::begin(x, &self.info.upstream, home, onward, now),
-                        Some(Ok(answer)) => return Poll::Ready(Ok(Landed { answer, heard: now })),
+                        Some(Ok(answer)) => return Poll::Ready(Ok(Response { answer, heard: now })),
                         // The abort counts as if the request had been written: nobody knows whether it was processed.
                         Some(Err(_)) => {
                             let reason = Reason::UpstreamClosed;
@@ -177,18 +168,18 @@ impl<'r> Attempt<'r> {
                                 return Poll::Ready(Err(Broken { reason, written: true, stale: false }));
                             }
                             let tunnel = asking.into_tunnel().ok_or(Broken::unwritten(Reason::Internal))?;
-                            return Poll::Ready(Ok(Landed { answer: Answer::Tunnel(head, tunnel), heard }));
+                            return Poll::Ready(Ok(Response { answer: Answer::Tunnel(head, tunnel), heard }));
                         }
                         let answer = asking.into_answer(&head, heard)?;
-                        if let Some(landed) = self.heard(x, heard, head, Download::H1(answer)) {
-                            return Poll::Ready(Ok(landed));
+                        if let Some(response) = self.heard(x, heard, head, Download::H1(answer)) {
+                            return Poll::Ready(Ok(response));
                         }
                     }
                 },
                 State::Http2(sent) => {
                     let (head, answer) = ready!(sent.as_mut().poll(cx))?;
-                    if let Some(landed) = self.heard(x, timer::now(), head, Download::H2(Box::new(answer))) {
-                        return Poll::Ready(Ok(landed));
+                    if let Some(response) = self.heard(x, timer::now(), head, Download::H2(Box::new(answer))) {
+                        return Poll::Ready(Ok(response));
                     }
                 }
                 State::Holding(_, download, wait) => {
@@ -223,7 +214,7 @@ impl<'r> Attempt<'r> {
     }
 
     /// An answer's head has come at `heard`: passes the answer on, or begins to hold it back.
-    fn heard(&mut self, x: AttemptContext<'r>, heard: Instant, head: Rc<Head>, download: Download) -> Option<Landed> {
+    fn heard(&mut self, x: AttemptContext<'r>, heard: Instant, head: Rc<Head>, download: Download) -> Option<Response> {
         let (head, download) = match &self.injection {
             None => (head, download),
             Some(injection) => injection.falsified(head, download),
@@ -234,18 +225,18 @@ impl<'r> Attempt<'r> {
                 self.state = State::Holding(head, download, wait);
                 None
             }
-            None => Some(Landed { answer: Answer::Response(head, download), heard }),
+            None => Some(Response { answer: Answer::Response(head, download), heard }),
         }
     }
 
-    fn let_go(&mut self) -> Result<Landed, Broken> {
+    fn let_go(&mut self) -> Result<Response, Broken> {
         let State::Holding(head, mut download, wait) = std::mem::replace(&mut self.state, State::Over) else {
             return Err(Broken::unwritten(Reason::Internal));
         };
         if let Some(held) = wait.held {
             download.keep(held);
         }
-        Ok(Landed { answer: Answer::Response(head, download), heard: wait.heard })
+        Ok(Response { answer: Answer::Response(head, download), heard: wait.heard })
     }
 
     /// The attempt has lost the race. If its request is sent, the rest of its answer may still come for a moment

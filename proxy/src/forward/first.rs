@@ -12,12 +12,14 @@ use crate::clock::Instant;
 use crate::counts::First;
 use crate::error::Reason;
 use crate::fault::Place;
-use crate::forward::attempt::{Attempt, AttemptContext, Landed};
+use crate::forward::answer::Answer;
+use crate::forward::answer::Response;
+use crate::forward::attempt::{Attempt, AttemptContext};
 use crate::forward::inject::{self, Injection};
-use crate::forward::race::Ended;
+use crate::forward::race::AttemptOutcome;
 use crate::forward::record::RequestRecord;
 use crate::forward::record::{Held, deadline, start_of};
-use crate::forward::{Answer, Live};
+use crate::forward::waiting::Live;
 use crate::http::head::Name;
 use crate::request::fields::AttemptFields;
 use crate::resilience::breaker::Admission;
@@ -243,13 +245,13 @@ impl<'r> FirstAttempt<'r> {
         record: &mut RequestRecord,
         info: &AttemptInfo,
         probe: Option<Probe<'r>>,
-        landed: &Landed,
+        response: &Response,
         grpc: Option<u8>,
     ) {
-        let (x, heard) = (self.b.x, landed.heard);
+        let (x, heard) = (self.b.x, response.heard);
         (record.grpc, record.heard, record.by) = (grpc, Some(heard), Some(info.why));
         if let Some(details) = &mut record.details {
-            details.ended(info.number, heard, Ending::Answered(landed.answer.status()));
+            details.ended(info.number, heard, Ending::Answered(response.answer.status()));
         }
         x.side.good(info, probe, heard.saturating_duration_since(info.started), heard, &x.case());
         record.first.get_or_insert(First::Good);
@@ -272,14 +274,14 @@ impl<'r> FirstAttempt<'r> {
         record: &mut RequestRecord,
         info: AttemptInfo,
         probe: Option<Probe<'r>>,
-        landed: Landed,
-    ) -> Result<Answer, (AttemptInfo, Option<Probe<'r>>, Landed)> {
-        match verdict(&landed, self.b.pace.safe) {
+        response: Response,
+    ) -> Result<Answer, (AttemptInfo, Option<Probe<'r>>, Response)> {
+        match verdict(&response, self.b.pace.safe) {
             (Verdict::Good, grpc) => {
-                self.good(record, &info, probe, &landed, grpc);
-                Ok(landed.answer)
+                self.good(record, &info, probe, &response, grpc);
+                Ok(response.answer)
             }
-            _ => Err((info, probe, landed)),
+            _ => Err((info, probe, response)),
         }
     }
 
@@ -290,11 +292,11 @@ impl<'r> FirstAttempt<'r> {
 }
 
 impl<'r> Live<'r> for FirstAttempt<'r> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended<'r>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<AttemptOutcome<'r>> {
         let Some(attempt) = &mut self.attempt else { return Poll::Pending };
-        let Poll::Ready(landed) = attempt.poll(cx, self.b.x) else { return Poll::Pending };
+        let Poll::Ready(response) = attempt.poll(cx, self.b.x) else { return Poll::Pending };
         match self.attempt.take() {
-            Some(Attempt { info, probe, .. }) => Poll::Ready(Ended { info, probe, landed }),
+            Some(Attempt { info, probe, .. }) => Poll::Ready(AttemptOutcome { info, probe, response }),
             None => Poll::Pending,
         }
     }
@@ -321,8 +323,8 @@ impl Drop for FirstAttempt<'_> {
 }
 
 /// The verdict on an answer, and its gRPC status.
-pub fn verdict(landed: &Landed, safe: bool) -> (Verdict, Option<u8>) {
-    let (head, trailers) = (landed.answer.head(), landed.answer.trailers());
+pub fn verdict(response: &Response, safe: bool) -> (Verdict, Option<u8>) {
+    let (head, trailers) = (response.answer.head(), response.answer.trailers());
     let grpc = trailers.as_ref().and_then(|t| t.first(Name::GrpcStatus)).or_else(|| head.first(Name::GrpcStatus));
     let code = grpc.and_then(|code| std::str::from_utf8(code).ok()?.parse().ok());
     (retry::verdict(head.status(), grpc, safe), code)

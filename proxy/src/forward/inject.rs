@@ -21,7 +21,7 @@ use crate::error::Reason;
 use crate::fault::http::{Abort, HttpFault};
 use crate::fault::spec::{Kind, Scope};
 use crate::fault::{Active, Place, Subject};
-use crate::forward::Answer;
+use crate::forward::answer::Answer;
 use crate::forward::faulted::Faulted;
 use crate::forward::record::RequestRecord;
 use crate::forward::response_body::Download;

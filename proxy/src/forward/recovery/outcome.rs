@@ -6,7 +6,8 @@ use super::{Recovery, Step};
 use crate::clock::Instant;
 use crate::counts::First;
 use crate::error::{Blame, Reason};
-use crate::forward::attempt::{Attempt, AttemptContext, Landed};
+use crate::forward::answer::Response;
+use crate::forward::attempt::{Attempt, AttemptContext};
 use crate::forward::first::{IMPATIENT, verdict};
 use crate::resilience::outlier;
 use crate::resilience::retry::{Next, Pushback, Verdict};
@@ -31,9 +32,9 @@ pub(super) struct Accused<'r> {
 
 impl<'r> Recovery<'r> {
     /// An attempt has an answer.
-    pub fn answered(&mut self, info: AttemptInfo, probe: Option<Probe<'r>>, landed: Landed) -> Step {
-        let (verdict, grpc) = verdict(&landed, self.b.pace.safe);
-        let Landed { answer, heard } = landed;
+    pub fn answered(&mut self, info: AttemptInfo, probe: Option<Probe<'r>>, response: Response) -> Step {
+        let (verdict, grpc) = verdict(&response, self.b.pace.safe);
+        let Response { answer, heard } = response;
         let (head, trailers, status) = (answer.head(), answer.trailers(), answer.status());
         self.record.grpc = grpc;
         self.record.heard = Some(heard);
