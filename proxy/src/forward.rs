@@ -37,7 +37,6 @@ pub mod response_body;
 
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -62,13 +61,13 @@ use crate::resilience::deadline::Deadline;
 use crate::resilience::fallback::failure_of;
 use crate::resilience::limit::Ask;
 use crate::resilience::retry;
-use crate::route::Route;
 use crate::timer::{self, Timer};
 use crate::upstream;
 use crate::upstream::slow::Held;
 use crate::worker::Worker;
 use crate::worker::attempt_info::AttemptInfo;
 use crate::worker::cluster::WorkerCluster;
+use crate::worker::route::WorkerRoute;
 
 /// What a request got.
 #[derive(Debug)]
@@ -91,7 +90,9 @@ pub async fn forward(
     if worker.pools.buffers.budget().is_spent() {
         return Err(Reason::MemoryShort);
     }
-    let (side, policy) = find::service(worker, request, record).await?;
+    let side = find::service(worker, request, record).await?;
+    let route = record.route.clone();
+    let policy = route.as_ref().map_or(&*side.cluster.policy, |route| &*route.policy);
     let controls = match request.client.trusted {
         true => ControlFields::of(&request.head, &worker.http.control_names()),
         false => ControlFields::default(),
@@ -118,10 +119,10 @@ pub async fn forward(
     // What an edge fault takes is above the deadline: the service has its time all the same.
     let route_allows = route_allows.map(|total| total + held);
     let total = [route_allows, controls.waits].into_iter().flatten().min();
-    if collect::applies(request, &policy) {
+    if collect::applies(request, policy) {
         now = Box::pin(collect::collect(&request.body, timer, now)).await?;
     }
-    let result = asking.ask(&side, &policy, total, record, now).await;
+    let result = asking.ask(&side, policy, total, record, now).await;
     let result = match &policy.fallback {
         None => result,
         Some(fallback) => Box::pin(fallback::run_fallback(&asking, &side, fallback, result, record)).await,
@@ -154,7 +155,7 @@ fn edge(
     }
     let route = record.route.clone();
     let names = worker.http.control_names();
-    let target = inject::Target { request, names, route: route.as_deref(), endpoint: None };
+    let target = inject::Target { request, names, route: route.as_deref().map(|route| &**route), endpoint: None };
     let injection = inject::draw(worker, subject, Place::Edge, target, record, now);
     if injection.is_some() {
         record.struck_at_the_edge(worker, request, asking.controls.explain, asking.started);
@@ -196,12 +197,12 @@ impl RequestContext<'_> {
         };
         // What an earlier service held of this request is given back first.
         record.admitted = None;
-        let who = |bulkhead| request.divided_by(bulkhead, &names, record.route.as_deref());
+        let who = |bulkhead| request.divided_by(bulkhead, &names, record.route());
         let admitted = admission::admit(side, policy.bulkhead, who, ask, now).await?;
         // After its turn in line.
         let now = admitted.since();
         // Under another service's policies, as its fallback, it is not the route's.
-        let own = |route: &&Arc<Route>| route.breaker.is_some() && std::ptr::eq(&*route.policy, policy);
+        let own = |route: &&Rc<WorkerRoute>| route.breaker.is_some() && std::ptr::eq(&*route.policy, policy);
         let route = record.route.as_ref().filter(own).cloned();
         let circuit = route.as_ref().and_then(|route| route.breaker.as_ref());
         let x = AttemptContext { worker, request, side, policy, repeatable, names, circuit };
@@ -381,3 +382,6 @@ impl Clock<'_> {
         self.held.as_ref().is_some_and(|held| held.has_to_go(cx))
     }
 }
+
+#[cfg(test)]
+mod tests;

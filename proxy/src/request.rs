@@ -40,7 +40,7 @@ pub struct Request {
     /// Its id.
     pub id: RequestId,
     /// The service that its listener belongs to, whatever its host.
-    pub service: Option<Arc<str>>,
+    pub service: Option<Rc<str>>,
     /// Where interim answers go. None where the client does not understand them.
     pub interim: Option<Rc<dyn Peer>>,
     /// Whether it asks for an upgrade.

@@ -134,6 +134,11 @@ impl RouteTable {
         self.hosts.group(&name::normal(host)).owned
     }
 
+    /// All routes, in no order.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.hosts.all()
+    }
+
     /// The route of this name: `routes[2]`.
     pub fn named(&self, name: &str) -> Option<&Arc<Route>> {
         self.hosts.all().find(|route| &*route.name == name)

@@ -39,6 +39,29 @@ pub struct Snapshot {
     /// By service name, as the configuration or the registry has it. A direct destination (`unknown: direct`)
     /// is under its authority, `example.com:80`.
     pub clusters: HashMap<Arc<str>, Arc<Cluster>>,
+    /// What is not as it was in the generation before. Worked out by [`Publisher::publish`].
+    pub changes: Changes,
+}
+
+/// Services that have come, gone or changed from one generation to the next: of thousands few do, and a worker that has seen
+/// the one before looks at no others.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// The generation that they are changes to; 0 where nothing is known.
+    pub since: u64,
+    /// Their names.
+    pub names: Vec<Arc<str>>,
+}
+
+impl Changes {
+    fn between(old: &Snapshot, new: &Snapshot) -> Self {
+        let is_new = |(name, cluster): &(&Arc<str>, &Arc<Cluster>)| {
+            old.clusters.get(*name).is_none_or(|before| !Arc::ptr_eq(before, cluster))
+        };
+        let come = new.clusters.iter().filter(is_new).map(|(name, _)| name);
+        let gone = old.clusters.keys().filter(|name| !new.clusters.contains_key(*name));
+        Self { since: old.generation, names: come.chain(gone).map(Arc::clone).collect() }
+    }
 }
 
 /// The one clock of the joint and of all that hangs on it: what the control plane writes down, a worker reckons with.
@@ -232,6 +255,8 @@ pub struct Publisher {
     wake: watch::Sender<u64>,
     /// Old snapshots that a worker may still hold: their last drop has to happen here, not in a request.
     retired: Vec<Arc<Snapshot>>,
+    /// Clusters that were in one, are in no other, and that a request may still hold; by their address, each once.
+    gone: HashMap<usize, Arc<Cluster>>,
 }
 
 #[derive(Debug)]
@@ -262,7 +287,7 @@ pub fn joint(first: Snapshot) -> (Publisher, Reader, mpsc::Receiver<Demand>) {
         names_full_until: AtomicU64::new(0),
     });
     let reader = Reader { joint: Arc::clone(&joint), wake: woken, demands };
-    (Publisher { joint, wake, retired: Vec::new() }, reader, asked)
+    (Publisher { joint, wake, retired: Vec::new(), gone: HashMap::new() }, reader, asked)
 }
 
 impl Publisher {
@@ -275,6 +300,7 @@ impl Publisher {
     pub fn publish(&mut self, mut next: Snapshot) {
         next.generation = self.joint.generation.load(Ordering::Relaxed) + 1;
         let generation = next.generation;
+        next.changes = Changes::between(&self.joint.current.load(), &next);
         let old = self.joint.current.swap(Arc::new(next));
         self.joint.generation.store(generation, Ordering::Release);
         self.wake.send_replace(generation);
@@ -282,9 +308,22 @@ impl Publisher {
         self.sweep();
     }
 
-    /// Drops the old snapshots that no worker holds any more. Called at the control plane's ticks.
+    /// Drops the old snapshots and clusters that no worker holds any more. Called at the control plane's ticks.
     pub fn sweep(&mut self) {
-        self.retired.retain(|old| Arc::strong_count(old) > 1);
+        let current = self.joint.current.load();
+        for old in std::mem::take(&mut self.retired) {
+            match Arc::try_unwrap(old) {
+                Ok(old) => {
+                    let is_gone = |(name, cluster): &(Arc<str>, Arc<Cluster>)| {
+                        current.clusters.get(name).is_none_or(|now| !Arc::ptr_eq(now, cluster))
+                    };
+                    let gone = old.clusters.into_iter().filter(is_gone);
+                    self.gone.extend(gone.map(|(_, cluster)| (Arc::as_ptr(&cluster).addr(), cluster)));
+                }
+                Err(held) => self.retired.push(held),
+            }
+        }
+        self.gone.retain(|_, cluster| Arc::strong_count(cluster) > 1);
     }
 
     /// Says until when, on the joint's clock, there is no room for another name; 0 for that there is.

@@ -5,11 +5,12 @@
 
 pub mod attempt_info;
 pub mod cluster;
+pub mod clusters;
 pub mod connection_balancer;
 pub mod gate;
 pub mod latency_classes;
 pub mod presence;
-mod route_tally;
+pub mod route;
 pub mod stale_copies;
 pub mod view;
 
@@ -38,7 +39,6 @@ use crate::telemetry::metrics::{ClientMetrics, Steering};
 use crate::timer;
 use crate::upstream::held::Holding;
 use crate::upstream::slow::Terms;
-use crate::worker::route_tally::RouteTallies;
 use crate::worker::stale_copies::Stale;
 use crate::worker::view::View;
 
@@ -107,7 +107,6 @@ pub struct Worker {
     carried: RefCell<Vec<Weak<dyn Carried>>>,
     next_conn: Cell<u64>,
     clients: RefCell<ClientMetrics>,
-    pub(crate) routes: RefCell<RouteTallies>,
     pub(crate) unrouted: RefCell<ServiceTally>,
     unrouted_metrics: ServiceMetrics,
     told_of_memory: Cell<Option<Instant>>,
@@ -148,7 +147,6 @@ impl Worker {
             carried: RefCell::default(),
             next_conn: Cell::new(0),
             clients: RefCell::new(ClientMetrics::new(index)),
-            routes: RefCell::default(),
             unrouted: RefCell::default(),
             unrouted_metrics: ServiceMetrics::provisional(UNROUTED),
             told_of_memory: Cell::new(None),
@@ -269,7 +267,6 @@ impl Worker {
         self.make_room(Among::Beginning, short, now);
         self.make_room(Among::All, self.crew.excess().div_ceil(self.workers), now);
         self.unrouted_metrics.absorb(&mut self.unrouted.borrow_mut());
-        self.routes.borrow_mut().flush();
         let mut clients = self.clients.borrow_mut();
         clients.held(self.held_bytes());
         clients.flush();

@@ -76,6 +76,10 @@ impl Shares {
 
     /// Whose slot it is. `slot` is below [`Shares::slots`].
     pub(super) fn owner(&self, slot: u64) -> usize {
+        // Where all have the same weight, which is usual, each has one slot.
+        if self.slots() == self.ends.len() as u64 {
+            return usize::try_from(slot).unwrap_or(usize::MAX).min(self.ends.len().saturating_sub(1));
+        }
         let (first, last) = self.span(slot);
         first + self.ends[first..last].partition_point(|end| *end <= slot)
     }

@@ -36,7 +36,13 @@ use crate::telemetry::status::{Readiness, ServiceStatus, StatusBoard};
 pub fn first_snapshot(settings: &Settings) -> Snapshot {
     let now = Instant::now();
     let clock = Clock::new(now);
-    let empty = Snapshot { generation: 0, clock, routes: routes(settings), clusters: Default::default() };
+    let empty = Snapshot {
+        generation: 0,
+        clock,
+        routes: routes(settings),
+        clusters: Default::default(),
+        changes: Default::default(),
+    };
     let declared: BTreeMap<Arc<str>, Service> = settings
         .services
         .iter()

@@ -164,6 +164,7 @@ pub fn reconcile<'s>(
         clock: old.clock,
         routes: Arc::clone(routes),
         clusters,
+        changes: Default::default(),
     });
     Reconciled { snapshot, findings }
 }

@@ -9,7 +9,6 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -41,7 +40,7 @@ pub struct Conn {
     /// About when something last happened. It spares an idle connection a look at the clock.
     pub(crate) last: Cell<Instant>,
     pub(crate) client: Rc<Client>,
-    pub(crate) service: Option<Arc<str>>,
+    pub(crate) service: Option<Rc<str>>,
     pub(crate) worker: Rc<Worker>,
     /// What the connection is doing, and its task, so that it can be woken from another task.
     pub(crate) presence: Rc<Presence>,
@@ -62,7 +61,7 @@ impl Conn {
         first: Buffer,
         timer: Timer,
         client: Rc<Client>,
-        service: Option<Arc<str>>,
+        service: Option<Rc<str>>,
         presence: Rc<Presence>,
         worker: Rc<Worker>,
     ) -> Self {

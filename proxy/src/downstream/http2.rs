@@ -17,7 +17,6 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -42,7 +41,7 @@ use wakes::{CONNECTION, Wakes};
 use wire::{Line, Wire};
 
 /// Serves a connection that has opened with HTTP/2's preface, until it ends.
-pub async fn serve(io: Io, client: Rc<Client>, service: Option<Arc<str>>, worker: Rc<Worker>, slots: Slots) {
+pub async fn serve(io: Io, client: Rc<Client>, service: Option<Rc<str>>, worker: Rc<Worker>, slots: Slots) {
     let (mut first, mut second) = (worker.drained.clone(), worker.drained.clone());
     let mut lame = pin!(first.reached(Phase::LameDuck));
     let mut closing = pin!(second.reached(Phase::Closing));

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::settings::{Policy, UnknownHost};
+use crate::config::settings::UnknownHost;
 use crate::error::Reason;
 use crate::forward::record::RequestRecord;
 use crate::request::Request;
@@ -23,12 +23,12 @@ use crate::worker::view::View;
 /// How long a first request waits for the registry.
 const REGISTRY_WAIT: Duration = Duration::from_secs(1);
 
-/// Which service the request is for, and under which policies. Waits for a registry that has not answered yet.
+/// Which service the request is for; the record has the route, whose policies it has then. Waits for a registry that has not answered yet.
 pub async fn service(
     worker: &Rc<Worker>,
     request: &Request,
     record: &mut RequestRecord,
-) -> Result<(Rc<WorkerCluster>, Arc<Policy>), Reason> {
+) -> Result<Rc<WorkerCluster>, Reason> {
     let view = worker.view();
     let target = request.target();
     // Nearly all requests of a worker are for a few hosts, so the view remembers where those go.
@@ -37,10 +37,9 @@ pub async fn service(
         Some(_) => None,
     };
     if let Some((side, route)) = known {
-        let policy = Arc::clone(route.as_ref().map_or(&side.cluster.policy, |route| &route.policy));
         record.side = Some(Rc::clone(&side));
         record.route = route;
-        return Ok((side, policy));
+        return Ok(side);
     }
     let host = std::str::from_utf8(target.host).map_err(|_| Reason::BadRequest)?;
     let found = match &request.service {
@@ -48,7 +47,7 @@ pub async fn service(
         None => view.routes.find(host, target.path(), request.head.method()),
     };
     let (name, route) = match found {
-        Found::Route(route) => (Cow::Borrowed(&*route.service), Some(route)),
+        Found::Route(route) => (Cow::Borrowed(&*route.service), view.own(route)),
         Found::Service(name) => (name, None),
         Found::NotAllowed(name) => {
             record.name = Some(Arc::from(&*name));
@@ -56,11 +55,11 @@ pub async fn service(
         }
         Found::Nothing => return direct_or(Reason::NoRoute, worker, &view, &target, host, record).await,
     };
-    record.route = route.cloned();
+    record.route.clone_from(&route);
     let side = match view.cluster(&name) {
         Some(side) if side.cluster.standing == Standing::Known => {
             if request.service.is_none() && view.routes.is_by_host_alone(host) {
-                view.remember(target.host, side, route);
+                view.remember(target.host, side, route.as_ref());
             }
             Rc::clone(side)
         }
@@ -75,8 +74,7 @@ pub async fn service(
         }
     };
     record.side = Some(Rc::clone(&side));
-    let policy = route.map_or_else(|| Arc::clone(&side.cluster.policy), |route| Arc::clone(&route.policy));
-    Ok((side, policy))
+    Ok(side)
 }
 
 /// For a host that is no service: the host itself, if the configuration allows that (`names.unknown: direct`);
@@ -88,7 +86,7 @@ async fn direct_or(
     target: &Target<'_>,
     host: &str,
     record: &mut RequestRecord,
-) -> Result<(Rc<WorkerCluster>, Arc<Policy>), Reason> {
+) -> Result<Rc<WorkerCluster>, Reason> {
     // A host that has routes is never gone to directly, even where none of its routes matches.
     let wanted = target.absolute
         && !view.routes.owns(host)
@@ -96,11 +94,7 @@ async fn direct_or(
     if wanted { Box::pin(direct_to(worker, host, record)).await } else { Err(reason) }
 }
 
-async fn direct_to(
-    worker: &Rc<Worker>,
-    host: &str,
-    record: &mut RequestRecord,
-) -> Result<(Rc<WorkerCluster>, Arc<Policy>), Reason> {
+async fn direct_to(worker: &Rc<Worker>, host: &str, record: &mut RequestRecord) -> Result<Rc<WorkerCluster>, Reason> {
     let has_port =
         host.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()));
     let port = host.rsplit_once(':').filter(|_| has_port).map(|(_, port)| port.parse::<u16>());
@@ -108,9 +102,7 @@ async fn direct_to(
         return Err(Reason::BadRequest);
     }
     let authority: Arc<str> = if has_port { Arc::from(host) } else { Arc::from(format!("{host}:80")) };
-    let side = wait_for(worker, &authority, Demand::Direct(Arc::clone(&authority)), record).await?;
-    let policy = Arc::clone(&side.cluster.policy);
-    Ok((side, policy))
+    wait_for(worker, &authority, Demand::Direct(Arc::clone(&authority)), record).await
 }
 
 /// A cluster whose registry has answered. Where nobody follows the name yet, asks the control plane to, and waits a

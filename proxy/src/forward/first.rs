@@ -49,7 +49,7 @@ impl Pace {
     fn of(x: &AttemptContext<'_>, deadline: &Deadline, record: &RequestRecord, started: Instant) -> Self {
         let safe = retry::is_safe(x.request.head.method());
         let mut kinds = x.side.kinds.borrow_mut();
-        let kind = kinds.place(record.route.as_deref(), x.request.head.method(), started);
+        let kind = kinds.place(record.route(), x.request.head.method(), started);
         // An upgrade is never raced: two tunnels would be two conversations.
         let may_race = x.repeatable && x.policy.retries.max > 0 && !x.request.upgrade;
         let (hedge, per_try) = match kinds.at(kind).filter(|_| may_race) {
@@ -191,8 +191,12 @@ impl<'r> Bearings<'r> {
             return None;
         }
         let route = record.route.clone();
-        let target =
-            inject::Target { request: x.request, names: x.names, route: route.as_deref(), endpoint: Some(endpoint) };
+        let target = inject::Target {
+            request: x.request,
+            names: x.names,
+            route: route.as_deref().map(|route| &**route),
+            endpoint: Some(endpoint),
+        };
         inject::draw(x.worker, subject, Place::Upstream, target, record, now)
     }
 }

@@ -25,6 +25,7 @@ use crate::worker::Worker;
 use crate::worker::attempt_info::{AttemptInfo, Why};
 use crate::worker::cluster::{Tried, WorkerCluster};
 use crate::worker::gate::Admitted;
+use crate::worker::route::WorkerRoute;
 
 /// What is known of one request.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ pub struct RequestRecord {
     /// The service, as this worker sees it.
     pub side: Option<Rc<WorkerCluster>>,
     /// The route, if the service was not reached by its name.
-    pub route: Option<Arc<Route>>,
+    pub route: Option<Rc<WorkerRoute>>,
     /// The service that was asked for, where it was not found.
     pub name: Option<Arc<str>>,
     /// The endpoint of the last attempt.
@@ -113,6 +114,11 @@ impl RequestRecord {
     /// The service's name as far as it is known.
     pub fn service(&self) -> Option<&str> {
         self.side.as_ref().map(|side| &*side.cluster.name).or(self.name.as_deref())
+    }
+
+    /// The route, if the service was not reached by its name.
+    pub fn route(&self) -> Option<&Route> {
+        self.route.as_ref().map(|route| &***route)
     }
 
     /// Begins the details, where they are admitted and there are none.

@@ -129,9 +129,12 @@ pub fn broken_rule(head: &Head) -> Option<&'static str> {
 
 /// The value of a `Content-Length` that is stated once and is digits only.
 pub fn content_length(head: &Head) -> Result<Option<u64>, Bad> {
-    let Some(_) = head.first(Name::ContentLength) else { return Ok(None) };
+    let mut all = head.all(Name::ContentLength);
+    let Some(value) = all.next() else { return Ok(None) };
     // A second line is refused even if it is equal: nothing that sends two can be trusted with the rest.
-    let value = head.only(Name::ContentLength).ok_or(Bad::Grammar)?;
+    if all.next().is_some() {
+        return Err(Bad::Grammar);
+    }
     // 19 digits fit, and what is below 2^63 overflows in no sum with a buffer's size.
     if value.is_empty() || value.len() > 19 {
         return Err(Bad::Grammar);

@@ -19,19 +19,21 @@ fn run(bytes: &[u8], at: usize, class: &[bool; 256]) -> usize {
 }
 
 /// Where the text ends that begins at `at`: tabs, spaces, printable ASCII, and bytes beyond it (RFC 9110 section 5.5).
-pub(super) fn text(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(eight) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
-        let controls = controls(u64::from_le_bytes(*eight));
-        at += (controls.trailing_zeros() / 8) as usize;
-        if controls == 0 {
+pub(super) fn text(bytes: &[u8], at: usize) -> usize {
+    let Some(mut rest) = bytes.get(at..) else { return at };
+    while let Some((eight, tail)) = rest.split_first_chunk() {
+        let eight = u64::from_le_bytes(*eight);
+        let stops = (below(eight, b' ') | zeros(eight ^ each(0x7f))) & HIGHS;
+        if stops == 0 {
+            rest = tail;
             continue;
         }
-        match bytes.get(at) {
-            Some(b'\t') => at += 1,
-            _ => return at,
+        match &rest[(stops.trailing_zeros() / 8) as usize..] {
+            [b'\t', tail @ ..] => rest = tail,
+            rest => return bytes.len() - rest.len(),
         }
     }
-    let Some(rest) = bytes.get(at..) else { return at };
+    let at = bytes.len() - rest.len();
     let ends = |byte: &u8| *byte < b' ' && *byte != b'\t' || *byte == 0x7f;
     at + rest.iter().position(ends).unwrap_or(rest.len())
 }
@@ -45,12 +47,16 @@ const fn each(byte: u8) -> u64 {
     ONES * byte as u64
 }
 
-/// The highest bit of the first byte, counted from the lowest, that is a control character; bits above it mean nothing.
-fn controls(eight: u64) -> u64 {
-    let below_space = eight.wrapping_sub(each(0x20)) & !eight;
-    let without_delete = eight ^ each(0x7f);
-    let delete = without_delete.wrapping_sub(ONES) & !without_delete;
-    (below_space | delete) & HIGHS
+// The highest bit of the first byte, counted from the lowest, says that it was found; bits above it mean nothing.
+
+/// Bytes of which each is less than `least`.
+fn below(eight: u64, least: u8) -> u64 {
+    eight.wrapping_sub(each(least)) & !eight
+}
+
+/// Bytes of which each is 0.
+fn zeros(eight: u64) -> u64 {
+    below(eight, 1)
 }
 
 const TOKEN: [bool; 256] = {

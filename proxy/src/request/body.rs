@@ -5,25 +5,26 @@
 //! the front had to be let go for lack of room, the request cannot be sent again ([`Upload::is_replayable`]).
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use h2::RecvStream;
 
 use crate::clock::Instant;
 use crate::error::Reason;
 use crate::http::framed::Room;
-use crate::http::gather::{SMALL, gather};
+use crate::http::gather::SMALL;
 use crate::http::{Buffer, Content, Head, Length, Pools};
 use crate::net::Io;
 use crate::request::peer::Peer;
 use crate::timer;
 
+mod held;
 mod http1;
 
+use held::Held;
 use http1::OverH1;
 
 /// A request's body, shared by its attempts.
@@ -59,14 +60,6 @@ enum Source {
     Empty,
     H1(Box<RefCell<OverH1>>),
     H2 { incoming: RefCell<RecvStream>, held: RefCell<Held>, pools: Rc<Pools> },
-}
-
-#[derive(Debug, Default)]
-struct Held {
-    chunks: VecDeque<Bytes>,
-    len: usize,
-    done: bool,
-    trailers: Option<Rc<Head>>,
 }
 
 /// A worker's free [`Upload`]s without a body. Most requests have none, and saying so is not worth an allocation for
@@ -499,39 +492,6 @@ impl Upload {
                 Ok(true) => {}
                 Ok(false) | Err(_) => return Poll::Ready(false),
             }
-        }
-    }
-}
-
-impl Held {
-    fn push(&mut self, data: Bytes) {
-        self.len += data.len();
-        match self.chunks.back_mut() {
-            Some(last) if last.len() < SMALL && data.len() < SMALL => gather(last, &data),
-            _ => self.chunks.push_back(data),
-        }
-    }
-
-    fn slice(&self, mut at: usize) -> &[u8] {
-        for chunk in &self.chunks {
-            if at < chunk.len() {
-                return &chunk[at..];
-            }
-            at -= chunk.len();
-        }
-        &[]
-    }
-
-    fn drop_front(&mut self, n: usize) {
-        let mut left = n.min(self.len);
-        self.len -= left;
-        while let Some(first) = self.chunks.front_mut() {
-            if left < first.len() {
-                first.advance(left);
-                return;
-            }
-            left -= first.len();
-            self.chunks.pop_front();
         }
     }
 }

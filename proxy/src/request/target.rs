@@ -81,9 +81,9 @@ fn absolute<'a>(head: &'a Head, target: &'a [u8]) -> Result<Target<'a>, Reason> 
 /// The request's one `Host` (RFC 9112 section 3.2), or `:authority` in its place (RFC 9113 section 8.3.1). Only
 /// HTTP/1.0 may do without.
 fn stated_host(head: &Head) -> Result<&[u8], Reason> {
-    match (head.first(Name::Host), head.only(Name::Host)) {
-        (_, Some(host)) if is_host(host) => Ok(host),
-        (None, _) if head.version() == Version::Http10 => Ok(b""),
+    match head.only(Name::Host) {
+        Some(host) if is_host(host) => Ok(host),
+        None if head.version() == Version::Http10 && !head.has(Name::Host) => Ok(b""),
         _ => Err(Reason::BadRequest),
     }
 }

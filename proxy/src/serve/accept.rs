@@ -43,7 +43,7 @@ impl Socket {
     /// Registers it with this thread's runtime.
     pub fn register(self) -> Option<Place> {
         match Listener::register(self.socket) {
-            Ok(listener) => Some(Place { listener, service: self.service }),
+            Ok(listener) => Some(Place { listener, service: self.service.as_deref().map(Rc::from) }),
             Err(error) => {
                 tracing::error!(%error, "a listening socket could not be registered");
                 None
@@ -58,7 +58,7 @@ pub struct Place {
     /// The socket.
     pub listener: Listener,
     /// The service that every request on it is for.
-    pub service: Option<Arc<str>>,
+    pub service: Option<Rc<str>>,
 }
 
 /// Accepts until the process closes. After that it accepts what waits in the backlog, which would be reset otherwise.
@@ -119,7 +119,15 @@ pub async fn take_over<M, F>(
     drop(held);
     while let Some(Handed { stream, peer, service, seat }) = desk.recv().await {
         let (Ok(io), Some(alive)) = (Io::adopt(stream), alive.upgrade()) else { continue };
-        tokio::task::spawn_local(connection(Rc::clone(&worker), io, peer, service, Rc::clone(&slots), seat, alive));
+        tokio::task::spawn_local(connection(
+            Rc::clone(&worker),
+            io,
+            peer,
+            service.as_deref().map(Rc::from),
+            Rc::clone(&slots),
+            seat,
+            alive,
+        ));
     }
 }
 
@@ -127,7 +135,7 @@ fn settle<M, F>(
     worker: &Rc<Worker>,
     io: Io,
     peer: SocketAddr,
-    service: Option<Arc<str>>,
+    service: Option<Rc<str>>,
     slots: &Rc<Slots<M, F>>,
     seat: ConnectionPermit,
     alive: &Rc<()>,
@@ -141,7 +149,7 @@ fn settle<M, F>(
     if let Some(desk) = desk {
         // Where the socket cannot be deregistered from this runtime, the connection is lost.
         if let Ok(stream) = io.release() {
-            desk.send(Handed { stream, peer, service, seat });
+            desk.send(Handed { stream, peer, service: service.as_deref().map(Arc::from), seat });
         }
         return;
     }
@@ -159,7 +167,7 @@ fn connection<M, F>(
     worker: Rc<Worker>,
     io: Io,
     peer: SocketAddr,
-    service: Option<Arc<str>>,
+    service: Option<Rc<str>>,
     slots: Rc<Slots<M, F>>,
     seat: ConnectionPermit,
     alive: Rc<()>,

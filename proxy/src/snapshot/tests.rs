@@ -33,7 +33,7 @@ fn snapshot(number: u64, mark: &Arc<str>) -> Snapshot {
         policy,
     };
     let clusters = HashMap::from([(name, Arc::new(cluster))]);
-    Snapshot { generation: number, routes: Arc::default(), clusters, clock }
+    Snapshot { generation: number, routes: Arc::default(), clusters, clock, changes: Default::default() }
 }
 
 /// The number that a snapshot is, if all of it is one.
@@ -118,4 +118,19 @@ fn what_a_reader_holds_is_not_dropped_before_it_lets_go() {
     assert_eq!(Arc::strong_count(&mark), 1 + 2 * ENDPOINTS, "a reader's drop frees nothing: the publisher does");
     publisher.sweep();
     assert_eq!(Arc::strong_count(&mark), 1 + ENDPOINTS);
+}
+
+#[test]
+fn a_cluster_that_a_request_still_holds_is_dropped_by_the_publisher_and_nobody_else() {
+    let mark: Arc<str> = "all of them".into();
+    let (mut publisher, reader, _asked) = joint(snapshot(0, &mark));
+    // As a worker does: the snapshot goes as soon as a view is made of it, and the view keeps its clusters.
+    let held = Arc::clone(&reader.snapshot().clusters["0"]);
+    (1..=3).for_each(|number| publisher.publish(snapshot(number, &mark)));
+    assert!(publisher.retired.is_empty());
+    let freed = Arc::downgrade(&held);
+    drop(held);
+    assert!(freed.upgrade().is_some(), "its last drop was a request's");
+    publisher.sweep();
+    assert!(freed.upgrade().is_none() && publisher.gone.is_empty());
 }

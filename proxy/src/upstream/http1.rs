@@ -4,6 +4,8 @@
 //! side, because an endpoint may answer before it has read everything. The answer is looked for even when sending
 //! failed: a server that refuses a large body says why and then resets.
 
+mod wire;
+
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -19,10 +21,11 @@ use crate::http::head::{Name, Version};
 use crate::http::{Bad, Buffer, Content, Head, Length, Pools, Scan};
 use crate::net::Io;
 use crate::request::Asked;
-use crate::request::body::{Piece, Upload};
-use crate::request::trailers::{self, Passing};
+use crate::request::body::Upload;
+use crate::request::trailers::Passing;
 use crate::timer;
 use crate::upstream::held::Holding;
+use wire::{SendState, Sending, Wire};
 
 /// A request on its way, until the head of its answer is there.
 #[derive(Debug)]
@@ -127,39 +130,6 @@ impl ExchangePool {
             free.push(exchange);
         }
     }
-}
-
-/// The connection with what is going out over it and what came in.
-#[derive(Debug)]
-struct Wire {
-    link: Option<Link>,
-    home: Option<Home>,
-    input: Option<Buffer>,
-    /// Whether the task has already waited for the answer once. After that a wake most likely means that the answer
-    /// is there.
-    waited: bool,
-    sending: Sending,
-    pools: Rc<Pools>,
-}
-
-#[derive(Debug)]
-struct Sending {
-    body: Rc<Upload>,
-    trailers: Option<Passing>,
-    cursor: u64,
-    framed: Framed,
-    state: SendState,
-    written: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum SendState {
-    Going,
-    Done,
-    /// The endpoint takes no more of the request. It may have answered.
-    Refused,
-    /// The client's message broke off or broke the rules.
-    Failed(Reason),
 }
 
 /// A head that came in.
@@ -473,93 +443,6 @@ impl Answer {
         if drained && let Some(input) = self.0.wire.input.take() {
             self.0.wire.pools.buffers.give(input);
             self.0.held = None;
-        }
-    }
-}
-
-impl Wire {
-    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
-        let Some(link) = &mut self.link else { return Poll::Ready(Ok(0)) };
-        // No buffer is taken before there is something to read. Where that is likely, trying is cheaper than asking
-        // first.
-        if self.input.is_none() && !(self.waited && self.sending.state == SendState::Done) {
-            self.waited = true;
-            ready!(link.io.poll_readable(cx));
-        }
-        let input = match &mut self.input {
-            Some(input) => input,
-            none => match self.pools.buffers.take_lean() {
-                Ok(buffer) => none.insert(buffer),
-                Err(spent) => {
-                    ready!(link.io.poll_readable(cx));
-                    return Poll::Ready(Err(spent.into()));
-                }
-            },
-        };
-        if !input.has_room() {
-            input.compact();
-            if !input.has_room() {
-                // Only a head or trailers may need more than a buffer at once.
-                self.pools.buffers.grow_on(input)?;
-            }
-        }
-        let polled = link.io.poll_read_into(cx, input.spare());
-        if let Poll::Ready(Ok(n)) = polled {
-            input.filled(n);
-        } else if input.is_empty()
-            && let Some(input) = self.input.take()
-        {
-            self.pools.buffers.give(input);
-        }
-        polled
-    }
-
-    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<SendState> {
-        if let state @ (SendState::Done | SendState::Refused | SendState::Failed(_)) = self.sending.state {
-            return Poll::Ready(state);
-        }
-        let Some(link) = &mut self.link else { return Poll::Ready(SendState::Done) };
-        let state = ready!(self.sending.poll(cx, &mut link.io));
-        self.sending.state = state;
-        self.pools.scratch.give(self.sending.framed.take_lead());
-        Poll::Ready(state)
-    }
-}
-
-impl Sending {
-    fn poll(&mut self, cx: &mut Context<'_>, io: &mut Io) -> Poll<SendState> {
-        loop {
-            if self.framed.wants() {
-                let fits = match self.body.poll_piece(cx, self.cursor) {
-                    Poll::Ready(Ok(Piece::Data(len))) => self.framed.offer(len),
-                    Poll::Ready(Ok(Piece::End)) => {
-                        let came = self.body.trailers();
-                        let these = self.trailers.as_ref().zip(came.as_deref()).map(|(rules, head)| rules.these(head));
-                        self.framed.end(|out, first| trailers::write_last_chunk(out, first, these))
-                    }
-                    Poll::Ready(Err(reason)) => return Poll::Ready(SendState::Failed(reason)),
-                    Poll::Pending if self.framed.is_written() => return Poll::Pending,
-                    // What is there goes out: the client may wait for a 100 before it sends more (RFC 9110 section
-                    // 10.1.1).
-                    Poll::Pending => Ok(()),
-                };
-                if fits.is_err() {
-                    return Poll::Ready(SendState::Failed(Reason::BadRequest));
-                }
-            }
-            if self.framed.is_over() {
-                return Poll::Ready(SendState::Done);
-            }
-            if self.framed.is_written() {
-                continue;
-            }
-            match ready!(self.framed.poll_write(|room| self.body.poll_send(cx, io, self.cursor, room))) {
-                Ok(n) => {
-                    self.written = true;
-                    self.cursor += n as u64;
-                }
-                Err(_) => return Poll::Ready(SendState::Refused),
-            }
         }
     }
 }

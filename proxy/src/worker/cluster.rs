@@ -146,10 +146,6 @@ impl Drop for Token<'_> {
     }
 }
 
-/// How many requests are deposited in the budget at a time: the budget is shared, and one write for each request
-/// would cost.
-const BATCH: u32 = 16;
-
 impl WorkerCluster {
     pub(crate) fn new(
         cluster: &Arc<Cluster>,
@@ -254,11 +250,7 @@ impl WorkerCluster {
     /// A request is for the service.
     pub fn asked(&self) {
         self.counts.used.set(true);
-        let requests = self.counts.requests.get() + 1;
-        self.counts.requests.set(requests);
-        if requests >= BATCH {
-            self.deposit();
-        }
+        self.counts.requests.set(self.counts.requests.get().saturating_add(1));
     }
 
     fn deposit(&self) {

@@ -5,16 +5,17 @@
 //! stay, so a changed pool costs its survivors neither their connections nor what is known of them.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::clock::Instant;
 use crate::config::settings::Policy;
 use crate::route::{Route, RouteTable};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Cluster, Snapshot};
 use crate::upstream::slow::Terms;
 use crate::worker::cluster::WorkerCluster;
+use crate::worker::clusters::Clusters;
+use crate::worker::route::WorkerRoute;
 
 /// A snapshot with a worker's things.
 #[derive(Debug)]
@@ -23,7 +24,9 @@ pub struct View {
     pub generation: u64,
     /// Which request goes where.
     pub routes: Arc<RouteTable>,
-    clusters: HashMap<Arc<str>, Rc<WorkerCluster>>,
+    /// The same routes with this worker's counts, by their place in the file.
+    own_routes: Rc<[Rc<WorkerRoute>]>,
+    clusters: Clusters,
     /// Where the last requests went, of those that go by their host alone. A new view begins without.
     hosts: RefCell<[Option<ByHost>; HOSTS]>,
 }
@@ -35,7 +38,7 @@ pub struct ByHost {
     /// The service's side.
     pub side: Rc<WorkerCluster>,
     /// The route, if it is not the service's name.
-    pub route: Option<Arc<Route>>,
+    pub route: Option<Rc<WorkerRoute>>,
 }
 
 /// Hosts that are remembered, a power of two.
@@ -46,18 +49,26 @@ const LONGEST: usize = 64;
 impl View {
     /// The view of a snapshot, made of what `old` has of it.
     pub fn of(snapshot: &Snapshot, old: Option<&View>, workers: usize, seed: u64, now: Instant) -> Self {
-        let clusters = snapshot.clusters.iter().map(|(name, cluster)| {
-            let before = old.and_then(|view| view.clusters.get(name));
-            let side = match before {
+        let make = |cluster: &Arc<Cluster>| {
+            let before = old.and_then(|view| view.clusters.get(&cluster.name));
+            match before {
                 Some(side) if Arc::ptr_eq(&side.cluster, cluster) => Rc::clone(side),
                 _ => Rc::new(WorkerCluster::new(cluster, before.map(Rc::as_ref), workers, seed, now)),
-            };
-            (Arc::clone(name), side)
-        });
+            }
+        };
+        let clusters = match old.filter(|view| view.generation == snapshot.changes.since) {
+            Some(old) => old.clusters.changed(&snapshot.changes.names, |name| snapshot.clusters.get(name).map(make)),
+            None => Clusters::of(snapshot.clusters.values().map(make)),
+        };
+        let own_routes = match old.filter(|view| Arc::ptr_eq(&view.routes, &snapshot.routes)) {
+            Some(view) => Rc::clone(&view.own_routes),
+            None => WorkerRoute::all(&snapshot.routes),
+        };
         Self {
             generation: snapshot.generation,
             routes: Arc::clone(&snapshot.routes),
-            clusters: clusters.collect(),
+            own_routes,
+            clusters,
             hosts: RefCell::default(),
         }
     }
@@ -67,13 +78,18 @@ impl View {
         self.clusters.get(service)
     }
 
+    /// A route of the table with this worker's counts.
+    pub fn own(&self, route: &Route) -> Option<Rc<WorkerRoute>> {
+        self.own_routes.get(route.index).map(Rc::clone)
+    }
+
     /// Where a host's requests go, as it was found lately.
     pub fn by_host<T>(&self, host: &[u8], found: impl FnOnce(&ByHost) -> T) -> Option<T> {
         self.hosts.borrow()[place(host)].as_ref().filter(|known| *known.host == *host).map(found)
     }
 
     /// Remembers where all requests of a host go.
-    pub fn remember(&self, host: &[u8], side: &Rc<WorkerCluster>, route: Option<&Arc<Route>>) {
+    pub fn remember(&self, host: &[u8], side: &Rc<WorkerCluster>, route: Option<&Rc<WorkerRoute>>) {
         if host.len() <= LONGEST {
             let known = ByHost { host: host.into(), side: Rc::clone(side), route: route.cloned() };
             self.hosts.borrow_mut()[place(host)] = Some(known);
@@ -82,6 +98,7 @@ impl View {
 
     /// Hands over what was counted. `clock` is the joint's.
     pub fn report(&self, clock: u64, now: Instant, random: f64) {
+        self.own_routes.iter().for_each(|route| route.flush());
         for side in self.clusters.values() {
             side.report(clock, now, random);
         }

@@ -240,7 +240,7 @@ fn change(handles: &Handles, removed: &RefCell<Option<(Arc<str>, Arc<Endpoint>)>
         }
     }
     let (clock, routes) = (now.clock, Arc::clone(&now.routes));
-    publisher.publish(Snapshot { generation: 0, clock, routes, clusters });
+    publisher.publish(Snapshot { generation: 0, clock, routes, clusters, changes: Default::default() });
 }
 
 /// What there is of everything that requests and connections hold while they live.

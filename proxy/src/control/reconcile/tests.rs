@@ -27,6 +27,7 @@ impl World {
             clock: Clock::new(crate::clock::Instant::now()),
             routes: Arc::clone(&routes),
             clusters: HashMap::new(),
+            changes: Default::default(),
         };
         Self { services: BTreeMap::new(), hosts: Hosts::new(), ids: Ids::after(&current), routes, current }
     }

@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
@@ -41,7 +40,7 @@ pub struct Caller {
     /// The client.
     pub client: Rc<Client>,
     /// The service that its listener belongs to, whatever its host.
-    pub service: Option<Arc<str>>,
+    pub service: Option<Rc<str>>,
     /// The worker that has the connection.
     pub worker: Rc<Worker>,
     /// The value of `Date`, and the second for which it was made.
@@ -50,7 +49,7 @@ pub struct Caller {
 
 impl Caller {
     /// For the connection of this client.
-    pub fn new(client: Rc<Client>, service: Option<Arc<str>>, worker: Rc<Worker>) -> Self {
+    pub fn new(client: Rc<Client>, service: Option<Rc<str>>, worker: Rc<Worker>) -> Self {
         Self { client, service, worker, date: RefCell::default() }
     }
 

@@ -62,7 +62,7 @@ impl RequestRecord {
             if let Some(account) = self.account(latency) {
                 tally.finished(&account);
                 if let Some(route) = &self.route {
-                    worker.routes.borrow_mut().count(route, &account);
+                    route.count(&account);
                 }
             }
         };

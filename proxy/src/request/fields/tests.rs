@@ -1,4 +1,5 @@
 use super::*;
+use crate::http::framing::To;
 use crate::http::parse;
 
 const V4: &str = "192.0.2.7:4000";

@@ -39,7 +39,13 @@ fn snapshot(metrics: ServiceMetrics, name: &str) -> Snapshot {
         endpoints: Arc::new([Arc::new(endpoint)]),
         shared: Arc::new(shared),
     };
-    Snapshot { generation: 7, clock, routes: Arc::default(), clusters: HashMap::from([(name, Arc::new(cluster))]) }
+    Snapshot {
+        generation: 7,
+        clock,
+        routes: Arc::default(),
+        clusters: HashMap::from([(name, Arc::new(cluster))]),
+        changes: Default::default(),
+    }
 }
 
 fn facts(_: &str) -> PoolFacts {

@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -43,7 +44,13 @@ fn cluster(endpoints: &[Arc<Endpoint>], max_idle: u32) -> Arc<Cluster> {
 
 fn snapshot(generation: u64, cluster: &Arc<Cluster>) -> Snapshot {
     let clusters = HashMap::from([(Arc::from("orders"), Arc::clone(cluster))]);
-    Snapshot { generation, clock: Clock::new(Instant::now()), routes: Arc::default(), clusters }
+    Snapshot {
+        generation,
+        clock: Clock::new(Instant::now()),
+        routes: Arc::default(),
+        clusters,
+        changes: Default::default(),
+    }
 }
 
 fn view(generation: u64, cluster: &Arc<Cluster>, old: Option<&View>, workers: usize) -> View {
@@ -249,4 +256,101 @@ fn a_host_is_remembered_until_there_is_a_new_view() {
     before.remember(&[b'x'; LONGEST + 1], side(&before), None);
     assert_eq!(finds(&before, &[b'x'; LONGEST + 1]), None);
     assert_eq!(finds(&view(2, &cluster, Some(&before), 1), b"oxxxxs"), None);
+}
+
+/// So many services, and the same with `changed` made anew.
+fn many(count: usize) -> HashMap<Arc<str>, Arc<Cluster>> {
+    let policy = policy(256);
+    let clusters = (0..count).map(|at| {
+        let name: Arc<str> = format!("service-{at}").into();
+        let now = Instant::now();
+        let metrics = ServiceMetrics::provisional("many");
+        let shared = Arc::new(ClusterShared::new(&name, metrics, &policy, Clock::new(now), now));
+        let cluster = Cluster {
+            name: Arc::clone(&name),
+            policy: Arc::clone(&policy),
+            standing: Standing::Known,
+            endpoints: [endpoint(at as u64 + 1, 1)].into(),
+            shared,
+        };
+        (name, Arc::new(cluster))
+    });
+    clusters.collect()
+}
+
+/// The cluster as it is under another weight.
+fn other(cluster: &Cluster) -> Arc<Cluster> {
+    Arc::new(Cluster {
+        name: Arc::clone(&cluster.name),
+        policy: Arc::clone(&cluster.policy),
+        standing: cluster.standing,
+        endpoints: [endpoint(9_000, 7)].into(),
+        shared: Arc::clone(&cluster.shared),
+    })
+}
+
+fn published(clusters: &HashMap<Arc<str>, Arc<Cluster>>) -> Snapshot {
+    let clusters = clusters.clone();
+    Snapshot {
+        generation: 0,
+        clock: Clock::new(Instant::now()),
+        routes: Arc::default(),
+        clusters,
+        changes: Default::default(),
+    }
+}
+
+#[test]
+fn a_change_of_one_service_among_two_thousand_makes_one_side_anew_and_is_cheap() {
+    let mut clusters = many(2_000);
+    let (mut publisher, reader, _asked) = crate::snapshot::joint(published(&clusters));
+    let mut view = View::of(&reader.snapshot(), None, 2, 1, Instant::now());
+    let mut took = Vec::new();
+    for round in 0..50 {
+        let name: Arc<str> = format!("service-{}", round * 7).into();
+        let changed = other(&clusters[&name]);
+        clusters.insert(Arc::clone(&name), changed);
+        publisher.publish(published(&clusters));
+        let snapshot = reader.snapshot();
+        assert_eq!(snapshot.changes.names, [Arc::clone(&name)]);
+        let start = std::time::Instant::now();
+        let next = View::of(&snapshot, Some(&view), 2, 1, Instant::now());
+        took.push(start.elapsed());
+        let anew: Vec<_> = clusters.keys().filter(|name| !same(&view, &next, name)).collect();
+        assert_eq!(anew, [&name]);
+        assert!(Arc::ptr_eq(&next.cluster(&name).unwrap().cluster, &clusters[&name]));
+        view = next;
+    }
+    took.sort_unstable();
+    eprintln!("a change of one service among 2,000: {:?}, at most {:?}", took[25], took[49]);
+    // 50 us are the aim, for a build with optimisations.
+    assert!(took[25] < Duration::from_millis(2), "{:?}", took[25]);
+}
+
+fn same(one: &View, other: &View, name: &str) -> bool {
+    match (one.cluster(name), other.cluster(name)) {
+        (Some(one), Some(other)) => Rc::ptr_eq(one, other),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+#[test]
+fn a_view_has_what_its_snapshot_has_however_many_generations_it_has_missed() {
+    let mut clusters = many(40);
+    let (mut publisher, reader, _asked) = crate::snapshot::joint(published(&clusters));
+    let mut view = View::of(&reader.snapshot(), None, 2, 1, Instant::now());
+    for round in 0..30 {
+        for step in 0..=round % 3 {
+            let gone: Arc<str> = format!("service-{}", round + step).into();
+            clusters.remove(&gone);
+            clusters.extend(many(50).into_iter().filter(|(name, _)| name.ends_with(&format!("-{}", 40 + step))));
+            publisher.publish(published(&clusters));
+        }
+        view = View::of(&reader.snapshot(), Some(&view), 2, 1, Instant::now());
+        assert_eq!(view.clusters.values().count(), clusters.len(), "{round}");
+        for (name, cluster) in &clusters {
+            assert!(Arc::ptr_eq(&view.cluster(name).unwrap().cluster, cluster), "{round}: {name}");
+        }
+    }
 }

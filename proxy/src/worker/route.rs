@@ -1,0 +1,66 @@
+//! A route as one worker sees it: with what became of its requests there since the last tick.
+//!
+//! A request holds its route for as long as it lives. What it holds is this, and not the `Arc` that all workers share: a reference
+//! counter that two cores write is a cache line that moves between them with every request. A service's counts do not tell its routes
+//! apart, and a guard may watch one route, so they are counted here.
+
+use std::cell::Cell;
+use std::ops::Deref;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::counts::{Account, Outcome};
+use crate::route::{Route, RouteTable};
+
+/// A route, and its counts since the last tick.
+#[derive(Debug)]
+pub struct WorkerRoute {
+    shared: Arc<Route>,
+    answered: Cell<u64>,
+    failed: Cell<u64>,
+}
+
+impl WorkerRoute {
+    fn new(shared: &Arc<Route>) -> Self {
+        Self { shared: Arc::clone(shared), answered: Cell::new(0), failed: Cell::new(0) }
+    }
+
+    /// All of a table, by their place in the file.
+    pub fn all(table: &RouteTable) -> Rc<[Rc<Self>]> {
+        let mut routes: Vec<_> = table.all().map(Self::new).map(Rc::new).collect();
+        routes.sort_by_key(|route| route.index);
+        routes.into()
+    }
+
+    /// Counts a request of this route that has ended.
+    pub fn count(&self, account: &Account) {
+        let count = match account.outcome {
+            Outcome::Success | Outcome::Degraded => &self.answered,
+            Outcome::Failure(_) => &self.failed,
+        };
+        count.set(count.get() + 1);
+    }
+
+    /// Hands over what was counted.
+    pub fn flush(&self) {
+        let (answered, failed) = (self.answered.take(), self.failed.take());
+        if answered + failed > 0 {
+            self.shared.outcomes.add(answered, failed);
+        }
+    }
+}
+
+impl Deref for WorkerRoute {
+    type Target = Route;
+
+    fn deref(&self) -> &Route {
+        &self.shared
+    }
+}
+
+/// The last request of a route that the file has no more hands its counts over.
+impl Drop for WorkerRoute {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
