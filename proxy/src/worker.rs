@@ -74,7 +74,7 @@ pub trait Carried: std::fmt::Debug {
 /// The whole state of a worker's thread.
 #[derive(Debug)]
 pub struct Worker {
-    /// Which one, from 0.
+    /// The worker's number, from 0.
     pub index: usize,
     /// Bounds on what a peer may send.
     pub http: Arc<HttpLimits>,
