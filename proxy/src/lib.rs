@@ -39,7 +39,7 @@
 //!
 //! Plain TCP goes another way: [`tcp`] is where proxies for it are made, [`tcp::carry`] carries their connections, and
 //! [`relay`] the bytes. The relay is also what byte-stream faults act in, whatever the bytes are: a connection to an endpoint
-//! that such a fault meets is moved behind one ([`relay::Tap`]).
+//! that such a fault meets is moved behind one ([`relay::StreamFaultHook`]).
 //!
 //! Cancellation is `Drop`: whoever goes away drops the future, and what it held ends with it.
 //! [`http`] is the HTTP/1.1 codec, pure and without sockets; [`net`] is the only file that names sockets.

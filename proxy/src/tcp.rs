@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::config::settings::{TcpTimes, TcpUpstream};
 use crate::counts::TcpCounts;
-use crate::fault::Subject;
+use crate::fault::FaultTarget;
 use crate::net::Bound;
 
 pub use handle::TcpProxies;
@@ -39,7 +39,7 @@ pub struct TcpProxy {
     /// Whether it is declared in the configuration. Such a proxy cannot be removed.
     pub configured: bool,
     /// What its faults hang on.
-    pub subject: Arc<Subject>,
+    pub subject: Arc<FaultTarget>,
     /// What went through it. Workers add to it several times a second.
     pub counts: Arc<TcpCounts>,
 }
@@ -99,7 +99,7 @@ pub struct Opening {
     /// The proxy's name.
     pub name: Arc<str>,
     /// What its faults hang on.
-    pub subject: Arc<Subject>,
+    pub subject: Arc<FaultTarget>,
     /// Where workers add what went through it.
     pub counts: Arc<TcpCounts>,
     /// How long things may take.
@@ -122,9 +122,9 @@ pub struct Terms {
 
 /// A worker's queue of openings.
 #[derive(Debug)]
-pub struct TcpDesk(mpsc::UnboundedReceiver<Opening>);
+pub struct TcpQueue(mpsc::UnboundedReceiver<Opening>);
 
-impl TcpDesk {
+impl TcpQueue {
     /// The next opening; none when there will be no more.
     pub async fn next(&mut self) -> Option<Opening> {
         self.0.recv().await

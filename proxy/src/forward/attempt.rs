@@ -21,11 +21,11 @@ use crate::http::{Head, Length};
 use crate::request::Request;
 use crate::request::fields::{AttemptFields, ControlNames};
 use crate::resilience::breaker::CircuitBreaker;
-use crate::resilience::hold::{Held, held};
+use crate::resilience::response_buffering::{Buffering, buffering};
 use crate::timer;
 use crate::upstream::held::Holding;
-use crate::upstream::http1::Heard;
-use crate::upstream::{self, Broken, Home, Link, Upstream};
+use crate::upstream::http1::HeadEvent;
+use crate::upstream::{self, Broken, Connection, Lease, Upstream};
 use crate::worker::Worker;
 use crate::worker::attempt_info::{AttemptInfo, Why};
 use crate::worker::cluster::{Case, Pick, Probe, WorkerCluster};
@@ -70,8 +70,8 @@ pub struct Attempt<'r> {
 
 enum State<'r> {
     /// Delayed by an injected fault, or about to be aborted by one.
-    Injected(Pin<Box<dyn Future<Output = ()> + 'r>>, Option<(Home, AttemptFields<'r>)>),
-    Dialling(Pin<Box<dyn Future<Output = Result<Link, Reason>> + 'r>>, Option<(Home, AttemptFields<'r>)>),
+    Injected(Pin<Box<dyn Future<Output = ()> + 'r>>, Option<(Lease, AttemptFields<'r>)>),
+    Dialling(Pin<Box<dyn Future<Output = Result<Connection, Reason>> + 'r>>, Option<(Lease, AttemptFields<'r>)>),
     Asking(upstream::http1::Attempt),
     Http2(Pin<Box<dyn Future<Output = Sent> + 'r>>),
     Holding(Rc<Head>, Download, Wait),
@@ -103,13 +103,13 @@ impl<'r> Attempt<'r> {
         let Pick { upstream: endpoint, index, probe } = pick;
         let number = onward.attempt.saturating_sub(1) as usize;
         endpoint.wait(now);
-        let home = Home { in_flight: endpoint.begin(), keep: x.side.keep };
+        let lease = Lease { in_flight: endpoint.begin(), keep: x.side.keep };
         let state = match &injection {
             Some(injection) if injection.is_before() => {
                 let injection = Rc::clone(injection);
-                State::Injected(Box::pin(async move { injection.hold_up().await }), Some((home, onward)))
+                State::Injected(Box::pin(async move { injection.hold_up().await }), Some((lease, onward)))
             }
-            _ => State::begin(x, &endpoint, home, onward, now),
+            _ => State::begin(x, &endpoint, lease, onward, now),
         };
         Self {
             info: AttemptInfo { upstream: endpoint, index, started: now, why, number, hedged: false, timed: false },
@@ -134,12 +134,12 @@ impl<'r> Attempt<'r> {
             match &mut self.state {
                 State::Injected(hold, begin) => {
                     ready!(hold.as_mut().poll(cx));
-                    let Some((home, onward)) = begin.take() else {
+                    let Some((lease, onward)) = begin.take() else {
                         return Poll::Ready(Err(Broken::unwritten(Reason::Internal)));
                     };
                     let now = timer::now();
                     match self.injection.as_ref().and_then(|injection| injection.instead(&x.request.head)) {
-                        None => self.state = State::begin(x, &self.info.upstream, home, onward, now),
+                        None => self.state = State::begin(x, &self.info.upstream, lease, onward, now),
                         Some(Ok(answer)) => return Poll::Ready(Ok(Response { answer, heard: now })),
                         // The abort counts as if the request had been written: nobody knows whether it was processed.
                         Some(Err(_)) => {
@@ -148,18 +148,20 @@ impl<'r> Attempt<'r> {
                         }
                     }
                 }
-                State::Dialling(dial, home) => {
+                State::Dialling(dial, lease) => {
                     let dialled = ready!(dial.as_mut().poll(cx));
-                    let home = home.take();
-                    match (dialled, home) {
-                        (Ok(link), Some((home, onward))) => self.state = State::Asking(ask(x, link, home, onward)),
+                    let lease = lease.take();
+                    match (dialled, lease) {
+                        (Ok(connection), Some((lease, onward))) => {
+                            self.state = State::Asking(ask(x, connection, lease, onward))
+                        }
                         (Ok(_), None) => return Poll::Ready(Err(Broken::unwritten(Reason::Internal))),
                         (Err(reason), _) => return Poll::Ready(Err(Broken::unwritten(reason))),
                     }
                 }
                 State::Asking(asking) => match ready!(asking.poll_head(cx))? {
-                    Heard::Interim(head) => x.request.interim(&head),
-                    Heard::Final(head) => {
+                    HeadEvent::Interim(head) => x.request.interim(&head),
+                    HeadEvent::Final(head) => {
                         let State::Asking(asking) = std::mem::replace(&mut self.state, State::Over) else { continue };
                         let heard = timer::now();
                         if head.status() == 101 {
@@ -204,12 +206,14 @@ impl<'r> Attempt<'r> {
         let room = |bytes: usize, until| {
             x.worker.hold(bytes).map(|held| Wait { heard, until, first: false, held: Some(held) })
         };
-        match (held(head, download.length(), &x.policy.hold), download.length()) {
-            (Held::Not, _) => None,
-            (Held::Whole, Length::Exact(n)) => room(usize::try_from(n).ok()?, None),
-            (Held::Whole, _) => None,
-            (Held::WholeWithin(time), _) => room(x.policy.hold.max_bytes, Some(heard + time)),
-            (Held::FirstWithin(time), _) => Some(Wait { heard, until: Some(heard + time), first: true, held: None }),
+        match (buffering(head, download.length(), &x.policy.hold), download.length()) {
+            (Buffering::Not, _) => None,
+            (Buffering::Whole, Length::Exact(n)) => room(usize::try_from(n).ok()?, None),
+            (Buffering::Whole, _) => None,
+            (Buffering::WholeWithin(time), _) => room(x.policy.hold.max_bytes, Some(heard + time)),
+            (Buffering::FirstWithin(time), _) => {
+                Some(Wait { heard, until: Some(heard + time), first: true, held: None })
+            }
         }
     }
 
@@ -260,12 +264,12 @@ impl<'r> State<'r> {
     fn begin(
         x: AttemptContext<'r>,
         endpoint: &Rc<Upstream>,
-        home: Home,
+        lease: Lease,
         onward: AttemptFields<'r>,
         now: Instant,
     ) -> Self {
         if x.policy.protocol == Protocol::Http2 {
-            return Self::Http2(Box::pin(over_h2(x, Rc::clone(endpoint), home, onward)));
+            return Self::Http2(Box::pin(over_h2(x, Rc::clone(endpoint), lease, onward)));
         }
         // A tunnel keeps its connection for as long as it likes. Beyond a share of them, requests would be left
         // without.
@@ -274,12 +278,12 @@ impl<'r> State<'r> {
         }
         let sure = x.repeatable && x.request.body.is_replayable();
         match endpoint.reuse(sure, x.policy.idle_timeout, now) {
-            Some(link) => Self::Asking(ask(x, link, home, onward)),
+            Some(connection) => Self::Asking(ask(x, connection, lease, onward)),
             None => {
                 x.side.counts.tally.borrow_mut().connected();
                 let endpoint = Rc::clone(endpoint);
                 let terms = x.worker.terms(x.policy);
-                Self::Dialling(Box::pin(async move { endpoint.dial(x.policy, terms).await }), Some((home, onward)))
+                Self::Dialling(Box::pin(async move { endpoint.dial(x.policy, terms).await }), Some((lease, onward)))
             }
         }
     }
@@ -307,8 +311,8 @@ impl Rest {
         loop {
             match self {
                 Self::Asking(asking) => match ready!(asking.poll_head(cx)) {
-                    Ok(Heard::Interim(_)) => {}
-                    Ok(Heard::Final(head)) if head.status() != 101 => {
+                    Ok(HeadEvent::Interim(_)) => {}
+                    Ok(HeadEvent::Final(head)) if head.status() != 101 => {
                         let Self::Asking(asking) = std::mem::replace(self, Self::Over) else { return Poll::Ready(()) };
                         match asking.into_answer(&head, timer::now()) {
                             Ok(answer) => *self = Self::Holding(Download::H1(answer)),
@@ -325,19 +329,24 @@ impl Rest {
     }
 }
 
-fn ask(x: AttemptContext<'_>, link: Link, home: Home, onward: AttemptFields<'_>) -> upstream::http1::Attempt {
+fn ask(
+    x: AttemptContext<'_>,
+    connection: Connection,
+    lease: Lease,
+    onward: AttemptFields<'_>,
+) -> upstream::http1::Attempt {
     let mut head = x.worker.pools.scratch.take();
     let body = Rc::clone(&x.request.body);
     let trailers =
         (x.policy.request_trailers && body.length() == Length::Chunked).then(|| x.request.passing(&x.worker.http));
     x.request.outgoing(&x.worker.identity, onward, trailers.is_some()).write_h1(&mut head);
-    x.worker.exchanges.begin(link, home, head, body, trailers, x.request.asked())
+    x.worker.exchanges.begin(connection, lease, head, body, trailers, x.request.asked())
 }
 
-async fn over_h2(x: AttemptContext<'_>, endpoint: Rc<Upstream>, home: Home, onward: AttemptFields<'_>) -> Sent {
+async fn over_h2(x: AttemptContext<'_>, endpoint: Rc<Upstream>, lease: Lease, onward: AttemptFields<'_>) -> Sent {
     let connected = || x.side.counts.tally.borrow_mut().connected();
     let uploads = !x.request.body.is_empty();
     let terms = x.worker.terms(x.policy);
     let stream = endpoint.h2(x.policy, terms, uploads, connected).await.map_err(Broken::unwritten)?;
-    stream.send(x.worker.hop(), x.request, home, onward).await
+    stream.send(x.worker.hop(), x.request, lease, onward).await
 }

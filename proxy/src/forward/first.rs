@@ -38,7 +38,7 @@ pub const IMPATIENT: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
     /// The place of the request's latency class among those of its service.
-    pub kind: usize,
+    pub class: usize,
     /// After this time a hedge is started.
     pub hedge: Option<Duration>,
     /// The per-try timeout. After it the attempt counts as failed, and may still win.
@@ -50,11 +50,11 @@ pub struct Pace {
 impl Pace {
     fn of(x: &AttemptContext<'_>, deadline: &Deadline, record: &RequestRecord, started: Instant) -> Self {
         let safe = retry::is_safe(x.request.head.method());
-        let mut kinds = x.side.kinds.borrow_mut();
-        let kind = kinds.place(record.route(), x.request.head.method(), started);
+        let mut latency_classes = x.side.latency_classes.borrow_mut();
+        let class = latency_classes.place(record.route(), x.request.head.method(), started);
         // An upgrade is never raced: two tunnels would be two conversations.
         let may_race = x.repeatable && x.policy.retries.max > 0 && !x.request.upgrade;
-        let (hedge, per_try) = match kinds.at(kind).filter(|_| may_race) {
+        let (hedge, per_try) = match latency_classes.at(class).filter(|_| may_race) {
             Some(learned) => {
                 let known = learned.known();
                 let total = deadline.total.unwrap_or(deadline.stream_idle);
@@ -63,7 +63,7 @@ impl Pace {
             }
             None => (None, None),
         };
-        Self { kind, hedge, per_try, safe }
+        Self { class, hedge, per_try, safe }
     }
 
     /// When an attempt is slow enough that another one is started. Its time runs from when the whole request was
@@ -141,7 +141,7 @@ impl<'r> Bearings<'r> {
         let waited = now.saturating_duration_since(attempt.info.started);
         if waited >= patience && x.request.body.ended().is_some() {
             let tells = x.side.overtaken(&attempt.info, attempt.probe, true, now, &x.case());
-            if tells && let Some(learned) = x.side.kinds.borrow_mut().at(self.pace.kind) {
+            if tells && let Some(learned) = x.side.latency_classes.borrow_mut().at(self.pace.class) {
                 learned.give_up();
             }
         }
@@ -258,7 +258,9 @@ impl<'r> FirstAttempt<'r> {
         x.side.counts.tally.borrow_mut().attempted(None);
         // Where the body was still coming, the time would be the client's and not the service's: nothing is learned
         // from it.
-        if let (Some(learned), Some(ended)) = (x.side.kinds.borrow_mut().at(self.b.pace.kind), x.request.body.ended()) {
+        if let (Some(learned), Some(ended)) =
+            (x.side.latency_classes.borrow_mut().at(self.b.pace.class), x.request.body.ended())
+        {
             learned.observe(heard.saturating_duration_since(info.started.max(ended)));
         }
     }

@@ -10,10 +10,10 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 
 use super::listen::resolve;
-use super::{Change, Opening, TcpDesk, TcpError, TcpProxy, Terms, Wanted};
+use super::{Change, Opening, TcpError, TcpProxy, TcpQueue, Terms, Wanted};
 use crate::config::settings::{TcpTimes, TcpUpstream};
 use crate::counts::TcpCounts;
-use crate::fault::Subject;
+use crate::fault::FaultTarget;
 use crate::fault::active::Sort;
 use crate::fault_manager::FaultManager;
 use crate::net::{self, Bound};
@@ -34,8 +34,8 @@ pub struct TcpProxies {
 
 #[derive(Debug)]
 struct Inner {
-    keeper: Arc<FaultManager>,
-    desks: Box<[mpsc::UnboundedSender<Opening>]>,
+    fault_manager: Arc<FaultManager>,
+    queues: Box<[mpsc::UnboundedSender<Opening>]>,
     current: ArcSwap<BTreeMap<Arc<str>, Arc<Entry>>>,
     /// The lock for one change at a time. It guards the addresses of configured proxies that are switched off, which
     /// stay bound so that nobody else gets them.
@@ -52,11 +52,11 @@ struct Entry {
 
 impl TcpProxies {
     /// No proxies yet, and each worker's queue of openings.
-    pub fn new(keeper: Arc<FaultManager>, workers: usize) -> (Self, Vec<TcpDesk>) {
-        let (desks, openings): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
+    pub fn new(fault_manager: Arc<FaultManager>, workers: usize) -> (Self, Vec<TcpQueue>) {
+        let (queues, openings): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
         let (current, turn) = (ArcSwap::default(), tokio::sync::Mutex::default());
-        let inner = Arc::new(Inner { keeper, desks: desks.into(), current, turn });
-        (Self { inner }, openings.into_iter().map(TcpDesk).collect())
+        let inner = Arc::new(Inner { fault_manager, queues: queues.into(), current, turn });
+        (Self { inner }, openings.into_iter().map(TcpQueue).collect())
     }
 
     /// Creates a proxy that is declared in the configuration. This is called before the workers begin, and does not
@@ -79,13 +79,13 @@ impl TcpProxies {
                 upstream,
                 enabled: true,
                 configured: true,
-                subject: Subject::new(name, Sort::TcpProxy),
+                subject: FaultTarget::new(name, Sort::TcpProxy),
                 counts: Arc::default(),
             },
             times,
         )?;
         let proxy = entry.proxy.clone();
-        self.inner.keeper.enrol(&proxy.subject, false);
+        self.inner.fault_manager.enrol(&proxy.subject, false);
         self.inner.put(entry);
         Ok(proxy)
     }
@@ -128,14 +128,14 @@ impl TcpProxies {
             upstream: wanted.upstream,
             enabled: wanted.enabled,
             configured: false,
-            subject: Subject::new(&wanted.name, Sort::TcpProxy),
+            subject: FaultTarget::new(&wanted.name, Sort::TcpProxy),
             counts: Arc::<TcpCounts>::default(),
         };
         let times = TcpTimes::default();
         let entry =
             if proxy.enabled { inner.open(proxy, times).map_err(failed)? } else { Entry { proxy, times, run: None } };
         let proxy = entry.proxy.clone();
-        inner.keeper.enrol(&proxy.subject, true);
+        inner.fault_manager.enrol(&proxy.subject, true);
         inner.put(entry);
         Ok(proxy)
     }
@@ -233,7 +233,7 @@ impl TcpProxies {
         if let Some(run) = &entry.run {
             close(run).await;
         }
-        inner.keeper.dismiss(name, REMOVAL);
+        inner.fault_manager.dismiss(name, REMOVAL);
         Ok(())
     }
 }
@@ -242,15 +242,15 @@ impl Inner {
     /// Binds the sockets and hands them to the workers. From then on the kernel accepts, whenever the workers come to
     /// it.
     fn open(&self, mut proxy: TcpProxy, times: TcpTimes) -> io::Result<Entry> {
-        let group = net::bind_group(proxy.listen, self.desks.len(), false)?;
+        let group = net::bind_group(proxy.listen, self.queues.len(), false)?;
         if let Some(first) = group.first() {
             proxy.listen = first.address()?;
         }
         proxy.enabled = true;
         let (run, terms) = watch::channel(Terms { open: true, upstream: proxy.upstream.clone(), epoch: 0 });
-        for (desk, socket) in self.desks.iter().zip(group) {
+        for (queue, socket) in self.queues.iter().zip(group) {
             // A worker that has ended takes no socket: the process is ending.
-            let _ = desk.send(Opening {
+            let _ = queue.send(Opening {
                 socket,
                 name: Arc::clone(&proxy.name),
                 subject: Arc::clone(&proxy.subject),

@@ -80,8 +80,8 @@ impl<'r> Recovery<'r> {
             x.side.counts.tally.borrow_mut().hedge_won();
         }
         x.side.counts.tally.borrow_mut().attempted(None);
-        let mut kinds = x.side.kinds.borrow_mut();
-        let mut learned = kinds.at(self.b.pace.kind);
+        let mut latency_classes = x.side.latency_classes.borrow_mut();
+        let mut learned = latency_classes.at(self.b.pace.class);
         // Where the body was still coming, the time would be the client's and not the service's: nothing is learned
         // from it.
         if let (Some(learned), Some(ended)) = (&mut learned, ended) {
@@ -195,7 +195,7 @@ impl<'r> Recovery<'r> {
             if now.saturating_duration_since(attempt.info.started) < patience {
                 continue;
             }
-            if let Some(learned) = x.side.kinds.borrow_mut().at(self.b.pace.kind) {
+            if let Some(learned) = x.side.latency_classes.borrow_mut().at(self.b.pace.class) {
                 learned.give_up();
             }
             if outlier::counts(reason) {
