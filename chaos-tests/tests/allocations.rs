@@ -22,7 +22,7 @@ use outrigger::drain::Drain;
 use outrigger::request::fields::Identity;
 use outrigger::serve::accept::Socket;
 use outrigger::serve::serve;
-use outrigger::tcp::TcpDesk;
+use outrigger::tcp::TcpQueue;
 use outrigger::telemetry::access_log::AccessLog;
 use outrigger::telemetry::explain::Explainer;
 use outrigger::worker::connection_balancer::ConnectionBalancer;
@@ -107,7 +107,7 @@ async fn worker(origins: Vec<SocketAddr>, policies: &str) -> SocketAddr {
     let settings = config::parse("allocations.yaml", &text, &|_| None, |_| ()).unwrap().settings;
     let (publisher, reader, demands) = snapshot::joint(control::first_snapshot(&settings));
     let (drain, drained) = Drain::new();
-    let (crew, mut desks) = ConnectionBalancer::new(1, settings.http.max_connections);
+    let (balancer, mut queues) = ConnectionBalancer::new(1, settings.http.max_connections);
     let plan = Plan {
         workers: 1,
         http: Arc::new(settings.http.clone()),
@@ -115,7 +115,7 @@ async fn worker(origins: Vec<SocketAddr>, policies: &str) -> SocketAddr {
         identity: Arc::new(Identity::new(1)),
         drained,
         access_log: AccessLog::off(),
-        crew,
+        balancer,
         explainer: Explainer::off(),
         budget: outrigger::http::Budget::new(256 << 20),
     };
@@ -124,7 +124,7 @@ async fn worker(origins: Vec<SocketAddr>, policies: &str) -> SocketAddr {
     let place = Socket { socket: bound.remove(0), service: None }.register().unwrap();
     let worker = Rc::new(Worker::new(0, &plan));
     tokio::task::spawn_local(async move {
-        serve(worker, vec![place], desks.remove(0), TcpDesk::idle()).await;
+        serve(worker, vec![place], queues.remove(0), TcpQueue::idle()).await;
         drop((publisher, demands, drain));
     });
     address

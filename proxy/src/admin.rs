@@ -93,7 +93,7 @@ pub struct AdminInputs {
     /// What renders `/metrics`.
     pub metrics: Metrics,
     /// Faults.
-    pub keeper: Arc<FaultManager>,
+    pub fault_manager: Arc<FaultManager>,
     /// TCP proxies.
     pub tcp: TcpProxies,
     /// Who may ask, and who may change something.
@@ -223,7 +223,7 @@ impl AdminHandle {
 async fn accept(door: Option<Doorway>, mut inputs: AdminInputs) {
     let (_, none) = mpsc::channel(1);
     let mut records = std::mem::replace(&mut inputs.records, none);
-    let desk = Rc::new(Desk { inputs, ledger: RefCell::default(), shelves: RefCell::default() });
+    let queue = Rc::new(Desk { inputs, ledger: RefCell::default(), shelves: RefCell::default() });
     let loopback = door.as_ref().is_some_and(|door| door.loopback);
     let mut door = door.map(Door::open);
     let (mut upkeep, mut look) = (interval(UPKEEP), interval(LOOK));
@@ -236,18 +236,18 @@ async fn accept(door: Option<Doorway>, mut inputs: AdminInputs) {
         };
         tokio::select! {
             (stream, seat) = next => {
-                let desk = Rc::clone(&desk);
+                let queue = Rc::clone(&queue);
                 tokio::task::spawn_local(converse(stream, seat, ADMIN, move |request, peer| {
-                    let desk = Rc::clone(&desk);
+                    let queue = Rc::clone(&queue);
                     async move {
-                        let answer = timeout(ANSWER, respond::respond(request, &desk, loopback, peer)).await;
+                        let answer = timeout(ANSWER, respond::respond(request, &queue, loopback, peer)).await;
                         answer.unwrap_or_else(|_| respond::late())
                     }
                 }));
             }
-            _ = upkeep.tick() => desk.inputs.metrics.upkeep(),
-            _ = look.tick() => desk.look(),
-            Some(record) = records.recv() => desk.shelves.borrow_mut().put(record),
+            _ = upkeep.tick() => queue.inputs.metrics.upkeep(),
+            _ = look.tick() => queue.look(),
+            Some(record) = records.recv() => queue.shelves.borrow_mut().put(record),
         }
     }
 }

@@ -117,7 +117,7 @@ pub struct App {
     control: ControlHandle,
     admin: Option<AdminHandle>,
     access_log: AccessLog,
-    keeper: Arc<FaultManager>,
+    fault_manager: Arc<FaultManager>,
     reader: Reader,
     metrics: Metrics,
     /// Whoever drops the last one takes the listeners along.
@@ -144,9 +144,9 @@ impl App {
             Some(toxiproxy) => Some((admin::bind("faults.toxiproxy", toxiproxy.address)?, toxiproxy)),
             None => None,
         };
-        let keeper = FaultManager::new(settings.faults.clone(), reader.clone());
+        let fault_manager = FaultManager::new(settings.faults.clone(), reader.clone());
         let (sockets, addresses) = listen(&settings)?;
-        let (tcp, tcp_desks) = TcpProxies::new(Arc::clone(&keeper), settings.workers);
+        let (tcp, tcp_queues) = TcpProxies::new(Arc::clone(&fault_manager), settings.workers);
         for proxy in &settings.tcp {
             let failed = |source| StartError::Listen { address: proxy.listen, source };
             tcp.configure(&proxy.name, proxy.listen, proxy.upstream.clone(), proxy.times).map_err(failed)?;
@@ -163,7 +163,7 @@ impl App {
             publisher,
             demands,
         })?;
-        let (crew, desks) = ConnectionBalancer::new(settings.workers, settings.http.max_connections);
+        let (balancer, queues) = ConnectionBalancer::new(settings.workers, settings.http.max_connections);
         let plan = Plan {
             workers: settings.workers,
             http: Arc::new(settings.http.clone()),
@@ -171,24 +171,24 @@ impl App {
             identity: Arc::new(Identity::new(fastrand::u64(..))),
             drained,
             access_log: access_log.clone(),
-            crew,
+            balancer,
             explainer,
             budget: Budget::new(settings.http.max_buffered.unwrap_or_else(memory::for_buffers)),
         };
         // Before the first byte is read.
         for spec in &settings.faults.start {
-            keeper.add(spec.clone(), "configuration", Instant::now()).map_err(StartError::Fault)?;
+            fault_manager.add(spec.clone(), "configuration", Instant::now()).map_err(StartError::Fault)?;
         }
         let mut workers = Vec::with_capacity(settings.workers);
-        for (index, ((sockets, desk), tcp)) in sockets.into_iter().zip(desks).zip(tcp_desks).enumerate() {
-            workers.push(serve::spawn(index, plan.clone(), sockets, desk, tcp)?);
+        for (index, ((sockets, queue), tcp)) in sockets.into_iter().zip(queues).zip(tcp_queues).enumerate() {
+            workers.push(serve::spawn(index, plan.clone(), sockets, queue, tcp)?);
         }
         let toxiproxy = toxiproxy.map(|(bound, written)| {
             tracing::info!(address = %bound.address(), "Toxiproxy's API");
             let services = settings.listeners.iter().map(|listener| listener.service.clone());
             let listeners = addresses.iter().copied().zip(services).collect();
-            let (keeper, reader, settings) = (Arc::clone(&keeper), reader.clone(), written.clone());
-            (bound, ToxiproxyInputs { tcp: tcp.clone(), keeper, reader, listeners, settings })
+            let (fault_manager, reader, settings) = (Arc::clone(&fault_manager), reader.clone(), written.clone());
+            (bound, ToxiproxyInputs { tcp: tcp.clone(), fault_manager, reader, listeners, settings })
         });
         let admin = match (admin, toxiproxy) {
             (None, None) => None,
@@ -202,7 +202,7 @@ impl App {
                     draining: drain.draining(),
                     metrics: metrics.clone(),
                     records,
-                    keeper: Arc::clone(&keeper),
+                    fault_manager: Arc::clone(&fault_manager),
                     tcp: tcp.clone(),
                     access: settings.admin_access.clone(),
                 },
@@ -217,7 +217,7 @@ impl App {
         if let Some(address) = admin.as_ref().and_then(AdminHandle::address) {
             tracing::info!(%address, "admin API");
         }
-        Ok(Self { settings, drain, control, admin, access_log, keeper, reader, metrics, tcp, workers })
+        Ok(Self { settings, drain, control, admin, access_log, fault_manager, reader, metrics, tcp, workers })
     }
 
     /// Serves until SIGTERM or SIGINT, then drains; a second one cuts. SIGHUP and a changed file have the
@@ -259,7 +259,7 @@ impl App {
                 page.push_str(&self.metrics.render_faults(&snapshot, &proxies));
                 page
             };
-            self.keeper.tend(&Facts { snapshot: &snapshot, metrics: &metrics }, now);
+            self.fault_manager.tend(&Facts { snapshot: &snapshot, metrics: &metrics }, now);
         }
     }
 
@@ -273,7 +273,7 @@ impl App {
         if let Some(admin) = self.admin {
             admin.shutdown();
         }
-        self.keeper.flush_audit(LAST_LINES);
+        self.fault_manager.flush_audit(LAST_LINES);
         self.access_log.flush(LAST_LINES);
     }
 }

@@ -25,7 +25,7 @@ use tokio::time::sleep_until;
 
 use self::health::{Ask, Checked};
 pub use self::pools::first_snapshot;
-use self::pools::{Pools, Told};
+use self::pools::{Pools, WatchUpdate};
 use self::resolve::{LookUp, Resolved};
 use crate::clock::Instant;
 use crate::config::settings::Settings;
@@ -171,7 +171,7 @@ struct Control {
     pools: Pools,
     registries: RegistryFactory,
     demands: mpsc::Receiver<Demand>,
-    updates: mpsc::Receiver<Told>,
+    updates: mpsc::Receiver<WatchUpdate>,
     answers: mpsc::Receiver<Resolved>,
     checked: mpsc::Receiver<Checked>,
     /// Not before then, so that bursts are few snapshots.

@@ -24,7 +24,7 @@ pub mod stream;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use active::{Active, Subject};
+pub use active::{Active, FaultTarget};
 pub use spec::{Fault, Spec};
 
 /// Where a fault acts.

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use crate::clock::Instant;
 use crate::config::settings::FaultLimits;
-use crate::fault::active::{Active, Origin, Subject};
+use crate::fault::active::{Active, FaultTarget, Origin};
 use crate::fault::guard::GuardSpec;
 use crate::fault::spec::{Fault, Invalid, Kind, Spec, TTL};
 use crate::snapshot::Reader;
@@ -59,14 +59,14 @@ struct State {
 
 #[derive(Debug)]
 struct Proxy {
-    subject: Arc<Subject>,
+    subject: Arc<FaultTarget>,
     exempt: bool,
 }
 
 /// A fault that may be added.
 struct Judged {
     fault: Fault,
-    subject: Arc<Subject>,
+    subject: Arc<FaultTarget>,
     exempt: bool,
     name: Arc<str>,
 }
@@ -98,7 +98,7 @@ impl FaultManager {
     }
 
     /// A TCP proxy is there from now on. `exempt`: it was made through Toxiproxy's API.
-    pub fn enrol(&self, subject: &Arc<Subject>, exempt: bool) {
+    pub fn enrol(&self, subject: &Arc<FaultTarget>, exempt: bool) {
         let proxy = Proxy { subject: Arc::clone(subject), exempt };
         self.state().proxies.insert(Arc::clone(&subject.name), proxy);
     }
@@ -186,7 +186,7 @@ impl FaultManager {
         Ok(Judged { fault, subject, exempt, name })
     }
 
-    fn subject(&self, state: &State, spec: &Spec) -> Result<(Arc<Subject>, bool), Refused> {
+    fn subject(&self, state: &State, spec: &Spec) -> Result<(Arc<FaultTarget>, bool), Refused> {
         if let Some(name) = &spec.proxy {
             let proxy = state.proxies.get(name.as_str()).ok_or_else(|| {
                 let known: Vec<&str> = state.proxies.keys().map(AsRef::as_ref).collect();
@@ -204,7 +204,7 @@ impl FaultManager {
         Ok((Arc::clone(&cluster.shared.faults), false))
     }
 
-    fn route_exists(&self, fault: &Fault, subject: &Subject) -> Result<(), Invalid> {
+    fn route_exists(&self, fault: &Fault, subject: &FaultTarget) -> Result<(), Invalid> {
         let Some(name) = &fault.scope.route else { return Ok(()) };
         match self.reader.snapshot().routes.named(name) {
             Some(route) if route.service == subject.name => Ok(()),
@@ -269,7 +269,7 @@ impl FaultManager {
         let meant = |active: &Active| match which {
             Which::All => !active.origin.exempt,
             Which::Controller(name) => active.spec.controller.as_deref() == Some(name),
-            Which::Subject(subject) => std::ptr::eq(&*active.subject, subject),
+            Which::FaultTarget(subject) => std::ptr::eq(&*active.subject, subject),
         };
         self.state().end_where(meant, why, by)
     }
@@ -417,7 +417,7 @@ impl State {
             active.end();
         }
         // Each subject's list is written once, however many of its faults end.
-        let mut subjects: Vec<&Arc<Subject>> = ending.iter().map(|active| &active.subject).collect();
+        let mut subjects: Vec<&Arc<FaultTarget>> = ending.iter().map(|active| &active.subject).collect();
         subjects.sort_unstable_by_key(|subject| Arc::as_ptr(subject));
         subjects.dedup_by_key(|subject| Arc::as_ptr(subject));
         for subject in subjects {

@@ -1,26 +1,27 @@
 //! The life of a request, top to bottom.
 //!
 //! ```text
-//! telemetry · error→response · sanitise        the connection that called (h1.rs, h2.rs), request.rs
+//! telemetry · error→response · sanitise        the connection that called (downstream), request.rs
 //! global limit                                 (a place for limits)
 //! route                                        find::service
-//! route limits                                 admission::admit
 //! edge faults                                  edge, Injection: above resilience
-//! fallback                                     degrade::answer
+//! fallback                                     fallback::run_fallback
 //! slow uploads                                 collect::collect: they hold nothing while they come
-//! deadline                                     Deadline, held by `turn`
+//! deadline                                     Deadline, held by Clock::turn
+//! route limits                                 admission::admit
 //! first attempt                                FirstAttempt: the whole way of a healthy request
 //! retry/hedge + budget                         Recovery: what is due, and who pays
 //! balance ∘ breaker                            WorkerCluster::pick
 //! per-try timeout                              Recovery::slow: a reason to start another attempt
 //! upstream faults                              Attempt::start, Injection: below resilience
 //! pool                                         Attempt: Upstream::reuse, Upstream::dial
-//! classify                                     Recovery::answered, Recovery::broke
+//! classify                                     FirstAttempt::pass; Recovery::answered, Recovery::broke
 //! ```
 //!
 //! The order is semantics and does not change. Cancellation is `Drop`: whoever drops this future ends its attempts.
 
 mod admission;
+pub mod answer;
 mod attempt;
 pub mod collect;
 mod fallback;
@@ -34,27 +35,25 @@ mod race;
 pub mod record;
 mod recovery;
 pub mod response_body;
+mod waiting;
 
-use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use self::inject::Injection;
 use crate::clock::Instant;
-use crate::config::settings::{Policy, Protocol};
+use crate::config::settings::Policy;
 use crate::error::Reason;
 use crate::fault::Place;
+use crate::forward::answer::Answer;
 use crate::forward::attempt::AttemptContext;
 use crate::forward::first::{Bearings, FirstAttempt};
-use crate::forward::race::Ended;
+use crate::forward::race::AttemptOutcome;
 use crate::forward::record::RequestRecord;
-use crate::forward::recovery::{Recovery, Step};
-use crate::forward::response_body::Download;
-use crate::http::Head;
+use crate::forward::recovery::Recovery;
+use crate::forward::waiting::{Clock, Turn};
 use crate::http::head::Name;
 use crate::request::Request;
-use crate::request::body::Upload;
 use crate::request::control_fields::ControlFields;
 use crate::request::grpc::Dialect;
 use crate::resilience::deadline::Deadline;
@@ -62,22 +61,9 @@ use crate::resilience::fallback::failure_of;
 use crate::resilience::limit::Ask;
 use crate::resilience::retry;
 use crate::timer::{self, Timer};
-use crate::upstream;
-use crate::upstream::slow::Held;
 use crate::worker::Worker;
-use crate::worker::attempt_info::AttemptInfo;
 use crate::worker::cluster::WorkerCluster;
 use crate::worker::route::WorkerRoute;
-
-/// What a request got.
-#[derive(Debug)]
-#[allow(clippy::large_enum_variant, reason = "nearly every answer is the large one, and a box is an allocation")]
-pub enum Answer {
-    /// A head and a body that owns everything that has to live until its last byte.
-    Response(Rc<Head>, Download),
-    /// 101: from here on there are only bytes.
-    Tunnel(Rc<Head>, upstream::http1::Tunnelled),
-}
 
 /// Finds a healthy instance and gets an answer from it. `started` is when the request's head had come.
 pub async fn forward(
@@ -220,166 +206,23 @@ impl RequestContext<'_> {
             }
         };
         let happened = match clock.turn(&mut first, x).await {
-            Turn::Ended(Ended { info, probe, landed: Ok(landed) }) => match first.pass(record, info, probe, landed) {
-                Ok(answer) => {
-                    admitted.done(failure_of(answer.status()).is_none(), record.heard.unwrap_or(now));
-                    record.admitted = Some(admitted);
-                    return Ok(answer);
+            Turn::Ended(AttemptOutcome { info, probe, response: Ok(response) }) => {
+                match first.pass(record, info, probe, response) {
+                    Ok(answer) => {
+                        admitted.done(failure_of(answer.status()).is_none(), record.heard.unwrap_or(now));
+                        record.admitted = Some(admitted);
+                        return Ok(answer);
+                    }
+                    Err((info, probe, response)) => Turn::Ended(AttemptOutcome { info, probe, response: Ok(response) }),
                 }
-                Err((info, probe, landed)) => Turn::Ended(Ended { info, probe, landed: Ok(landed) }),
-            },
+            }
             happened => happened,
         };
-        let result = Box::pin(recover(Recovery::after(first, record), happened, clock, x)).await;
+        let result = Box::pin(recovery::recover(Recovery::after(first, record), happened, clock, x)).await;
         let good = result.as_ref().is_ok_and(|answer| failure_of(answer.status()).is_none());
         admitted.done(good, record.heard.unwrap_or_else(timer::now));
         record.admitted = Some(admitted);
         result
-    }
-}
-
-impl Answer {
-    /// The answer's status.
-    pub fn status(&self) -> u16 {
-        self.head().status()
-    }
-
-    /// The answer's head.
-    pub fn head(&self) -> &Rc<Head> {
-        match self {
-            Self::Response(head, _) | Self::Tunnel(head, _) => head,
-        }
-    }
-
-    /// The gRPC status in the answer's head, where there is one.
-    pub fn grpc_status(&self) -> Option<u8> {
-        let code = self.head().first(Name::GrpcStatus)?;
-        std::str::from_utf8(code).ok()?.parse().ok()
-    }
-
-    /// Sends no more of the request's body to whoever gave it: another attempt reads it from now on.
-    pub fn stop_upload(&mut self) {
-        if let Self::Response(_, download) = self {
-            download.stop_upload();
-        }
-    }
-
-    /// What follows the answer's body, as far as that has come.
-    pub fn trailers(&self) -> Option<Rc<Head>> {
-        match self {
-            Self::Response(_, download) => download.trailers(),
-            Self::Tunnel(..) => None,
-        }
-    }
-}
-
-/// Once something has happened: what follows, until the request has what it gets.
-async fn recover<'r>(
-    mut life: Recovery<'r>,
-    mut happened: Turn<'r>,
-    mut clock: Clock<'_>,
-    x: AttemptContext<'r>,
-) -> Result<Answer, Reason> {
-    loop {
-        let step = match happened {
-            Turn::Ended(Ended { info, probe, landed: Ok(landed) }) => life.answered(info, probe, landed),
-            Turn::Ended(Ended { info, probe, landed: Err(broken) }) => life.broke(info, probe, broken),
-            Turn::Due => life.slow(timer::now()),
-            Turn::Over(reason) => life.over(reason),
-        };
-        if let Step::Done(result) = step {
-            return result;
-        }
-        happened = clock.turn(&mut life, x).await;
-    }
-}
-
-/// Attempts that are under way.
-pub trait Live<'r> {
-    /// Ready with the first that has an answer or has broken; it is no longer among them then.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended<'r>>;
-    /// When the next thing is to be done that nothing from outside calls for. The request's body had come at `ended`.
-    fn due(&self, ended: Option<Instant>) -> Option<Instant>;
-    /// When one of them has to be polled although nothing has come.
-    fn wakes(&self) -> Option<Instant>;
-    /// What is known of the one that was started first.
-    fn eldest(&self) -> Option<&AttemptInfo>;
-}
-
-/// What ends a wait.
-#[allow(clippy::large_enum_variant, reason = "nearly every turn is the large one, and a box is an allocation")]
-enum Turn<'r> {
-    /// An attempt has an answer, or has broken.
-    Ended(Ended<'r>),
-    /// The time that was asked for has come.
-    Due,
-    /// The request is over.
-    Over(Reason),
-}
-
-/// The request's time.
-struct Clock<'a> {
-    timer: &'a Timer,
-    body: &'a Rc<Upload>,
-    deadline: Deadline,
-    /// The endpoint's connection that waits for the body.
-    held: Option<Held>,
-}
-
-impl Clock<'_> {
-    /// Waits for the live attempts, for `due`, and for the request's end. What has arrived is looked at before the time
-    /// is, so that a worker that was held up does not fail what it had in fact got.
-    async fn turn<'r>(&mut self, live: &mut impl Live<'r>, x: AttemptContext<'r>) -> Turn<'r> {
-        poll_fn(|cx| {
-            loop {
-                if let Poll::Ready(ended) = live.poll(cx) {
-                    return Poll::Ready(Turn::Ended(ended));
-                }
-                let ended = self.body.ended();
-                if self.is_too_slow(cx, live, x, ended) {
-                    return Poll::Ready(Turn::Over(Reason::TooSlow));
-                }
-                if ended.is_none() {
-                    self.body.wake_at_end(cx);
-                }
-                let over = self.deadline.at(ended, self.body.moved());
-                let due = live.due(ended);
-                let next = [due, live.wakes()].into_iter().flatten().fold(over, Instant::min);
-                if self.timer.poll(cx, next).is_pending() {
-                    return Poll::Pending;
-                }
-                if next == over {
-                    let starved = ended.is_none() && self.body.is_starved();
-                    return Poll::Ready(Turn::Over(if starved { Reason::BodyTimeout } else { Reason::Timeout }));
-                }
-                if due == Some(next) {
-                    return Poll::Ready(Turn::Due);
-                }
-            }
-        })
-        .await
-    }
-
-    /// Whether the body comes so slowly that the connection it keeps waiting goes to others. Nothing but the look at its end
-    /// where the body came with the head.
-    fn is_too_slow<'r>(
-        &mut self,
-        cx: &Context<'_>,
-        live: &impl Live<'r>,
-        x: AttemptContext<'r>,
-        ended: Option<Instant>,
-    ) -> bool {
-        if ended.is_some() {
-            self.held = None;
-            return false;
-        }
-        // Over HTTP/2 a body holds a stream, and no connection.
-        let Some(info) = live.eldest().filter(|_| x.policy.protocol != Protocol::Http2) else { return false };
-        if self.held.as_ref().is_none_or(|held| !held.is_of(&info.upstream)) {
-            let (who, exempt) = (x.request.origin(), Dialect::of(&x.request.head) == Dialect::Grpc);
-            self.held = Some(Held::sending(&info.upstream, self.body, who, exempt, timer::now()));
-        }
-        self.held.as_ref().is_some_and(|held| held.has_to_go(cx))
     }
 }
 

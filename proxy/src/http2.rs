@@ -1,4 +1,5 @@
-//! What the two sides of HTTP/2 have in common: fields out of a map, and how large a block of them may be.
+//! What HTTP/2 from clients and HTTP/2 to endpoints share: heads made of field maps, and a bound on the size of field
+//! blocks.
 
 pub mod blocks;
 
@@ -10,8 +11,9 @@ use crate::http::{Bad, Head, Pools, parse};
 /// What a client's connection begins with: RFC 9113 section 3.4.
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Adds a map's fields to a head, as if they had come over HTTP/1.1: without blanks around values, which RFC 9113 section
-/// 8.2.1 forbids and the `h2` crate lets pass. A name with a quotation mark, which it lets pass too, is no name.
+/// Adds a map's fields to a head, under the rules of HTTP/1.1. Blanks around values are cut off: RFC 9113 section
+/// 8.2.1 forbids them and the `h2` crate lets them pass. A name with a quotation mark, which the crate lets pass,
+/// too, is refused.
 pub fn head_from(map: &http::HeaderMap, head: &mut Head) -> Result<(), Bad> {
     map.iter().try_for_each(|(name, value)| {
         let name = name.as_str().as_bytes();

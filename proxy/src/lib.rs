@@ -11,7 +11,7 @@
 //!   accept     serve::accept        a worker's own socket; a worker that has more than its share hands over
 //!     |                             the first bytes say which protocol it is
 //!     +-- downstream::http1         ours: one task per connection, one request after the other
-//!     +-- downstream::http2         one task per connection, many streams
+//!     +-- downstream::http2         the h2 crate's frames: one task per connection, all its streams in it
 //!     |
 //!   screen     request              what has to be so before anything is done: target, loop, Max-Forwards
 //!   forward    forward              the life of a request, top to bottom; the order of policies is there
@@ -39,7 +39,7 @@
 //!
 //! Plain TCP goes another way: [`tcp`] is where proxies for it are made, [`tcp::carry`] carries their connections, and
 //! [`relay`] the bytes. The relay is also what byte-stream faults act in, whatever the bytes are: a connection to an endpoint
-//! that such a fault meets is moved behind one ([`relay::Tap`]).
+//! that such a fault meets is moved behind one ([`relay::StreamFaultHook`]).
 //!
 //! Cancellation is `Drop`: whoever goes away drops the future, and what it held ends with it.
 //! [`http`] is the HTTP/1.1 codec, pure and without sockets; [`net`] is the only file that names sockets.

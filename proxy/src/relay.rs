@@ -10,20 +10,20 @@
 //! and the other direction goes on. An end, clean or a reset, is an event in its stream's order: it reaches the other
 //! side behind the bytes that came before it, and a fault that holds those bytes holds the end, too.
 
-mod tap;
+mod direction;
+mod hook;
 mod watch;
-mod way;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-pub use self::tap::{Tap, Taps};
+use self::direction::{Direction, Step};
+pub use self::hook::{StreamFaultHook, StreamFaultHooks};
 pub use self::watch::{Change, Watch};
-use self::way::{Step, Way};
 use crate::clock::Instant;
-use crate::fault::{Stream, Subject};
+use crate::fault::{FaultTarget, Stream};
 use crate::http::{Buffer, BufferPool};
 use crate::net::Io;
 use crate::timer::{Timer, now};
@@ -31,8 +31,8 @@ use crate::timer::{Timer, now};
 /// Two connections, joined.
 #[derive(Debug)]
 pub struct Relay {
-    up: Way,
-    down: Way,
+    up: Direction,
+    down: Direction,
     watch: Option<Watch>,
     timer: Timer,
     idle: Option<Duration>,
@@ -81,8 +81,8 @@ impl Relay {
     pub fn new(idle: Option<Duration>) -> Self {
         let now = now();
         Self {
-            up: Way::default(),
-            down: Way::default(),
+            up: Direction::default(),
+            down: Direction::default(),
             watch: None,
             timer: Timer::new(now + idle.unwrap_or(FAR)),
             idle,
@@ -108,7 +108,7 @@ impl Relay {
     }
 
     /// The same, under the faults of a subject. Of a service's faults, those count whose scope includes the endpoint.
-    pub fn under(mut self, subject: &Arc<Subject>, endpoint: Option<SocketAddr>) -> Self {
+    pub fn under(mut self, subject: &Arc<FaultTarget>, endpoint: Option<SocketAddr>) -> Self {
         self.watch = Some(Watch::new(Arc::clone(subject), endpoint));
         self
     }

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::drain::Phase;
-use crate::tcp::{TcpDesk, carry};
+use crate::tcp::{TcpQueue, carry};
 use crate::timer;
 use crate::worker::connection_balancer::Handed;
 use crate::worker::{Plan, Worker};
@@ -22,7 +22,7 @@ const TICK: Duration = Duration::from_millis(250);
 const REAP: Duration = Duration::from_secs(1);
 
 /// Runs a worker until the process closes and the worker's connections have ended, or their time is over.
-pub async fn serve(worker: Rc<Worker>, places: Vec<Place>, handed: tokio::sync::mpsc::Receiver<Handed>, tcp: TcpDesk) {
+pub async fn serve(worker: Rc<Worker>, places: Vec<Place>, handed: tokio::sync::mpsc::Receiver<Handed>, tcp: TcpQueue) {
     let _busy = worker.drained.busy();
     let slots = Rc::new(accept::Slots::new(crate::downstream::http1::exchange));
     let alive = Rc::new(());
@@ -85,7 +85,7 @@ pub fn spawn(
     plan: Plan,
     sockets: Vec<accept::Socket>,
     handed: tokio::sync::mpsc::Receiver<Handed>,
-    tcp: TcpDesk,
+    tcp: TcpQueue,
 ) -> io::Result<std::thread::JoinHandle<()>> {
     let (tell, told) = std::sync::mpsc::sync_channel(1);
     let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {

@@ -19,12 +19,12 @@ use crate::clock::Instant;
 use crate::config::settings::Policy;
 use crate::counts::ServiceMetrics;
 use crate::counts::paces::Paces;
-use crate::fault::active::{Sort, Subject};
+use crate::fault::active::{FaultTarget, Sort};
 use crate::resilience::breaker::CircuitBreaker;
 use crate::resilience::budget::{RetryBudget, Terms};
 use crate::resilience::limit;
 use crate::resilience::outlier::{Members, OutlierState, PoolState};
-use crate::resilience::shelf::Shelf;
+use crate::resilience::shared_estimates::SharedEstimates;
 use crate::route::RouteTable;
 
 /// What the data plane knows of the world at one time.
@@ -94,7 +94,7 @@ pub struct Cluster {
     /// The service's policies; a route may override them for its own requests.
     pub policy: Arc<Policy>,
     /// What is known of it.
-    pub standing: Standing,
+    pub standing: DiscoveryState,
     /// Those that take traffic: healthy, of weight above 0, with an address. In a stable order.
     pub endpoints: Arc<[Arc<Endpoint>]>,
     /// What outlives snapshots.
@@ -103,7 +103,7 @@ pub struct Cluster {
 
 /// What is known of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum DiscoveryState {
     /// The registry has not answered yet: a request waits for it, up to a second.
     Awaited,
     /// It has or once had instances: without endpoints its requests get 503.
@@ -128,13 +128,13 @@ pub struct ClusterShared {
     /// What its endpoints share of being ejected.
     pub pool: PoolState,
     /// What one worker knows of how long its answers take, for the others.
-    pub shelf: Shelf,
+    pub shared_estimates: SharedEstimates,
     /// What its workers have learned, for whoever asks.
     pub paces: Paces,
     /// How many requests may be at it.
     pub limits: Arc<limit::Shared>,
     /// What is injected into it.
-    pub faults: Arc<Subject>,
+    pub faults: Arc<FaultTarget>,
     clock: Clock,
 }
 
@@ -142,14 +142,14 @@ impl ClusterShared {
     /// Of a service that is followed from `now` on, under these policies.
     pub fn new(name: &str, metrics: ServiceMetrics, policy: &Policy, clock: Clock, now: Instant) -> Self {
         Self {
-            faults: Subject::new(name, Sort::Service),
+            faults: FaultTarget::new(name, Sort::Service),
             metrics,
             last_used: AtomicU64::new(0),
             confirmed: AtomicU64::new(0),
             budget: RetryBudget::new(&Terms::of(&policy.retries, &policy.hedge), clock.ms(now)),
             breaker: CircuitBreaker::default(),
             pool: PoolState::default(),
-            shelf: Shelf::default(),
+            shared_estimates: SharedEstimates::default(),
             paces: Paces::default(),
             limits: Arc::default(),
             clock,

@@ -1,12 +1,12 @@
-//! Plain TCP proxies: the joint between those who make them and the workers who carry their connections.
+//! Plain TCP proxies: the joint between the code that creates them and the workers that carry their connections.
 //!
 //! A TCP proxy is a listener that leads to an address or to a service: for databases, caches, brokers, whatever does not
 //! speak HTTP. Those of the configuration are there from the start; Toxiproxy's API makes and removes others while the
 //! process runs.
 //!
-//! [`TcpProxies`] binds, one socket for each worker, and hands the sockets out as [`Opening`]s; a worker holds each until its
-//! [`Terms`] say that it is over. One change at a time: whoever makes the next one finds the port of the one before free.
-//! Reading what there is takes no lock.
+//! [`TcpProxies`] binds one socket for each worker and hands the sockets out as [`Opening`]s. A worker holds each
+//! socket until its [`Terms`] say that the proxy is closed. Changes are made one at a time, so that the next change
+//! finds the port of a closed proxy free. Reading the list of proxies takes no lock.
 
 pub mod carry;
 mod handle;
@@ -20,12 +20,12 @@ use tokio::sync::{mpsc, watch};
 
 use crate::config::settings::{TcpTimes, TcpUpstream};
 use crate::counts::TcpCounts;
-use crate::fault::Subject;
+use crate::fault::FaultTarget;
 use crate::net::Bound;
 
 pub use handle::TcpProxies;
 
-/// A TCP proxy as it is at the moment.
+/// A TCP proxy, as it is at the moment.
 #[derive(Debug, Clone)]
 pub struct TcpProxy {
     /// Its name.
@@ -36,15 +36,15 @@ pub struct TcpProxy {
     pub upstream: TcpUpstream,
     /// Whether it listens.
     pub enabled: bool,
-    /// Whether it stands in the configuration: then it cannot be removed.
+    /// Whether it is declared in the configuration. Such a proxy cannot be removed.
     pub configured: bool,
     /// What its faults hang on.
-    pub subject: Arc<Subject>,
+    pub subject: Arc<FaultTarget>,
     /// What went through it. Workers add to it several times a second.
     pub counts: Arc<TcpCounts>,
 }
 
-/// A TCP proxy that shall be made.
+/// A TCP proxy that is to be created.
 #[derive(Debug, Clone)]
 pub struct Wanted {
     /// Its name.
@@ -57,7 +57,7 @@ pub struct Wanted {
     pub enabled: bool,
 }
 
-/// What shall be another one with a TCP proxy. What is none stays.
+/// A change of a TCP proxy. Fields that are none stay as they are.
 #[derive(Debug, Clone, Default)]
 pub struct Change {
     /// Where it listens.
@@ -68,27 +68,27 @@ pub struct Change {
     pub enabled: Option<bool>,
 }
 
-/// Why a TCP proxy is not what was asked for.
+/// Why a TCP proxy could not be created, changed or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum TcpError {
     /// The name is taken.
     #[error("proxy already exists")]
     Exists,
-    /// There is none of this name.
+    /// There is no proxy of this name.
     #[error("proxy not found")]
     NotFound,
-    /// It stands in the configuration.
+    /// The proxy is declared in the configuration.
     #[error("`{0}` stands in the configuration; change it there")]
     Configured(Arc<str>),
     /// Its address cannot be listened on.
     #[error("listen tcp {0}: {1}")]
     Listen(Arc<str>, std::io::Error),
-    /// There are as many as there may be.
+    /// There are as many proxies as there may be.
     #[error("there are {0} TCP proxies already; remove some")]
     TooMany(usize),
 }
 
-/// For one attempt to connect to an address, where nobody says.
+/// The connect timeout for an address, where none is configured.
 pub const CONNECT: Duration = Duration::from_secs(5);
 
 /// A listening socket on its way to its worker.
@@ -99,37 +99,38 @@ pub struct Opening {
     /// The proxy's name.
     pub name: Arc<str>,
     /// What its faults hang on.
-    pub subject: Arc<Subject>,
-    /// What goes through it is added here.
+    pub subject: Arc<FaultTarget>,
+    /// Where workers add what went through it.
     pub counts: Arc<TcpCounts>,
     /// How long things may take.
     pub times: TcpTimes,
-    /// What holds for it. Held until the socket is closed and the connections that came through it are.
+    /// The listener's terms. The worker holds this receiver until the socket and the connections that came through it
+    /// are closed.
     pub terms: watch::Receiver<Terms>,
 }
 
-/// What holds for a listener.
+/// The terms of a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Terms {
-    /// Whether it goes on. Once it does not, it never does again.
+    /// Whether the listener is open. A closed one never opens again.
     pub open: bool,
     /// Where its connections lead.
     pub upstream: TcpUpstream,
-    /// Rises when `upstream` changes: connections of before end.
+    /// A number that rises when `upstream` changes. Connections with an older number end.
     pub epoch: u64,
 }
 
-/// Where a worker finds its openings.
+/// A worker's queue of openings.
 #[derive(Debug)]
-pub struct TcpDesk(mpsc::UnboundedReceiver<Opening>);
+pub struct TcpQueue(mpsc::UnboundedReceiver<Opening>);
 
-impl TcpDesk {
-    /// The next one; none when there will be no more.
+impl TcpQueue {
+    /// The next opening; none when there will be no more.
     pub async fn next(&mut self) -> Option<Opening> {
         self.0.recv().await
     }
 
-    /// One to which nothing ever comes.
+    /// A queue to which nothing ever comes.
     pub fn idle() -> Self {
         Self(mpsc::unbounded_channel().1)
     }

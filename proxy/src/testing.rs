@@ -31,7 +31,7 @@ pub struct Stage {
     pub drain: Drain,
     pub publisher: Publisher,
     pub demands: Receiver<Demand>,
-    pub desks: Vec<Receiver<Handed>>,
+    pub queues: Vec<Receiver<Handed>>,
 }
 
 impl Stage {
@@ -50,7 +50,7 @@ impl Stage {
         let settings = crate::config::parse("test.yaml", text, &|_| None, |_| ()).unwrap().settings;
         let (publisher, reader, demands) = snapshot::joint(first_snapshot(&settings));
         let (drain, drained) = Drain::new();
-        let (crew, desks) = ConnectionBalancer::new(workers, settings.http.max_connections);
+        let (balancer, queues) = ConnectionBalancer::new(workers, settings.http.max_connections);
         let plan = Plan {
             workers,
             http: Arc::new(settings.http.clone()),
@@ -58,11 +58,11 @@ impl Stage {
             identity: Arc::new(Identity::new(1)),
             drained,
             access_log: AccessLog::off(),
-            crew,
+            balancer,
             explainer,
             budget: crate::http::Budget::new(usize::MAX / 2),
         };
-        Self { worker: Rc::new(Worker::new(0, &plan)), plan, drain, publisher, demands, desks }
+        Self { worker: Rc::new(Worker::new(0, &plan)), plan, drain, publisher, demands, queues }
     }
 
     /// A service, as the worker sees it.

@@ -21,7 +21,7 @@ use crate::clock::Instant;
 use crate::config::settings::Policy;
 use crate::error::Reason;
 use crate::net::{Io, is_own_lack};
-use crate::relay::Taps;
+use crate::relay::StreamFaultHooks;
 pub use crate::resilience::retry::Broken;
 use crate::resilience::sketch::RunningMedian;
 use crate::snapshot::{Endpoint, EndpointId, EndpointShared};
@@ -35,7 +35,7 @@ pub struct Upstream {
     /// Where it is dialled.
     pub address: SocketAddr,
     shared: Arc<EndpointShared>,
-    taps: Rc<Taps>,
+    fault_hooks: Rc<StreamFaultHooks>,
     /// Free connections. The one that was used last is at the end and is taken first, so that the others can time
     /// out.
     idle: RefCell<Vec<Idle>>,
@@ -61,13 +61,13 @@ pub struct Upstream {
 
 #[derive(Debug)]
 struct Idle {
-    link: Link,
+    connection: Connection,
     since: Instant,
 }
 
 /// An HTTP/1.1 connection to an endpoint, for one request at a time.
 #[derive(Debug)]
-pub struct Link {
+pub struct Connection {
     /// The connection.
     pub io: Io,
     /// Whether it has carried a request before.
@@ -126,12 +126,17 @@ impl Upstream {
     }
 
     /// An endpoint without connections. `typical` is how long the pool's other endpoints take for an answer.
-    pub fn new(endpoint: &Endpoint, taps: &Rc<Taps>, typical: Option<Duration>, now: Instant) -> Self {
+    pub fn new(
+        endpoint: &Endpoint,
+        fault_hooks: &Rc<StreamFaultHooks>,
+        typical: Option<Duration>,
+        now: Instant,
+    ) -> Self {
         Self {
             id: endpoint.id,
             address: endpoint.address,
             shared: Arc::clone(&endpoint.shared),
-            taps: Rc::clone(taps),
+            fault_hooks: Rc::clone(fault_hooks),
             idle: RefCell::default(),
             slow: slow::Slow::default(),
             h2: RefCell::default(),
@@ -242,7 +247,7 @@ impl Upstream {
     /// A free connection: the one that was used last and is not closed. A request that is not `replayable` gets a
     /// connection that was used within the last second, and only after the socket was asked whether the endpoint has
     /// closed it.
-    pub fn reuse(&self, replayable: bool, idle_timeout: Duration, now: Instant) -> Option<Link> {
+    pub fn reuse(&self, replayable: bool, idle_timeout: Duration, now: Instant) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
         loop {
             let last = idle.last()?;
@@ -250,25 +255,25 @@ impl Upstream {
             if !replayable && age >= FRESH {
                 return None;
             }
-            let mut link = idle.pop()?.link;
-            if age < idle_timeout && if replayable { link.io.is_idle() } else { link.io.is_surely_idle() } {
-                return Some(link);
+            let mut connection = idle.pop()?.connection;
+            if age < idle_timeout && if replayable { connection.io.is_idle() } else { connection.io.is_surely_idle() } {
+                return Some(connection);
             }
         }
     }
 
     /// Dials, within the cap and the connect timeout.
-    pub async fn dial(&self, policy: &Policy, terms: slow::Terms) -> Result<Link, Reason> {
+    pub async fn dial(&self, policy: &Policy, terms: slow::Terms) -> Result<Connection, Reason> {
         let open = match Open::new(&self.shared, terms.cap) {
             Some(open) => open,
             None => self.room(terms).await.ok_or(Reason::ConnectionLimit)?,
         };
-        let tap = self.taps.tap(self.address);
+        let tap = self.fault_hooks.tap(self.address);
         if tap.is_down() {
             return Err(Reason::ConnectFailed);
         }
         match tokio::time::timeout(policy.connect_timeout, Io::connect(self.address)).await {
-            Ok(Ok(io)) => Ok(Link { io: io.hooked(tap), reused: false, open }),
+            Ok(Ok(io)) => Ok(Connection { io: io.hooked(tap), reused: false, open }),
             Ok(Err(error)) => {
                 tracing::debug!(address = %self.address, %error, "connect failed");
                 Err(not_connected(&error))
@@ -306,23 +311,23 @@ impl Upstream {
     }
 
     /// Takes a connection back that can carry another request. `keep` is this worker's share of the idle cap.
-    pub fn give_back(&self, mut link: Link, keep: usize, now: Instant) {
-        link.reused = true;
+    pub fn give_back(&self, mut connection: Connection, keep: usize, now: Instant) {
+        connection.reused = true;
         let mut idle = self.idle.borrow_mut();
         if idle.len() >= keep && !idle.is_empty() {
             // The oldest is closed: the endpoint is the most likely to close that one next.
             idle.remove(0);
         }
         if keep > 0 {
-            idle.push(Idle { link, since: now });
+            idle.push(Idle { connection, since: now });
         }
     }
 
     /// Closes connections that have been idle for too long or that the endpoint has closed. Called once a second.
     pub fn reap(&self, idle_timeout: Duration, now: Instant) {
-        self.idle
-            .borrow_mut()
-            .retain_mut(|idle| now.saturating_duration_since(idle.since) < idle_timeout && idle.link.io.is_idle());
+        self.idle.borrow_mut().retain_mut(|idle| {
+            now.saturating_duration_since(idle.since) < idle_timeout && idle.connection.io.is_idle()
+        });
         self.h2.borrow_mut().retain(|connection| !connection.is_over(idle_timeout, now));
     }
 
@@ -386,17 +391,17 @@ impl Drop for InFlight {
 
 /// Where a finished attempt gives its connection back to.
 #[derive(Debug)]
-pub struct Home {
+pub struct Lease {
     /// The endpoint, which counts the attempt as load until then.
     pub in_flight: InFlight,
     /// This worker's share of the idle cap.
     pub keep: usize,
 }
 
-impl Home {
+impl Lease {
     /// Takes the connection back.
-    pub fn give_back(self, link: Link, now: Instant) {
-        self.in_flight.upstream().give_back(link, self.keep, now);
+    pub fn give_back(self, connection: Connection, now: Instant) {
+        self.in_flight.upstream().give_back(connection, self.keep, now);
     }
 }
 
@@ -405,14 +410,14 @@ impl Upstream {
     /// Takes a connection in that was not dialled.
     pub fn lend(&self, io: Io, now: Instant) {
         let open = Open::new(&self.shared, u32::MAX).unwrap();
-        self.give_back(Link { io, reused: false, open }, usize::MAX, now);
+        self.give_back(Connection { io, reused: false, open }, usize::MAX, now);
     }
 
     /// Takes an HTTP/2 connection in that was not dialled.
     pub async fn lend_h2(&self, io: Io) {
         let open = Open::new(&self.shared, u32::MAX).unwrap();
         let connection =
-            http2::handshake(Link { io, reused: false, open }, crate::http::Limits::default()).await.unwrap();
+            http2::handshake(Connection { io, reused: false, open }, crate::http::Limits::default()).await.unwrap();
         self.h2.borrow_mut().push(Rc::new(connection));
     }
 

@@ -58,7 +58,7 @@ pub struct Plan {
     /// Where requests are logged.
     pub access_log: AccessLog,
     /// The workers' connections, counted.
-    pub crew: Arc<ConnectionBalancer>,
+    pub balancer: Arc<ConnectionBalancer>,
     /// Where records of requests go.
     pub explainer: Explainer,
     /// How much memory the buffers of all workers may take.
@@ -74,7 +74,7 @@ pub trait Carried: std::fmt::Debug {
 /// The whole state of a worker's thread.
 #[derive(Debug)]
 pub struct Worker {
-    /// Which one, from 0.
+    /// The worker's number, from 0.
     pub index: usize,
     /// Bounds on what a peer may send.
     pub http: Arc<HttpLimits>,
@@ -93,7 +93,7 @@ pub struct Worker {
     /// Whether a request is recorded, and where its record goes.
     pub recorder: Recorder,
     workers: usize,
-    crew: Arc<ConnectionBalancer>,
+    balancer: Arc<ConnectionBalancer>,
     pub(crate) access_log: AccessLog,
     pub(crate) view: RefCell<Rc<View>>,
     phase: Cell<Phase>,
@@ -136,7 +136,7 @@ impl Worker {
             drained: plan.drained.clone(),
             recorder: Recorder::new(plan.explainer.clone()),
             workers: plan.workers,
-            crew: Arc::clone(&plan.crew),
+            balancer: Arc::clone(&plan.balancer),
             access_log: plan.access_log.clone(),
             view: RefCell::new(Rc::new(view)),
             phase: Cell::new(Phase::Serving),
@@ -213,8 +213,8 @@ impl Worker {
     }
 
     /// The workers' connections.
-    pub fn crew(&self) -> &Arc<ConnectionBalancer> {
-        &self.crew
+    pub fn balancer(&self) -> &Arc<ConnectionBalancer> {
+        &self.balancer
     }
 
     /// Counts a client's connection and remembers it for as long as the guard lives, so that it can be told of a new phase or
@@ -265,7 +265,7 @@ impl Worker {
         // Some memory and some permits are kept free for whoever comes next.
         let short = self.pools.buffers.budget().excess().div_ceil(Buffer::SMALL).div_ceil(self.workers);
         self.make_room(Among::Beginning, short, now);
-        self.make_room(Among::All, self.crew.excess().div_ceil(self.workers), now);
+        self.make_room(Among::All, self.balancer.excess().div_ceil(self.workers), now);
         self.unrouted_metrics.absorb(&mut self.unrouted.borrow_mut());
         let mut clients = self.clients.borrow_mut();
         clients.held(self.held_bytes());

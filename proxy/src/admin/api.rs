@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::learned::{LearnedEntry, learned};
 use super::traffic::{Pool, Traffic};
 use crate::resilience::breaker::Status;
-use crate::snapshot::{Cluster, Endpoint, Health, Snapshot, Standing};
+use crate::snapshot::{Cluster, DiscoveryState, Endpoint, Health, Snapshot};
 use crate::telemetry::metrics::age_ms;
 use crate::telemetry::status::{ServiceStatus, Statuses};
 
@@ -108,9 +108,9 @@ pub fn service(snapshot: &Snapshot, cluster: &Cluster, status: Option<&ServiceSt
     Service {
         name: Arc::clone(&cluster.name),
         standing: match cluster.standing {
-            Standing::Awaited => "awaited",
-            Standing::Known => "known",
-            Standing::Unseen => "unseen",
+            DiscoveryState::Awaited => "awaited",
+            DiscoveryState::Known => "known",
+            DiscoveryState::Unseen => "unseen",
         },
         source: status.map(|status| status.source.clone()).unwrap_or_default(),
         age_ms: age_ms(cluster.shared.confirmed.load(Relaxed), clock),

@@ -123,7 +123,7 @@ fn page(path: &str) -> Option<Page<'_>> {
 pub async fn respond<B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>>>(
     parts: &Parts,
     body: B,
-    keeper: &FaultManager,
+    fault_manager: &FaultManager,
     peer: SocketAddr,
 ) -> Response<Full<Bytes>> {
     let Some(page) = page(parts.uri.path()) else { return wrong(StatusCode::NOT_FOUND, "there is no such page", None) };
@@ -136,27 +136,27 @@ pub async fn respond<B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync
     match (page, &parts.method) {
         (Page::Faults, _) if get => {
             let now = now();
-            let faults = keeper.list(now).iter().map(|active| FaultView::of(active, now)).collect();
-            json(StatusCode::OK, &Faults { enabled: keeper.is_enabled(), faults })
+            let faults = fault_manager.list(now).iter().map(|active| FaultView::of(active, now)).collect();
+            json(StatusCode::OK, &Faults { enabled: fault_manager.is_enabled(), faults })
         }
-        (Page::Audit, _) if get => json(StatusCode::OK, &AuditLog { entries: keeper.audit() }),
+        (Page::Audit, _) if get => json(StatusCode::OK, &AuditLog { entries: fault_manager.audit() }),
         (Page::Faults, &Method::POST) => match read::<Spec, _>(parts, body).await {
-            Ok(spec) if query(parts, "dry_run").as_deref() == Some("true") => match keeper.check(&spec, now()) {
+            Ok(spec) if query(parts, "dry_run").as_deref() == Some("true") => match fault_manager.check(&spec, now()) {
                 Ok(()) => answer(StatusCode::OK, super::respond::JSON, "{}\n"),
                 Err(why) => refused(&why),
             },
-            Ok(spec) => added(keeper, spec, &by, now()),
+            Ok(spec) => added(fault_manager, spec, &by, now()),
             Err(refusal) => refusal,
         },
         (Page::Faults, &Method::DELETE) => {
             let controller = query(parts, "controller");
             let which = controller.as_deref().map_or(Which::All, Which::Controller);
-            json(StatusCode::OK, &Cleared { cleared: keeper.clear(which, &End::Cleared, &by) })
+            json(StatusCode::OK, &Cleared { cleared: fault_manager.clear(which, &End::Cleared, &by) })
         }
-        (Page::Fault(id), &Method::DELETE) => gone(id.parse().is_ok_and(|id| keeper.end(id, &by)), "fault", id),
+        (Page::Fault(id), &Method::DELETE) => gone(id.parse().is_ok_and(|id| fault_manager.end(id, &by)), "fault", id),
         (Page::Heartbeat, &Method::POST) => match read::<Heart, _>(parts, body).await {
             Ok(Heart { controller }) => {
-                let (faults, aborted) = keeper.heartbeat(&controller, now());
+                let (faults, aborted) = fault_manager.heartbeat(&controller, now());
                 let faults = faults.iter().map(|active| active.id).collect();
                 let aborted = aborted.map(|saw| format!("guard: {saw}"));
                 json(StatusCode::OK, &Beat { faults, aborted })
@@ -164,24 +164,24 @@ pub async fn respond<B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync
             Err(refusal) => refusal,
         },
         (Page::Guards, &Method::POST) => match read::<GuardSpec, _>(parts, body).await {
-            Ok(spec) => match keeper.guard(spec, now()) {
+            Ok(spec) => match fault_manager.guard(spec, now()) {
                 Ok(id) => json(StatusCode::CREATED, &Posted { id }),
                 Err(why) => refused(&why),
             },
             Err(refusal) => refusal,
         },
-        (Page::Guard(id), &Method::DELETE) => gone(id.parse().is_ok_and(|id| keeper.unguard(id)), "guard", id),
+        (Page::Guard(id), &Method::DELETE) => gone(id.parse().is_ok_and(|id| fault_manager.unguard(id)), "guard", id),
         (Page::Drills, &Method::POST) => match read::<Lease, _>(parts, body).await {
             Ok(Lease { controller, name, heartbeat }) => {
                 let (controller, name) = (controller.into(), name.into());
-                match keeper.begin_drill(Drill { controller, name, heartbeat: heartbeat.0 }, now()) {
+                match fault_manager.begin_drill(Drill { controller, name, heartbeat: heartbeat.0 }, now()) {
                     Ok(()) => answer(StatusCode::CREATED, super::respond::JSON, "{}\n"),
                     Err(why) => refused(&why),
                 }
             }
             Err(refusal) => refusal,
         },
-        (Page::Drill(name), &Method::DELETE) => gone(keeper.end_drill(&decode(name), &by), "drill of", name),
+        (Page::Drill(name), &Method::DELETE) => gone(fault_manager.end_drill(&decode(name), &by), "drill of", name),
         (page, _) => {
             let allowed = match page {
                 Page::Faults => "GET, HEAD, POST, DELETE",
@@ -196,10 +196,10 @@ pub async fn respond<B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync
     }
 }
 
-fn added(keeper: &FaultManager, spec: Spec, by: &str, now: Instant) -> Response<Full<Bytes>> {
+fn added(fault_manager: &FaultManager, spec: Spec, by: &str, now: Instant) -> Response<Full<Bytes>> {
     // An address says little of who it was.
     let by = spec.controller.as_ref().map_or(Cow::Borrowed(by), |name| Cow::Owned(format!("{name}, {by}")));
-    match keeper.add(spec, &by, now) {
+    match fault_manager.add(spec, &by, now) {
         Ok(active) => json(StatusCode::CREATED, &FaultView::of(&active, now)),
         Err(why) => refused(&why),
     }

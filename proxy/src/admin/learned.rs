@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::config::settings::{PerTry, Policy};
 use crate::counts::paces::Pace;
-use crate::resilience::pace::{HEDGE_SAMPLES, Known, TRY_SAMPLES};
+use crate::resilience::latency_policy::{HEDGE_SAMPLES, Known, TRY_SAMPLES};
 use crate::resilience::retry;
 use crate::resilience::sketch::Quantile;
 use crate::snapshot::{Cluster, Snapshot};

@@ -65,23 +65,23 @@ pub(super) struct Failure<'s> {
 /// The answer to a request. `loopback`: whether only this machine should be asking.
 pub(super) async fn respond<B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>>>(
     request: Request<B>,
-    desk: &Desk,
+    queue: &Desk,
     loopback: bool,
     peer: SocketAddr,
 ) -> Response<Full<Bytes>> {
     let (parts, body) = request.into_parts();
-    if let Some(refusal) = desk.inputs.access.refuse(&parts, loopback, peer) {
+    if let Some(refusal) = queue.inputs.access.refuse(&parts, loopback, peer) {
         return refusal;
     }
     let path = parts.uri.path();
     if faults::is_ours(path) {
-        return faults::respond(&parts, body, &desk.inputs.keeper, peer).await;
+        return faults::respond(&parts, body, &queue.inputs.fault_manager, peer).await;
     }
-    look_up(&parts, desk)
+    look_up(&parts, queue)
 }
 
 /// What is only read.
-fn look_up(request: &Parts, desk: &Desk) -> Response<Full<Bytes>> {
+fn look_up(request: &Parts, queue: &Desk) -> Response<Full<Bytes>> {
     let path = request.uri.path();
     let below = |parent| path.strip_prefix(parent).filter(|name| !name.is_empty());
     let (one, id) = (below("/api/v1/services/"), below("/api/v1/explain/"));
@@ -93,18 +93,18 @@ fn look_up(request: &Parts, desk: &Desk) -> Response<Full<Bytes>> {
         answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return answer;
     }
-    let inputs = &desk.inputs;
+    let inputs = &queue.inputs;
     match (one, id) {
-        (Some(name), _) => return service(name, desk),
-        (_, Some(id)) => return explain(id, desk),
+        (Some(name), _) => return service(name, queue),
+        (_, Some(id)) => return explain(id, queue),
         (None, None) => {}
     }
     match path {
         "/livez" => json(StatusCode::OK, &Status { status: "live", reason: None }),
-        "/readyz" => ready(desk),
+        "/readyz" => ready(queue),
         "/metrics" => {
             let clock = inputs.reader.clock(Instant::now());
-            let facts = facts(desk);
+            let facts = facts(queue);
             let mut page = inputs.metrics.render(&inputs.reader.snapshot(), clock, &facts);
             let proxies = inputs.tcp.facts();
             page.push_str(&inputs.metrics.render_tcp(&proxies));
@@ -115,19 +115,19 @@ fn look_up(request: &Parts, desk: &Desk) -> Response<Full<Bytes>> {
             let clock = inputs.reader.clock(Instant::now());
             json(StatusCode::OK, &api::services(&inputs.reader.snapshot(), &inputs.board.read(), clock))
         }
-        "/api/v1/availability" => window(request.uri.query(), desk),
+        "/api/v1/availability" => window(request.uri.query(), queue),
         "/api/v1/explain" => {
-            let requests = desk.shelves.borrow().list();
+            let requests = queue.shelves.borrow().list();
             json(StatusCode::OK, &Requests { requests })
         }
         _ => answer(StatusCode::OK, TEXT, INDEX),
     }
 }
 
-fn window(query: Option<&str>, desk: &Desk) -> Response<Full<Bytes>> {
+fn window(query: Option<&str>, queue: &Desk) -> Response<Full<Bytes>> {
     let asked = query.unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("window="));
-    desk.look();
-    let (ledger, board) = (desk.ledger.borrow(), desk.inputs.board.read());
+    queue.look();
+    let (ledger, board) = (queue.ledger.borrow(), queue.inputs.board.read());
     if asked == Some(availability::ALL) {
         return json(StatusCode::OK, &availability::report(&ledger, &board, None));
     }
@@ -137,8 +137,8 @@ fn window(query: Option<&str>, desk: &Desk) -> Response<Full<Bytes>> {
     json(StatusCode::OK, &availability::report(&ledger, &board, Some(window)))
 }
 
-fn explain(id: &str, desk: &Desk) -> Response<Full<Bytes>> {
-    match desk.shelves.borrow().find(&decode(id)) {
+fn explain(id: &str, queue: &Desk) -> Response<Full<Bytes>> {
+    match queue.shelves.borrow().find(&decode(id)) {
         Some(record) => json(StatusCode::OK, record),
         None => {
             let error = "no record of this request: only those that failed, were slow or asked for it are kept, and the newest of them";
@@ -147,8 +147,8 @@ fn explain(id: &str, desk: &Desk) -> Response<Full<Bytes>> {
     }
 }
 
-fn ready(desk: &Desk) -> Response<Full<Bytes>> {
-    let inputs = &desk.inputs;
+fn ready(queue: &Desk) -> Response<Full<Bytes>> {
+    let inputs = &queue.inputs;
     let waiting = inputs.readiness.waiting();
     let reason = if inputs.draining.load(Relaxed) { Some("draining") } else { waiting.as_deref() };
     match reason {
@@ -157,10 +157,10 @@ fn ready(desk: &Desk) -> Response<Full<Bytes>> {
     }
 }
 
-fn facts(desk: &Desk) -> impl Fn(&str) -> PoolFacts {
-    desk.look();
-    let board = desk.inputs.board.read();
-    let ledger = desk.ledger.borrow();
+fn facts(queue: &Desk) -> impl Fn(&str) -> PoolFacts {
+    queue.look();
+    let board = queue.inputs.board.read();
+    let ledger = queue.ledger.borrow();
     move |service| {
         let availability = Window::ALL.map(|window| {
             let (totals, _) = ledger.window(service, window)?;
@@ -171,8 +171,8 @@ fn facts(desk: &Desk) -> impl Fn(&str) -> PoolFacts {
     }
 }
 
-fn service(name: &str, desk: &Desk) -> Response<Full<Bytes>> {
-    let inputs = &desk.inputs;
+fn service(name: &str, queue: &Desk) -> Response<Full<Bytes>> {
+    let inputs = &queue.inputs;
     let name = decode(name);
     let snapshot = inputs.reader.snapshot();
     match snapshot.clusters.get(&*name) {

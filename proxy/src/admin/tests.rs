@@ -18,7 +18,7 @@ use crate::counts::paces::Pace;
 use crate::counts::{Account, First, Outcome, Rescue};
 use crate::error::Reason;
 use crate::fault_manager::FaultManager;
-use crate::resilience::pace::Known;
+use crate::resilience::latency_policy::Known;
 use crate::resilience::sketch::Quantile;
 use crate::snapshot::{EndpointId, Publisher, joint};
 use crate::tcp::TcpProxies;
@@ -61,7 +61,7 @@ fn start(waiting: Option<&str>) -> Running {
         draining: Arc::clone(&draining),
         metrics: metrics::install(),
         tcp: TcpProxies::new(FaultManager::new(Default::default(), reader.clone()), 0).0,
-        keeper: FaultManager::new(Default::default(), reader),
+        fault_manager: FaultManager::new(Default::default(), reader),
         access: Default::default(),
         records,
     };

@@ -65,7 +65,7 @@ pub struct ToxiproxyInputs {
     /// Plain TCP proxies.
     pub tcp: TcpProxies,
     /// Faults.
-    pub keeper: Arc<FaultManager>,
+    pub fault_manager: Arc<FaultManager>,
     /// Services.
     pub reader: Reader,
     /// Where requests are taken, and for which service, where it is for one only.
@@ -96,9 +96,9 @@ enum Page {
 
 impl From<ToxiproxyInputs> for Toxiproxy {
     fn from(inputs: ToxiproxyInputs) -> Self {
-        let ToxiproxyInputs { tcp, keeper, reader, listeners, settings } = inputs;
+        let ToxiproxyInputs { tcp, fault_manager, reader, listeners, settings } = inputs;
         let (written, turn) = (RefCell::default(), Mutex::default());
-        let proxies = Rc::new(Proxies { tcp, keeper, reader, listeners, written, turn });
+        let proxies = Rc::new(Proxies { tcp, fault_manager, reader, listeners, written, turn });
         Self { proxies, settings: Rc::new(settings) }
     }
 }

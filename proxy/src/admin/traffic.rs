@@ -10,9 +10,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crate::balance::slow_start::{FLOOR, Newcomers, ramp};
-use crate::resilience::outlier::Standing;
+use crate::resilience::outlier::EjectionState;
 use crate::snapshot::{Cluster, Endpoint};
-use crate::telemetry::status::{ServiceStatus, Word};
+use crate::telemetry::status::{CheckStatus, ServiceStatus};
 
 /// What an endpoint gets, and why.
 #[derive(Debug, PartialEq)]
@@ -50,12 +50,12 @@ impl<'p> Pool<'p> {
     pub fn traffic(&self, endpoint: &Endpoint) -> Traffic {
         let mut why = Vec::new();
         let (mut state, mut share) = match endpoint.shared.outlier.standing(self.clock) {
-            Standing::In => ("in", 1.0),
-            Standing::Probing => {
+            EjectionState::In => ("in", 1.0),
+            EjectionState::Probing => {
                 why.push("ejected: one request tries it".to_owned());
                 ("probing", 0.0)
             }
-            Standing::Out { left, cause } => {
+            EjectionState::Out { left, cause } => {
                 let next = match left {
                     _ if self.all_out => "used all the same, because nobody else is left".to_owned(),
                     0 => "the next request that may be sent again tries it".to_owned(),
@@ -113,7 +113,7 @@ impl<'p> Pool<'p> {
 
     fn fails(&self, address: SocketAddr) -> bool {
         let said = self.status.and_then(|status| status.checks.get(&address));
-        said.is_some_and(|said| said.starts_with(Word::Failing.name()))
+        said.is_some_and(|said| said.starts_with(CheckStatus::Failing.name()))
     }
 }
 
@@ -134,7 +134,7 @@ mod tests {
     use crate::counts::ServiceMetrics;
     use crate::resilience::outlier::Failure;
     use crate::resilience::shape::Shape;
-    use crate::snapshot::{Clock, ClusterShared, EndpointId, Health, Standing as Known};
+    use crate::snapshot::{Clock, ClusterShared, DiscoveryState as Known, EndpointId, Health};
 
     const NOW: u64 = 100_000;
 

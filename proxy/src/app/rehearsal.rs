@@ -12,7 +12,7 @@ use crate::config::settings::{FaultLimits, Settings};
 use crate::config::{ConfigErrors, Loaded};
 use crate::control;
 use crate::fault::Spec;
-use crate::fault::active::{Sort, Subject};
+use crate::fault::active::{FaultTarget, Sort};
 use crate::fault_manager::{FaultManager, Refused};
 use crate::snapshot;
 
@@ -48,12 +48,12 @@ fn refused_at_start(settings: &Settings) -> Vec<(usize, Refused)> {
 
 fn rehearse(settings: &Settings) -> Vec<(usize, Refused)> {
     let (_publisher, reader, _demands) = snapshot::joint(control::first_snapshot(settings));
-    let keeper = FaultManager::new(FaultLimits { audit_log: None, ..settings.faults.clone() }, reader);
+    let fault_manager = FaultManager::new(FaultLimits { audit_log: None, ..settings.faults.clone() }, reader);
     for proxy in &settings.tcp {
-        keeper.enrol(&Subject::new(&proxy.name, Sort::TcpProxy), false);
+        fault_manager.enrol(&FaultTarget::new(&proxy.name, Sort::TcpProxy), false);
     }
     let now = Instant::now();
-    let add = |(index, spec): (usize, &Spec)| Some((index, keeper.add(spec.clone(), "", now).err()?));
+    let add = |(index, spec): (usize, &Spec)| Some((index, fault_manager.add(spec.clone(), "", now).err()?));
     settings.faults.start.iter().enumerate().filter_map(add).collect()
 }
 

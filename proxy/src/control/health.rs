@@ -26,11 +26,11 @@ use tokio::task::AbortHandle;
 use tokio::time::sleep_until;
 
 pub use self::probe::{Fault, Question};
-pub use self::verdict::{Change, Verdict};
+pub use self::verdict::{Change, CheckState};
 use crate::clock::Instant;
 use crate::config::settings::{HealthCheck, Policy, Protocol};
 use crate::telemetry::metrics::count_check_not_made;
-use crate::telemetry::status::Word;
+use crate::telemetry::status::CheckStatus;
 
 /// Checks that run at the same time.
 pub const AT_ONCE: usize = 256;
@@ -41,7 +41,7 @@ pub type Ask = Arc<dyn Fn(Question) -> Answer + Send + Sync>;
 pub type Answer = Pin<Box<dyn Future<Output = Result<(), Fault>> + Send>>;
 
 /// What the checks of a service have come to, by address. An address that is not there is not checked.
-pub type Verdicts = BTreeMap<SocketAddr, Verdict>;
+pub type Verdicts = BTreeMap<SocketAddr, CheckState>;
 
 /// A check that has ended.
 #[derive(Debug)]
@@ -181,11 +181,11 @@ impl Targets {
         let verdict = verdicts.entry(checked.address).or_default();
         let (before, bad) = (verdict.word(), checked.result.is_err());
         let change = verdict.take(checked.result, &rules.check, now);
-        if change == Change::Word {
+        if change == Change::Status {
             let (service, address) = (&*checked.pool, checked.address);
             match (before, bad) {
                 (_, true) => tracing::warn!(service, %address, why = verdict.why(), "the health check fails"),
-                (Word::Failing, false) => tracing::info!(service, %address, "the health check passes again"),
+                (CheckStatus::Failing, false) => tracing::info!(service, %address, "the health check passes again"),
                 _ => tracing::debug!(service, %address, "the health check passes"),
             }
         }

@@ -17,8 +17,8 @@ use std::time::Duration;
 use outrigger_registry::{ServiceName, Update};
 use tokio::sync::{mpsc, watch};
 
-use self::pool::{From, Origin, Pool, direct, follow, written};
-pub use self::pool::{Told, UNSEEN_FOR};
+use self::pool::{InstanceSource, Origin, Pool, direct, follow, written};
+pub use self::pool::{UNSEEN_FOR, WatchUpdate};
 
 use super::Registries;
 use super::health::{Change, Checked, Checker, Targets};
@@ -28,7 +28,7 @@ use crate::clock::Instant;
 use crate::config::settings::{Policy, Settings, Source, UnknownHost};
 use crate::counts::ServiceMetrics;
 use crate::route::RouteTable;
-use crate::snapshot::{Clock, ClusterShared, Demand, Publisher, Snapshot, Standing};
+use crate::snapshot::{Clock, ClusterShared, Demand, DiscoveryState, Publisher, Snapshot};
 use crate::telemetry::status::{Readiness, ServiceStatus, StatusBoard};
 
 /// The snapshot to make the joint with: every declared service, those with addresses in the configuration
@@ -71,7 +71,7 @@ pub struct Pools {
     resolver: Resolver,
     checker: Checker,
     ids: Ids,
-    tell: mpsc::Sender<Told>,
+    tell: mpsc::Sender<WatchUpdate>,
     watches: u64,
     board: StatusBoard,
     waiting: watch::Sender<Option<Arc<str>>>,
@@ -87,7 +87,7 @@ impl Pools {
         settings: Settings,
         registries: Registries,
         publisher: Publisher,
-        tell: mpsc::Sender<Told>,
+        tell: mpsc::Sender<WatchUpdate>,
         resolver: Resolver,
         checker: Checker,
     ) -> Self {
@@ -138,9 +138,11 @@ impl Pools {
         let (name, origin, source) = match demand {
             Demand::Service(name) => {
                 let source = match &names.registry {
-                    Some(registry) => From::Registry { registry: Arc::clone(registry), name: Arc::clone(&name) },
+                    Some(registry) => {
+                        InstanceSource::Registry { registry: Arc::clone(registry), name: Arc::clone(&name) }
+                    }
                     // Nobody to ask is an answer: there is no such service.
-                    None => From::Written(Arc::default()),
+                    None => InstanceSource::Written(Arc::default()),
                 };
                 (name, Origin::Name, source)
             }
@@ -149,7 +151,7 @@ impl Pools {
                     tracing::debug!(authority = &*authority, "not a destination");
                     return;
                 };
-                (authority, Origin::Direct, From::Written(written(&[instance])))
+                (authority, Origin::Direct, InstanceSource::Written(written(&[instance])))
             }
         };
         if self.pools.contains_key(&name) {
@@ -167,7 +169,7 @@ impl Pools {
     }
 
     /// Takes a registry's word.
-    pub fn update(&mut self, told: Told, now: Instant) {
+    pub fn update(&mut self, told: WatchUpdate, now: Instant) {
         let Some(pool) = self.pools.get_mut(&told.pool) else { return };
         if pool.watch.as_ref().is_none_or(|following| following.id != told.watch) {
             return;
@@ -220,7 +222,7 @@ impl Pools {
             Change::None => {}
             // How often in a row is told once a second: it is no reason to write the board for each check.
             Change::Told => pool.telling = true,
-            Change::Word => {
+            Change::Status => {
                 pool.service.touched = true;
                 self.dirty = true;
             }
@@ -289,7 +291,7 @@ impl Pools {
         &mut self,
         name: Arc<str>,
         origin: Origin,
-        source: From,
+        source: InstanceSource,
         policy: Arc<Policy>,
         shared: Arc<ClusterShared>,
         now: Instant,
@@ -321,13 +323,13 @@ impl Pools {
         let status = Arc::make_mut(&mut pool.status);
         status.last_error = None;
         match &pool.source {
-            From::Written(set) => {
+            InstanceSource::Written(set) => {
                 status.source = if pool.origin == Origin::Direct { "the request" } else { "the configuration" }.into();
                 pool.service.shared.confirmed.store(0, Relaxed);
                 let set = Arc::clone(set);
                 pool.take(name, set, now);
             }
-            From::Registry { registry, name: service } => match self.registries.get(registry) {
+            InstanceSource::Registry { registry, name: service } => match self.registries.get(registry) {
                 Some(found) => {
                     status.source = found.describe();
                     self.watches += 1;
@@ -350,7 +352,7 @@ impl Pools {
         let current = self.publisher.current();
         let awaited = |name: &&Arc<str>| {
             let cluster = current.clusters.get(*name);
-            cluster.is_none_or(|cluster| cluster.standing == Standing::Awaited)
+            cluster.is_none_or(|cluster| cluster.standing == DiscoveryState::Awaited)
         };
         let mut awaited = self.settings.services.keys().filter(awaited);
         let named: Vec<&str> = awaited.by_ref().take(3).map(|name| &**name).collect();

@@ -38,14 +38,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use outrigger_registry::{Health as Word, Instance, InstanceSet};
+use outrigger_registry::{Health as CheckStatus, Instance, InstanceSet};
 
 use super::health::Verdicts;
 use crate::config::settings::{HealthCheck, Policy};
 use crate::http::host::literal;
 use crate::route::RouteTable;
-use crate::snapshot::{Cluster, ClusterShared, Endpoint, EndpointId, EndpointShared, Health, Snapshot, Standing};
-use crate::telemetry::status::{LeftOut, Word as Check};
+use crate::snapshot::{Cluster, ClusterShared, DiscoveryState, Endpoint, EndpointId, EndpointShared, Health, Snapshot};
+use crate::telemetry::status::{CheckStatus as Check, LeftOut};
 
 /// A service as the control plane knows it.
 #[derive(Debug)]
@@ -206,10 +206,10 @@ fn cluster(
         endpoints.sort_by(|a, b| (&a.instance, a.address).cmp(&(&b.instance, b.address)));
     }
     let standing = match &service.set {
-        None => Standing::Awaited,
-        Some(_) if endpoints.is_empty() && pending => Standing::Awaited,
-        Some(_) if service.seen => Standing::Known,
-        Some(_) => Standing::Unseen,
+        None => DiscoveryState::Awaited,
+        Some(_) if endpoints.is_empty() && pending => DiscoveryState::Awaited,
+        Some(_) if service.seen => DiscoveryState::Known,
+        Some(_) => DiscoveryState::Unseen,
     };
     let settled = service.memory.settled || service.set.is_some() && !pending;
     let cluster = match before {
@@ -278,13 +278,13 @@ fn lost(endpoint: &Endpoint, set: &InstanceSet) -> bool {
         Err(_) => !set.skipped().iter().any(|skipped| skipped.id.0 == endpoint.instance),
         Ok(at) => {
             let named = &instances[at];
-            let takes_traffic = named.health != Word::Critical && named.weight > 0;
+            let takes_traffic = named.health != CheckStatus::Critical && named.weight > 0;
             takes_traffic && literal(&named.host).is_none() && named.port == endpoint.address.port()
         }
     }
 }
 
-fn same(before: &Cluster, service: &Service, standing: Standing, endpoints: &[Arc<Endpoint>]) -> bool {
+fn same(before: &Cluster, service: &Service, standing: DiscoveryState, endpoints: &[Arc<Endpoint>]) -> bool {
     before.standing == standing
         && (Arc::ptr_eq(&before.policy, &service.policy) || before.policy == service.policy)
         && Arc::ptr_eq(&before.shared, &service.shared)
@@ -335,12 +335,12 @@ fn candidates<'s>(set: Option<&'s InstanceSet>, hosts: &Hosts) -> Candidates<'s>
             found.left_out.push(LeftOut { instance: Arc::clone(&instance.id.0), reason });
         };
         let health = match instance.health {
-            Word::Critical => {
+            CheckStatus::Critical => {
                 leave_out("critical".into());
                 continue;
             }
-            Word::Passing => Health::Passing,
-            Word::Warning => Health::Warning,
+            CheckStatus::Passing => Health::Passing,
+            CheckStatus::Warning => Health::Warning,
         };
         if instance.weight == 0 {
             leave_out("weight 0".into());

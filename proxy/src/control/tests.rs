@@ -11,7 +11,7 @@ use tokio::time::{advance, sleep};
 use super::testing::{declare_static, instance, policy, set, skipped_only};
 use super::*;
 use crate::config::settings::RegistrySettings;
-use crate::snapshot::{Cluster, EndpointId, Reader, Standing, joint};
+use crate::snapshot::{Cluster, DiscoveryState, EndpointId, Reader, joint};
 
 /// A registry that says what the test says. Each service has one last word, which a new watch hears at once; a
 /// service of which nothing was said is silent.
@@ -133,7 +133,7 @@ impl Running {
         self.reader.snapshot().clusters.get(name).cloned()
     }
 
-    fn standing(&self, name: &str) -> Option<Standing> {
+    fn standing(&self, name: &str) -> Option<DiscoveryState> {
         self.cluster(name).map(|cluster| cluster.standing)
     }
 
@@ -174,8 +174,8 @@ async fn the_first_snapshot_has_every_declared_service_at_once() {
     let mut settings = settings(&["orders"]);
     declare_static(&mut settings, "legacy", &[("127.0.0.1", 3001), ("::1", 3002)]);
     let first = first_snapshot(&settings);
-    assert_eq!(first.clusters["orders"].standing, Standing::Awaited);
-    assert_eq!(first.clusters["legacy"].standing, Standing::Known);
+    assert_eq!(first.clusters["orders"].standing, DiscoveryState::Awaited);
+    assert_eq!(first.clusters["legacy"].standing, DiscoveryState::Known);
     let ids: Vec<u64> = first.clusters["legacy"].endpoints.iter().map(|endpoint| endpoint.id.0).collect();
     assert_eq!(ids.len(), 2);
 
@@ -212,7 +212,7 @@ async fn an_error_never_empties_a_pool() {
     script.say("orders", set(vec![]));
     settle().await;
     assert!(running.ids("orders").is_empty(), "an empty answer is an answer");
-    assert_eq!(running.standing("orders"), Some(Standing::Known));
+    assert_eq!(running.standing("orders"), Some(DiscoveryState::Known));
 }
 
 #[tokio::test(start_paused = true)]
@@ -224,7 +224,7 @@ async fn a_demand_is_published_and_what_waits_is_woken() {
     running.ask("cart");
     let asked = Instant::now();
     running.reader.newer_than(generation).await;
-    assert_eq!(running.standing("cart"), Some(Standing::Awaited));
+    assert_eq!(running.standing("cart"), Some(DiscoveryState::Awaited));
     script.say("cart", two());
     running.reader.newer_than(generation + 1).await;
     assert_eq!(running.ids("cart").len(), 2);
@@ -257,11 +257,11 @@ async fn a_name_that_no_registry_knows_is_remembered_for_five_seconds() {
     script.say("typo", set(vec![]));
     running.ask("typo");
     settle().await;
-    assert_eq!(running.standing("typo"), Some(Standing::Unseen));
+    assert_eq!(running.standing("typo"), Some(DiscoveryState::Unseen));
     assert_eq!(script.open(), 1);
     sleep(Duration::from_millis(4_500)).await;
     running.used("typo");
-    assert_eq!(running.standing("typo"), Some(Standing::Unseen));
+    assert_eq!(running.standing("typo"), Some(DiscoveryState::Unseen));
     sleep(Duration::from_millis(2_000)).await;
     assert_eq!(running.standing("typo"), None);
     assert_eq!(script.open(), 0, "its watch has ended");
@@ -271,10 +271,10 @@ async fn a_name_that_no_registry_knows_is_remembered_for_five_seconds() {
     settle().await;
     script.say("typo", two());
     settle().await;
-    assert_eq!(running.standing("typo"), Some(Standing::Known), "an instance that comes in time is seen");
+    assert_eq!(running.standing("typo"), Some(DiscoveryState::Known), "an instance that comes in time is seen");
     script.say("typo", set(vec![]));
     sleep(Duration::from_secs(60)).await;
-    assert_eq!(running.standing("typo"), Some(Standing::Known), "and stays known without it");
+    assert_eq!(running.standing("typo"), Some(DiscoveryState::Known), "and stays known without it");
 }
 
 #[tokio::test(start_paused = true)]
@@ -292,10 +292,10 @@ async fn a_name_that_is_not_used_ends() {
     running.used("cart");
     sleep(Duration::from_secs(310)).await;
     assert_eq!(running.standing("search"), None);
-    assert_eq!(running.standing("cart"), Some(Standing::Known));
+    assert_eq!(running.standing("cart"), Some(DiscoveryState::Known));
     sleep(Duration::from_secs(300)).await;
     assert_eq!(running.standing("cart"), None);
-    assert_eq!(running.standing("orders"), Some(Standing::Known), "a declared service never ends");
+    assert_eq!(running.standing("orders"), Some(DiscoveryState::Known), "a declared service never ends");
     assert_eq!(script.open(), 1);
 }
 
@@ -407,7 +407,7 @@ async fn what_a_replaced_watch_still_had_on_its_way_is_not_heard() {
         Pools::new(settings, made, publisher, tell, resolver, health::Checker::new(health::system(), found));
     let mut hear = |watch| {
         let now = Instant::now();
-        pools.update(Told { pool: "orders".into(), watch, update: Update::Set(two()) }, now);
+        pools.update(WatchUpdate { pool: "orders".into(), watch, update: Update::Set(two()) }, now);
         pools.publish(now);
         reader.snapshot().clusters["orders"].endpoints.len()
     };
@@ -476,7 +476,7 @@ async fn what_is_skipped_is_told_and_counts_as_seen() {
     script.say("cart", skipped_only("node/cart-1", "port is 0"));
     running.ask("cart");
     settle().await;
-    assert_eq!(running.standing("cart"), Some(Standing::Known));
+    assert_eq!(running.standing("cart"), Some(DiscoveryState::Known));
     let board = running.board.read();
     assert_eq!(board["cart"].skipped, 1);
     assert_eq!(board["cart"].left_out[0].reason, "port is 0");
@@ -489,7 +489,7 @@ async fn without_a_registry_a_name_is_unseen_at_once() {
     let running = Running::start(settings, &Script::default());
     running.ask("cart");
     settle().await;
-    assert_eq!(running.standing("cart"), Some(Standing::Unseen));
+    assert_eq!(running.standing("cart"), Some(DiscoveryState::Unseen));
     advance(Duration::from_secs(7)).await;
     settle().await;
     assert_eq!(running.standing("cart"), None);

@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 
-use crate::resilience::pace::Known;
+use crate::resilience::latency_policy::Known;
 
 /// The slots of one service.
 #[derive(Debug, Default)]

@@ -19,10 +19,11 @@ use crate::downstream::connection::{Conn, LINGER};
 use crate::downstream::upgrade;
 use crate::drain::Phase;
 use crate::error::Reason;
+use crate::forward::answer::Answer;
+use crate::forward::forward;
 use crate::forward::local_answer::Refusal;
 use crate::forward::record::RequestRecord;
 use crate::forward::response_body::Download;
-use crate::forward::{Answer, forward};
 use crate::http::framed::Framed;
 use crate::http::framing::To;
 use crate::http::head::{Name, Version};
@@ -334,14 +335,14 @@ async fn run_tunnel(
     if !sent {
         return;
     }
-    let crate::upstream::http1::Tunnelled { mut link, home: _home, input, share: _share } = tunnelled;
+    let crate::upstream::http1::Tunnelled { mut connection, lease: _lease, input, share: _share } = tunnelled;
     conn.keep_little();
     let from_client = conn.input.borrow_mut().take();
     // From here on this task alone uses the connection.
     let mut io = conn.io.replace(Io::nowhere());
     let idle = worker.http.tunnel_idle_timeout;
     let (yields, pool) = (worker.http.min_rate > 0, &worker.pools.buffers);
-    let (_, down) = upgrade::join(&mut io, from_client, &mut link.io, input, pool, idle, yields).await;
+    let (_, down) = upgrade::join(&mut io, from_client, &mut connection.io, input, pool, idle, yields).await;
     record.sent(usize::try_from(down).unwrap_or(usize::MAX));
     conn.gone.set(true);
 }

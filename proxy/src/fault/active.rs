@@ -18,7 +18,7 @@ use crate::clock::Instant;
 
 /// What faults hang on.
 #[derive(Debug)]
-pub struct Subject {
+pub struct FaultTarget {
     /// The service's or the TCP proxy's name.
     pub name: Arc<str>,
     /// Which of them it is.
@@ -53,7 +53,7 @@ pub enum Sort {
     TcpProxy,
 }
 
-impl Subject {
+impl FaultTarget {
     /// One without faults.
     pub fn new(name: &str, sort: Sort) -> Arc<Self> {
         Arc::new(Self {
@@ -151,7 +151,7 @@ pub struct Active {
     /// No other fault of its subject is called the same.
     pub name: Arc<str>,
     /// What it hangs on.
-    pub subject: Arc<Subject>,
+    pub subject: Arc<FaultTarget>,
     /// As it was asked for.
     pub spec: Spec,
     /// As it is used.
@@ -174,7 +174,7 @@ impl Active {
     pub(crate) fn new(
         id: u64,
         name: Arc<str>,
-        subject: Arc<Subject>,
+        subject: Arc<FaultTarget>,
         spec: Spec,
         fault: Fault,
         origin: Origin,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::Refused;
 use crate::config::settings::FaultLimits;
 use crate::fault::Place;
-use crate::fault::active::{Active, Sort, Subject};
+use crate::fault::active::{Active, FaultTarget, Sort};
 use crate::fault::spec::{Aim, Fault, Invalid, Spec};
 use crate::snapshot::{Cluster, Reader, Snapshot};
 use crate::units::{Interval, Share};
@@ -20,7 +20,7 @@ pub(super) fn check<'a>(
     limits: &FaultLimits,
     reader: &Reader,
     living: impl Iterator<Item = &'a Arc<Active>>,
-    subject: &Subject,
+    subject: &FaultTarget,
     fault: &mut Fault,
     spec: &Spec,
 ) -> Result<(), Refused> {

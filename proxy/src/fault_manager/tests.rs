@@ -10,7 +10,7 @@ use crate::fault::active::Sort;
 use crate::snapshot::{Publisher, joint};
 
 struct World {
-    keeper: Arc<FaultManager>,
+    fault_manager: Arc<FaultManager>,
     _publisher: Publisher,
     now: Instant,
 }
@@ -24,7 +24,7 @@ fn world(change: impl FnOnce(&mut FaultLimits)) -> World {
     let (publisher, reader, _) = joint(first_snapshot(&settings));
     let mut limits = FaultLimits { enabled: true, ..FaultLimits::default() };
     change(&mut limits);
-    World { keeper: FaultManager::new(limits, reader), _publisher: publisher, now: Instant::now() }
+    World { fault_manager: FaultManager::new(limits, reader), _publisher: publisher, now: Instant::now() }
 }
 
 fn spec(value: Value) -> Spec {
@@ -41,22 +41,22 @@ fn delay(service: &str, more: Value) -> Spec {
 
 impl World {
     fn add(&self, spec: Spec) -> Result<Arc<Active>, Refused> {
-        self.keeper.add(spec, "test", self.now)
+        self.fault_manager.add(spec, "test", self.now)
     }
 
     /// So much later, everything that is due has been done.
     fn tend(&mut self, later: Duration) {
         self.now += later;
-        let snapshot = self.keeper.reader.snapshot();
-        self.keeper.tend(&Facts { snapshot: &snapshot, metrics: &String::new }, self.now);
+        let snapshot = self.fault_manager.reader.snapshot();
+        self.fault_manager.tend(&Facts { snapshot: &snapshot, metrics: &String::new }, self.now);
     }
 
-    fn subject(&self, service: &str) -> Arc<Subject> {
-        Arc::clone(&self.keeper.reader.snapshot().clusters[service].shared.faults)
+    fn subject(&self, service: &str) -> Arc<FaultTarget> {
+        Arc::clone(&self.fault_manager.reader.snapshot().clusters[service].shared.faults)
     }
 
     fn why(&self) -> Option<String> {
-        self.keeper.audit().last().and_then(|entry| entry.why.clone())
+        self.fault_manager.audit().last().and_then(|entry| entry.why.clone())
     }
 }
 
@@ -65,7 +65,7 @@ fn in_a_process_that_was_not_started_for_it_every_fault_is_refused() {
     let world = world(|limits| limits.enabled = false);
     assert_eq!(world.add(delay("orders", json!({ "endpoints": 1 }))).unwrap_err(), Refused::Locked);
     assert!(world.subject("orders").is_quiet());
-    assert_eq!(world.keeper.audit()[0].what, Happened::Refused);
+    assert_eq!(world.fault_manager.audit()[0].what, Happened::Refused);
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn every_fault_has_an_end_five_minutes_away_at_most_unless_it_says_more() {
     // Over by itself, before anybody has looked.
     assert!(fault.is_over(world.now + Duration::from_secs(300)) && !fault.is_over(world.now));
     world.tend(Duration::from_secs(300));
-    assert!(world.subject("orders").is_quiet() && world.keeper.list(world.now).is_empty());
+    assert!(world.subject("orders").is_quiet() && world.fault_manager.list(world.now).is_empty());
     assert_eq!(world.why().as_deref(), Some("its time to live was over"));
     let long = world.add(delay("orders", json!({ "endpoints": 1, "ttl": "2h" }))).unwrap_err();
     assert!(matches!(&long, Refused::Cap(why) if why.contains("`faults.max_ttl`")), "{long}");
@@ -89,7 +89,7 @@ fn a_fault_dies_with_its_controller() {
     let held = delay("orders", json!({ "endpoints": 1, "controller": "me", "heartbeat": "2s" }));
     let fault = world.add(held).unwrap();
     world.tend(Duration::from_secs(2));
-    assert_eq!(world.keeper.heartbeat("me", world.now).0.len(), 1);
+    assert_eq!(world.fault_manager.heartbeat("me", world.now).0.len(), 1);
     world.tend(Duration::from_secs(2));
     assert!(!fault.is_over(world.now));
     world.tend(Duration::from_millis(1));
@@ -130,7 +130,7 @@ fn which_faults_may_stand_beside_each_other_does_not_depend_on_their_order() {
         let added = [one, other].map(|spec| world.add(spec.clone()).is_ok());
         // What may be added stays.
         world.tend(Duration::from_millis(100));
-        assert_eq!(world.keeper.list(world.now).len(), added.iter().filter(|added| **added).count());
+        assert_eq!(world.fault_manager.list(world.now).len(), added.iter().filter(|added| **added).count());
         added == [true, true]
     };
     for (one, other, fit) in [
@@ -168,7 +168,7 @@ fn a_fault_ends_when_what_it_spared_is_no_longer_healthy() {
     let mut world = world(|_| {});
     let first = world.add(delay("orders", json!({ "endpoints": "10.0.0.1:1" }))).unwrap();
     let second = world.add(delay("orders", json!({ "endpoints": "10.0.0.1:2" }))).unwrap();
-    let snapshot = world.keeper.reader.snapshot();
+    let snapshot = world.fault_manager.reader.snapshot();
     for endpoint in &snapshot.clusters["orders"].endpoints[2..] {
         endpoint.shared.outlier.put_out(u64::MAX);
     }
@@ -183,7 +183,7 @@ fn as_many_faults_as_are_allowed_and_no_more() {
     let one = world.add(delay("orders", json!({ "place": "edge" }))).unwrap();
     world.add(delay("orders", json!({ "place": "edge" }))).unwrap();
     assert!(matches!(world.add(delay("orders", json!({ "place": "edge" }))), Err(Refused::Cap(_))));
-    assert!(world.keeper.end(one.id, "test") && !world.keeper.end(one.id, "test"));
+    assert!(world.fault_manager.end(one.id, "test") && !world.fault_manager.end(one.id, "test"));
     world.add(delay("orders", json!({ "place": "edge" }))).unwrap();
 }
 
@@ -212,19 +212,19 @@ fn what_is_not_there_is_told_with_what_may_have_been_meant() {
 #[test]
 fn a_proxy_of_toxiproxys_api_is_its_users_own() {
     let mut world = world(|limits| (limits.max_active, limits.max_requests) = (1, 0.1));
-    let subject = Subject::new("cache", Sort::TcpProxy);
-    world.keeper.enrol(&subject, true);
+    let subject = FaultTarget::new("cache", Sort::TcpProxy);
+    world.fault_manager.enrol(&subject, true);
     let toxic = |name: &str| spec(json!({ "type": "latency", "proxy": "cache", "name": name }));
     let fault = world.add(toxic("a")).unwrap();
     world.add(toxic("b")).unwrap();
     assert_eq!(fault.until, None);
     world.tend(Duration::from_secs(100_000));
-    assert_eq!(world.keeper.clear(Which::All, &End::Cleared, "test"), 0);
+    assert_eq!(world.fault_manager.clear(Which::All, &End::Cleared, "test"), 0);
     assert_eq!(subject.faults().len(), 2);
-    world.keeper.dismiss("cache", "test");
+    world.fault_manager.dismiss("cache", "test");
     assert!(subject.is_quiet() && fault.is_over(world.now));
     // Faults of a proxy that stands in the configuration are under the same rules as a service's.
-    world.keeper.enrol(&Subject::new("configured", Sort::TcpProxy), false);
+    world.fault_manager.enrol(&FaultTarget::new("configured", Sort::TcpProxy), false);
     let capped = world.add(spec(json!({ "type": "latency", "proxy": "configured" }))).unwrap_err();
     assert!(matches!(capped, Refused::Cap(_)));
 }
@@ -254,7 +254,7 @@ fn a_change_keeps_the_place_the_name_and_the_time() {
     let one = world.add(delay("orders", json!({ "place": "edge", "name": "one" }))).unwrap();
     world.add(delay("orders", json!({ "place": "edge", "name": "two" }))).unwrap();
     let kind = Kind::parse("delay", Default::default(), &json!({ "fixed": "5s" })).unwrap();
-    let changed = world.keeper.change(one.id, kind, 0.5, "test", world.now).unwrap().unwrap();
+    let changed = world.fault_manager.change(one.id, kind, 0.5, "test", world.now).unwrap().unwrap();
     assert!(one.is_over(world.now) && !changed.is_over(world.now));
     let names: Vec<_> = world.subject("orders").faults().iter().map(|fault| fault.name.to_string()).collect();
     assert_eq!(names, ["one", "two"]);
@@ -266,7 +266,7 @@ fn a_change_keeps_the_place_the_name_and_the_time() {
 fn a_change_is_held_to_the_share_of_requests_as_well() {
     let world = world(|limits| limits.max_requests = 0.5);
     let one = world.add(delay("orders", json!({ "place": "edge", "percent": "20%" }))).unwrap();
-    let change = |percent| world.keeper.change(one.id, one.fault.kind.clone(), percent, "test", world.now);
+    let change = |percent| world.fault_manager.change(one.id, one.fault.kind.clone(), percent, "test", world.now);
     assert!(matches!(change(0.6), Err(Refused::Cap(_))));
     assert!(!one.is_over(world.now), "it is as it was");
     assert_eq!(change(0.5).unwrap().unwrap().fault.percent, 0.5);
@@ -276,8 +276,9 @@ fn a_change_is_held_to_the_share_of_requests_as_well() {
 async fn whoever_waits_for_a_fault_is_let_go_when_it_ends_or_its_time_is_over() {
     let world = world(|_| {});
     let now = Instant::now;
-    let add =
-        |ttl: &str| world.keeper.add(delay("orders", json!({ "place": "edge", "ttl": ttl })), "test", now()).unwrap();
+    let add = |ttl: &str| {
+        world.fault_manager.add(delay("orders", json!({ "place": "edge", "ttl": ttl })), "test", now()).unwrap()
+    };
     let (asked, timed) = (add("5m"), add("3s"));
     let start = now();
     let waits = tokio::spawn({
@@ -285,7 +286,7 @@ async fn whoever_waits_for_a_fault_is_let_go_when_it_ends_or_its_time_is_over() 
         async move { asked.over().await }
     });
     tokio::task::yield_now().await;
-    world.keeper.end(asked.id, "test");
+    world.fault_manager.end(asked.id, "test");
     waits.await.unwrap();
     assert_eq!(now() - start, Duration::ZERO);
     timed.over().await;
@@ -296,37 +297,40 @@ async fn whoever_waits_for_a_fault_is_let_go_when_it_ends_or_its_time_is_over() 
 fn one_drill_at_a_time_and_it_ends_with_its_heart() {
     let mut world = world(|_| {});
     let drill = |name: &str| Drill { controller: name.into(), name: "shop".into(), heartbeat: Duration::from_secs(5) };
-    world.keeper.begin_drill(drill("a"), world.now).unwrap();
-    let second = world.keeper.begin_drill(drill("b"), world.now).unwrap_err();
+    world.fault_manager.begin_drill(drill("a"), world.now).unwrap();
+    let second = world.fault_manager.begin_drill(drill("b"), world.now).unwrap_err();
     assert_eq!(second, Refused::Cap("the drill `shop` of `a` is running; only one may".into()));
     let held = delay("orders", json!({ "place": "edge", "controller": "a", "heartbeat": "5s" }));
     world.add(held.clone()).unwrap();
     world.tend(Duration::from_secs(6));
     assert!(world.subject("orders").is_quiet());
-    world.keeper.begin_drill(drill("b"), world.now).unwrap();
-    assert!(world.keeper.end_drill("b", "test") && !world.keeper.end_drill("b", "test"));
-    world.keeper.begin_drill(drill("a"), world.now).unwrap();
+    world.fault_manager.begin_drill(drill("b"), world.now).unwrap();
+    assert!(world.fault_manager.end_drill("b", "test") && !world.fault_manager.end_drill("b", "test"));
+    world.fault_manager.begin_drill(drill("a"), world.now).unwrap();
     world.add(held).unwrap();
-    assert!(world.keeper.end_drill("a", "test") && world.subject("orders").is_quiet());
+    assert!(world.fault_manager.end_drill("a", "test") && world.subject("orders").is_quiet());
 }
 
 #[test]
 fn a_long_heartbeat_is_as_long_as_it_says() {
     let mut world = world(|_| {});
     let heartbeat = Duration::from_secs(300);
-    world.keeper.begin_drill(Drill { controller: "a".into(), name: "shop".into(), heartbeat }, world.now).unwrap();
+    world
+        .fault_manager
+        .begin_drill(Drill { controller: "a".into(), name: "shop".into(), heartbeat }, world.now)
+        .unwrap();
     let guard = json!({
         "controller": "a", "heartbeat": "5m", "metric": "success", "service": "orders", "below": "99%",
     });
-    let guard = world.keeper.guard(serde_json::from_value(guard).unwrap(), world.now).unwrap();
+    let guard = world.fault_manager.guard(serde_json::from_value(guard).unwrap(), world.now).unwrap();
     for _ in 0..4 {
         world.tend(Duration::from_secs(70));
     }
     let other = Drill { controller: "b".into(), name: "shop".into(), heartbeat };
-    assert!(world.keeper.begin_drill(other.clone(), world.now).is_err(), "it lives");
+    assert!(world.fault_manager.begin_drill(other.clone(), world.now).is_err(), "it lives");
     world.tend(Duration::from_secs(21));
-    world.keeper.begin_drill(other, world.now).unwrap();
-    assert!(!world.keeper.unguard(guard), "and the guard has gone with it");
+    world.fault_manager.begin_drill(other, world.now).unwrap();
+    assert!(!world.fault_manager.unguard(guard), "and the guard has gone with it");
 }
 
 #[test]
@@ -336,8 +340,8 @@ fn what_is_done_is_written_to_the_audit_file_as_json_lines() {
     let world = world(|limits| limits.audit_log = Some(path.clone()));
     let fault = world.add(delay("orders", json!({ "place": "edge", "name": "slow" }))).unwrap();
     assert!(fault.strikes(0.0, world.now));
-    world.keeper.end(fault.id, "somebody");
-    world.keeper.flush_audit(Duration::from_secs(20));
+    world.fault_manager.end(fault.id, "somebody");
+    world.fault_manager.flush_audit(Duration::from_secs(20));
     let lines: Vec<Value> =
         std::fs::read_to_string(&path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((lines.len(), &lines[0]["what"], &lines[1]["what"]), (2, &json!("added"), &json!("ended")));
@@ -357,11 +361,11 @@ fn what_is_done_is_written_to_the_audit_file_as_json_lines() {
 #[test]
 fn a_check_says_what_adding_would_say_and_changes_nothing() {
     let world = world(|_| ());
-    let check = |spec: &Spec| world.keeper.check(spec, world.now);
+    let check = |spec: &Spec| world.fault_manager.check(spec, world.now);
     assert_eq!(check(&delay("orders", json!({ "endpoints": 1 }))), Ok(()));
     for refused in [delay("nobody", json!({})), delay("orders", json!({})), delay("orders", json!({ "ttl": "24h" }))] {
         let said = check(&refused).unwrap_err();
         assert_eq!(Err(said), world.add(refused).map(drop));
     }
-    assert!(world.keeper.list(world.now).is_empty() && world.subject("orders").is_quiet());
+    assert!(world.fault_manager.list(world.now).is_empty() && world.subject("orders").is_quiet());
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::fault::active::Subject;
+use crate::fault::active::FaultTarget;
 use crate::fault::spec::Invalid;
 
 /// Why a fault is not added.
@@ -58,7 +58,7 @@ pub enum Which<'a> {
     /// Those of a controller.
     Controller(&'a str),
     /// Those that hang on this.
-    Subject(&'a Subject),
+    FaultTarget(&'a FaultTarget),
 }
 
 impl std::fmt::Display for End {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::clock::Instant;
 use crate::config::settings::{Policy, Protocol};
 use crate::error::Reason;
-use crate::forward::Answer;
+use crate::forward::answer::{Answer, Response};
 use crate::forward::inject::Injection;
 use crate::forward::response_body::Download;
 use crate::http::framing::To;
@@ -21,11 +21,11 @@ use crate::http::{Head, Length};
 use crate::request::Request;
 use crate::request::fields::{AttemptFields, ControlNames};
 use crate::resilience::breaker::CircuitBreaker;
-use crate::resilience::hold::{Held, held};
+use crate::resilience::response_buffering::{Buffering, buffering};
 use crate::timer;
 use crate::upstream::held::Holding;
-use crate::upstream::http1::Heard;
-use crate::upstream::{self, Broken, Home, Link, Upstream};
+use crate::upstream::http1::HeadEvent;
+use crate::upstream::{self, Broken, Connection, Lease, Upstream};
 use crate::worker::Worker;
 use crate::worker::attempt_info::{AttemptInfo, Why};
 use crate::worker::cluster::{Case, Pick, Probe, WorkerCluster};
@@ -70,8 +70,8 @@ pub struct Attempt<'r> {
 
 enum State<'r> {
     /// Delayed by an injected fault, or about to be aborted by one.
-    Injected(Pin<Box<dyn Future<Output = ()> + 'r>>, Option<(Home, AttemptFields<'r>)>),
-    Dialling(Pin<Box<dyn Future<Output = Result<Link, Reason>> + 'r>>, Option<(Home, AttemptFields<'r>)>),
+    Injected(Pin<Box<dyn Future<Output = ()> + 'r>>, Option<(Lease, AttemptFields<'r>)>),
+    Dialling(Pin<Box<dyn Future<Output = Result<Connection, Reason>> + 'r>>, Option<(Lease, AttemptFields<'r>)>),
     Asking(upstream::http1::Attempt),
     Http2(Pin<Box<dyn Future<Output = Sent> + 'r>>),
     Holding(Rc<Head>, Download, Wait),
@@ -90,15 +90,6 @@ struct Wait {
     held: Option<Holding>,
 }
 
-/// An answer, and when its head had come.
-#[derive(Debug)]
-pub struct Landed {
-    /// The answer.
-    pub answer: Answer,
-    /// When its head had come.
-    pub heard: Instant,
-}
-
 impl<'r> Attempt<'r> {
     /// Begins: takes a free connection and writes, or dials.
     pub fn start(
@@ -112,13 +103,13 @@ impl<'r> Attempt<'r> {
         let Pick { upstream: endpoint, index, probe } = pick;
         let number = onward.attempt.saturating_sub(1) as usize;
         endpoint.wait(now);
-        let home = Home { in_flight: endpoint.begin(), keep: x.side.keep };
+        let lease = Lease { in_flight: endpoint.begin(), keep: x.side.keep };
         let state = match &injection {
             Some(injection) if injection.is_before() => {
                 let injection = Rc::clone(injection);
-                State::Injected(Box::pin(async move { injection.hold_up().await }), Some((home, onward)))
+                State::Injected(Box::pin(async move { injection.hold_up().await }), Some((lease, onward)))
             }
-            _ => State::begin(x, &endpoint, home, onward, now),
+            _ => State::begin(x, &endpoint, lease, onward, now),
         };
         Self {
             info: AttemptInfo { upstream: endpoint, index, started: now, why, number, hedged: false, timed: false },
@@ -138,18 +129,18 @@ impl<'r> Attempt<'r> {
 
     /// Ready with an answer that can be passed on, or with what has broken the attempt. It must not be polled again
     /// after that.
-    pub fn poll(&mut self, cx: &mut Context<'_>, x: AttemptContext<'r>) -> Poll<Result<Landed, Broken>> {
+    pub fn poll(&mut self, cx: &mut Context<'_>, x: AttemptContext<'r>) -> Poll<Result<Response, Broken>> {
         loop {
             match &mut self.state {
                 State::Injected(hold, begin) => {
                     ready!(hold.as_mut().poll(cx));
-                    let Some((home, onward)) = begin.take() else {
+                    let Some((lease, onward)) = begin.take() else {
                         return Poll::Ready(Err(Broken::unwritten(Reason::Internal)));
                     };
                     let now = timer::now();
                     match self.injection.as_ref().and_then(|injection| injection.instead(&x.request.head)) {
-                        None => self.state = State::begin(x, &self.info.upstream, home, onward, now),
-                        Some(Ok(answer)) => return Poll::Ready(Ok(Landed { answer, heard: now })),
+                        None => self.state = State::begin(x, &self.info.upstream, lease, onward, now),
+                        Some(Ok(answer)) => return Poll::Ready(Ok(Response { answer, heard: now })),
                         // The abort counts as if the request had been written: nobody knows whether it was processed.
                         Some(Err(_)) => {
                             let reason = Reason::UpstreamClosed;
@@ -157,18 +148,20 @@ impl<'r> Attempt<'r> {
                         }
                     }
                 }
-                State::Dialling(dial, home) => {
+                State::Dialling(dial, lease) => {
                     let dialled = ready!(dial.as_mut().poll(cx));
-                    let home = home.take();
-                    match (dialled, home) {
-                        (Ok(link), Some((home, onward))) => self.state = State::Asking(ask(x, link, home, onward)),
+                    let lease = lease.take();
+                    match (dialled, lease) {
+                        (Ok(connection), Some((lease, onward))) => {
+                            self.state = State::Asking(ask(x, connection, lease, onward))
+                        }
                         (Ok(_), None) => return Poll::Ready(Err(Broken::unwritten(Reason::Internal))),
                         (Err(reason), _) => return Poll::Ready(Err(Broken::unwritten(reason))),
                     }
                 }
                 State::Asking(asking) => match ready!(asking.poll_head(cx))? {
-                    Heard::Interim(head) => x.request.interim(&head),
-                    Heard::Final(head) => {
+                    HeadEvent::Interim(head) => x.request.interim(&head),
+                    HeadEvent::Final(head) => {
                         let State::Asking(asking) = std::mem::replace(&mut self.state, State::Over) else { continue };
                         let heard = timer::now();
                         if head.status() == 101 {
@@ -177,18 +170,18 @@ impl<'r> Attempt<'r> {
                                 return Poll::Ready(Err(Broken { reason, written: true, stale: false }));
                             }
                             let tunnel = asking.into_tunnel().ok_or(Broken::unwritten(Reason::Internal))?;
-                            return Poll::Ready(Ok(Landed { answer: Answer::Tunnel(head, tunnel), heard }));
+                            return Poll::Ready(Ok(Response { answer: Answer::Tunnel(head, tunnel), heard }));
                         }
                         let answer = asking.into_answer(&head, heard)?;
-                        if let Some(landed) = self.heard(x, heard, head, Download::H1(answer)) {
-                            return Poll::Ready(Ok(landed));
+                        if let Some(response) = self.heard(x, heard, head, Download::H1(answer)) {
+                            return Poll::Ready(Ok(response));
                         }
                     }
                 },
                 State::Http2(sent) => {
                     let (head, answer) = ready!(sent.as_mut().poll(cx))?;
-                    if let Some(landed) = self.heard(x, timer::now(), head, Download::H2(Box::new(answer))) {
-                        return Poll::Ready(Ok(landed));
+                    if let Some(response) = self.heard(x, timer::now(), head, Download::H2(Box::new(answer))) {
+                        return Poll::Ready(Ok(response));
                     }
                 }
                 State::Holding(_, download, wait) => {
@@ -213,17 +206,19 @@ impl<'r> Attempt<'r> {
         let room = |bytes: usize, until| {
             x.worker.hold(bytes).map(|held| Wait { heard, until, first: false, held: Some(held) })
         };
-        match (held(head, download.length(), &x.policy.hold), download.length()) {
-            (Held::Not, _) => None,
-            (Held::Whole, Length::Exact(n)) => room(usize::try_from(n).ok()?, None),
-            (Held::Whole, _) => None,
-            (Held::WholeWithin(time), _) => room(x.policy.hold.max_bytes, Some(heard + time)),
-            (Held::FirstWithin(time), _) => Some(Wait { heard, until: Some(heard + time), first: true, held: None }),
+        match (buffering(head, download.length(), &x.policy.hold), download.length()) {
+            (Buffering::Not, _) => None,
+            (Buffering::Whole, Length::Exact(n)) => room(usize::try_from(n).ok()?, None),
+            (Buffering::Whole, _) => None,
+            (Buffering::WholeWithin(time), _) => room(x.policy.hold.max_bytes, Some(heard + time)),
+            (Buffering::FirstWithin(time), _) => {
+                Some(Wait { heard, until: Some(heard + time), first: true, held: None })
+            }
         }
     }
 
     /// An answer's head has come at `heard`: passes the answer on, or begins to hold it back.
-    fn heard(&mut self, x: AttemptContext<'r>, heard: Instant, head: Rc<Head>, download: Download) -> Option<Landed> {
+    fn heard(&mut self, x: AttemptContext<'r>, heard: Instant, head: Rc<Head>, download: Download) -> Option<Response> {
         let (head, download) = match &self.injection {
             None => (head, download),
             Some(injection) => injection.falsified(head, download),
@@ -234,18 +229,18 @@ impl<'r> Attempt<'r> {
                 self.state = State::Holding(head, download, wait);
                 None
             }
-            None => Some(Landed { answer: Answer::Response(head, download), heard }),
+            None => Some(Response { answer: Answer::Response(head, download), heard }),
         }
     }
 
-    fn let_go(&mut self) -> Result<Landed, Broken> {
+    fn let_go(&mut self) -> Result<Response, Broken> {
         let State::Holding(head, mut download, wait) = std::mem::replace(&mut self.state, State::Over) else {
             return Err(Broken::unwritten(Reason::Internal));
         };
         if let Some(held) = wait.held {
             download.keep(held);
         }
-        Ok(Landed { answer: Answer::Response(head, download), heard: wait.heard })
+        Ok(Response { answer: Answer::Response(head, download), heard: wait.heard })
     }
 
     /// The attempt has lost the race. If its request is sent, the rest of its answer may still come for a moment
@@ -269,12 +264,12 @@ impl<'r> State<'r> {
     fn begin(
         x: AttemptContext<'r>,
         endpoint: &Rc<Upstream>,
-        home: Home,
+        lease: Lease,
         onward: AttemptFields<'r>,
         now: Instant,
     ) -> Self {
         if x.policy.protocol == Protocol::Http2 {
-            return Self::Http2(Box::pin(over_h2(x, Rc::clone(endpoint), home, onward)));
+            return Self::Http2(Box::pin(over_h2(x, Rc::clone(endpoint), lease, onward)));
         }
         // A tunnel keeps its connection for as long as it likes. Beyond a share of them, requests would be left
         // without.
@@ -283,12 +278,12 @@ impl<'r> State<'r> {
         }
         let sure = x.repeatable && x.request.body.is_replayable();
         match endpoint.reuse(sure, x.policy.idle_timeout, now) {
-            Some(link) => Self::Asking(ask(x, link, home, onward)),
+            Some(connection) => Self::Asking(ask(x, connection, lease, onward)),
             None => {
                 x.side.counts.tally.borrow_mut().connected();
                 let endpoint = Rc::clone(endpoint);
                 let terms = x.worker.terms(x.policy);
-                Self::Dialling(Box::pin(async move { endpoint.dial(x.policy, terms).await }), Some((home, onward)))
+                Self::Dialling(Box::pin(async move { endpoint.dial(x.policy, terms).await }), Some((lease, onward)))
             }
         }
     }
@@ -316,8 +311,8 @@ impl Rest {
         loop {
             match self {
                 Self::Asking(asking) => match ready!(asking.poll_head(cx)) {
-                    Ok(Heard::Interim(_)) => {}
-                    Ok(Heard::Final(head)) if head.status() != 101 => {
+                    Ok(HeadEvent::Interim(_)) => {}
+                    Ok(HeadEvent::Final(head)) if head.status() != 101 => {
                         let Self::Asking(asking) = std::mem::replace(self, Self::Over) else { return Poll::Ready(()) };
                         match asking.into_answer(&head, timer::now()) {
                             Ok(answer) => *self = Self::Holding(Download::H1(answer)),
@@ -334,19 +329,24 @@ impl Rest {
     }
 }
 
-fn ask(x: AttemptContext<'_>, link: Link, home: Home, onward: AttemptFields<'_>) -> upstream::http1::Attempt {
+fn ask(
+    x: AttemptContext<'_>,
+    connection: Connection,
+    lease: Lease,
+    onward: AttemptFields<'_>,
+) -> upstream::http1::Attempt {
     let mut head = x.worker.pools.scratch.take();
     let body = Rc::clone(&x.request.body);
     let trailers =
         (x.policy.request_trailers && body.length() == Length::Chunked).then(|| x.request.passing(&x.worker.http));
     x.request.outgoing(&x.worker.identity, onward, trailers.is_some()).write_h1(&mut head);
-    x.worker.exchanges.begin(link, home, head, body, trailers, x.request.asked())
+    x.worker.exchanges.begin(connection, lease, head, body, trailers, x.request.asked())
 }
 
-async fn over_h2(x: AttemptContext<'_>, endpoint: Rc<Upstream>, home: Home, onward: AttemptFields<'_>) -> Sent {
+async fn over_h2(x: AttemptContext<'_>, endpoint: Rc<Upstream>, lease: Lease, onward: AttemptFields<'_>) -> Sent {
     let connected = || x.side.counts.tally.borrow_mut().connected();
     let uploads = !x.request.body.is_empty();
     let terms = x.worker.terms(x.policy);
     let stream = endpoint.h2(x.policy, terms, uploads, connected).await.map_err(Broken::unwritten)?;
-    stream.send(x.worker.hop(), x.request, home, onward).await
+    stream.send(x.worker.hop(), x.request, lease, onward).await
 }

@@ -14,7 +14,7 @@ use crate::forward::record::RequestRecord;
 use crate::request::Request;
 use crate::request::target::Target;
 use crate::route::Found;
-use crate::snapshot::{Demand, Standing};
+use crate::snapshot::{Demand, DiscoveryState};
 use crate::timer;
 use crate::worker::Worker;
 use crate::worker::cluster::WorkerCluster;
@@ -57,7 +57,7 @@ pub async fn service(
     };
     record.route.clone_from(&route);
     let side = match view.cluster(&name) {
-        Some(side) if side.cluster.standing == Standing::Known => {
+        Some(side) if side.cluster.standing == DiscoveryState::Known => {
             if request.service.is_none() && view.routes.is_by_host_alone(host) {
                 view.remember(target.host, side, route.as_ref());
             }
@@ -120,14 +120,14 @@ async fn wait_for(
     loop {
         let view = worker.view();
         match view.cluster(name).map(|side| (side.cluster.standing, side)) {
-            Some((Standing::Known, side)) => {
+            Some((DiscoveryState::Known, side)) => {
                 record.side = Some(Rc::clone(side));
                 return Ok(Rc::clone(side));
             }
-            Some((Standing::Unseen, _)) => return Err(Reason::UnknownService),
+            Some((DiscoveryState::Unseen, _)) => return Err(Reason::UnknownService),
             // The name is followed now. If it has to make room for another before it is answered, it is asked for
             // again.
-            Some((Standing::Awaited, _)) => asked = false,
+            Some((DiscoveryState::Awaited, _)) => asked = false,
             None if view.routes.names().is_none_or(|names| names.registry.is_none())
                 && matches!(demand, Demand::Service(_)) =>
             {

@@ -12,12 +12,14 @@ use crate::clock::Instant;
 use crate::counts::First;
 use crate::error::Reason;
 use crate::fault::Place;
-use crate::forward::attempt::{Attempt, AttemptContext, Landed};
+use crate::forward::answer::Answer;
+use crate::forward::answer::Response;
+use crate::forward::attempt::{Attempt, AttemptContext};
 use crate::forward::inject::{self, Injection};
-use crate::forward::race::Ended;
+use crate::forward::race::AttemptOutcome;
 use crate::forward::record::RequestRecord;
 use crate::forward::record::{Held, deadline, start_of};
-use crate::forward::{Answer, Live};
+use crate::forward::waiting::Live;
 use crate::http::head::Name;
 use crate::request::fields::AttemptFields;
 use crate::resilience::breaker::Admission;
@@ -36,7 +38,7 @@ pub const IMPATIENT: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
     /// The place of the request's latency class among those of its service.
-    pub kind: usize,
+    pub class: usize,
     /// After this time a hedge is started.
     pub hedge: Option<Duration>,
     /// The per-try timeout. After it the attempt counts as failed, and may still win.
@@ -48,11 +50,11 @@ pub struct Pace {
 impl Pace {
     fn of(x: &AttemptContext<'_>, deadline: &Deadline, record: &RequestRecord, started: Instant) -> Self {
         let safe = retry::is_safe(x.request.head.method());
-        let mut kinds = x.side.kinds.borrow_mut();
-        let kind = kinds.place(record.route(), x.request.head.method(), started);
+        let mut latency_classes = x.side.latency_classes.borrow_mut();
+        let class = latency_classes.place(record.route(), x.request.head.method(), started);
         // An upgrade is never raced: two tunnels would be two conversations.
         let may_race = x.repeatable && x.policy.retries.max > 0 && !x.request.upgrade;
-        let (hedge, per_try) = match kinds.at(kind).filter(|_| may_race) {
+        let (hedge, per_try) = match latency_classes.at(class).filter(|_| may_race) {
             Some(learned) => {
                 let known = learned.known();
                 let total = deadline.total.unwrap_or(deadline.stream_idle);
@@ -61,7 +63,7 @@ impl Pace {
             }
             None => (None, None),
         };
-        Self { kind, hedge, per_try, safe }
+        Self { class, hedge, per_try, safe }
     }
 
     /// When an attempt is slow enough that another one is started. Its time runs from when the whole request was
@@ -139,7 +141,7 @@ impl<'r> Bearings<'r> {
         let waited = now.saturating_duration_since(attempt.info.started);
         if waited >= patience && x.request.body.ended().is_some() {
             let tells = x.side.overtaken(&attempt.info, attempt.probe, true, now, &x.case());
-            if tells && let Some(learned) = x.side.kinds.borrow_mut().at(self.pace.kind) {
+            if tells && let Some(learned) = x.side.latency_classes.borrow_mut().at(self.pace.class) {
                 learned.give_up();
             }
         }
@@ -243,20 +245,22 @@ impl<'r> FirstAttempt<'r> {
         record: &mut RequestRecord,
         info: &AttemptInfo,
         probe: Option<Probe<'r>>,
-        landed: &Landed,
+        response: &Response,
         grpc: Option<u8>,
     ) {
-        let (x, heard) = (self.b.x, landed.heard);
+        let (x, heard) = (self.b.x, response.heard);
         (record.grpc, record.heard, record.by) = (grpc, Some(heard), Some(info.why));
         if let Some(details) = &mut record.details {
-            details.ended(info.number, heard, Ending::Answered(landed.answer.status()));
+            details.ended(info.number, heard, Ending::Answered(response.answer.status()));
         }
         x.side.good(info, probe, heard.saturating_duration_since(info.started), heard, &x.case());
         record.first.get_or_insert(First::Good);
         x.side.counts.tally.borrow_mut().attempted(None);
         // Where the body was still coming, the time would be the client's and not the service's: nothing is learned
         // from it.
-        if let (Some(learned), Some(ended)) = (x.side.kinds.borrow_mut().at(self.b.pace.kind), x.request.body.ended()) {
+        if let (Some(learned), Some(ended)) =
+            (x.side.latency_classes.borrow_mut().at(self.b.pace.class), x.request.body.ended())
+        {
             learned.observe(heard.saturating_duration_since(info.started.max(ended)));
         }
     }
@@ -272,14 +276,14 @@ impl<'r> FirstAttempt<'r> {
         record: &mut RequestRecord,
         info: AttemptInfo,
         probe: Option<Probe<'r>>,
-        landed: Landed,
-    ) -> Result<Answer, (AttemptInfo, Option<Probe<'r>>, Landed)> {
-        match verdict(&landed, self.b.pace.safe) {
+        response: Response,
+    ) -> Result<Answer, (AttemptInfo, Option<Probe<'r>>, Response)> {
+        match verdict(&response, self.b.pace.safe) {
             (Verdict::Good, grpc) => {
-                self.good(record, &info, probe, &landed, grpc);
-                Ok(landed.answer)
+                self.good(record, &info, probe, &response, grpc);
+                Ok(response.answer)
             }
-            _ => Err((info, probe, landed)),
+            _ => Err((info, probe, response)),
         }
     }
 
@@ -290,11 +294,11 @@ impl<'r> FirstAttempt<'r> {
 }
 
 impl<'r> Live<'r> for FirstAttempt<'r> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended<'r>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<AttemptOutcome<'r>> {
         let Some(attempt) = &mut self.attempt else { return Poll::Pending };
-        let Poll::Ready(landed) = attempt.poll(cx, self.b.x) else { return Poll::Pending };
+        let Poll::Ready(response) = attempt.poll(cx, self.b.x) else { return Poll::Pending };
         match self.attempt.take() {
-            Some(Attempt { info, probe, .. }) => Poll::Ready(Ended { info, probe, landed }),
+            Some(Attempt { info, probe, .. }) => Poll::Ready(AttemptOutcome { info, probe, response }),
             None => Poll::Pending,
         }
     }
@@ -321,8 +325,8 @@ impl Drop for FirstAttempt<'_> {
 }
 
 /// The verdict on an answer, and its gRPC status.
-pub fn verdict(landed: &Landed, safe: bool) -> (Verdict, Option<u8>) {
-    let (head, trailers) = (landed.answer.head(), landed.answer.trailers());
+pub fn verdict(response: &Response, safe: bool) -> (Verdict, Option<u8>) {
+    let (head, trailers) = (response.answer.head(), response.answer.trailers());
     let grpc = trailers.as_ref().and_then(|t| t.first(Name::GrpcStatus)).or_else(|| head.first(Name::GrpcStatus));
     let code = grpc.and_then(|code| std::str::from_utf8(code).ok()?.parse().ok());
     (retry::verdict(head.status(), grpc, safe), code)

@@ -20,8 +20,8 @@ use crate::clock::Instant;
 use crate::error::Reason;
 use crate::fault::http::{Abort, HttpFault};
 use crate::fault::spec::{Kind, Scope};
-use crate::fault::{Active, Place, Subject};
-use crate::forward::Answer;
+use crate::fault::{Active, FaultTarget, Place};
+use crate::forward::answer::Answer;
 use crate::forward::faulted::Faulted;
 use crate::forward::record::RequestRecord;
 use crate::forward::response_body::Download;
@@ -64,7 +64,7 @@ pub struct Struck(pub Vec<Arc<Active>>);
 #[cold]
 pub fn draw(
     worker: &Worker,
-    subject: &Subject,
+    subject: &FaultTarget,
     place: Place,
     target: Target<'_>,
     record: &mut RequestRecord,

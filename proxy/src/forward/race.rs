@@ -6,7 +6,8 @@
 use std::task::{Context, Poll};
 
 use crate::clock::Instant;
-use crate::forward::attempt::{Attempt, AttemptContext, Landed};
+use crate::forward::answer::Response;
+use crate::forward::attempt::{Attempt, AttemptContext};
 use crate::upstream::Broken;
 use crate::worker::attempt_info::AttemptInfo;
 use crate::worker::cluster::Probe;
@@ -20,13 +21,13 @@ pub struct Race<'r> {
 
 /// An attempt that is over, and its result.
 #[derive(Debug)]
-pub struct Ended<'r> {
+pub struct AttemptOutcome<'r> {
     /// What is known of it.
     pub info: AttemptInfo,
     /// The probe, if it tried an endpoint that is ejected.
     pub probe: Option<Probe<'r>>,
     /// Its answer, or what broke it.
-    pub landed: Result<Landed, Broken>,
+    pub response: Result<Response, Broken>,
 }
 
 impl<'r> Race<'r> {
@@ -60,17 +61,17 @@ impl<'r> Race<'r> {
     }
 
     /// Ready with the first attempt that has an answer or has broken. That attempt has left the race then.
-    pub fn poll(&mut self, cx: &mut Context<'_>, x: AttemptContext<'r>) -> Poll<Ended<'r>> {
+    pub fn poll(&mut self, cx: &mut Context<'_>, x: AttemptContext<'r>) -> Poll<AttemptOutcome<'r>> {
         if let Some(first) = &mut self.first
-            && let Poll::Ready(landed) = first.poll(cx, x)
+            && let Poll::Ready(response) = first.poll(cx, x)
             && let Some(first) = self.first.take()
         {
-            return Poll::Ready(Ended { info: first.info, probe: first.probe, landed });
+            return Poll::Ready(AttemptOutcome { info: first.info, probe: first.probe, response });
         }
         for at in 0..self.others.len() {
-            if let Poll::Ready(landed) = self.others[at].poll(cx, x) {
+            if let Poll::Ready(response) = self.others[at].poll(cx, x) {
                 let Attempt { info, probe, .. } = self.others.remove(at);
-                return Poll::Ready(Ended { info, probe, landed });
+                return Poll::Ready(AttemptOutcome { info, probe, response });
             }
         }
         Poll::Pending

@@ -18,7 +18,7 @@ use crate::error::Reason;
 use crate::forward::inject::{self, Struck};
 use crate::request::Request;
 use crate::resilience::fallback::Degraded;
-use crate::resilience::outlier::{Members, Standing};
+use crate::resilience::outlier::{EjectionState, Members};
 use crate::route::Route;
 use crate::telemetry::explain::{DeadlineBy, DeadlineFacts, LeftOut, NoMore, Pick, Policies, Record, Start, What};
 use crate::worker::Worker;
@@ -218,10 +218,12 @@ impl WorkerCluster {
         for (index, endpoint) in endpoints.iter().enumerate() {
             let why = match endpoints.state(index).standing(ms) {
                 _ if tried.has(endpoint.id) => LeftOut::Tried,
-                Standing::Out { .. } => LeftOut::Ejected,
-                Standing::Probing => LeftOut::Probing,
-                Standing::In if safe.as_ref().is_some_and(|left| left.get(index) == Some(&false)) => LeftOut::Unsafe,
-                Standing::In => {
+                EjectionState::Out { .. } => LeftOut::Ejected,
+                EjectionState::Probing => LeftOut::Probing,
+                EjectionState::In if safe.as_ref().is_some_and(|left| left.get(index) == Some(&false)) => {
+                    LeftOut::Unsafe
+                }
+                EjectionState::In => {
                     pick.candidates += 1;
                     continue;
                 }

@@ -15,17 +15,19 @@ use std::time::{Duration, SystemTime};
 use crate::clock::Instant;
 use crate::counts::First;
 use crate::error::Reason;
+use crate::forward::answer::Answer;
 use crate::forward::attempt::AttemptContext;
 use crate::forward::first::{Bearings, FirstAttempt};
-use crate::forward::race::{Ended, Race};
+use crate::forward::race::{AttemptOutcome, Race};
 use crate::forward::record::RequestRecord;
 use crate::forward::record::start_of;
-use crate::forward::{Answer, Live};
+use crate::forward::waiting::{Clock, Live, Turn};
 use crate::http::Head;
 use crate::http::head::Name;
 use crate::resilience::retry::{self, Allowance, Next, Pushback};
 use crate::telemetry::explain::{Ending, NoMore, What};
 use crate::telemetry::metrics::Steering;
+use crate::timer;
 use crate::worker::attempt_info::{AttemptInfo, Why};
 use crate::worker::cluster::{Token, Tried};
 
@@ -259,7 +261,7 @@ impl<'r> Recovery<'r> {
 }
 
 impl<'r> Live<'r> for Recovery<'r> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended<'r>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<AttemptOutcome<'r>> {
         self.race.poll(cx, self.x)
     }
 
@@ -284,6 +286,29 @@ impl Drop for Recovery<'_> {
             self.abandoned();
         }
         self.unresolved();
+    }
+}
+
+/// Once something has happened: what follows, until the request has what it gets.
+pub async fn recover<'r>(
+    mut recovery: Recovery<'r>,
+    mut happened: Turn<'r>,
+    mut clock: Clock<'_>,
+    x: AttemptContext<'r>,
+) -> Result<Answer, Reason> {
+    loop {
+        let step = match happened {
+            Turn::Ended(AttemptOutcome { info, probe, response: Ok(response) }) => {
+                recovery.answered(info, probe, response)
+            }
+            Turn::Ended(AttemptOutcome { info, probe, response: Err(broken) }) => recovery.broke(info, probe, broken),
+            Turn::Due => recovery.slow(timer::now()),
+            Turn::Over(reason) => recovery.over(reason),
+        };
+        if let Step::Done(result) = step {
+            return result;
+        }
+        happened = clock.turn(&mut recovery, x).await;
     }
 }
 

@@ -1,16 +1,17 @@
 //! How large a block of fields may be on an HTTP/2 connection.
 //!
-//! `http.max_head_size` and `http.max_headers` hold for heads and trailers whatever they came over, and what is above
-//! them is an error that says so. The `h2` crate's own limit cannot be that error: trailers beyond it lose fields without a word,
-//! `grpc-status` perhaps among them, and a head beyond it is a stream that was reset. So its limit is set where
-//! nothing gets lost that ours would not have caught, and ours is asked for what comes through.
+//! `http.max_head_size` and `http.max_headers` hold for heads and trailers over either protocol, and exceeding them
+//! is an error that names the limit. The `h2` crate's own limit cannot give that error. Trailers beyond it silently
+//! lose fields, perhaps `grpc-status`. A head beyond it is a stream that was reset. So the crate's limit is set high
+//! enough that it never drops a field of a message that our limits would accept, and our limits are applied to what
+//! comes through.
 //!
-//! That this is so needs one more bound, on the bytes of a block as they come over the wire (RFC 9113 section 4.3). The crate
-//! drops a field when the list becomes larger than [`Blocks::list`] with it, and all that follow. A field is the longer of
-//! what the table of HPACK holds (4 KiB) and what was spelled out; and no letter is spelled with less than five bits (RFC
-//! 7541, appendix B), so in a block of `w` bytes no field is longer than 1.6 w. What was kept of a list that lost
-//! something is then longer than `list - 1.6 w`, and that is above what a head may have, at 32 bytes a line. A block above
-//! the bound ends its connection: the state of HPACK ends with it, and nothing that comes after could be read.
+//! This needs one more bound, on the bytes of a block as they come over the wire (RFC 9113 section 4.3). The crate
+//! drops a field with which the list becomes larger than [`Blocks::list`], and all fields after it. A field is either
+//! in HPACK's table, which holds 4 KiB, or spelled out. No letter is spelled with less than five bits (RFC 7541,
+//! appendix B), so in a block of `w` bytes no field is longer than 1.6 w. What the crate has kept of a list that lost
+//! a field is then longer than `list - 1.6 w`, which is above what a head may have, at 32 bytes a line. A block above
+//! the bound ends its connection: HPACK's state is lost with it, and nothing after it could be read.
 
 use std::cell::Cell;
 use std::io;
@@ -31,14 +32,14 @@ pub struct Blocks<T> {
     over: Rc<Cell<bool>>,
 }
 
-/// Where in the stream of frames a connection is.
+/// How far the frames of a connection have been read.
 #[derive(Debug)]
 struct Frames {
-    /// Bytes to pass over: of a payload, or of the client's preface.
+    /// How many bytes are to be skipped: of a payload, or of the client's preface.
     skip: usize,
     head: [u8; HEAD],
     have: usize,
-    /// The block of fields that is under way, or the last one.
+    /// The size of the block of fields that is under way, or of the last one.
     block: usize,
     most: usize,
 }

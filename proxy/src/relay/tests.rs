@@ -38,12 +38,12 @@ fn start(relay: Relay) -> Stage {
 }
 
 /// A TCP proxy's faults, and who keeps them.
-fn faults() -> (Arc<FaultManager>, Arc<Subject>) {
+fn faults() -> (Arc<FaultManager>, Arc<FaultTarget>) {
     let (_publisher, reader, _demands) = joint(first_snapshot(&settings(&[])));
-    let keeper = FaultManager::new(FaultLimits::default(), reader);
-    let subject = Subject::new("db", Sort::TcpProxy);
-    keeper.enrol(&subject, true);
-    (keeper, subject)
+    let fault_manager = FaultManager::new(FaultLimits::default(), reader);
+    let subject = FaultTarget::new("db", Sort::TcpProxy);
+    fault_manager.enrol(&subject, true);
+    (fault_manager, subject)
 }
 
 fn spec(kind: &str, attributes: serde_json::Value) -> Spec {
@@ -91,7 +91,7 @@ fn it_ends_when_nothing_has_moved_for_its_idle_time_and_not_before() {
 #[test]
 fn faults_come_and_go_on_a_connection_that_lives_and_no_byte_is_lost() {
     paused(async {
-        let (keeper, subject) = faults();
+        let (fault_manager, subject) = faults();
         let Stage { mut client, mut server, ended } = start(Relay::new(None).under(&subject, None));
         let now = || crate::timer::now();
         client.write_all(b"a").await.unwrap();
@@ -99,17 +99,17 @@ fn faults_come_and_go_on_a_connection_that_lives_and_no_byte_is_lost() {
 
         let mut held = spec("latency", serde_json::json!({ "latency": 100_000 }));
         held.stream = Some(Stream::Upstream);
-        let fault = keeper.add(held, "test", now()).unwrap();
+        let fault = fault_manager.add(held, "test", now()).unwrap();
         client.write_all(b"bc").await.unwrap();
         let waited = tokio::time::timeout(Duration::from_secs(50), server.read_u8()).await;
         assert!(waited.is_err(), "it is held");
         let before = now();
-        keeper.end(fault.id, "test");
+        fault_manager.end(fault.id, "test");
         assert_eq!(server.read_u8().await.unwrap(), b'b');
         assert_eq!(server.read_u8().await.unwrap(), b'c');
         assert!(now() - before < Duration::from_millis(20));
 
-        keeper.add(spec("timeout", serde_json::json!({ "timeout": 1_000 })), "test", now()).unwrap();
+        fault_manager.add(spec("timeout", serde_json::json!({ "timeout": 1_000 })), "test", now()).unwrap();
         server.write_all(b"never seen").await.unwrap();
         let mut heard = Vec::new();
         client.read_to_end(&mut heard).await.unwrap();
@@ -121,11 +121,11 @@ fn faults_come_and_go_on_a_connection_that_lives_and_no_byte_is_lost() {
 #[test]
 fn a_fault_is_drawn_once_for_a_connection() {
     paused(async {
-        let (keeper, subject) = faults();
+        let (fault_manager, subject) = faults();
         let now = || crate::timer::now();
         let mut some = spec("latency", serde_json::json!({ "latency": 10 }));
         some.percent = crate::units::Share(0.5);
-        let fault = keeper.add(some, "test", now()).unwrap();
+        let fault = fault_manager.add(some, "test", now()).unwrap();
         let mut slow = 0;
         for _ in 0..200 {
             let Stage { mut client, mut server, .. } = start(Relay::new(None).under(&subject, None));

@@ -8,12 +8,12 @@ use fastrand::Rng;
 use crate::clock::Instant;
 use crate::fault::spec::Kind;
 use crate::fault::stream::Toxic;
-use crate::fault::{Active, Stream, Subject};
+use crate::fault::{Active, FaultTarget, Stream};
 
 /// A subject's faults, as far as they concern one connection.
 #[derive(Debug)]
 pub struct Watch {
-    subject: Arc<Subject>,
+    subject: Arc<FaultTarget>,
     endpoint: Option<SocketAddr>,
     /// The generation of the faults that were looked at last; none at first.
     seen: Option<u64>,
@@ -48,7 +48,7 @@ pub enum Change {
 
 impl Watch {
     /// A watch that has not looked yet. Of a service's faults, those count whose scope includes the endpoint.
-    pub fn new(subject: Arc<Subject>, endpoint: Option<SocketAddr>) -> Self {
+    pub fn new(subject: Arc<FaultTarget>, endpoint: Option<SocketAddr>) -> Self {
         // A subject without faults needs no first look.
         let quiet = subject.generation();
         let seen = subject.is_quiet().then_some(quiet);
@@ -84,7 +84,7 @@ impl Watch {
     }
 
     /// What the faults hang on.
-    pub fn subject(&self) -> &Arc<Subject> {
+    pub fn subject(&self) -> &Arc<FaultTarget> {
         &self.subject
     }
 

@@ -125,7 +125,7 @@ pub struct Held {
 
 /// What an endpoint's state is, for whoever asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum EjectionState {
     /// It takes requests.
     In,
     /// It takes none, for so many milliseconds more; 0 when it is waiting for the request that tries it.
@@ -260,13 +260,13 @@ impl OutlierState {
     }
 
     /// How it stands.
-    pub fn standing(&self, now: u64) -> Standing {
+    pub fn standing(&self, now: u64) -> EjectionState {
         let until = self.until.load(Ordering::Relaxed);
         if until == 0 {
-            return Standing::In;
+            return EjectionState::In;
         }
         if self.probing.load(Ordering::Relaxed) != 0 {
-            return Standing::Probing;
+            return EjectionState::Probing;
         }
         let cause = match self.cause.load(Ordering::Relaxed) {
             0 => Cause::Consecutive,
@@ -274,7 +274,7 @@ impl OutlierState {
             2 => Cause::Latency,
             _ => Cause::Probe,
         };
-        Standing::Out { left: until.saturating_sub(now), cause }
+        EjectionState::Out { left: until.saturating_sub(now), cause }
     }
 
     /// The share of its attempts that failed in the last ten seconds or so, and how many there were.

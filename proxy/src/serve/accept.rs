@@ -77,19 +77,19 @@ where
         match accepted {
             Ok((io, _)) if worker.pools.buffers.budget().is_spent() => worker.turn_away(io),
             Ok((io, peer)) => {
-                let seat = loop {
-                    match worker.crew().place(worker.index) {
-                        Some(seat) => break seat,
+                let permit = loop {
+                    match worker.balancer().place(worker.index) {
+                        Some(permit) => break permit,
                         // All permits are taken. Idle connections are closed, and this one waits for a permit; the next
                         // ones wait in the kernel's backlog.
                         None => {
-                            let own = worker.crew().connections(worker.index);
+                            let own = worker.balancer().connections(worker.index);
                             worker.make_room(Among::All, (own / 64).max(1), timer::now());
                             tokio::time::sleep(FULL).await;
                         }
                     }
                 };
-                settle(&worker, io, peer, place.service.clone(), &slots, seat, &alive);
+                settle(&worker, io, peer, place.service.clone(), &slots, permit, &alive);
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -99,15 +99,15 @@ where
         }
     }
     while let Some((io, peer)) = place.listener.accept_now() {
-        let Some(seat) = worker.crew().place(worker.index) else { break };
-        settle(&worker, io, peer, place.service.clone(), &slots, seat, &alive);
+        let Some(permit) = worker.balancer().place(worker.index) else { break };
+        settle(&worker, io, peer, place.service.clone(), &slots, permit, &alive);
     }
 }
 
 /// Takes in connections that other workers hand over.
 pub async fn take_over<M, F>(
     worker: Rc<Worker>,
-    mut desk: mpsc::Receiver<Handed>,
+    mut queue: mpsc::Receiver<Handed>,
     slots: Rc<Slots<M, F>>,
     alive: Rc<()>,
 ) where
@@ -117,7 +117,7 @@ pub async fn take_over<M, F>(
     let held = alive;
     let alive = Rc::downgrade(&held);
     drop(held);
-    while let Some(Handed { stream, peer, service, seat }) = desk.recv().await {
+    while let Some(Handed { stream, peer, service, permit }) = queue.recv().await {
         let (Ok(io), Some(alive)) = (Io::adopt(stream), alive.upgrade()) else { continue };
         tokio::task::spawn_local(connection(
             Rc::clone(&worker),
@@ -125,7 +125,7 @@ pub async fn take_over<M, F>(
             peer,
             service.as_deref().map(Rc::from),
             Rc::clone(&slots),
-            seat,
+            permit,
             alive,
         ));
     }
@@ -137,24 +137,27 @@ fn settle<M, F>(
     peer: SocketAddr,
     service: Option<Rc<str>>,
     slots: &Rc<Slots<M, F>>,
-    seat: ConnectionPermit,
+    permit: ConnectionPermit,
     alive: &Rc<()>,
 ) where
     M: Fn(Rc<Conn>) -> F + 'static,
     F: Future<Output = bool> + 'static,
 {
-    let crew = Arc::clone(worker.crew());
-    let desk =
-        crew.desks.get(seat.worker).filter(|_| seat.worker != worker.index).and_then(|desk| desk.try_reserve().ok());
-    if let Some(desk) = desk {
+    let balancer = Arc::clone(worker.balancer());
+    let queue = balancer
+        .queues
+        .get(permit.worker)
+        .filter(|_| permit.worker != worker.index)
+        .and_then(|queue| queue.try_reserve().ok());
+    if let Some(queue) = queue {
         // Where the socket cannot be deregistered from this runtime, the connection is lost.
         if let Ok(stream) = io.release() {
-            desk.send(Handed { stream, peer, service: service.as_deref().map(Arc::from), seat });
+            queue.send(Handed { stream, peer, service: service.as_deref().map(Arc::from), permit });
         }
         return;
     }
-    let seat = seat.at(worker.index);
-    let task = connection(Rc::clone(worker), io, peer, service, Rc::clone(slots), seat, Rc::clone(alive));
+    let permit = permit.at(worker.index);
+    let task = connection(Rc::clone(worker), io, peer, service, Rc::clone(slots), permit, Rc::clone(alive));
     tokio::task::spawn_local(task);
 }
 
@@ -169,7 +172,7 @@ fn connection<M, F>(
     peer: SocketAddr,
     service: Option<Rc<str>>,
     slots: Rc<Slots<M, F>>,
-    seat: ConnectionPermit,
+    permit: ConnectionPermit,
     alive: Rc<()>,
 ) -> impl Future<Output = ()>
 where
@@ -178,7 +181,7 @@ where
 {
     async move {
         // Held until the connection is over.
-        let _ = (&seat, &alive);
+        let _ = (&permit, &alive);
         let registered = worker.register();
         let client = Rc::new(request::client(peer, &worker.http.trusted));
         let timer = Timer::new(timer::now() + worker.http.idle_timeout);

@@ -27,7 +27,7 @@ fn snapshot(number: u64, mark: &Arc<str>) -> Snapshot {
     let clock = Clock::new(now);
     let cluster = Cluster {
         name: Arc::clone(&name),
-        standing: Standing::Known,
+        standing: DiscoveryState::Known,
         endpoints: (0..ENDPOINTS).map(endpoint).collect(),
         shared: Arc::new(ClusterShared::new(&name, ServiceMetrics::new(&name), &policy, clock, now)),
         policy,

@@ -6,7 +6,7 @@
 //! no more than one of ten.
 
 mod connect;
-mod line;
+mod worker_proxy;
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -15,22 +15,22 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-pub use self::line::Line;
-use self::line::Seat;
+use self::worker_proxy::Registered;
+pub use self::worker_proxy::WorkerTcpProxy;
 use crate::drain::Phase;
 use crate::net::accepting::{OUT_OF_FILES, is_of_one_connection};
 use crate::net::{Io, Listener};
 use crate::relay::{End, Relay};
-use crate::tcp::{Opening, TcpDesk};
+use crate::tcp::{Opening, TcpQueue};
 use crate::timer;
 use crate::worker::connection_balancer::FULL;
 use crate::worker::{Carried, Worker};
 
 /// Takes in the sockets of TCP proxies for as long as there may be more.
-pub async fn serve(worker: Rc<Worker>, mut desk: TcpDesk, alive: Rc<()>) {
+pub async fn serve(worker: Rc<Worker>, mut queue: TcpQueue, alive: Rc<()>) {
     let held = Rc::downgrade(&alive);
     drop(alive);
-    while let Some(opening) = desk.next().await {
+    while let Some(opening) = queue.next().await {
         let Some(alive) = held.upgrade() else { return };
         tokio::task::spawn_local(follow(Rc::clone(&worker), opening, alive));
     }
@@ -54,8 +54,8 @@ async fn follow(worker: Rc<Worker>, opening: Opening, alive: Rc<()>) {
             return;
         }
     };
-    let line = Rc::new(Line::new(name, subject, counts, times, now));
-    let carried: Rc<dyn Carried> = Rc::<Line>::clone(&line);
+    let proxy = Rc::new(WorkerTcpProxy::new(name, subject, counts, times, now));
+    let carried: Rc<dyn Carried> = Rc::<WorkerTcpProxy>::clone(&proxy);
     worker.carries(Rc::downgrade(&carried));
     let mut listener = Some(listener);
     let mut alive = Some(alive);
@@ -64,7 +64,7 @@ async fn follow(worker: Rc<Worker>, opening: Opening, alive: Rc<()>) {
     let mut resting = false;
     let mut drained = worker.drained.clone();
     let mut closing = pin!(drained.reached(Phase::Closing));
-    let mut changed = pin!(line.subject.changed(line.subject.generation()));
+    let mut changed = pin!(proxy.subject.changed(proxy.subject.generation()));
     loop {
         // This is one branch of the select, so that a change of the proxy is seen whatever is waited for here.
         let accepting = async {
@@ -87,24 +87,24 @@ async fn follow(worker: Rc<Worker>, opening: Opening, alive: Rc<()>) {
                 let now = terms.borrow_and_update().clone();
                 // An error means that nobody can change the proxy any more: the process is ending.
                 let gone = told.is_err() || !now.open;
-                line.set(now, gone);
+                proxy.set(now, gone);
                 if gone {
                     break;
                 }
             }
             now = &mut changed => {
-                changed.set(line.subject.changed(now));
-                line.wake();
+                changed.set(proxy.subject.changed(now));
+                proxy.wake();
             }
             accepted = accepting => {
                 resting = false;
                 match accepted {
-                    None => standing = standing.take().and_then(|io| settle(&worker, &line, io, &alive)),
+                    None => standing = standing.take().and_then(|io| settle(&worker, &proxy, io, &alive)),
                     Some(Ok((io, _))) => {
-                        standing = settle(&worker, &line, io, &alive);
+                        standing = settle(&worker, &proxy, io, &alive);
                         for _ in 0..BATCH {
                             let Some((io, _)) = next_of(&listener, &standing) else { break };
-                            standing = settle(&worker, &line, io, &alive);
+                            standing = settle(&worker, &proxy, io, &alive);
                         }
                     }
                     Some(Err(error)) if is_of_one_connection(&error) => {}
@@ -115,10 +115,10 @@ async fn follow(worker: Rc<Worker>, opening: Opening, alive: Rc<()>) {
                 }
             }
             () = &mut closing, if listener.is_some() => {
-                standing = standing.take().and_then(|io| settle(&worker, &line, io, &alive));
+                standing = standing.take().and_then(|io| settle(&worker, &proxy, io, &alive));
                 // What waits in the backlog would be reset otherwise.
                 while let Some((io, _)) = next_of(&listener, &standing) {
-                    standing = settle(&worker, &line, io, &alive);
+                    standing = settle(&worker, &proxy, io, &alive);
                 }
                 (listener, standing) = (None, None);
                 // The closing worker waits for the connections and not for this task, which goes on to serve them.
@@ -129,7 +129,7 @@ async fn follow(worker: Rc<Worker>, opening: Opening, alive: Rc<()>) {
     drop((listener, standing, alive));
     // The connections are ending. Whoever closed the proxy waits until `terms` is dropped.
     let leaving = timer::now() + LEAVING;
-    while !line.is_empty() && timer::now() < leaving {
+    while !proxy.is_empty() && timer::now() < leaving {
         tokio::task::yield_now().await;
     }
     drop(terms);
@@ -144,17 +144,17 @@ fn next_of(listener: &Option<Listener>, standing: &Option<Io>) -> Option<(Io, So
 }
 
 /// Gives a connection a task of its own; gives it back where there are too many.
-fn settle(worker: &Rc<Worker>, line: &Rc<Line>, io: Io, alive: &Option<Rc<()>>) -> Option<Io> {
-    let Some(seat) = worker.crew().seat(worker.index) else { return Some(io) };
-    tokio::task::spawn_local(connection(Rc::clone(worker), Rc::clone(line), io, (seat, alive.clone())));
+fn settle(worker: &Rc<Worker>, proxy: &Rc<WorkerTcpProxy>, io: Io, alive: &Option<Rc<()>>) -> Option<Io> {
+    let Some(seat) = worker.balancer().permit(worker.index) else { return Some(io) };
+    tokio::task::spawn_local(connection(Rc::clone(worker), Rc::clone(proxy), io, (seat, alive.clone())));
     None
 }
 
 /// A connection, from its first byte to its last.
-async fn connection<G>(worker: Rc<Worker>, line: Rc<Line>, io: Io, guards: G) {
+async fn connection<G>(worker: Rc<Worker>, proxy: Rc<WorkerTcpProxy>, io: Io, guards: G) {
     let _guards = guards;
-    let seat = Seat::take(&line);
-    let mut carrying = pin!(carry(&worker, &line, io));
+    let seat = Registered::take(&proxy);
+    let mut carrying = pin!(carry(&worker, &proxy, io));
     poll_fn(|cx| {
         if seat.is_cut() {
             return Poll::Ready(());
@@ -165,17 +165,17 @@ async fn connection<G>(worker: Rc<Worker>, line: Rc<Line>, io: Io, guards: G) {
     .await;
 }
 
-async fn carry(worker: &Rc<Worker>, line: &Rc<Line>, mut client: Io) {
-    let mut relay = Relay::new(Some(line.times.idle)).yielding(worker.http.min_rate > 0).under(&line.subject, None);
-    if !line.subject.is_quiet() && relay.is_down(timer::now()) {
+async fn carry(worker: &Rc<Worker>, proxy: &Rc<WorkerTcpProxy>, mut client: Io) {
+    let mut relay = Relay::new(Some(proxy.times.idle)).yielding(worker.http.min_rate > 0).under(&proxy.subject, None);
+    if !proxy.subject.is_quiet() && relay.is_down(timer::now()) {
         client.abort();
         return;
     }
-    let mut server = match connect::on(worker, line).await {
+    let mut server = match connect::on(worker, proxy).await {
         Ok(server) => server,
         Err(reason) => {
-            tracing::debug!(proxy = &*line.name, ?reason, "nobody to connect to");
-            line.failed();
+            tracing::debug!(proxy = &*proxy.name, ?reason, "nobody to connect to");
+            proxy.failed();
             return;
         }
     };
@@ -188,7 +188,7 @@ async fn carry(worker: &Rc<Worker>, line: &Rc<Line>, mut client: Io) {
     let end = poll_fn(|cx| {
         let polled = relay.poll(cx, &mut client, &mut server.io, pool);
         let moved = relay.moved();
-        line.moved(moved, std::mem::replace(&mut told, moved));
+        proxy.moved(moved, std::mem::replace(&mut told, moved));
         polled
     })
     .await;

@@ -1,4 +1,4 @@
-//! Who makes TCP proxies, changes and removes them.
+//! The one place that creates TCP proxies, changes them and removes them.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,20 +10,20 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 
 use super::listen::resolve;
-use super::{Change, Opening, TcpDesk, TcpError, TcpProxy, Terms, Wanted};
+use super::{Change, Opening, TcpError, TcpProxy, TcpQueue, Terms, Wanted};
 use crate::config::settings::{TcpTimes, TcpUpstream};
 use crate::counts::TcpCounts;
-use crate::fault::Subject;
+use crate::fault::FaultTarget;
 use crate::fault::active::Sort;
 use crate::fault_manager::FaultManager;
 use crate::net::{self, Bound};
 use crate::telemetry::metrics::TcpFacts;
 
-/// TCP proxies at one time. Each has a socket for each worker.
+/// How many TCP proxies there may be. Each has a socket for each worker.
 const MOST: usize = 4096;
-/// How long workers are waited for to close a listener and its connections. They need a moment.
+/// How long to wait for the workers to close a listener and its connections.
 const CLOSING: Duration = Duration::from_secs(5);
-/// Who ends the faults of a proxy that is removed.
+/// The name, for the audit log, under which the faults of a removed proxy are ended.
 const REMOVAL: &str = "outrigger";
 
 /// All TCP proxies there are. Cheap to clone.
@@ -34,10 +34,11 @@ pub struct TcpProxies {
 
 #[derive(Debug)]
 struct Inner {
-    keeper: Arc<FaultManager>,
-    desks: Box<[mpsc::UnboundedSender<Opening>]>,
+    fault_manager: Arc<FaultManager>,
+    queues: Box<[mpsc::UnboundedSender<Opening>]>,
     current: ArcSwap<BTreeMap<Arc<str>, Arc<Entry>>>,
-    /// One change at a time; with it go the addresses of configured proxies that are switched off, which nobody else shall get.
+    /// The lock for one change at a time. It guards the addresses of configured proxies that are switched off, which
+    /// stay bound so that nobody else gets them.
     turn: tokio::sync::Mutex<BTreeMap<Arc<str>, Bound>>,
 }
 
@@ -45,20 +46,21 @@ struct Inner {
 struct Entry {
     proxy: TcpProxy,
     times: TcpTimes,
-    /// The listeners' terms, as long as it listens.
+    /// The listeners' terms, for as long as the proxy listens.
     run: Option<Arc<watch::Sender<Terms>>>,
 }
 
 impl TcpProxies {
-    /// None yet, and each worker's desk.
-    pub fn new(keeper: Arc<FaultManager>, workers: usize) -> (Self, Vec<TcpDesk>) {
-        let (desks, openings): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
+    /// No proxies yet, and each worker's queue of openings.
+    pub fn new(fault_manager: Arc<FaultManager>, workers: usize) -> (Self, Vec<TcpQueue>) {
+        let (queues, openings): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
         let (current, turn) = (ArcSwap::default(), tokio::sync::Mutex::default());
-        let inner = Arc::new(Inner { keeper, desks: desks.into(), current, turn });
-        (Self { inner }, openings.into_iter().map(TcpDesk).collect())
+        let inner = Arc::new(Inner { fault_manager, queues: queues.into(), current, turn });
+        (Self { inner }, openings.into_iter().map(TcpQueue).collect())
     }
 
-    /// Makes one that stands in the configuration. Before the workers begin; none of it waits.
+    /// Creates a proxy that is declared in the configuration. This is called before the workers begin, and does not
+    /// wait.
     ///
     /// # Errors
     ///
@@ -77,34 +79,34 @@ impl TcpProxies {
                 upstream,
                 enabled: true,
                 configured: true,
-                subject: Subject::new(name, Sort::TcpProxy),
+                subject: FaultTarget::new(name, Sort::TcpProxy),
                 counts: Arc::default(),
             },
             times,
         )?;
         let proxy = entry.proxy.clone();
-        self.inner.keeper.enrol(&proxy.subject, false);
+        self.inner.fault_manager.enrol(&proxy.subject, false);
         self.inner.put(entry);
         Ok(proxy)
     }
 
-    /// All of them, by name.
+    /// All proxies, by name.
     pub fn list(&self) -> Vec<TcpProxy> {
         self.inner.current.load().values().map(|entry| entry.proxy.clone()).collect()
     }
 
-    /// What is told of all of them, by name.
+    /// What the metrics show of all proxies, by name.
     pub fn facts(&self) -> Vec<TcpFacts> {
         let facts = |TcpProxy { name, counts, subject, .. }: TcpProxy| TcpFacts { name, counts, faults: subject };
         self.list().into_iter().map(facts).collect()
     }
 
-    /// The one of this name.
+    /// The proxy of this name.
     pub fn find(&self, name: &str) -> Option<TcpProxy> {
         self.inner.current.load().get(name).map(|entry| entry.proxy.clone())
     }
 
-    /// Makes one. When it returns, connections are accepted.
+    /// Creates a proxy. When this returns, connections are accepted.
     ///
     /// # Errors
     ///
@@ -126,24 +128,25 @@ impl TcpProxies {
             upstream: wanted.upstream,
             enabled: wanted.enabled,
             configured: false,
-            subject: Subject::new(&wanted.name, Sort::TcpProxy),
+            subject: FaultTarget::new(&wanted.name, Sort::TcpProxy),
             counts: Arc::<TcpCounts>::default(),
         };
         let times = TcpTimes::default();
         let entry =
             if proxy.enabled { inner.open(proxy, times).map_err(failed)? } else { Entry { proxy, times, run: None } };
         let proxy = entry.proxy.clone();
-        inner.keeper.enrol(&proxy.subject, true);
+        inner.fault_manager.enrol(&proxy.subject, true);
         inner.put(entry);
         Ok(proxy)
     }
 
-    /// Changes one. Another address or another upstream ends its connections, and so does being switched off; its faults stay.
+    /// Changes a proxy. Another address or another upstream ends its connections, and so does switching it off. Its
+    /// faults stay.
     ///
     /// # Errors
     ///
-    /// When there is none of this name, it would be moved and stands in the configuration, or its address cannot be listened on;
-    /// then it is as it was.
+    /// When there is no proxy of this name, when it is declared in the configuration and would be moved, or when its
+    /// address cannot be listened on. The proxy is as it was then.
     pub async fn change(&self, name: &str, change: Change) -> Result<TcpProxy, TcpError> {
         let inner = &*self.inner;
         let mut held = inner.turn.lock().await;
@@ -190,7 +193,7 @@ impl TcpProxies {
                     close(run).await;
                     entry
                 }
-                // Its own listener may be what is in the way: `0.0.0.0:80` instead of `127.0.0.1:80`.
+                // The proxy's own listener may be in the way: `0.0.0.0:80` instead of `127.0.0.1:80`.
                 Err(_) if wanted.listen.port() == old.proxy.listen.port() => {
                     close(run).await;
                     match inner.open(wanted, times) {
@@ -212,11 +215,11 @@ impl TcpProxies {
         Ok(proxy)
     }
 
-    /// Removes one, with its connections and its faults. When it returns, its port is free.
+    /// Removes a proxy, with its connections and its faults. When this returns, its port is free.
     ///
     /// # Errors
     ///
-    /// When there is none of this name, or it stands in the configuration.
+    /// When there is no proxy of this name, or it is declared in the configuration.
     pub async fn remove(&self, name: &str) -> Result<(), TcpError> {
         let inner = &*self.inner;
         let _turn = inner.turn.lock().await;
@@ -230,23 +233,24 @@ impl TcpProxies {
         if let Some(run) = &entry.run {
             close(run).await;
         }
-        inner.keeper.dismiss(name, REMOVAL);
+        inner.fault_manager.dismiss(name, REMOVAL);
         Ok(())
     }
 }
 
 impl Inner {
-    /// Binds, and hands the sockets to the workers. The kernel accepts from then on, whenever they come to it.
+    /// Binds the sockets and hands them to the workers. From then on the kernel accepts, whenever the workers come to
+    /// it.
     fn open(&self, mut proxy: TcpProxy, times: TcpTimes) -> io::Result<Entry> {
-        let group = net::bind_group(proxy.listen, self.desks.len(), false)?;
+        let group = net::bind_group(proxy.listen, self.queues.len(), false)?;
         if let Some(first) = group.first() {
             proxy.listen = first.address()?;
         }
         proxy.enabled = true;
         let (run, terms) = watch::channel(Terms { open: true, upstream: proxy.upstream.clone(), epoch: 0 });
-        for (desk, socket) in self.desks.iter().zip(group) {
-            // A worker that has ended takes none: the process is going away.
-            let _ = desk.send(Opening {
+        for (queue, socket) in self.queues.iter().zip(group) {
+            // A worker that has ended takes no socket: the process is ending.
+            let _ = queue.send(Opening {
                 socket,
                 name: Arc::clone(&proxy.name),
                 subject: Arc::clone(&proxy.subject),
@@ -265,14 +269,14 @@ impl Inner {
     }
 }
 
-/// Keeps an address. Where that cannot be, its proxy is switched off without.
+/// Keeps an address bound. If it cannot be bound, its proxy is switched off all the same.
 fn keep(held: &mut BTreeMap<Arc<str>, Bound>, proxy: &TcpProxy, wanted: bool) {
     if wanted && let Ok(bound) = net::hold(proxy.listen) {
         held.insert(Arc::clone(&proxy.name), bound);
     }
 }
 
-/// Has the listeners and their connections closed, and waits for it.
+/// Closes the listeners and their connections, and waits until that is done.
 async fn close(run: &watch::Sender<Terms>) {
     run.send_modify(|terms| terms.open = false);
     if tokio::time::timeout(CLOSING, run.closed()).await.is_err() {

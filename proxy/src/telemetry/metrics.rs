@@ -22,10 +22,10 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use self::table::name;
 pub use self::table::{Kind, Metric, TABLE, document};
 use crate::counts::TcpCounts;
-use crate::fault::Subject;
+use crate::fault::FaultTarget;
 use crate::snapshot::Snapshot;
 use crate::telemetry::availability::Window;
-use crate::telemetry::status::{ServiceStatus, Word};
+use crate::telemetry::status::{CheckStatus, ServiceStatus};
 
 /// What names count under until an instance of them is seen, and direct destinations always. No host name has parentheses.
 const OTHER_LABEL: &str = "(other)";
@@ -40,7 +40,7 @@ pub struct PoolFacts {
     /// Entries of the registry that make no sense.
     pub skipped: usize,
     /// Endpoints that we check, by what their checks say, in the order of [`Word::ALL`].
-    pub words: [usize; Word::ALL.len()],
+    pub words: [usize; CheckStatus::ALL.len()],
     /// Availability before and after, in the order of [`Window::ALL`]; none without requests.
     pub availability: [Option<(f64, f64)>; Window::ALL.len()],
 }
@@ -62,7 +62,7 @@ pub struct TcpFacts {
     /// What went through it.
     pub counts: Arc<TcpCounts>,
     /// What its faults hang on.
-    pub faults: Arc<Subject>,
+    pub faults: Arc<FaultTarget>,
 }
 
 /// What renders `/metrics`. Cheap to clone; all are the same.

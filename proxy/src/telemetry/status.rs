@@ -36,7 +36,7 @@ pub struct ServiceStatus {
     /// row)`.
     pub checks: BTreeMap<SocketAddr, String>,
     /// How many of those addresses there are by what their checks say, in the order of [`Word::ALL`].
-    pub words: [usize; Word::ALL.len()],
+    pub words: [usize; CheckStatus::ALL.len()],
     /// Whether the checks of all instances fail, which is then held against none of them.
     pub all_failing: bool,
     /// Endpoints that take traffic although the registry no longer names them, because their checks are good.
@@ -45,7 +45,7 @@ pub struct ServiceStatus {
 
 /// What the checks of one address have come to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Word {
+pub enum CheckStatus {
     /// Too few results to say.
     #[default]
     Unknown,
@@ -55,7 +55,7 @@ pub enum Word {
     Failing,
 }
 
-impl Word {
+impl CheckStatus {
     /// Each of them.
     pub const ALL: [Self; 3] = [Self::Unknown, Self::Passing, Self::Failing];
 

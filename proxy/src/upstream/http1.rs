@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 
-use super::{Broken, Home, Link, Share, Upstream};
+use super::{Broken, Connection, Lease, Share, Upstream};
 use crate::clock::Instant;
 use crate::error::Reason;
 use crate::http::framed::{Framed, Room};
@@ -76,8 +76,8 @@ impl ExchangePool {
     /// trailers are sent, whatever follows the body.
     pub fn begin(
         &self,
-        link: Link,
-        home: Home,
+        connection: Connection,
+        lease: Lease,
         head: Vec<u8>,
         body: Rc<Upload>,
         trailers: Option<Passing>,
@@ -87,8 +87,8 @@ impl ExchangePool {
         let sending = Sending { body, trailers, cursor: 0, framed, state: SendState::Going, written: false };
         Attempt(self.put(Exchange {
             wire: Wire {
-                link: Some(link),
-                home: Some(home),
+                connection: Some(connection),
+                lease: Some(lease),
                 input: None,
                 waited: false,
                 sending,
@@ -122,7 +122,7 @@ impl ExchangePool {
     pub fn give(&self, answer: Answer) {
         let Answer(mut exchange) = answer;
         let wire = &mut exchange.wire;
-        (wire.link, wire.home, wire.input) = (None, None, None);
+        (wire.connection, wire.lease, wire.input) = (None, None, None);
         wire.sending.body = Rc::clone(&self.none);
         (wire.sending.trailers, exchange.held) = (None, None);
         let mut free = self.free.borrow_mut();
@@ -134,7 +134,7 @@ impl ExchangePool {
 
 /// A head that came in.
 #[derive(Debug)]
-pub enum Heard {
+pub enum HeadEvent {
     /// An interim answer (100, 102, 103). More is to come.
     Interim(Rc<Head>),
     /// The answer's head.
@@ -143,7 +143,7 @@ pub enum Heard {
 
 impl Attempt {
     /// The next head.
-    pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Heard, Broken>> {
+    pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<HeadEvent, Broken>> {
         if let Poll::Ready(SendState::Failed(reason)) = self.0.wire.poll_upload(cx) {
             return Poll::Ready(Err(self.broken(reason)));
         }
@@ -180,20 +180,20 @@ impl Attempt {
         Some(Ok(head))
     }
 
-    fn understand(&mut self, head: Rc<Head>) -> Result<Heard, Broken> {
+    fn understand(&mut self, head: Rc<Head>) -> Result<HeadEvent, Broken> {
         match head.status() {
-            101 if self.0.upgrade => Ok(Heard::Final(head)),
+            101 if self.0.upgrade => Ok(HeadEvent::Final(head)),
             // A 101 that was not asked for: nothing that follows can be read.
             101 => Err(self.broken(Reason::UpstreamProtocol)),
             100..=199 => {
                 self.0.interims += 1;
                 self.0.belied |= framing::belies_its_end(&head, self.0.to);
                 match self.0.interims <= INTERIMS {
-                    true => Ok(Heard::Interim(head)),
+                    true => Ok(HeadEvent::Interim(head)),
                     false => Err(self.broken(Reason::UpstreamProtocol)),
                 }
             }
-            _ => Ok(Heard::Final(head)),
+            _ => Ok(HeadEvent::Final(head)),
         }
     }
 
@@ -229,14 +229,14 @@ impl Attempt {
     /// The bare connection and what was read beyond the head, after 101.
     pub fn into_tunnel(self) -> Option<Tunnelled> {
         let Self(mut exchange) = self;
-        let Wire { link, home, input, .. } = &mut exchange.wire;
-        let home = home.take()?;
-        let share = home.in_flight.upstream().tunnel();
-        Some(Tunnelled { link: link.take()?, home, input: input.take(), share })
+        let Wire { connection, lease, input, .. } = &mut exchange.wire;
+        let lease = lease.take()?;
+        let share = lease.in_flight.upstream().tunnel();
+        Some(Tunnelled { connection: connection.take()?, lease, input: input.take(), share })
     }
 
     fn broken(&self, reason: Reason) -> Broken {
-        let stale = !self.0.heard && self.0.wire.link.as_ref().is_some_and(|link| link.reused);
+        let stale = !self.0.heard && self.0.wire.connection.as_ref().is_some_and(|connection| connection.reused);
         Broken { reason, written: self.0.wire.sending.written, stale }
     }
 }
@@ -245,9 +245,9 @@ impl Attempt {
 #[derive(Debug)]
 pub struct Tunnelled {
     /// The connection. It is never used again for requests.
-    pub link: Link,
+    pub connection: Connection,
     /// Load, until the tunnel ends.
-    pub home: Home,
+    pub lease: Lease,
     /// Its part of what tunnels may hold.
     pub share: Share,
     /// What was read beyond the head.
@@ -307,7 +307,7 @@ impl Answer {
 
     /// The endpoint, until its connection was given back.
     pub fn occupies(&self) -> Option<&Rc<Upstream>> {
-        self.0.wire.home.as_ref().map(|home| home.in_flight.upstream())
+        self.0.wire.lease.as_ref().map(|lease| lease.in_flight.upstream())
     }
 
     /// Whether the whole body is here.
@@ -352,7 +352,7 @@ impl Answer {
     /// Reads from the endpoint what fits the buffer while the client reads nothing, so that the connection can be
     /// given back. An error comes up again at [`poll_piece`](Self::poll_piece).
     pub fn take_off(&mut self, cx: &mut Context<'_>) {
-        while self.0.wire.link.is_some() && !self.0.content.is_complete() {
+        while self.0.wire.connection.is_some() && !self.0.content.is_complete() {
             let Some(input) = &mut self.0.wire.input else { return };
             if !input.has_room() {
                 input.compact();
@@ -434,11 +434,11 @@ impl Answer {
         let drained = self.0.content.ready() == 0;
         let left_over = self.0.wire.input.as_ref().is_some_and(|input| self.0.content.leaves(input));
         if self.0.wire.sending.state == SendState::Done
-            && let (Some(link), Some(home)) = (self.0.wire.link.take(), self.0.wire.home.take())
+            && let (Some(connection), Some(lease)) = (self.0.wire.connection.take(), self.0.wire.lease.take())
             && self.0.persistent
             && !left_over
         {
-            home.give_back(link, self.0.heard_at.take().unwrap_or_else(timer::now));
+            lease.give_back(connection, self.0.heard_at.take().unwrap_or_else(timer::now));
         }
         if drained && let Some(input) = self.0.wire.input.take() {
             self.0.wire.pools.buffers.give(input);

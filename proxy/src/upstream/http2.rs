@@ -12,7 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::http1::upstream_reason;
-use super::{Broken, Home};
+use super::{Broken, Lease};
 use crate::error::Reason;
 use crate::http::framed::Room;
 use crate::http::framing::{self, Rest};
@@ -37,7 +37,7 @@ impl Stream {
         self,
         hop: Hop<'_>,
         request: &Request,
-        home: Home,
+        lease: Lease,
         onward: AttemptFields<'_>,
     ) -> Result<(Rc<Head>, Answer), Broken> {
         let this = Rc::new(self);
@@ -76,7 +76,7 @@ impl Stream {
             ended,
             broken: None,
             held: None,
-            _home: home,
+            _lease: lease,
             stream: this,
         };
         Ok((head, answer))
@@ -278,7 +278,7 @@ pub struct Answer {
     /// What comes behind the bytes that are here: an error, or the end.
     broken: Option<Reason>,
     held: Option<Holding>,
-    _home: Home,
+    _lease: Lease,
     stream: Rc<Stream>,
 }
 

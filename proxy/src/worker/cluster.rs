@@ -20,7 +20,7 @@ use crate::balance::slow_start::{self, Newcomers};
 use crate::balance::{self, Candidates, LoadBalancer, ewma};
 use crate::clock::Instant;
 use crate::counts::{Circuit, Ejection, Level, ServiceTally};
-use crate::relay::Taps;
+use crate::relay::StreamFaultHooks;
 use crate::resilience::budget::Terms;
 use crate::resilience::limit::Limiter;
 use crate::resilience::outlier::Cause;
@@ -40,9 +40,9 @@ pub struct WorkerCluster {
     /// The service's limits. Outlive this view of the cluster.
     pub gate: Rc<Gate>,
     /// Wakes this service's connections when its faults change. Outlives this view of the cluster.
-    pub taps: Rc<Taps>,
+    pub fault_hooks: Rc<StreamFaultHooks>,
     /// How long the service's answers take. Outlives this view of the cluster.
-    pub kinds: Rc<RefCell<LatencyClasses>>,
+    pub latency_classes: Rc<RefCell<LatencyClasses>>,
     pub(crate) upstreams: Vec<Member>,
     balancer: Box<dyn LoadBalancer>,
     newcomers: Newcomers,
@@ -158,14 +158,16 @@ impl WorkerCluster {
             .map(|side| side.upstreams.iter().map(|m| (m.upstream.id, &m.upstream)).collect())
             .unwrap_or_default();
         let known = before.map(|side| &side.upstreams[..]).unwrap_or_default();
-        let taps = before.map_or_else(|| Taps::new(&cluster.shared.faults), |side| Rc::clone(&side.taps));
+        let fault_hooks =
+            before.map_or_else(|| StreamFaultHooks::new(&cluster.shared.faults), |side| Rc::clone(&side.fault_hooks));
         let typical = ewma::typical(known.iter().map(|member| member.upstream.latency()), now);
         let weights: Vec<u32> = cluster.endpoints.iter().map(|endpoint| endpoint.weight).collect();
         let mean = weights.iter().map(|w| f64::from(*w)).sum::<f64>() / weights.len().max(1) as f64;
         let upstreams = cluster.endpoints.iter().map(|endpoint| Member {
-            upstream: survivors
-                .get(&endpoint.id)
-                .map_or_else(|| Rc::new(Upstream::new(endpoint, &taps, typical, now)), |upstream| Rc::clone(upstream)),
+            upstream: survivors.get(&endpoint.id).map_or_else(
+                || Rc::new(Upstream::new(endpoint, &fault_hooks, typical, now)),
+                |upstream| Rc::clone(upstream),
+            ),
             relative_weight: f64::from(endpoint.weight) / mean,
         });
         let joined = cluster.endpoints.iter().map(|e| (e.shared.joined.load(Ordering::Relaxed), e.weight));
@@ -179,19 +181,19 @@ impl WorkerCluster {
             }
             None => Rc::new(RefCell::new(Limiter::new(&cluster.shared.limits, limit, workers, now))),
         };
-        let kinds = match before {
-            Some(side) => Rc::clone(&side.kinds),
+        let latency_classes = match before {
+            Some(side) => Rc::clone(&side.latency_classes),
             None => Rc::new(RefCell::new(LatencyClasses::new(cluster.shared.paces.slot()))),
         };
         Self {
             gate,
             upstreams: upstreams.collect(),
-            taps: Rc::clone(&taps),
+            fault_hooks: Rc::clone(&fault_hooks),
             balancer: balance::build(cluster.policy.balance, &weights, seed),
             newcomers,
             keep: if max_idle == 0 { 0 } else { (max_idle / workers.max(1)).max(1) },
             counts: before.map(|side| Rc::clone(&side.counts)).unwrap_or_default(),
-            kinds,
+            latency_classes,
             terms: Terms::of(&cluster.policy.retries, &cluster.policy.hedge),
             safe: RefCell::default(),
             cluster: Arc::clone(cluster),
@@ -293,7 +295,7 @@ impl WorkerCluster {
         self.deposit();
         let ms = self.ms(now);
         shared.budget.settle(&self.terms, ms);
-        self.kinds.borrow_mut().refresh(&shared.shelf, now);
+        self.latency_classes.borrow_mut().refresh(&shared.shared_estimates, now);
         let ejected = shared.pool.evaluate(&*self.cluster.endpoints, &self.cluster.policy.outlier, ms, random);
         for cause in ejected {
             let (counted, text) = match cause {

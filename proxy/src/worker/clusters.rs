@@ -1,7 +1,7 @@
 //! A worker's clusters by the name of their service.
 //!
 //! A view is never changed, because requests hold it, and a new one is made whenever a service has changed. Of thousands of services
-//! few change at a time. So the names are spread over [`SHARDS`] small tables, and a new view shares those in which nothing has changed
+//! few change at a time. So the names are spread over `SHARDS` small tables, and a new view shares those in which nothing has changed
 //! with the one before: what a change costs a worker does not grow with the number of services.
 
 use std::collections::HashMap;

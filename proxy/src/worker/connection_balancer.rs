@@ -18,7 +18,7 @@ use crate::net::Loose;
 #[derive(Debug)]
 pub struct ConnectionBalancer {
     counts: Box<[AtomicUsize]>,
-    pub(crate) desks: Box<[mpsc::Sender<Handed>]>,
+    pub(crate) queues: Box<[mpsc::Sender<Handed>]>,
     total: AtomicUsize,
     max: usize,
 }
@@ -29,7 +29,7 @@ pub struct Handed {
     pub(crate) stream: Loose,
     pub(crate) peer: SocketAddr,
     pub(crate) service: Option<Arc<str>>,
-    pub(crate) seat: ConnectionPermit,
+    pub(crate) permit: ConnectionPermit,
 }
 
 /// How long a worker that may not take more connections waits before it looks again.
@@ -40,9 +40,9 @@ const DESK: usize = 128;
 impl ConnectionBalancer {
     /// A balancer that permits `max` connections in all, and each worker's end of its hand-over queue.
     pub fn new(workers: usize, max: usize) -> (Arc<Self>, Vec<mpsc::Receiver<Handed>>) {
-        let (desks, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(DESK)).unzip();
+        let (queues, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(DESK)).unzip();
         let counts = (0..workers).map(|_| AtomicUsize::new(0)).collect();
-        (Arc::new(Self { counts, desks: desks.into(), total: AtomicUsize::new(0), max }), receivers)
+        (Arc::new(Self { counts, queues: queues.into(), total: AtomicUsize::new(0), max }), receivers)
     }
 
     /// Connections of one worker.
@@ -56,7 +56,7 @@ impl ConnectionBalancer {
     }
 
     /// Counts a connection that stays where it was accepted. None when all permits are taken.
-    pub fn seat(self: &Arc<Self>, own: usize) -> Option<ConnectionPermit> {
+    pub fn permit(self: &Arc<Self>, own: usize) -> Option<ConnectionPermit> {
         self.take()?;
         Some(self.count(own))
     }
@@ -76,7 +76,7 @@ impl ConnectionBalancer {
         if let Some(count) = self.counts.get(worker) {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        ConnectionPermit { crew: Arc::clone(self), worker }
+        ConnectionPermit { balancer: Arc::clone(self), worker }
     }
 
     /// Decides which worker gets a new connection (`own`, unless that has too many) and counts it there. None when all
@@ -93,14 +93,14 @@ impl ConnectionBalancer {
 /// Permission for one connection, counted at one worker until it is dropped.
 #[derive(Debug)]
 pub struct ConnectionPermit {
-    crew: Arc<ConnectionBalancer>,
+    balancer: Arc<ConnectionBalancer>,
     pub(crate) worker: usize,
 }
 
 impl ConnectionPermit {
     /// The same connection, counted for another worker.
     pub(crate) fn at(mut self, worker: usize) -> Self {
-        if let (Some(from), Some(to)) = (self.crew.counts.get(self.worker), self.crew.counts.get(worker)) {
+        if let (Some(from), Some(to)) = (self.balancer.counts.get(self.worker), self.balancer.counts.get(worker)) {
             from.fetch_sub(1, Ordering::Relaxed);
             to.fetch_add(1, Ordering::Relaxed);
         }
@@ -111,9 +111,9 @@ impl ConnectionPermit {
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        if let Some(count) = self.crew.counts.get(self.worker) {
+        if let Some(count) = self.balancer.counts.get(self.worker) {
             count.fetch_sub(1, Ordering::Relaxed);
         }
-        self.crew.total.fetch_sub(1, Ordering::Relaxed);
+        self.balancer.total.fetch_sub(1, Ordering::Relaxed);
     }
 }

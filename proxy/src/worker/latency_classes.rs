@@ -9,14 +9,14 @@ use std::sync::Arc;
 
 use crate::clock::Instant;
 use crate::counts::paces::{Pace, Slot};
-use crate::resilience::pace::Learned;
-use crate::resilience::shelf::Shelf;
+use crate::resilience::latency_policy::Learned;
+use crate::resilience::shared_estimates::SharedEstimates;
 use crate::route::Route;
 
 /// The latency classes of one service, as one worker has seen them.
 #[derive(Debug)]
 pub struct LatencyClasses {
-    known: Vec<Kind>,
+    known: Vec<LatencyClass>,
     slot: Arc<Slot>,
     /// Whether what stands in the slot is out of date.
     untold: bool,
@@ -24,7 +24,7 @@ pub struct LatencyClasses {
 
 /// One class: requests of one route and method.
 #[derive(Debug)]
-pub struct Kind {
+pub struct LatencyClass {
     /// The route's name; none for those that reached the service by its name.
     pub route: Option<Arc<str>>,
     /// The method.
@@ -86,9 +86,9 @@ impl LatencyClasses {
     pub fn place(&mut self, route: Option<&Route>, method: &[u8], now: Instant) -> usize {
         let method = Method::of(method);
         let name = route.map(|route| &route.name);
-        let is = |kind: &Kind| {
-            kind.method == method
-                && match (&kind.route, name) {
+        let is = |class: &LatencyClass| {
+            class.method == method
+                && match (&class.route, name) {
                     (None, None) => true,
                     (Some(known), Some(name)) => Arc::ptr_eq(known, name) || known == name,
                     _ => false,
@@ -101,39 +101,39 @@ impl LatencyClasses {
             self.known.clear();
         }
         self.untold = true;
-        self.known.push(Kind { route: name.cloned(), method, learned: Learned::new(now) });
+        self.known.push(LatencyClass { route: name.cloned(), method, learned: Learned::new(now) });
         self.known.len() - 1
     }
 
     /// What is known of the class at a place. None where everything was learned anew since.
     pub fn at(&mut self, place: usize) -> Option<&mut Learned> {
-        self.known.get_mut(place).map(|kind| &mut kind.learned)
+        self.known.get_mut(place).map(|class| &mut class.learned)
     }
 
     /// All classes.
-    pub fn all(&self) -> &[Kind] {
+    pub fn all(&self) -> &[LatencyClass] {
         &self.known
     }
 
     /// Works out what follows from what was learned, and shares it with the other workers. Called at the worker's
     /// ticks.
-    pub fn refresh(&mut self, shelf: &Shelf, now: Instant) {
-        for kind in &mut self.known {
-            let before = *kind.learned.known();
-            kind.learned.refresh(now);
+    pub fn refresh(&mut self, shared_estimates: &SharedEstimates, now: Instant) {
+        for class in &mut self.known {
+            let before = *class.learned.known();
+            class.learned.refresh(now);
             let mut hasher = std::hash::DefaultHasher::new();
-            (&kind.route, kind.method).hash(&mut hasher);
-            match kind.learned.to_lend() {
-                Some(p99) => shelf.put(hasher.finish(), p99),
-                None => shelf.get(hasher.finish()).into_iter().for_each(|p99| kind.learned.borrow(p99)),
+            (&class.route, class.method).hash(&mut hasher);
+            match class.learned.to_lend() {
+                Some(p99) => shared_estimates.put(hasher.finish(), p99),
+                None => shared_estimates.get(hasher.finish()).into_iter().for_each(|p99| class.learned.borrow(p99)),
             }
-            self.untold |= before != *kind.learned.known();
+            self.untold |= before != *class.learned.known();
         }
         if std::mem::take(&mut self.untold) {
-            let told = self.known.iter().map(|kind| {
-                let known = *kind.learned.known();
+            let told = self.known.iter().map(|class| {
+                let known = *class.learned.known();
                 let samples = u64::from(known.samples);
-                Pace { route: kind.route.clone(), method: kind.method.text(), known, samples }
+                Pace { route: class.route.clone(), method: class.method.text(), known, samples }
             });
             self.slot.write(told.collect());
         }
@@ -149,18 +149,18 @@ mod tests {
 
     #[test]
     fn what_a_worker_learns_can_be_seen_after_its_tick() {
-        let (paces, shelf, now) = (Paces::default(), Shelf::default(), Instant::now());
+        let (paces, shared_estimates, now) = (Paces::default(), SharedEstimates::default(), Instant::now());
         let (mut busy, mut idle) = (LatencyClasses::new(paces.slot()), LatencyClasses::new(paces.slot()));
         let place = busy.place(None, b"GET", now);
         for _ in 0..40 {
             busy.at(place).unwrap().observe(Duration::from_millis(8));
         }
         assert!(paces.read().is_empty(), "before the tick");
-        busy.refresh(&shelf, now);
+        busy.refresh(&shared_estimates, now);
         let place = idle.place(None, b"GET", now);
         idle.at(place).unwrap().observe(Duration::from_millis(1));
         idle.place(None, b"PUT", now);
-        idle.refresh(&shelf, now);
+        idle.refresh(&shared_estimates, now);
         let told = paces.read();
         assert_eq!(told.iter().map(|pace| (pace.method, pace.samples)).collect::<Vec<_>>(), [("GET", 41), ("PUT", 0)]);
         assert!(told[0].known.p99.time() >= Some(Duration::from_millis(8)), "{told:?}");
@@ -170,16 +170,16 @@ mod tests {
 
     #[test]
     fn a_loan_can_be_seen() {
-        let (paces, shelf, now) = (Paces::default(), Shelf::default(), Instant::now());
+        let (paces, shared_estimates, now) = (Paces::default(), SharedEstimates::default(), Instant::now());
         let mut busy = LatencyClasses::new(Arc::default());
         let place = busy.place(None, b"GET", now);
         (0..40).for_each(|_| busy.at(place).unwrap().observe(Duration::from_millis(8)));
         let mut idle = LatencyClasses::new(paces.slot());
         idle.place(None, b"GET", now);
-        idle.refresh(&shelf, now);
+        idle.refresh(&shared_estimates, now);
         assert_eq!(paces.read()[0].known.lent, None);
-        busy.refresh(&shelf, now);
-        idle.refresh(&shelf, now);
+        busy.refresh(&shared_estimates, now);
+        idle.refresh(&shared_estimates, now);
         assert!(paces.read()[0].known.lent >= Some(Duration::from_millis(8)));
     }
 }

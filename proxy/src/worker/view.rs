@@ -115,7 +115,7 @@ impl View {
     /// Has connections look at faults that have changed.
     pub fn tell_of_faults(&self) {
         for side in self.clusters.values() {
-            side.taps.tell();
+            side.fault_hooks.tell();
         }
     }
 

@@ -186,8 +186,8 @@ fn four_connections_to_one_worker_end_up_two_and_two() {
                 assert!(answer[..n].starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&answer[..n]));
                 open.push(stream);
             }
-            let Handles { crew, .. } = handles.take().unwrap();
-            assert_eq!((crew.connections(0), crew.connections(1)), (2, 2));
+            let Handles { balancer, .. } = handles.take().unwrap();
+            assert_eq!((balancer.connections(0), balancer.connections(1)), (2, 2));
             Ok(())
         });
         sim.run().unwrap();

@@ -251,7 +251,7 @@ fn held(handles: &Handles) -> Vec<(String, u64)> {
         // Idle connections are nobody's; what is open after this is.
         view.close_idle();
         held.push((format!("bytes of held answers of worker {index}"), worker.held_bytes() as u64));
-        held.push((format!("client connections of worker {index}"), handles.crew.connections(index) as u64));
+        held.push((format!("client connections of worker {index}"), handles.balancer.connections(index) as u64));
         for (name, _) in SERVICES {
             let status = view.cluster(name).expect("the service is gone").gate.borrow().status();
             held.push((format!("places of {name} at worker {index}"), status.in_flight.into()));

@@ -14,7 +14,7 @@ use outrigger::request::fields::Identity;
 use outrigger::serve::accept::Place;
 use outrigger::serve::serve;
 use outrigger::snapshot::{self, Publisher};
-use outrigger::tcp::TcpDesk;
+use outrigger::tcp::TcpQueue;
 use outrigger::telemetry::access_log::AccessLog;
 use outrigger::telemetry::explain::Explainer;
 use outrigger::worker::connection_balancer::ConnectionBalancer;
@@ -48,7 +48,7 @@ pub struct Handles {
     pub text: String,
     /// What the control plane would do, a test does.
     pub publisher: RefCell<Publisher>,
-    pub crew: Arc<ConnectionBalancer>,
+    pub balancer: Arc<ConnectionBalancer>,
     pub drain: Drain,
     pub workers: Vec<Rc<Worker>>,
 }
@@ -67,7 +67,7 @@ pub fn proxy(sim: &mut Sim<'static>, setup: Setup) -> Rc<Cell<Option<Handles>>> 
             let settings = config::parse("simulation.yaml", &text, &|_| None, |_| ()).unwrap().settings;
             let (publisher, reader, _demands) = snapshot::joint(first_snapshot(&settings));
             let (drain, drained) = Drain::new();
-            let (crew, desks) = ConnectionBalancer::new(workers, settings.http.max_connections);
+            let (balancer, queues) = ConnectionBalancer::new(workers, settings.http.max_connections);
             let plan = Plan {
                 workers,
                 http: Arc::new(settings.http.clone()),
@@ -75,20 +75,20 @@ pub fn proxy(sim: &mut Sim<'static>, setup: Setup) -> Rc<Cell<Option<Handles>>> 
                 identity: Arc::new(Identity::new(1)),
                 drained,
                 access_log: AccessLog::off(),
-                crew: Arc::clone(&crew),
+                balancer: Arc::clone(&balancer),
                 explainer: Explainer::off(),
                 budget: outrigger::http::Budget::new(256 << 20),
             };
             let (mut serving, mut made) = (Vec::new(), Vec::new());
-            for (index, desk) in desks.into_iter().enumerate() {
+            for (index, queue) in queues.into_iter().enumerate() {
                 let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT + u16::try_from(index)?));
                 let place = Place { listener: Listener::simulated(address).await?, service: None };
                 let worker = Rc::new(Worker::new(index, &plan));
                 made.push(Rc::clone(&worker));
-                serving.push(tokio::task::spawn_local(serve(worker, vec![place], desk, TcpDesk::idle())));
+                serving.push(tokio::task::spawn_local(serve(worker, vec![place], queue, TcpQueue::idle())));
             }
             let publisher = RefCell::new(publisher);
-            show.set(Some(Handles { text, publisher, crew, drain, workers: made }));
+            show.set(Some(Handles { text, publisher, balancer, drain, workers: made }));
             for worker in serving {
                 worker.await?;
             }

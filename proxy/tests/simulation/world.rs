@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use outrigger::resilience::outlier::Standing;
+use outrigger::resilience::outlier::EjectionState;
 use tokio::time::sleep;
 
 use crate::client::{self, Asked, Load, Shared};
@@ -160,7 +160,7 @@ fn held(handles: &Handles) -> Vec<(String, u64)> {
         held.push((format!("places in the limit of worker {index}"), status.in_flight.into()));
         held.push((format!("places in the queue of worker {index}"), status.queued.into()));
         held.push((format!("bytes of held answers of worker {index}"), worker.held_bytes() as u64));
-        held.push((format!("client connections of worker {index}"), handles.crew.connections(index) as u64));
+        held.push((format!("client connections of worker {index}"), handles.balancer.connections(index) as u64));
     }
     let view = handles.workers[0].view();
     let cluster = &view.cluster("orders").expect("the service is gone").cluster;
@@ -170,7 +170,7 @@ fn held(handles: &Handles) -> Vec<(String, u64)> {
         let shared = &endpoint.shared;
         held.push((format!("attempts in flight at {name}"), shared.in_flight.load(Ordering::Relaxed).unsigned_abs()));
         held.push((format!("connections to {name}"), shared.connections.load(Ordering::Relaxed).into()));
-        let probing = shared.outlier.standing(0) == Standing::Probing;
+        let probing = shared.outlier.standing(0) == EjectionState::Probing;
         held.push((format!("attempts that try {name}"), probing.into()));
     }
     held.retain(|(_, amount)| *amount > 0);

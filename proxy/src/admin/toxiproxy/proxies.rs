@@ -20,7 +20,7 @@ use super::read;
 use super::toxic;
 use crate::clock::Instant;
 use crate::config::settings::TcpUpstream;
-use crate::fault::{Active, Subject};
+use crate::fault::{Active, FaultTarget};
 use crate::fault_manager::FaultManager;
 use crate::snapshot::{Cluster, Reader};
 use crate::tcp::{TcpProxies, TcpProxy};
@@ -33,7 +33,7 @@ pub struct Proxies {
     /// Plain TCP proxies.
     pub tcp: TcpProxies,
     /// Faults.
-    pub keeper: Arc<FaultManager>,
+    pub fault_manager: Arc<FaultManager>,
     /// Services.
     pub reader: Reader,
     /// Where requests are taken, and for which service, where it is for one only.
@@ -62,7 +62,7 @@ const SERVICE: &str = "service ";
 
 impl One {
     /// What its toxics hang on.
-    pub fn subject(&self) -> &Arc<Subject> {
+    pub fn subject(&self) -> &Arc<FaultTarget> {
         match self {
             Self::Tcp(proxy) => &proxy.subject,
             Self::Service(cluster) => &cluster.shared.faults,
@@ -121,7 +121,7 @@ impl Proxies {
         if faults.len() >= MOST_TOXICS {
             return Err(Problem::too_many(MOST_TOXICS));
         }
-        Ok(self.keeper.add(spec, by, now)?)
+        Ok(self.fault_manager.add(spec, by, now)?)
     }
 
     /// A toxic. As JSON.
@@ -150,7 +150,7 @@ impl Proxies {
     pub fn change_toxic(&self, name: &str, toxic: &str, body: &[u8], by: &str) -> Done<String> {
         let old = self.find(name)?.active(toxic, Instant::now()).ok_or_else(no_toxic)?;
         let (kind, percent) = toxic::changed(&old, body).map_err(|bad| Problem::bad(&bad))?;
-        let new = self.keeper.change(old.id, kind, percent, by, Instant::now())?;
+        let new = self.fault_manager.change(old.id, kind, percent, by, Instant::now())?;
         Ok(shown(&*new.ok_or_else(no_toxic)?))
     }
 
@@ -161,7 +161,7 @@ impl Proxies {
     /// When there is none.
     pub fn remove_toxic(&self, name: &str, toxic: &str, by: &str) -> Done<()> {
         let active = self.find(name)?.active(toxic, Instant::now()).ok_or_else(no_toxic)?;
-        if self.keeper.end(active.id, by) { Ok(()) } else { Err(no_toxic()) }
+        if self.fault_manager.end(active.id, by) { Ok(()) } else { Err(no_toxic()) }
     }
 
     /// One of them, as JSON.
@@ -228,7 +228,7 @@ fn shown(active: &Active) -> String {
     json
 }
 
-fn show_toxics(subject: &Subject, now: Instant) -> String {
+fn show_toxics(subject: &FaultTarget, now: Instant) -> String {
     let toxics: Vec<String> = toxic::listed(subject, now).iter().map(|active| shown(active)).collect();
     format!("[{}]", toxics.join(","))
 }

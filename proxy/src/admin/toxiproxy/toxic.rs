@@ -11,7 +11,7 @@ use crate::fault::active::Sort;
 use crate::fault::http::HttpFault;
 use crate::fault::spec::{Endpoints, Kind};
 use crate::fault::stream::Toxic;
-use crate::fault::{Active, Place, Spec, Stream, Subject};
+use crate::fault::{Active, FaultTarget, Place, Spec, Stream};
 use crate::units::Share;
 
 /// A type of toxic, and what it is called inside Toxiproxy.
@@ -117,7 +117,7 @@ fn default_name(kind: &str, stream: &str) -> String {
 /// # Errors
 ///
 /// Where it cannot be added.
-pub fn spec(body: &ToxicBody<'_>, subject: &Subject, taken: impl Fn(&str) -> bool) -> Result<Spec, NoToxic> {
+pub fn spec(body: &ToxicBody<'_>, subject: &FaultTarget, taken: impl Fn(&str) -> bool) -> Result<Spec, NoToxic> {
     let written = body.stream.as_deref().unwrap_or("downstream");
     let stream = match written.to_ascii_lowercase().as_str() {
         "downstream" => Stream::Downstream,
@@ -216,7 +216,7 @@ fn toxicity(given: Option<f64>) -> Result<Option<f64>, Bad> {
 }
 
 /// The toxics of a subject as they are listed: those of the upstream direction first, each in the order of their adding.
-pub fn listed(subject: &Subject, now: Instant) -> Vec<std::sync::Arc<Active>> {
+pub fn listed(subject: &FaultTarget, now: Instant) -> Vec<std::sync::Arc<Active>> {
     let shown = |active: &&std::sync::Arc<Active>| !active.is_over(now) && !is_disabling(active);
     let mut list: Vec<_> = subject.faults().iter().filter(shown).cloned().collect();
     list.sort_by_key(|active| match &active.fault.kind {
@@ -308,7 +308,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_told_in_toxiproxys_order() {
-        let subject = Subject::new("a", Sort::TcpProxy);
+        let subject = FaultTarget::new("a", Sort::TcpProxy);
         let refused = |body: &str| {
             let body = read::toxic(super::super::json::parse(body.as_bytes()).unwrap()).unwrap();
             spec(&body, &subject, |name| name == "taken").unwrap_err()
@@ -322,7 +322,7 @@ mod tests {
 
     #[test]
     fn a_toxic_on_a_service_means_all_of_it() {
-        let subject = Subject::new("orders", Sort::Service);
+        let subject = FaultTarget::new("orders", Sort::Service);
         let body = r#"{"type":"http_abort","attributes":{"status":503},"place":"edge"}"#;
         let body = read::toxic(super::super::json::parse(body.as_bytes()).unwrap()).unwrap();
         let edge = spec(&body, &subject, |_| false).unwrap();

@@ -303,7 +303,7 @@ async fn a_thousand_endpoints_do_not_march_in_step() {
     let most = counts[1..300].iter().max().unwrap();
     assert!(*most < 150, "{most} checks in 100 ms: {counts:?}");
     assert!(counts[1..300].iter().sum::<usize>() > 14_000, "{counts:?}");
-    assert!(verdicts.values().all(|verdict| verdict.word() == Word::Passing));
+    assert!(verdicts.values().all(|verdict| verdict.word() == CheckStatus::Passing));
 }
 
 #[tokio::test(start_paused = true)]
@@ -332,7 +332,7 @@ async fn what_runs_at_the_same_time_is_bounded_and_ends_when_it_is_not_wanted() 
     targets.want(&"a".into(), &thousand(), &mut verdicts, &mut checker);
     for _ in 0..1000 {
         let checked = results.recv().await.unwrap();
-        assert_eq!(targets.take(checked, &mut verdicts, 1), Change::Word);
+        assert_eq!(targets.take(checked, &mut verdicts, 1), Change::Status);
     }
     assert_eq!(most.load(Relaxed), AT_ONCE);
     let stale = results.recv().await.unwrap();

@@ -17,12 +17,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::settings::HealthCheck;
-use crate::telemetry::status::Word;
+use crate::telemetry::status::CheckStatus;
 
 /// The results of one address's checks so far, in short.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Verdict {
-    word: Word,
+pub struct CheckState {
+    word: CheckStatus,
     /// Good results in a row; 0 after a bad one.
     good: u32,
     /// Bad results in a row; stays through the good ones that are too few to change the word.
@@ -43,12 +43,12 @@ pub enum Change {
     /// The word is the same, what is told of it is not.
     Told,
     /// The word is another one.
-    Word,
+    Status,
 }
 
-impl Verdict {
+impl CheckState {
     /// The word.
-    pub fn word(&self) -> Word {
+    pub fn word(&self) -> CheckStatus {
         self.word
     }
 
@@ -67,13 +67,13 @@ impl Verdict {
         if self.since == 0 {
             self.since = now;
         }
-        let told = (self.word == Word::Failing).then(|| self.why());
+        let told = (self.word == CheckStatus::Failing).then(|| self.why());
         let word = match result {
             Ok(()) => {
                 self.good = self.good.saturating_add(1);
-                if self.word == Word::Unknown || self.good >= rules.healthy {
+                if self.word == CheckStatus::Unknown || self.good >= rules.healthy {
                     (self.bad, self.why) = (0, None);
-                    Word::Passing
+                    CheckStatus::Passing
                 } else {
                     self.word
                 }
@@ -82,12 +82,12 @@ impl Verdict {
                 self.bad = if self.good > 0 { 1 } else { self.bad.saturating_add(1) };
                 self.good = 0;
                 (self.why, self.last_bad) = (Some(why), now);
-                if self.bad >= rules.unhealthy { Word::Failing } else { self.word }
+                if self.bad >= rules.unhealthy { CheckStatus::Failing } else { self.word }
             }
         };
         if word != self.word {
             (self.word, self.since) = (word, now);
-            return Change::Word;
+            return Change::Status;
         }
         match told {
             Some(told) if told != self.why() => Change::Told,
@@ -107,7 +107,7 @@ impl Verdict {
     /// The verdict for operators: `passing`, `unknown`, `failing: connection refused (3 in a row)`.
     pub fn told(&self) -> String {
         match self.word {
-            Word::Failing => format!("{}: {}", self.word.name(), self.why()),
+            CheckStatus::Failing => format!("{}: {}", self.word.name(), self.why()),
             word => word.name().into(),
         }
     }
@@ -145,13 +145,13 @@ mod tests {
 
     /// `+` and `-` are results, the letters the word after each.
     fn words(healthy: u32, unhealthy: u32, results: &str) -> String {
-        let mut verdict = Verdict::default();
+        let mut verdict = CheckState::default();
         let mut word = |c| {
             verdict.take(result(c == '+'), &rules(healthy, unhealthy), 1);
             match verdict.word() {
-                Word::Unknown => '?',
-                Word::Passing => 'p',
-                Word::Failing => 'f',
+                CheckStatus::Unknown => '?',
+                CheckStatus::Passing => 'p',
+                CheckStatus::Failing => 'f',
             }
         };
         results.chars().map(&mut word).collect()
@@ -176,11 +176,11 @@ mod tests {
     #[test]
     fn it_says_why_since_when_and_how_often() {
         let rules = rules(2, 2);
-        let mut verdict = Verdict::default();
+        let mut verdict = CheckState::default();
         assert_eq!((verdict.told().as_str(), verdict.since()), ("unknown", 0));
         assert_eq!(verdict.take(Err("status 503".into()), &rules, 5), Change::None);
         assert_eq!((verdict.told().as_str(), verdict.since()), ("unknown", 5));
-        assert_eq!(verdict.take(Err("connection refused".into()), &rules, 7), Change::Word);
+        assert_eq!(verdict.take(Err("connection refused".into()), &rules, 7), Change::Status);
         assert_eq!(verdict.told(), "failing: connection refused (2 in a row)");
         assert_eq!(verdict.take(Err("connection refused".into()), &rules, 9), Change::Told);
         assert_eq!((verdict.why().as_str(), verdict.since()), ("connection refused (3 in a row)", 7));
@@ -189,7 +189,7 @@ mod tests {
         assert_eq!(verdict.take(Err("status 500".into()), &rules, 13), Change::Told);
         assert_eq!(verdict.told(), "failing: status 500 (1 in a row)");
         verdict.take(Ok(()), &rules, 15);
-        assert_eq!(verdict.take(Ok(()), &rules, 17), Change::Word);
+        assert_eq!(verdict.take(Ok(()), &rules, 17), Change::Status);
         assert_eq!((verdict.told().as_str(), verdict.since()), ("passing", 17));
         assert_eq!(verdict.take(Ok(()), &rules, 19), Change::None);
         assert_eq!(verdict.last_bad(), 13);
@@ -218,26 +218,26 @@ mod tests {
             healthy in 1..5u32, unhealthy in 1..5u32, results in prop::collection::vec(any::<bool>(), 0..60),
         ) {
             let rules = rules(healthy, unhealthy);
-            let mut verdict = Verdict::default();
+            let mut verdict = CheckState::default();
             for (at, good) in results.iter().enumerate() {
                 let (before, now) = (verdict.clone(), at as u64 + 1);
                 let change = verdict.take(result(*good), &rules, now);
-                prop_assert_eq!(change == Change::Word, before.word() != verdict.word());
+                prop_assert_eq!(change == Change::Status, before.word() != verdict.word());
                 let row = results[..=at].iter().rev().take_while(|r| *r == good).count() as u32;
                 match verdict.word() {
-                    Word::Unknown => prop_assert!(results[..=at].iter().all(|r| !r) && row < unhealthy),
+                    CheckStatus::Unknown => prop_assert!(results[..=at].iter().all(|r| !r) && row < unhealthy),
                     _ if verdict.word() == before.word() => {
                         prop_assert_eq!(verdict.since(), before.since());
                         // What has been contradicted often enough in a row does not stay.
-                        let contradicted = *good != (verdict.word() == Word::Passing);
+                        let contradicted = *good != (verdict.word() == CheckStatus::Passing);
                         let enough = if *good { healthy } else { unhealthy };
                         prop_assert!(!contradicted || row < enough);
                     }
-                    Word::Passing => {
-                        prop_assert!(*good && (before.word() == Word::Unknown || row >= healthy));
+                    CheckStatus::Passing => {
+                        prop_assert!(*good && (before.word() == CheckStatus::Unknown || row >= healthy));
                         prop_assert_eq!(verdict.since(), now);
                     }
-                    Word::Failing => {
+                    CheckStatus::Failing => {
                         prop_assert!(!*good && row >= unhealthy);
                         prop_assert_eq!(verdict.since(), now);
                     }

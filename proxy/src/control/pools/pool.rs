@@ -16,7 +16,7 @@ use crate::config::settings::{Policy, StaticInstance};
 use crate::control::health::{Checker, Targets};
 use crate::control::reconcile::{Findings, Service};
 use crate::http::host::literal;
-use crate::telemetry::status::{ServiceStatus, Word};
+use crate::telemetry::status::{CheckStatus, ServiceStatus};
 
 /// How long a name that no registry knows is remembered.
 pub const UNSEEN_FOR: Duration = Duration::from_secs(5);
@@ -26,7 +26,7 @@ const REOPEN_AFTER: Duration = Duration::from_secs(1);
 /// One service.
 pub struct Pool {
     pub origin: Origin,
-    pub source: From,
+    pub source: InstanceSource,
     pub service: Service,
     pub watch: Option<Following>,
     /// Our own checks.
@@ -57,7 +57,7 @@ pub enum Origin {
 
 /// Where a service's instances come from.
 #[derive(Debug, Clone, PartialEq)]
-pub enum From {
+pub enum InstanceSource {
     /// A registry, by its name in the configuration, and the service's name there.
     Registry { registry: Arc<str>, name: Arc<str> },
     /// The configuration or the request itself.
@@ -131,7 +131,7 @@ impl Pool {
         self.targets.want(name, &targets, &mut service.verdicts, checker);
         let checks = service.verdicts.iter().map(|(address, verdict)| (*address, verdict.told())).collect();
         let count = |word| service.verdicts.values().filter(|verdict| verdict.word() == word).count();
-        let words = Word::ALL.map(count);
+        let words = CheckStatus::ALL.map(count);
         let status = ServiceStatus {
             source: self.status.source.clone(),
             last_error: self.status.last_error.clone(),
@@ -171,7 +171,7 @@ impl Pool {
 
 /// What a watch tells.
 #[derive(Debug)]
-pub struct Told {
+pub struct WatchUpdate {
     /// The service's name with us.
     pub pool: Arc<str>,
     /// Which watch: one that was replaced may still have something on its way.
@@ -186,13 +186,13 @@ pub fn follow(
     service: ServiceName,
     pool: Arc<str>,
     id: u64,
-    tell: mpsc::Sender<Told>,
+    tell: mpsc::Sender<WatchUpdate>,
 ) -> Following {
     let task = tokio::spawn(async move {
         loop {
             let mut updates = registry.watch(&service);
             while let Some(update) = updates.next().await {
-                if tell.send(Told { pool: Arc::clone(&pool), watch: id, update }).await.is_err() {
+                if tell.send(WatchUpdate { pool: Arc::clone(&pool), watch: id, update }).await.is_err() {
                     return;
                 }
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::pool::{From, Origin, written};
+use super::pool::{InstanceSource, Origin, written};
 use super::{Pools, routes};
 use crate::clock::Instant;
 use crate::config::settings::{NameSettings, Settings, Source, UnknownHost};
@@ -53,8 +53,8 @@ impl Pools {
         let declared = self.settings.services.clone();
         for (name, declared) in declared {
             let source = match declared.source {
-                Source::Registry { registry, name } => From::Registry { registry, name },
-                Source::Static(instances) => From::Written(written(&instances)),
+                Source::Registry { registry, name } => InstanceSource::Registry { registry, name },
+                Source::Static(instances) => InstanceSource::Written(written(&instances)),
             };
             let Some(pool) = self.pools.get_mut(&name) else {
                 // The joint's first snapshot has it already, with what outlives snapshots.
@@ -92,8 +92,10 @@ impl Pools {
             }
             if origin == Origin::Name {
                 let source = match &registry {
-                    Some(registry) => From::Registry { registry: Arc::clone(registry), name: Arc::clone(&name) },
-                    None => From::Written(Arc::default()),
+                    Some(registry) => {
+                        InstanceSource::Registry { registry: Arc::clone(registry), name: Arc::clone(&name) }
+                    }
+                    None => InstanceSource::Written(Arc::default()),
                 };
                 self.redirect(&name, source, changed, now);
             }
@@ -101,9 +103,9 @@ impl Pools {
     }
 
     /// Follows a pool elsewhere, if its source is another one now. Its last good set stays until the first answer.
-    fn redirect(&mut self, name: &Arc<str>, source: From, changed: &BTreeSet<Arc<str>>, now: Instant) {
+    fn redirect(&mut self, name: &Arc<str>, source: InstanceSource, changed: &BTreeSet<Arc<str>>, now: Instant) {
         let Some(pool) = self.pools.get_mut(name) else { return };
-        let stale = matches!(&source, From::Registry { registry, .. } if changed.contains(registry));
+        let stale = matches!(&source, InstanceSource::Registry { registry, .. } if changed.contains(registry));
         if pool.source != source || stale {
             pool.source = source;
             self.follow(name, now);

@@ -33,7 +33,7 @@ const IDLE: Duration = Duration::from_secs(5);
 /// The share of all places, as a divisor, beyond which names that nobody knows give way also where there is room: each is a
 /// connection to a Consul, which by default takes 200 from one client, and those have to do for what it does know.
 const UNKNOWN_SHARE: usize = 4;
-/// From one warning to the next.
+/// InstanceSource one warning to the next.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
 /// What a name is worth that may give way. The least goes first, and of these the oldest.

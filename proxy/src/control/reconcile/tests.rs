@@ -2,7 +2,7 @@ mod checks;
 
 use std::collections::HashSet;
 
-use outrigger_registry::Health as Word;
+use outrigger_registry::Health as CheckStatus;
 use proptest::prelude::*;
 
 use super::*;
@@ -77,21 +77,21 @@ fn a_service_is_awaited_until_its_first_answer_and_known_for_good_after_it() {
     let mut world = World::new();
     world.set("a", None);
     assert!(world.step().0);
-    assert_eq!(world.current.clusters["a"].standing, Standing::Awaited);
+    assert_eq!(world.current.clusters["a"].standing, DiscoveryState::Awaited);
     world.set("a", Some(set(vec![])));
     assert!(world.step().0);
-    assert_eq!(world.current.clusters["a"].standing, Standing::Known);
+    assert_eq!(world.current.clusters["a"].standing, DiscoveryState::Known);
     world.set("b", Some(set(vec![]))).seen = false;
     assert!(world.step().0);
-    assert_eq!(world.current.clusters["b"].standing, Standing::Unseen);
+    assert_eq!(world.current.clusters["b"].standing, DiscoveryState::Unseen);
 }
 
 #[test]
 fn what_takes_no_traffic_is_left_out_with_the_reason() {
     let mut world = World::new();
-    let critical = Instance { health: Word::Critical, ..instance("c", "10.0.0.1", 1) };
+    let critical = Instance { health: CheckStatus::Critical, ..instance("c", "10.0.0.1", 1) };
     let weightless = Instance { weight: 0, ..instance("w", "10.0.0.2", 1) };
-    let warning = Instance { health: Word::Warning, weight: 7, ..instance("y", "10.0.0.3", 1) };
+    let warning = Instance { health: CheckStatus::Warning, weight: 7, ..instance("y", "10.0.0.3", 1) };
     world.set("a", Some(set(vec![critical, weightless, warning, instance("z", "10.0.0.4", 1)])));
     world.set("s", Some(skipped_only("p0", "port is 0")));
     let (_, left_out) = world.step();
@@ -109,7 +109,7 @@ fn a_host_name_is_one_endpoint_per_address_and_a_failed_look_up_keeps_them() {
     let ips = |ips: &[&str]| ips.iter().map(|ip| ip.parse().unwrap()).collect::<Vec<IpAddr>>();
     world.set("a", Some(set(vec![instance("i", "web", 80)])));
     let (_, left_out) = world.step();
-    assert_eq!(world.current.clusters["a"].standing, Standing::Awaited);
+    assert_eq!(world.current.clusters["a"].standing, DiscoveryState::Awaited);
     assert!(left_out["a"][0].reason.contains("being looked up"));
 
     world.hosts.insert("web".into(), Resolution { addresses: ips(&["10.0.0.1", "fe80::1"]), error: None });
@@ -132,7 +132,7 @@ fn a_host_name_is_one_endpoint_per_address_and_a_failed_look_up_keeps_them() {
     world.set("a", Some(set(vec![instance("i", "web", 80)])));
     let (_, left_out) = world.step();
     assert_eq!(left_out["a"][0].reason, "the host name web cannot be resolved: no such name");
-    assert_eq!(world.current.clusters["a"].standing, Standing::Known);
+    assert_eq!(world.current.clusters["a"].standing, DiscoveryState::Known);
 }
 
 #[test]
@@ -162,7 +162,8 @@ fn ids_go_on_after_those_of_the_first_snapshot() {
 
 /// Few ids, hosts and ports, so that instances come back, swap addresses and share them.
 fn instances() -> impl Strategy<Value = Vec<Instance>> {
-    let word = prop_oneof![4 => Just(Word::Passing), 1 => Just(Word::Warning), 1 => Just(Word::Critical)];
+    let word =
+        prop_oneof![4 => Just(CheckStatus::Passing), 1 => Just(CheckStatus::Warning), 1 => Just(CheckStatus::Critical)];
     let host = prop_oneof![3 => Just("10.0.0.1"), 3 => Just("10.0.0.2"), 2 => Just("web"), 1 => Just("nowhere")];
     let one = ("[a-d]", host, 1..3u16, 0..3u32, word).prop_map(|(id, host, port, weight, health)| Instance {
         weight,

@@ -35,7 +35,7 @@ async fn a_name_that_nobody_knows_makes_room_the_oldest_first_and_a_known_one_ne
     running.ask("search");
     settle().await;
     let standings = |names: &[&str]| names.iter().map(|name| running.standing(name)).collect::<Vec<_>>();
-    let (known, unseen) = (Some(Standing::Known), Some(Standing::Unseen));
+    let (known, unseen) = (Some(DiscoveryState::Known), Some(DiscoveryState::Unseen));
     assert_eq!(standings(&["cart", "search", "a", "c", "b"]), [known, known, None, unseen, unseen]);
     assert_eq!(script.open(), 4, "the watch of the one that went has ended");
     ask_all(&running, &["orders", "users"]).await;
@@ -62,15 +62,15 @@ async fn a_name_without_an_answer_makes_room_in_five_seconds_or_one_after_a_fail
     assert!(!full(&running));
     running.ask("cart");
     settle().await;
-    assert_eq!((running.standing("failed"), running.standing("cart")), (None, Some(Standing::Known)));
+    assert_eq!((running.standing("failed"), running.standing("cart")), (None, Some(DiscoveryState::Known)));
 
     assert!(full(&running), "a registry that is slow has time to answer");
     sleep(Duration::from_secs(4)).await;
     assert!(!full(&running));
     running.ask("search");
     settle().await;
-    assert_eq!((running.standing("silent"), running.standing("search")), (None, Some(Standing::Known)));
-    assert_eq!(running.standing("silent-too"), Some(Standing::Awaited));
+    assert_eq!((running.standing("silent"), running.standing("search")), (None, Some(DiscoveryState::Known)));
+    assert_eq!(running.standing("silent-too"), Some(DiscoveryState::Awaited));
 }
 
 #[tokio::test(start_paused = true)]
@@ -88,7 +88,7 @@ async fn a_plain_host_makes_room_when_nobody_uses_it() {
     sleep(Duration::from_secs(1)).await;
     running.ask("cart");
     settle().await;
-    assert_eq!(running.standing("cart"), Some(Standing::Known));
+    assert_eq!(running.standing("cart"), Some(DiscoveryState::Known));
     assert_eq!(running.standing("c.test:80"), None);
     assert!(running.standing("a.test:80").is_some());
 }
@@ -106,11 +106,11 @@ async fn names_that_nobody_knows_have_a_quarter_of_the_places_at_rest() {
         sleep(Duration::from_millis(300)).await;
     }
     assert_eq!(script.open(), 4, "each is a connection to the registry");
-    assert_eq!(running.standing("n11"), Some(Standing::Unseen));
+    assert_eq!(running.standing("n11"), Some(DiscoveryState::Unseen));
     for n in 0..12 {
         script.say(&format!("k{n}"), two());
         running.ask(&format!("k{n}"));
     }
     settle().await;
-    assert_eq!(running.standing("k11"), Some(Standing::Known));
+    assert_eq!(running.standing("k11"), Some(DiscoveryState::Known));
 }

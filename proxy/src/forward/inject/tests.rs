@@ -21,16 +21,16 @@ fn orders(keys: &str) -> (Stage, Arc<FaultManager>) {
     );
     let stage = Stage::new(&text, 1);
     let limits = FaultLimits { enabled: true, ..FaultLimits::default() };
-    let keeper = FaultManager::new(limits, stage.plan.reader.clone());
-    (stage, keeper)
+    let fault_manager = FaultManager::new(limits, stage.plan.reader.clone());
+    (stage, fault_manager)
 }
 
-fn add(keeper: &FaultManager, kind: &str, attributes: Value, more: Value) -> Arc<Active> {
+fn add(fault_manager: &FaultManager, kind: &str, attributes: Value, more: Value) -> Arc<Active> {
     let mut spec = json!({ "type": kind, "attributes": attributes, "service": "orders" });
     for (key, value) in more.as_object().unwrap() {
         spec[key] = value.clone();
     }
-    keeper.add(serde_json::from_value(spec).unwrap(), "test", timer::now()).unwrap()
+    fault_manager.add(serde_json::from_value(spec).unwrap(), "test", timer::now()).unwrap()
 }
 
 /// Asks for something, and waits until an endpoint is asked: which.
@@ -48,9 +48,9 @@ async fn status(client: &mut DuplexStream) -> String {
 #[test]
 fn an_edge_delay_takes_what_it_was_asked_to_and_no_instance_sees_the_request_before() {
     paused(async {
-        let (stage, keeper) = orders("");
+        let (stage, fault_manager) = orders("");
         let mut ends = stage.side("orders").endpoints();
-        add(&keeper, "delay", json!({ "fixed": "20s" }), json!({ "place": "edge" }));
+        add(&fault_manager, "delay", json!({ "fixed": "20s" }), json!({ "place": "edge" }));
         let start = timer::now();
         let (mut client, index) = ask(&stage, &mut ends).await;
         // Longer than the service's own 15 s: they begin now.
@@ -64,10 +64,10 @@ fn an_edge_delay_takes_what_it_was_asked_to_and_no_instance_sees_the_request_bef
 #[test]
 fn an_upstream_delay_is_an_attempt_that_is_slow_and_another_one_is_started_beside_it() {
     paused(async {
-        let (stage, keeper) = orders("per_try_timeout: 100ms, hedge: off");
+        let (stage, fault_manager) = orders("per_try_timeout: 100ms, hedge: off");
         let mut ends = stage.side("orders").endpoints();
         let first = json!({ "endpoints": "all", "first": 1 });
-        let delay = add(&keeper, "delay", json!({ "fixed": "5s" }), first);
+        let delay = add(&fault_manager, "delay", json!({ "fixed": "5s" }), first);
         let mut client = stage.client(LOOPBACK);
         let start = timer::now();
         client.write_all(GET).await.unwrap();
@@ -82,15 +82,15 @@ fn an_upstream_delay_is_an_attempt_that_is_slow_and_another_one_is_started_besid
 #[test]
 fn a_fault_that_ends_while_it_holds_an_abort_back_does_not_abort() {
     paused(async {
-        let (stage, keeper) = orders("");
+        let (stage, fault_manager) = orders("");
         let mut ends = stage.side("orders").endpoints();
-        add(&keeper, "delay", json!({ "fixed": "2s" }), json!({ "place": "edge" }));
-        let abort = add(&keeper, "abort", json!({ "status": 503 }), json!({ "place": "edge" }));
+        add(&fault_manager, "delay", json!({ "fixed": "2s" }), json!({ "place": "edge" }));
+        let abort = add(&fault_manager, "abort", json!({ "status": 503 }), json!({ "place": "edge" }));
         let mut client = stage.client(LOOPBACK);
         client.write_all(GET).await.unwrap();
         tokio::time::sleep(1_000 * MS).await;
         assert_eq!(abort.injected(), 1);
-        assert!(keeper.end(abort.id, "test"));
+        assert!(fault_manager.end(abort.id, "test"));
         let (index, _) = asked(&mut ends).await;
         ends[index].write_all(OK).await.unwrap();
         assert_eq!(status(&mut client).await, "HTTP/1.1 200 OK");
@@ -100,9 +100,9 @@ fn a_fault_that_ends_while_it_holds_an_abort_back_does_not_abort() {
 #[test]
 fn a_throttled_answer_that_is_held_takes_its_time_before_its_head_is_passed_on() {
     paused(async {
-        let (stage, keeper) = orders("per_try_timeout: off, hedge: off");
+        let (stage, fault_manager) = orders("per_try_timeout: off, hedge: off");
         let mut ends = stage.side("orders").endpoints();
-        add(&keeper, "throttle", json!({ "rate": "2B" }), json!({ "endpoints": "all" }));
+        add(&fault_manager, "throttle", json!({ "rate": "2B" }), json!({ "endpoints": "all" }));
         let (mut client, index) = ask(&stage, &mut ends).await;
         let start = timer::now();
         ends[index].write_all(LONG).await.unwrap();
@@ -114,9 +114,9 @@ fn a_throttled_answer_that_is_held_takes_its_time_before_its_head_is_passed_on()
 #[test]
 fn a_throttled_answer_at_the_edge_comes_byte_by_byte_until_the_fault_ends() {
     paused(async {
-        let (stage, keeper) = orders("");
+        let (stage, fault_manager) = orders("");
         let mut ends = stage.side("orders").endpoints();
-        let throttle = add(&keeper, "throttle", json!({ "rate": "1B" }), json!({ "place": "edge" }));
+        let throttle = add(&fault_manager, "throttle", json!({ "rate": "1B" }), json!({ "place": "edge" }));
         let (mut client, index) = ask(&stage, &mut ends).await;
         let start = timer::now();
         ends[index].write_all(LONG).await.unwrap();
@@ -125,7 +125,7 @@ fn a_throttled_answer_at_the_edge_comes_byte_by_byte_until_the_fault_ends() {
         let mut bytes = [0; 3];
         client.read_exact(&mut bytes).await.unwrap();
         assert_eq!((&bytes, timer::now() - start), (b"012", 3_000 * MS));
-        keeper.end(throttle.id, "test");
+        fault_manager.end(throttle.id, "test");
         let mut rest = [0; 7];
         client.read_exact(&mut rest).await.unwrap();
         assert_eq!((&rest, timer::now() - start), (b"3456789", 3_000 * MS));
@@ -135,9 +135,9 @@ fn a_throttled_answer_at_the_edge_comes_byte_by_byte_until_the_fault_ends() {
 #[test]
 fn the_narrowest_of_several_wins_and_they_add_up_where_they_can() {
     paused(async {
-        let (stage, keeper) = orders("");
+        let (stage, fault_manager) = orders("");
         let mut ends = stage.side("orders").endpoints();
-        let edge = |kind, attributes| add(&keeper, kind, attributes, json!({ "place": "edge" }));
+        let edge = |kind, attributes| add(&fault_manager, kind, attributes, json!({ "place": "edge" }));
         edge("delay", json!({ "fixed": "1s" }));
         edge("delay", json!({ "fixed": "2s" }));
         edge("truncate", json!({ "after": "7B" }));
@@ -157,9 +157,9 @@ fn the_narrowest_of_several_wins_and_they_add_up_where_they_can() {
 #[test]
 fn a_corrupted_body_has_its_length_and_other_bytes() {
     paused(async {
-        let (stage, keeper) = orders("");
+        let (stage, fault_manager) = orders("");
         let mut ends = stage.side("orders").endpoints();
-        add(&keeper, "corrupt", json!({ "bytes": "100%" }), json!({ "place": "edge" }));
+        add(&fault_manager, "corrupt", json!({ "bytes": "100%" }), json!({ "place": "edge" }));
         let (mut client, index) = ask(&stage, &mut ends).await;
         ends[index].write_all(LONG).await.unwrap();
         assert!(head(&mut client).await.contains("Content-Length: 10\r\n"));

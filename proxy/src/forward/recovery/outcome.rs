@@ -6,7 +6,8 @@ use super::{Recovery, Step};
 use crate::clock::Instant;
 use crate::counts::First;
 use crate::error::{Blame, Reason};
-use crate::forward::attempt::{Attempt, AttemptContext, Landed};
+use crate::forward::answer::Response;
+use crate::forward::attempt::{Attempt, AttemptContext};
 use crate::forward::first::{IMPATIENT, verdict};
 use crate::resilience::outlier;
 use crate::resilience::retry::{Next, Pushback, Verdict};
@@ -31,9 +32,9 @@ pub(super) struct Accused<'r> {
 
 impl<'r> Recovery<'r> {
     /// An attempt has an answer.
-    pub fn answered(&mut self, info: AttemptInfo, probe: Option<Probe<'r>>, landed: Landed) -> Step {
-        let (verdict, grpc) = verdict(&landed, self.b.pace.safe);
-        let Landed { answer, heard } = landed;
+    pub fn answered(&mut self, info: AttemptInfo, probe: Option<Probe<'r>>, response: Response) -> Step {
+        let (verdict, grpc) = verdict(&response, self.b.pace.safe);
+        let Response { answer, heard } = response;
         let (head, trailers, status) = (answer.head(), answer.trailers(), answer.status());
         self.record.grpc = grpc;
         self.record.heard = Some(heard);
@@ -79,8 +80,8 @@ impl<'r> Recovery<'r> {
             x.side.counts.tally.borrow_mut().hedge_won();
         }
         x.side.counts.tally.borrow_mut().attempted(None);
-        let mut kinds = x.side.kinds.borrow_mut();
-        let mut learned = kinds.at(self.b.pace.kind);
+        let mut latency_classes = x.side.latency_classes.borrow_mut();
+        let mut learned = latency_classes.at(self.b.pace.class);
         // Where the body was still coming, the time would be the client's and not the service's: nothing is learned
         // from it.
         if let (Some(learned), Some(ended)) = (&mut learned, ended) {
@@ -194,7 +195,7 @@ impl<'r> Recovery<'r> {
             if now.saturating_duration_since(attempt.info.started) < patience {
                 continue;
             }
-            if let Some(learned) = x.side.kinds.borrow_mut().at(self.b.pace.kind) {
+            if let Some(learned) = x.side.latency_classes.borrow_mut().at(self.b.pace.class) {
                 learned.give_up();
             }
             if outlier::counts(reason) {

@@ -78,7 +78,7 @@ fn five_failures_in_a_row_eject_and_a_success_between_them_does_not() {
     }
     assert!(pool.fail_row(0, 1_000));
     assert_eq!(pool.out(), [0]);
-    assert_eq!(pool.states[0].standing(1_200), Standing::Out { left: 800, cause: Cause::Consecutive });
+    assert_eq!(pool.states[0].standing(1_200), EjectionState::Out { left: 800, cause: Cause::Consecutive });
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn one_request_tries_it_and_the_next_only_if_that_had_no_outcome() {
     assert_eq!(pool.claim(true, 1_999), None);
     assert_eq!(pool.claim(true, 2_000), Some(0));
     assert_eq!(pool.claim(true, 2_001), None);
-    assert_eq!(pool.states[0].standing(2_001), Standing::Probing);
+    assert_eq!(pool.states[0].standing(2_001), EjectionState::Probing);
     pool.shared.released(&pool, 0);
     assert_eq!(pool.claim(true, 2_002), Some(0));
     pool.probed(0, true, 2_010);
@@ -210,11 +210,11 @@ fn one_that_was_good_for_a_while_begins_at_the_beginning() {
     pool.probed(0, true, 4_000);
     // Bad again at once: twice as long as the last time.
     pool.fail_row(0, 4_100);
-    assert_eq!(pool.states[0].standing(4_100), Standing::Out { left: 4_000, cause: Cause::Consecutive });
+    assert_eq!(pool.states[0].standing(4_100), EjectionState::Out { left: 4_000, cause: Cause::Consecutive });
     pool.claim(true, 8_100);
     pool.probed(0, true, 8_100);
     pool.fail_row(0, 8_100 + 8_000);
-    assert_eq!(pool.states[0].standing(16_100), Standing::Out { left: 1_000, cause: Cause::Consecutive });
+    assert_eq!(pool.states[0].standing(16_100), EjectionState::Out { left: 1_000, cause: Cause::Consecutive });
 }
 
 #[test]

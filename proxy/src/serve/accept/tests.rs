@@ -32,10 +32,10 @@ impl Stage {
     pub fn client_with_room(&self, address: [u8; 4], room: usize) -> DuplexStream {
         let (ours, theirs) = tokio::io::duplex(room);
         let worker = Rc::clone(&self.worker);
-        let seat = worker.crew().place(0).unwrap();
+        let permit = worker.balancer().place(0).unwrap();
         let slots = Rc::new(Slots::new(crate::downstream::http1::exchange));
         let peer = SocketAddr::from((address, 4000));
-        tokio::task::spawn_local(connection(worker, Io::pipe(ours), peer, None, slots, seat, Rc::new(())));
+        tokio::task::spawn_local(connection(worker, Io::pipe(ours), peer, None, slots, permit, Rc::new(())));
         theirs
     }
 }
@@ -69,20 +69,20 @@ fn assert_about(taken: Duration, seconds: u64) {
 
 #[test]
 fn four_connections_over_two_workers_are_two_and_two() {
-    let (crew, _desks) = ConnectionBalancer::new(2, 100);
-    let seats: Vec<_> = (0..4).map(|_| crew.place(0).unwrap()).collect();
-    assert_eq!((crew.connections(0), crew.connections(1)), (2, 2));
-    drop(seats);
-    assert_eq!((crew.connections(0), crew.connections(1)), (0, 0));
+    let (balancer, _desks) = ConnectionBalancer::new(2, 100);
+    let permits: Vec<_> = (0..4).map(|_| balancer.place(0).unwrap()).collect();
+    assert_eq!((balancer.connections(0), balancer.connections(1)), (2, 2));
+    drop(permits);
+    assert_eq!((balancer.connections(0), balancer.connections(1)), (0, 0));
 }
 
 proptest! {
     #[test]
     fn no_worker_is_far_above_another(workers in 1usize..9, owners in proptest::collection::vec(0usize..8, 1..300)) {
-        let (crew, _desks) = ConnectionBalancer::new(workers, usize::MAX);
+        let (balancer, _desks) = ConnectionBalancer::new(workers, usize::MAX);
         // Whatever the kernel's hash does: only opening, so that every imbalance is of our making.
-        let _seats: Vec<_> = owners.iter().map(|owner| crew.place(owner % workers).unwrap()).collect();
-        let counts: Vec<_> = (0..workers).map(|worker| crew.connections(worker)).collect();
+        let _seats: Vec<_> = owners.iter().map(|owner| balancer.place(owner % workers).unwrap()).collect();
+        let counts: Vec<_> = (0..workers).map(|worker| balancer.connections(worker)).collect();
         let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
         prop_assert_eq!(counts.iter().sum::<usize>(), owners.len());
         prop_assert!(most - least <= 1 + most / 16, "{:?}", counts);
@@ -91,15 +91,15 @@ proptest! {
 
 #[test]
 fn a_crew_seats_no_more_than_its_limit() {
-    let (crew, _desks) = ConnectionBalancer::new(2, 3);
-    let mut seats: Vec<_> = (0..3).map(|_| crew.place(0).unwrap()).collect();
-    assert!(crew.place(1).is_none());
+    let (balancer, _desks) = ConnectionBalancer::new(2, 3);
+    let mut permits: Vec<_> = (0..3).map(|_| balancer.place(0).unwrap()).collect();
+    assert!(balancer.place(1).is_none());
     // Moved to another worker, a seat is still one.
-    let moved = seats.pop().unwrap().at(0);
-    assert_eq!(crew.connections(0) + crew.connections(1), 3);
-    assert!(crew.place(1).is_none());
+    let moved = permits.pop().unwrap().at(0);
+    assert_eq!(balancer.connections(0) + balancer.connections(1), 3);
+    assert!(balancer.place(1).is_none());
     drop(moved);
-    assert!(crew.place(1).is_some());
+    assert!(balancer.place(1).is_some());
 }
 
 /// What an idle connection costs is its task, the connection (224 bytes), a timer (96) and the socket's registration
@@ -113,8 +113,8 @@ fn the_futures_are_no_larger_than_they_have_to_be() {
         let worker = Rc::clone(&stage.worker);
         let slots = Rc::new(Slots::new(crate::downstream::http1::exchange));
         let peer = SocketAddr::from(([192, 0, 2, 7], 4000));
-        let seat = worker.crew().place(0).unwrap();
-        let task = connection(Rc::clone(&worker), Io::nowhere(), peer, None, slots, seat, Rc::new(()));
+        let permit = worker.balancer().place(0).unwrap();
+        let task = connection(Rc::clone(&worker), Io::nowhere(), peer, None, slots, permit, Rc::new(()));
         let task = std::mem::size_of_val(&task);
         let client = Rc::new(request::client(peer, &[]));
         let (first, timer) = (worker.pools.buffers.take().unwrap(), Timer::new(timer::now()));

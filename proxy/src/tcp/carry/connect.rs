@@ -11,17 +11,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Line;
+use super::WorkerTcpProxy;
 use crate::config::settings::Policy;
 use crate::config::settings::TcpUpstream;
 use crate::error::Reason;
 use crate::net::Io;
 use crate::resilience::breaker::Admission;
 use crate::resilience::outlier;
-use crate::snapshot::Standing;
+use crate::snapshot::DiscoveryState;
 use crate::tcp::CONNECT;
 use crate::timer;
-use crate::upstream::{InFlight, Link, not_connected};
+use crate::upstream::{Connection, InFlight, not_connected};
 use crate::worker::Worker;
 use crate::worker::attempt_info::{AttemptInfo, Why};
 use crate::worker::cluster::{Case, Tried, WorkerCluster};
@@ -41,26 +41,26 @@ const MOST: u32 = 4;
 const REGISTRY_WAIT: Duration = Duration::from_secs(1);
 
 /// Connects to the upstream.
-pub(super) async fn on(worker: &Rc<Worker>, line: &Line) -> Result<Server, Reason> {
-    match line.upstream() {
-        TcpUpstream::Address(address) => to_address(line, &address, line.times.connect.unwrap_or(CONNECT)).await,
-        TcpUpstream::Service(name) => to_service(worker, &name, line.times.connect).await,
+pub(super) async fn on(worker: &Rc<Worker>, proxy: &WorkerTcpProxy) -> Result<Server, Reason> {
+    match proxy.upstream() {
+        TcpUpstream::Address(address) => to_address(proxy, &address, proxy.times.connect.unwrap_or(CONNECT)).await,
+        TcpUpstream::Service(name) => to_service(worker, &name, proxy.times.connect).await,
     }
 }
 
-async fn to_address(line: &Line, written: &str, timeout: Duration) -> Result<Server, Reason> {
+async fn to_address(proxy: &WorkerTcpProxy, written: &str, timeout: Duration) -> Result<Server, Reason> {
     let dial = async {
         if let Ok(address) = written.parse::<SocketAddr>() {
             return Io::connect(address).await;
         }
         let mut last = io::Error::from(io::ErrorKind::NotFound);
-        for address in line.names.addresses(written, timeout, timer::now()).await? {
+        for address in proxy.names.addresses(written, timeout, timer::now()).await? {
             match Io::connect(address).await {
                 Ok(io) => return Ok(io),
                 Err(error) => last = error,
             }
         }
-        line.names.outdate(timer::now());
+        proxy.names.outdate(timer::now());
         Err(last)
     };
     match tokio::time::timeout(timeout, dial).await {
@@ -127,7 +127,7 @@ async fn to_service(worker: &Rc<Worker>, name: &Arc<str>, timeout: Option<Durati
             Ok(link) => {
                 side.good(&info, pick.probe.take(), now.saturating_duration_since(info.started), now, &case);
                 side.counts.tally.borrow_mut().attempted(None);
-                let Link { io, open, .. } = link;
+                let Connection { io, open, .. } = link;
                 return Ok(Server { io, _held: Some((in_flight, open)) });
             }
             Err(reason) => {
@@ -149,9 +149,9 @@ async fn find(worker: &Rc<Worker>, name: &Arc<str>) -> Result<Rc<WorkerCluster>,
     loop {
         let view = worker.view();
         match view.cluster(name).map(|side| (side.cluster.standing, side)) {
-            Some((Standing::Known, side)) => return Ok(Rc::clone(side)),
-            Some((Standing::Awaited, _)) => {}
-            Some((Standing::Unseen, _)) | None => return Err(Reason::UnknownService),
+            Some((DiscoveryState::Known, side)) => return Ok(Rc::clone(side)),
+            Some((DiscoveryState::Awaited, _)) => {}
+            Some((DiscoveryState::Unseen, _)) | None => return Err(Reason::UnknownService),
         }
         let newer = worker.reader.newer_than(view.generation);
         if tokio::time::timeout_at(patience.into(), newer).await.is_err() {

@@ -14,12 +14,12 @@ use crate::testing::Stage;
 /// A TCP proxy that was just made, and its socket on its way to the worker.
 #[allow(clippy::unwrap_used, reason = "what a test begins with")]
 async fn made(stage: &Stage) -> (TcpProxies, Opening, SocketAddr) {
-    let keeper = FaultManager::new(FaultLimits::default(), stage.plan.reader.clone());
-    let (tcp, mut desks) = TcpProxies::new(keeper, 1);
+    let fault_manager = FaultManager::new(FaultLimits::default(), stage.plan.reader.clone());
+    let (tcp, mut queues) = TcpProxies::new(fault_manager, 1);
     let (name, listen) = (Arc::from("db"), Arc::from("127.0.0.1:0"));
     let upstream = TcpUpstream::Address("127.0.0.1:9".into());
     let proxy = tcp.create(Wanted { name, listen, upstream, enabled: true }).await.unwrap();
-    (tcp, desks[0].next().await.unwrap(), proxy.listen)
+    (tcp, queues[0].next().await.unwrap(), proxy.listen)
 }
 
 /// Removes it, and says whether that took less than a worker is waited for.
@@ -50,7 +50,7 @@ async fn a_proxy_whose_connection_waits_for_a_seat_is_let_go_of_at_once() {
     let stage = Stage::new("http: { max_connections: 1 }", 1);
     let here = async {
         let (tcp, opening, address) = made(&stage).await;
-        let _taken = stage.worker.crew().seat(0).unwrap();
+        let _taken = stage.worker.balancer().permit(0).unwrap();
         tokio::task::spawn_local(follow(Rc::clone(&stage.worker), opening, Rc::new(())));
         let mut client = Io::connect(address).await.unwrap();
         // It is accepted within this time, and stands there.

@@ -14,7 +14,7 @@ use crate::error::Reason;
 use crate::fault::active::Tally;
 use crate::snapshot::{Cluster, Snapshot};
 use crate::telemetry::availability::Window;
-use crate::telemetry::status::Word;
+use crate::telemetry::status::CheckStatus;
 
 /// Every service's metrics.
 pub fn services(snapshot: &Snapshot, clock: u64, facts: &dyn Fn(&str) -> PoolFacts) -> String {
@@ -96,7 +96,7 @@ fn checks(page: &mut Page, counted: &[(String, &Counts)], facts: &[(&String, Poo
     }
     page.family(name::CHECKED);
     for (service, facts) in facts.iter().filter(|(_, facts)| facts.words.iter().any(|count| *count > 0)) {
-        for (word, count) in Word::ALL.iter().zip(facts.words) {
+        for (word, count) in CheckStatus::ALL.iter().zip(facts.words) {
             let (name, word) = (name::CHECKED, word.name());
             page.line(format_args!("{name}{{service=\"{service}\",word=\"{word}\"}} {count}"));
         }

@@ -7,7 +7,7 @@ use super::*;
 use crate::config::settings::Policy;
 use crate::counts::{Account, Circuit, Ejection, First, Level, Outcome, Rescue, ServiceMetrics, ServiceTally};
 use crate::error::Reason;
-use crate::snapshot::{Clock, Cluster, ClusterShared, Endpoint, EndpointId, Health, Standing};
+use crate::snapshot::{Clock, Cluster, ClusterShared, DiscoveryState, Endpoint, EndpointId, Health};
 
 fn snapshot(metrics: ServiceMetrics, name: &str) -> Snapshot {
     let policy = Policy {
@@ -35,7 +35,7 @@ fn snapshot(metrics: ServiceMetrics, name: &str) -> Snapshot {
     let cluster = Cluster {
         name: Arc::clone(&name),
         policy: Arc::new(policy),
-        standing: Standing::Known,
+        standing: DiscoveryState::Known,
         endpoints: Arc::new([Arc::new(endpoint)]),
         shared: Arc::new(shared),
     };
@@ -245,7 +245,7 @@ fn whatever_is_counted_by_kind_is_its_place_in_the_list() {
     assert!(Rescue::ALL.iter().enumerate().all(|(place, rescue)| *rescue as usize == place));
     assert!(Level::ALL.iter().enumerate().all(|(place, level)| *level as usize == place));
     assert!(Ejection::ALL.iter().enumerate().all(|(place, why)| *why as usize == place));
-    assert!(Word::ALL.iter().enumerate().all(|(place, word)| *word as usize == place));
+    assert!(CheckStatus::ALL.iter().enumerate().all(|(place, word)| *word as usize == place));
     assert!(Steering::ALL.iter().enumerate().all(|(place, field)| *field as usize == place));
 }
 

@@ -9,13 +9,13 @@ use crate::http::{Buffer, Pools};
 use crate::net::Io;
 use crate::request::body::{Piece, Upload};
 use crate::request::trailers::{self, Passing};
-use crate::upstream::{Home, Link};
+use crate::upstream::{Connection, Lease};
 
 /// The connection with what is going out over it and what came in.
 #[derive(Debug)]
 pub(super) struct Wire {
-    pub(super) link: Option<Link>,
-    pub(super) home: Option<Home>,
+    pub(super) connection: Option<Connection>,
+    pub(super) lease: Option<Lease>,
     pub(super) input: Option<Buffer>,
     /// Whether the task has already waited for the answer once. After that a wake most likely means that the answer
     /// is there.
@@ -46,19 +46,19 @@ pub(super) enum SendState {
 
 impl Wire {
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
-        let Some(link) = &mut self.link else { return Poll::Ready(Ok(0)) };
+        let Some(connection) = &mut self.connection else { return Poll::Ready(Ok(0)) };
         // No buffer is taken before there is something to read. Where that is likely, trying is cheaper than asking
         // first.
         if self.input.is_none() && !(self.waited && self.sending.state == SendState::Done) {
             self.waited = true;
-            ready!(link.io.poll_readable(cx));
+            ready!(connection.io.poll_readable(cx));
         }
         let input = match &mut self.input {
             Some(input) => input,
             none => match self.pools.buffers.take_lean() {
                 Ok(buffer) => none.insert(buffer),
                 Err(spent) => {
-                    ready!(link.io.poll_readable(cx));
+                    ready!(connection.io.poll_readable(cx));
                     return Poll::Ready(Err(spent.into()));
                 }
             },
@@ -70,7 +70,7 @@ impl Wire {
                 self.pools.buffers.grow_on(input)?;
             }
         }
-        let polled = link.io.poll_read_into(cx, input.spare());
+        let polled = connection.io.poll_read_into(cx, input.spare());
         if let Poll::Ready(Ok(n)) = polled {
             input.filled(n);
         } else if input.is_empty()
@@ -85,8 +85,8 @@ impl Wire {
         if let state @ (SendState::Done | SendState::Refused | SendState::Failed(_)) = self.sending.state {
             return Poll::Ready(state);
         }
-        let Some(link) = &mut self.link else { return Poll::Ready(SendState::Done) };
-        let state = ready!(self.sending.poll(cx, &mut link.io));
+        let Some(connection) = &mut self.connection else { return Poll::Ready(SendState::Done) };
+        let state = ready!(self.sending.poll(cx, &mut connection.io));
         self.sending.state = state;
         self.pools.scratch.give(self.sending.framed.take_lead());
         Poll::Ready(state)

@@ -20,7 +20,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::super::slow::Terms;
-use super::super::{Link, Open, Upstream};
+use super::super::{self as upstream, Open, Upstream};
 use super::Outbound;
 use crate::clock::Instant;
 use crate::config::settings::Policy;
@@ -213,8 +213,8 @@ impl Upstream {
     }
 }
 
-pub async fn handshake(link: Link, limits: Limits) -> Result<Connection, hyper::Error> {
-    let Link { io, open, .. } = link;
+pub async fn handshake(link: upstream::Connection, limits: Limits) -> Result<Connection, hyper::Error> {
+    let upstream::Connection { io, open, .. } = link;
     let io = Blocks::of_endpoint(Socket { io, _open: open }, limits);
     let too_large = io.over();
     let (watch, parting) = (Watch::default(), Pulse::new(GRACE));

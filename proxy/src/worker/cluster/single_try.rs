@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::WorkerCluster;
 use crate::clock::Instant;
 use crate::resilience::outlier::Members;
-use crate::resilience::safest::{self, Doubts, FRESH_FOR, TROUBLE_FOR};
+use crate::resilience::single_try::{self, Doubts, FRESH_FOR, TROUBLE_FOR};
 
 /// How long the doubts are valid after they were worked out, in milliseconds.
 const SAFE_FOR: u64 = 250;
@@ -47,7 +47,7 @@ impl WorkerCluster {
             answering += usize::from(answers);
             left.push((is_safe, answers));
         }
-        let use_news = safest::is_enough(answering, all);
+        let use_news = single_try::is_enough(answering, all);
         let mut left: Vec<bool> =
             left.into_iter().map(|(safe, answers)| if use_news { answers } else { safe }).collect();
         let mut count = if use_news { answering } else { safe_ones };
@@ -80,7 +80,7 @@ impl WorkerCluster {
         };
         if stale {
             let (left, typical) = self.reckon(ms, now);
-            let silence = safest::silence(typical);
+            let silence = single_try::silence(typical);
             self.safe.replace(Safe { generation: Some(generation), reckoned: ms, left, silence });
         }
         self.safe.borrow()
@@ -99,9 +99,9 @@ impl WorkerCluster {
             (!state.is_out()).then(|| Doubts {
                 trouble: lately(state.trouble(), TROUBLE_FOR),
                 fresh: lately(state.returned(), FRESH_FOR),
-                slow: safest::is_slow(latency, typical),
+                slow: single_try::is_slow(latency, typical),
             })
         });
-        (safest::safest(&doubts.collect::<Vec<_>>()), typical)
+        (single_try::safest(&doubts.collect::<Vec<_>>()), typical)
     }
 }

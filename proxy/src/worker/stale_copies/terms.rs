@@ -1,18 +1,18 @@
 //! On what terms a copy of an answer may be kept and used: RFC 9111, and RFC 5861 for errors.
 //!
-//! Whether an answer may be stored, and how long it is fresh, is decided by `http-cache-semantics`, the library that most
-//! Rust caches use. It is not asked about the message as it came, for it is not safe to be (3.0): it knows the names of
-//! directives in lower case only, so it would store what says `No-Store` or `Private`; it passes over a whole
-//! `Cache-Control` line in which one byte is not ASCII; two of the three forms of a date are an error to it; and an `Age`
-//! near 2^64 makes its sum of durations panic, which here is the end of the process, at any instance's wish. So the
-//! fields are read here, strictly and with nothing understood in the sender's disfavour, and the library gets them
-//! written anew, each once, in the one form that it reads. What it has no notion of is ours: age, errors, `Vary`
-//! (it compares a field's first line only), and the repeated fields of an answer (it keeps the last).
+//! `http-cache-semantics`, the library that most Rust caches use, decides whether an answer may be stored and how
+//! long it is fresh. But it cannot be given messages as they came. Version 3.0 knows directives in lower case only,
+//! so it would store an answer that says `No-Store` or `Private`. It skips a whole `Cache-Control` line in which one
+//! byte is not ASCII. It refuses two of the three forms of a date. And an `Age` near 2^64 makes its sum of durations
+//! panic, which any instance could use to end this process. So the fields are read here, strictly, and a doubt
+//! forbids. The library gets them written anew, each once, in the one form that it reads. What it does not handle is
+//! done here: age, errors, `Vary` (it compares a field's first line only), and repeated fields of an answer (it keeps
+//! the last).
 //!
-//! Three things are stricter than the RFC, because the reader of a copy is somebody else than the reader of the original
-//! and most services were written without a cache in mind. An answer with `Set-Cookie` is never kept. A request with a
-//! `Cookie` is treated like one with `Authorization`, unless the answer says `Vary: Cookie`. And freshness is never
-//! guessed from `Last-Modified`: the operator's bound would then begin to count days after anybody expects it to.
+//! Three things are stricter than the RFC, because a copy is read by somebody else than the original was, and most
+//! services were written without a cache in mind. An answer with `Set-Cookie` is never kept. A request with a
+//! `Cookie` is treated like one with `Authorization`, unless the answer says `Vary: Cookie`. Freshness is never
+//! guessed from `Last-Modified`: the operator's bound would begin to count days later than anybody expects.
 
 use std::time::{Duration, SystemTime};
 
@@ -22,13 +22,13 @@ use crate::http::Head;
 use crate::http::head::{Name, trim_blanks};
 use crate::resilience::fallback::Degraded;
 
-/// The largest number of seconds there is: more is read as this (RFC 9111 section 1.2.2).
+/// The largest number of seconds. A larger one is read as this (RFC 9111 section 1.2.2).
 const FOREVER: u64 = 1 << 31;
 
 /// What `Cache-Control` says, in a request or an answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Directives {
-    /// `no-store`, and anything that cannot be read: nothing may be kept.
+    /// `no-store`, or a value that cannot be read: nothing may be kept.
     pub no_store: bool,
     /// `no-cache`, with or without names of fields; or `Pragma: no-cache` where there is no `Cache-Control`.
     pub no_cache: bool,
@@ -53,7 +53,7 @@ pub struct Directives {
 }
 
 impl Directives {
-    /// Reads them. Of two values the one that allows less counts.
+    /// Reads the directives of a head. Where one is there twice, the value that allows less counts.
     pub fn of(head: &Head) -> Self {
         let mut this = Self::default();
         let mut any = false;
@@ -64,7 +64,7 @@ impl Directives {
                 this.add(directive);
                 rest = after;
             }
-            // What is left has a quoted string without an end: it may have said anything.
+            // The rest has a quoted string without an end, and may have said anything.
             this.no_store |= !rest.is_empty();
         }
         let old = |(_, name, value): (Name, &[u8], &[u8])| {
@@ -80,7 +80,8 @@ impl Directives {
             Some(at) => (trim_blanks(&directive[..at]), Some(trim_blanks(&directive[at + 1..]))),
             None => (directive, None),
         };
-        // A lifetime that cannot be read is over (RFC 9111 section 4.2.1); a permission that cannot be read is none.
+        // A lifetime that cannot be read counts as over (RFC 9111 section 4.2.1). A permission that cannot be read is
+        // not given.
         let least = |slot: &mut Option<u64>, value: u64| *slot = Some(slot.map_or(value, |now| now.min(value)));
         let seconds = value.and_then(seconds);
         match &*name.to_ascii_lowercase() {
@@ -99,7 +100,8 @@ impl Directives {
         }
     }
 
-    /// In the one form that the library reads. `no-cache` and the like are not in it: those are ours to obey.
+    /// Writes the directives in the one form that the library reads. `no-cache` and the like are left out: they are
+    /// obeyed here.
     fn canonical(&self) -> String {
         let mut text = String::new();
         let mut say = |directive: &str| {
@@ -127,8 +129,8 @@ impl Directives {
     }
 }
 
-/// The first directive of a list and what follows it, minding quoted strings; none at the end, and none at a quoted string
-/// that does not end.
+/// The first directive of a list and the rest of the list. Quoted strings are respected. None at the end, and at a
+/// quoted string that does not end.
 fn directive(list: &[u8]) -> Option<(&[u8], &[u8])> {
     if list.is_empty() {
         return None;
@@ -161,11 +163,11 @@ fn seconds(value: &[u8]) -> Option<u64> {
 /// The terms of one copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terms {
-    /// How old it was when it came.
+    /// How old the answer was when it came.
     pub age: Duration,
     /// At what age it stops being fresh.
     pub fresh: Duration,
-    /// How long past that it may be used when there is an error.
+    /// How long past its freshness it may be used when there is an error.
     past: Past,
     /// Whether it may go to a request with `Authorization`.
     authorized: bool,
@@ -175,12 +177,13 @@ pub struct Terms {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Past {
-    /// Not at all: `must-revalidate`, `proxy-revalidate`.
+    /// Never: `must-revalidate`, `proxy-revalidate`.
     Never,
-    /// As long as it says itself, whatever the configuration says: `s-maxage` forbids it (RFC 9111 section 5.2.2.10), and
-    /// `stale-if-error` beside it allows it "regardless of other freshness information" (RFC 5861 section 4).
+    /// For as long as the answer says itself, whatever the configuration says. `s-maxage` forbids stale use (RFC 9111
+    /// section 5.2.2.10), and a `stale-if-error` beside it allows it "regardless of other freshness information" (RFC
+    /// 5861 section 4).
     Own(Duration),
-    /// As long as it says itself or the configuration does, whichever is longer.
+    /// For as long as the answer says itself or the configuration says, whichever is longer.
     OwnOrBound(Duration),
 }
 
@@ -195,11 +198,11 @@ impl Terms {
         let kept = request.method() == b"GET"
             && !has(request, b"range")
             && !has_body(request)
-            // 501 and the like may be stored by the RFC, but are no answer to fall back to.
+            // The RFC allows 501 and the like to be stored, but they are no answer to fall back to.
             && matches!(answer.status(), 200..=399 | 404 | 410)
             && !has(answer, b"content-range")
             && !has(answer, b"set-cookie")
-            // Else the copy of a good answer would be lost to the first fallback of a proxy farther in.
+            // Otherwise the first fallback of a proxy farther in would replace the copy of a good answer.
             && !has(answer, Degraded::FIELD.as_bytes())
             && !says.no_store
             && !asks.no_store
@@ -220,8 +223,8 @@ impl Terms {
         Some(Self { age: age(answer, wall), fresh, past, authorized, cookies })
     }
 
-    /// Whether a copy of this age may be the answer to `request` when there is an error, under a configured bound on how
-    /// long past its freshness.
+    /// Whether a copy of this age may answer `request` when there is an error. The configured bound says how long
+    /// past its freshness it may be.
     pub fn allow(&self, request: &Head, age: Duration, bound: Duration) -> bool {
         let asks = Directives::of(request);
         let over = age.saturating_sub(self.fresh);
@@ -230,8 +233,8 @@ impl Terms {
             Past::Own(own) => own,
             Past::OwnOrBound(own) => own.max(bound),
         };
-        // What the client says narrows it. Whoever says how stale an answer may be has said enough; otherwise a wish for a
-        // young one (a browser's reload is `max-age=0`) is a wish for no old one.
+        // The client may narrow this. `stale-if-error` and `max-stale` say how stale an answer may be. Without them,
+        // `max-age` asks for a young answer (a browser's reload sends `max-age=0`), and an old copy is none.
         if let Some(seconds) = asks.stale_if_error.or(asks.max_stale) {
             past = past.min(Duration::from_secs(seconds));
         } else if let Some(seconds) = asks.max_age {
@@ -242,7 +245,7 @@ impl Terms {
         }
         let left = self.fresh.saturating_sub(age);
         let fresh_enough = asks.min_fresh.is_none_or(|seconds| left >= Duration::from_secs(seconds));
-        // Of the very age of its lifetime it is fresh no more (RFC 9111 section 4.2).
+        // At the very age of its lifetime a copy is no longer fresh (RFC 9111 section 4.2).
         (age < self.fresh || !past.is_zero() && over <= past)
             && fresh_enough
             && !asks.no_cache
@@ -252,7 +255,7 @@ impl Terms {
             && (self.cookies || !request.has(Name::Cookie))
     }
 
-    /// Whether there is any error for which it may be used, under any bound.
+    /// Whether the copy may be used after any error, under any bound.
     pub fn is_of_use(&self) -> bool {
         self.age < self.fresh || !matches!(self.past, Past::Never | Past::Own(Duration::ZERO))
     }
@@ -274,12 +277,12 @@ fn has(head: &Head, name: &[u8]) -> bool {
     head.named(name).is_some()
 }
 
-/// Such a request may mean something else than its target says.
+/// Whether a request has a body. Such a request may mean something else than its target says, so no copy answers it.
 fn has_body(request: &Head) -> bool {
     request.has(Name::TransferEncoding) || request.first(Name::ContentLength).is_some_and(|n| n != b"0")
 }
 
-/// How long the answer is fresh; none where it may not be stored. The library's two answers.
+/// Asks the library how long the answer is fresh. None where it may not be stored.
 fn lifetime(request: &Head, answer: &Head, asks: &Directives, says: &Directives, wall: SystemTime) -> Option<Duration> {
     let mut asked = http::Request::builder().method(http::Method::GET);
     if asks.no_store {
@@ -297,7 +300,7 @@ fn lifetime(request: &Head, answer: &Head, asks: &Directives, says: &Directives,
         answered = answered.header(http::header::DATE, httpdate::fmt_http_date(made));
     }
     if has(answer, b"expires") {
-        // What is no date is over, `0` above all (RFC 9111 section 5.3).
+        // An invalid date, most of all `0`, means that the answer has expired (RFC 9111 section 5.3).
         let expires = date(answer, b"expires").map_or("0".to_owned(), httpdate::fmt_http_date);
         answered = answered.header(http::header::EXPIRES, expires);
     }
@@ -308,7 +311,7 @@ fn lifetime(request: &Head, answer: &Head, asks: &Directives, says: &Directives,
         ignore_cargo_cult: false,
     };
     let policy = CachePolicy::new_options(&asked.body(()).ok()?, &answered.body(()).ok()?, wall, options);
-    // It has no `Age` to subtract, and no time has passed: what is left to live is the whole lifetime.
+    // The library is given no `Age`, and no time has passed: the time to live that it reports is the whole lifetime.
     policy.is_storable().then(|| policy.time_to_live(wall))
 }
 

@@ -73,13 +73,13 @@ fn body(found: &mut Found) -> Vec<u8> {
 /// For how long an answer to a request is used for the same request when there is an error: the largest age in seconds, up
 /// to a thousand; none where never.
 fn used_until(asks: &str, says: &str, later: &str, bound: u64) -> Option<u64> {
-    let mut desk = Desk::new(1 << 20);
-    desk.learn(&request("GET", "/a", asks), &answer(200, says), Some(b"body"));
+    let mut queue = Desk::new(1 << 20);
+    queue.learn(&request("GET", "/a", asks), &answer(200, says), Some(b"body"));
     let later = request("GET", "/a", later);
     let mut last = None;
     for at in 0..=1000 {
-        desk.at = at;
-        match desk.find(&later, bound) {
+        queue.at = at;
+        match queue.find(&later, bound) {
             Some(_) => {
                 assert!(last.is_some() || at == 0, "{says:?} is of use only at {at}");
                 assert!(last.is_none_or(|last| last + 1 == at), "{says:?} is of use again at {at}");
@@ -243,62 +243,62 @@ fn vary_is_every_line_of_every_field_it_names() {
 
 #[test]
 fn variants_stand_side_by_side_and_the_newest_match_counts() {
-    let desk = Desk::new(1 << 20);
+    let queue = Desk::new(1 << 20);
     let get = |language: &str| request("GET", "/a", &format!("Accept-Language: {language}"));
     let vary = answer(200, "Vary: Accept-Language");
-    desk.learn(&get("de"), &vary, Some(b"gut"));
-    desk.learn(&get("en"), &vary, Some(b"good"));
-    desk.learn(&get("de"), &vary, Some(b"besser"));
-    assert_eq!(desk.stale.len(), 2);
-    assert_eq!(body(&mut desk.find(&get("de"), 60).unwrap()), b"besser");
-    assert_eq!(body(&mut desk.find(&get("en"), 60).unwrap()), b"good");
+    queue.learn(&get("de"), &vary, Some(b"gut"));
+    queue.learn(&get("en"), &vary, Some(b"good"));
+    queue.learn(&get("de"), &vary, Some(b"besser"));
+    assert_eq!(queue.stale.len(), 2);
+    assert_eq!(body(&mut queue.find(&get("de"), 60).unwrap()), b"besser");
+    assert_eq!(body(&mut queue.find(&get("en"), 60).unwrap()), b"good");
     for n in 0..100 {
-        desk.learn(&get(&n.to_string()), &vary, Some(b""));
+        queue.learn(&get(&n.to_string()), &vary, Some(b""));
     }
-    assert_eq!(desk.stale.len(), VARIANTS);
-    desk.stale.kept.borrow().check(1 << 20);
-    assert!(desk.find(&get("99"), 60).is_some() && desk.find(&get("de"), 60).is_none());
+    assert_eq!(queue.stale.len(), VARIANTS);
+    queue.stale.kept.borrow().check(1 << 20);
+    assert!(queue.find(&get("99"), 60).is_some() && queue.find(&get("de"), 60).is_none());
 }
 
 #[test]
 fn service_host_and_target_are_what_a_copy_is_found_by() {
-    let desk = Desk::new(1 << 20);
-    desk.learn(&request("GET", "/a?x=1", ""), &answer(200, ""), Some(b"1"));
+    let queue = Desk::new(1 << 20);
+    queue.learn(&request("GET", "/a?x=1", ""), &answer(200, ""), Some(b"1"));
     for (target, hit) in [("/a?x=1", true), ("http://ORDERS:80/a?x=1", true), ("/a?x=2", false), ("/A?x=1", false)] {
-        assert_eq!(desk.find(&request("GET", target, ""), 60).is_some(), hit, "{target}");
+        assert_eq!(queue.find(&request("GET", target, ""), 60).is_some(), hit, "{target}");
     }
-    assert!(desk.find(&request("GET", "http://orders:81/a?x=1", ""), 60).is_none());
+    assert!(queue.find(&request("GET", "http://orders:81/a?x=1", ""), 60).is_none());
     let head = request("GET", "/a?x=1", "");
     let target = Target::of(&head).unwrap();
     let other = Asked { service: "others", target: &target, head: &head };
-    assert!(desk.stale.find(&other, secs(60), desk.start).is_none());
+    assert!(queue.stale.find(&other, secs(60), queue.start).is_none());
 }
 
 #[test]
 fn only_get_is_kept_and_head_gets_the_same_without_the_body() {
-    let mut desk = Desk::new(1 << 20);
+    let mut queue = Desk::new(1 << 20);
     for method in ["HEAD", "POST", "OPTIONS", "QUERY"] {
-        desk.learn(&request(method, "/a", ""), &answer(200, "Cache-Control: max-age=100"), Some(b"x"));
-        assert!(desk.stale.is_empty(), "{method}");
+        queue.learn(&request(method, "/a", ""), &answer(200, "Cache-Control: max-age=100"), Some(b"x"));
+        assert!(queue.stale.is_empty(), "{method}");
     }
-    desk.learn(&request("GET", "/a", ""), &answer(200, "Content-Length: 4\nX: y"), Some(b"body"));
-    desk.at = 7;
-    let found = desk.find(&request("HEAD", "/a", ""), 60).unwrap();
+    queue.learn(&request("GET", "/a", ""), &answer(200, "Content-Length: 4\nX: y"), Some(b"body"));
+    queue.at = 7;
+    let found = queue.find(&request("HEAD", "/a", ""), 60).unwrap();
     assert!(found.body.is_none());
     assert_eq!((text(&found, "content-length"), text(&found, "x")), (vec!["4".to_owned()], vec!["y".to_owned()]));
     for method in ["POST", "OPTIONS", "PUT"] {
-        assert!(desk.find(&request(method, "/a", ""), 60).is_none(), "{method}");
+        assert!(queue.find(&request(method, "/a", ""), 60).is_none(), "{method}");
     }
 }
 
 #[test]
 fn a_copy_says_how_old_it_is_and_nothing_of_the_exchange_it_came_in() {
-    let mut desk = Desk::new(1 << 20);
+    let mut queue = Desk::new(1 << 20);
     let says = "Connection: X-Hop, close\nX-Hop: 1\nKeep-Alive: 5\nTransfer-Encoding: chunked\nX-Request-Id: old\n\
                 Trailer: X\nAge: 3\nLink: a\nLink: b\nETag: \"v\"\nVia: 1.1 cdn";
-    desk.learn(&request("GET", "/a", ""), &answer(200, says), Some(b"body"));
-    desk.at = 9;
-    let mut found = desk.find(&request("GET", "/a", ""), 60).unwrap();
+    queue.learn(&request("GET", "/a", ""), &answer(200, says), Some(b"body"));
+    queue.at = 9;
+    let mut found = queue.find(&request("GET", "/a", ""), 60).unwrap();
     let mut fields: Vec<String> = found
         .head
         .fields()
@@ -310,21 +310,21 @@ fn a_copy_says_how_old_it_is_and_nothing_of_the_exchange_it_came_in() {
     assert_eq!((fields, found.age), (expected.map(str::to_owned).to_vec(), secs(12)));
     assert_eq!((body(&mut found), found.head.status()), (b"body".to_vec(), 200));
     // It is a copy: what one reader has taken is there for the next.
-    assert_eq!(body(&mut desk.find(&request("GET", "/a", ""), 60).unwrap()), b"body");
+    assert_eq!(body(&mut queue.find(&request("GET", "/a", ""), 60).unwrap()), b"body");
 }
 
 #[test]
 fn which_statuses_are_an_answer_to_fall_back_to() {
     for status in 200..=599 {
-        let desk = Desk::new(1 << 20);
-        desk.learn(&request("GET", "/a", ""), &answer(status, "Cache-Control: max-age=100"), Some(b""));
+        let queue = Desk::new(1 << 20);
+        queue.learn(&request("GET", "/a", ""), &answer(status, "Cache-Control: max-age=100"), Some(b""));
         let expected = matches!(status, 200 | 203 | 204 | 300..=303 | 307 | 308 | 404 | 410);
-        assert_eq!(!desk.stale.is_empty(), expected, "{status}");
+        assert_eq!(!queue.stale.is_empty(), expected, "{status}");
     }
     // Without a word on its life a redirect that is for now is not kept.
-    let desk = Desk::new(1 << 20);
-    desk.learn(&request("GET", "/a", ""), &answer(302, ""), Some(b""));
-    assert!(desk.stale.is_empty());
+    let queue = Desk::new(1 << 20);
+    queue.learn(&request("GET", "/a", ""), &answer(302, ""), Some(b""));
+    assert!(queue.stale.is_empty());
 }
 
 #[test]
@@ -351,24 +351,24 @@ fn a_copy_is_forgotten_when_the_service_takes_it_back_and_not_otherwise() {
         (get(), answer(200, "Outrigger-Degraded: static;reason=timeout"), false),
         (request("HEAD", "/a", ""), answer(200, ""), false),
     ] {
-        let desk = Desk::new(1 << 20);
-        desk.learn(&get(), &answer(200, ""), Some(b"kept"));
-        desk.learn(&asks, &later, Some(b""));
-        let found = desk.find(&get(), 60).map(|mut found| body(&mut found));
+        let queue = Desk::new(1 << 20);
+        queue.learn(&get(), &answer(200, ""), Some(b"kept"));
+        queue.learn(&asks, &later, Some(b""));
+        let found = queue.find(&get(), 60).map(|mut found| body(&mut found));
         assert_eq!(found, (!goes).then(|| b"kept".to_vec()), "{asks:?} {later:?}");
     }
 }
 
 #[test]
 fn what_is_too_large_or_did_not_end_leaves_what_was_there() {
-    let desk = Desk::new(1 << 20);
+    let queue = Desk::new(1 << 20);
     let get = request("GET", "/a", "");
-    desk.learn(&get, &answer(200, ""), Some(b"kept"));
-    desk.learn(&get, &answer(200, ""), None);
-    desk.learn(&get, &answer(200, ""), Some(&[0; MAX_BODY + 1]));
-    assert_eq!(body(&mut desk.find(&get, 60).unwrap()), b"kept");
-    desk.learn(&get, &answer(200, ""), Some(&[0; MAX_BODY]));
-    assert_eq!(body(&mut desk.find(&get, 60).unwrap()).len(), MAX_BODY);
+    queue.learn(&get, &answer(200, ""), Some(b"kept"));
+    queue.learn(&get, &answer(200, ""), None);
+    queue.learn(&get, &answer(200, ""), Some(&[0; MAX_BODY + 1]));
+    assert_eq!(body(&mut queue.find(&get, 60).unwrap()), b"kept");
+    queue.learn(&get, &answer(200, ""), Some(&[0; MAX_BODY]));
+    assert_eq!(body(&mut queue.find(&get, 60).unwrap()).len(), MAX_BODY);
 }
 
 #[test]
@@ -381,14 +381,14 @@ fn a_304_makes_the_copy_it_means_as_good_as_new() {
         ("Last-Modified: x", "Last-Modified: x", true),
         ("Last-Modified: x", "Last-Modified: y", false),
     ] {
-        let mut desk = Desk::new(1 << 20);
+        let mut queue = Desk::new(1 << 20);
         let get = request("GET", "/a", "");
-        desk.learn(&get, &answer(200, &format!("{kept}\nX: old\nContent-Type: text/plain\nX-Kept: 1")), Some(b"body"));
-        desk.at = 50;
+        queue.learn(&get, &answer(200, &format!("{kept}\nX: old\nContent-Type: text/plain\nX-Kept: 1")), Some(b"body"));
+        queue.at = 50;
         let fields = format!("{confirmed}\nX: new\nContent-Type: other\nAge: 2");
-        desk.learn(&request("GET", "/a", "If-None-Match: \"1\""), &answer(304, &fields), Some(b""));
-        desk.at = 70;
-        let mut found = desk.find(&get, 1000).unwrap();
+        queue.learn(&request("GET", "/a", "If-None-Match: \"1\""), &answer(304, &fields), Some(b""));
+        queue.at = 70;
+        let mut found = queue.find(&get, 1000).unwrap();
         assert_eq!(found.age, if same { secs(22) } else { secs(70) }, "{kept} {confirmed}");
         assert_eq!(text(&found, "x"), [if same { "new" } else { "old" }]);
         assert_eq!(
@@ -396,39 +396,39 @@ fn a_304_makes_the_copy_it_means_as_good_as_new() {
             (vec!["text/plain".into()], vec!["1".into()])
         );
         assert_eq!((found.head.status(), body(&mut found)), (200, b"body".to_vec()));
-        assert_eq!((desk.stale.len(), text(&found, "date").len()), (1, 1));
+        assert_eq!((queue.stale.len(), text(&found, "date").len()), (1, 1));
     }
-    let desk = Desk::new(1 << 20);
+    let queue = Desk::new(1 << 20);
     let get = request("GET", "/a", "");
-    desk.learn(&get, &answer(200, "ETag: \"1\""), Some(b"body"));
-    desk.learn(&get, &answer(304, "ETag: \"1\"\nCache-Control: no-store"), Some(b""));
-    assert_eq!((desk.stale.len(), desk.stale.bytes()), (0, 0));
+    queue.learn(&get, &answer(200, "ETag: \"1\""), Some(b"body"));
+    queue.learn(&get, &answer(304, "ETag: \"1\"\nCache-Control: no-store"), Some(b""));
+    assert_eq!((queue.stale.len(), queue.stale.bytes()), (0, 0));
 }
 
 #[test]
 fn a_clock_that_jumps_does_not_matter_once_a_copy_is_there() {
-    let desk = Desk::new(1 << 20);
+    let queue = Desk::new(1 << 20);
     let get = request("GET", "/a", "");
     let target = Target::of(&get).unwrap();
     let asked = Asked { service: SERVICE, target: &target, head: &get };
-    desk.stale.learn(&asked, &answer(200, &format!("Date: {DAY}")), Some(b""), desk.start, wall() - secs(999));
-    let found = desk.stale.find(&asked, secs(60), desk.start + secs(5)).unwrap();
+    queue.stale.learn(&asked, &answer(200, &format!("Date: {DAY}")), Some(b""), queue.start, wall() - secs(999));
+    let found = queue.stale.find(&asked, secs(60), queue.start + secs(5)).unwrap();
     assert_eq!(found.age, secs(5));
-    assert!(desk.stale.find(&asked, secs(60), desk.start + secs(61)).is_none());
+    assert!(queue.stale.find(&asked, secs(60), queue.start + secs(61)).is_none());
 }
 
 #[test]
 fn what_is_confirmed_or_used_stays_and_the_rest_goes() {
-    let desk = Desk::new(8 * 1024);
+    let queue = Desk::new(8 * 1024);
     let get = |n: u32| request("GET", &format!("/{n:03}"), "");
     let ok = answer(200, "");
     for n in 0..100 {
-        desk.learn(&get(n), &ok, Some(&[0; 100]));
-        desk.learn(&get(0), &ok, Some(&[0; 100]));
-        assert!(n == 0 || desk.find(&get(1), 60).is_some());
+        queue.learn(&get(n), &ok, Some(&[0; 100]));
+        queue.learn(&get(0), &ok, Some(&[0; 100]));
+        assert!(n == 0 || queue.find(&get(1), 60).is_some());
     }
-    assert!(desk.find(&get(0), 60).is_some() && desk.find(&get(2), 60).is_none());
-    assert!(desk.stale.len() > 5, "only {} fit", desk.stale.len());
+    assert!(queue.find(&get(0), 60).is_some() && queue.find(&get(2), 60).is_none());
+    assert!(queue.stale.len() > 5, "only {} fit", queue.stale.len());
     let none = Desk::new(0);
     none.learn(&get(1), &ok, Some(b""));
     assert!(none.stale.is_empty());
@@ -495,7 +495,7 @@ proptest! {
 
     #[test]
     fn bytes_never_exceed_the_bound(limit in 0..12_000usize, steps in steps()) {
-        let mut desk = Desk::new(limit);
+        let mut queue = Desk::new(limit);
         let asks = |method: &str, target: u8, language: u8| {
             request(method, &format!("/{target}"), &format!("Accept-Language: {language}"))
         };
@@ -503,12 +503,12 @@ proptest! {
             match step {
                 Step::Learn { method, target, language, status, says, body } => {
                     let request = asks(method, target, language);
-                    desk.learn(&request, &answer(status, &says.join("\n")), Some(&vec![0; body]));
+                    queue.learn(&request, &answer(status, &says.join("\n")), Some(&vec![0; body]));
                 }
-                Step::Find { target, language, bound } => _ = desk.find(&asks("GET", target, language), bound),
-                Step::Wait(seconds) => desk.at += seconds,
+                Step::Find { target, language, bound } => _ = queue.find(&asks("GET", target, language), bound),
+                Step::Wait(seconds) => queue.at += seconds,
             }
-            desk.stale.kept.borrow().check(limit);
+            queue.stale.kept.borrow().check(limit);
         }
     }
 
@@ -536,9 +536,9 @@ proptest! {
         all.insert(at.index(all.len() + 1), &forbids);
         let (one, two) = all.split_at(split.index(all.len()));
         let says = format!("Cache-Control: {}\nCache-Control: {}", one.join(","), two.join(" , "));
-        let desk = Desk::new(1 << 20);
-        desk.learn(&request("GET", "/a", ""), &answer(200, &says), Some(b"x"));
-        prop_assert!(desk.stale.is_empty(), "{says}");
+        let queue = Desk::new(1 << 20);
+        queue.learn(&request("GET", "/a", ""), &answer(200, &says), Some(b"x"));
+        prop_assert!(queue.stale.is_empty(), "{says}");
     }
 
     /// Nothing that an endpoint writes there is more than an answer that is kept or not.
@@ -561,11 +561,11 @@ proptest! {
         for (name, value) in &fields {
             says.push(name.as_bytes(), value.as_bytes()).unwrap();
         }
-        let mut desk = Desk::new(1 << 20);
+        let mut queue = Desk::new(1 << 20);
         let get = request("GET", "/a", "");
-        desk.learn(&get, &says, Some(b"x"));
-        desk.at = seconds;
-        let _ = desk.find(&get, u64::MAX);
-        desk.learn(&get, &answer(304, "ETag: \"1\""), Some(b""));
+        queue.learn(&get, &says, Some(b"x"));
+        queue.at = seconds;
+        let _ = queue.find(&get, u64::MAX);
+        queue.learn(&get, &answer(304, "ETag: \"1\""), Some(b""));
     }
 }

@@ -8,7 +8,7 @@ use crate::config::settings::Policy;
 use crate::counts::ServiceMetrics;
 use crate::resilience::outlier::Failure;
 use crate::resilience::shape::Shape;
-use crate::snapshot::{Clock, Cluster, ClusterShared, Endpoint, EndpointId, Health, Standing};
+use crate::snapshot::{Clock, Cluster, ClusterShared, DiscoveryState, Endpoint, EndpointId, Health};
 use crate::upstream::Upstream;
 use crate::worker::cluster::Tried;
 
@@ -36,7 +36,7 @@ fn cluster(endpoints: &[Arc<Endpoint>], max_idle: u32) -> Arc<Cluster> {
     Arc::new(Cluster {
         name: "orders".into(),
         policy: policy(max_idle),
-        standing: Standing::Known,
+        standing: DiscoveryState::Known,
         endpoints: endpoints.into(),
         shared: Arc::new(shared),
     })
@@ -269,7 +269,7 @@ fn many(count: usize) -> HashMap<Arc<str>, Arc<Cluster>> {
         let cluster = Cluster {
             name: Arc::clone(&name),
             policy: Arc::clone(&policy),
-            standing: Standing::Known,
+            standing: DiscoveryState::Known,
             endpoints: [endpoint(at as u64 + 1, 1)].into(),
             shared,
         };

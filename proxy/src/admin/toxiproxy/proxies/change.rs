@@ -141,7 +141,7 @@ impl Proxies {
             return Err(refused(TcpError::Configured(Arc::clone(&old.name)), &at.shown));
         }
         let before = toxic::listed(&old.subject, Instant::now());
-        self.keeper.clear(Which::Subject(&old.subject), &End::Cleared, by);
+        self.fault_manager.clear(Which::FaultTarget(&old.subject), &End::Cleared, by);
         let replaced = self.replace(&old, body, &at, leads_to(upstream), by).await;
         match replaced {
             Ok(new) => {
@@ -149,10 +149,10 @@ impl Proxies {
                 Ok(self.show(&One::Tcp(new)))
             }
             Err(problem) => {
-                self.keeper.clear(Which::Subject(&old.subject), &End::Cleared, by);
+                self.fault_manager.clear(Which::FaultTarget(&old.subject), &End::Cleared, by);
                 for toxic in before {
                     // It was there a moment ago.
-                    let _again = self.keeper.add(toxic.spec.clone(), by, Instant::now());
+                    let _again = self.fault_manager.add(toxic.spec.clone(), by, Instant::now());
                 }
                 Err(problem)
             }
@@ -236,10 +236,10 @@ impl Proxies {
         let disabling = disabling(&one, now);
         match (body.enabled, disabling) {
             (Some(false), None) => {
-                self.keeper.add(Spec { service: Some(cluster.name.to_string()), ..down() }, by, now)?;
+                self.fault_manager.add(Spec { service: Some(cluster.name.to_string()), ..down() }, by, now)?;
             }
             (Some(true), Some(active)) => {
-                self.keeper.end(active.id, by);
+                self.fault_manager.end(active.id, by);
             }
             _ => {}
         }
@@ -260,7 +260,7 @@ impl Proxies {
         let now = Instant::now();
         match (body.enabled, disabling(&one, now)) {
             (Some(false), None) => {
-                let active = self.keeper.add(Spec { proxy: Some(name.to_owned()), ..down() }, by, now)?;
+                let active = self.fault_manager.add(Spec { proxy: Some(name.to_owned()), ..down() }, by, now)?;
                 let off = Change { enabled: Some(false), ..Change::default() };
                 self.tcp.change(name, off).await.map_err(|error| refused(error, ""))?;
                 let proxies = Rc::clone(self);
@@ -268,7 +268,7 @@ impl Proxies {
             }
             (Some(true), disabling) => {
                 if let Some(active) = disabling {
-                    self.keeper.end(active.id, by);
+                    self.fault_manager.end(active.id, by);
                 }
                 if !old.enabled {
                     self.switch_on(&old.name, &one).await?;
@@ -322,7 +322,7 @@ impl Proxies {
         let _turn = self.turn.lock().await;
         let mut first = Ok(());
         for (name, one) in self.all() {
-            self.keeper.clear(Which::Subject(one.subject()), &End::Cleared, by);
+            self.fault_manager.clear(Which::FaultTarget(one.subject()), &End::Cleared, by);
             let One::Tcp(proxy) = &one else { continue };
             if proxy.enabled {
                 continue;

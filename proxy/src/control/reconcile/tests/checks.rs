@@ -96,7 +96,7 @@ fn the_table_of_both_views() {
         let mut instances = vec![member("i1", 1), member("i3", 3)];
         match registry {
             Has => instances.push(member("i2", 2)),
-            Critical => instances.push(Instance { health: Word::Critical, ..member("i2", 2) }),
+            Critical => instances.push(Instance { health: CheckStatus::Critical, ..member("i2", 2) }),
             Weightless => instances.push(Instance { weight: 0, ..member("i2", 2) }),
             Lost => {}
         }
@@ -237,7 +237,7 @@ fn who_is_there_from_the_first_answer_on_has_not_joined() {
 enum Event {
     /// Which of 10.0.0.1 to .5 the registry has: 0 not, 1 has, 2 critical.
     Answer([u8; 5]),
-    Word(u8, Check),
+    CheckStatus(u8, Check),
     Time(u64),
 }
 
@@ -245,7 +245,7 @@ fn event() -> impl Strategy<Value = Event> {
     let word = prop_oneof![1 => Just(Check::Unknown), 2 => Just(Check::Passing), 2 => Just(Check::Failing)];
     prop_oneof![
         2 => prop::array::uniform5(prop_oneof![1 => Just(0u8), 3 => Just(1u8), 1 => Just(2u8)]).prop_map(Event::Answer),
-        4 => (1..6u8, word).prop_map(|(last, word)| Event::Word(last, word)),
+        4 => (1..6u8, word).prop_map(|(last, word)| Event::CheckStatus(last, word)),
         2 => (1..KEEP).prop_map(Event::Time),
     ]
 }
@@ -269,12 +269,12 @@ proptest! {
                 Event::Answer(answer) => {
                     has = answer;
                     let instances = (1..=5u8).filter(|last| answer[*last as usize - 1] > 0).map(|last| {
-                        let health = if answer[last as usize - 1] == 2 { Word::Critical } else { Word::Passing };
+                        let health = if answer[last as usize - 1] == 2 { CheckStatus::Critical } else { CheckStatus::Passing };
                         Instance { health, ..member(&format!("i{last}"), last) }
                     });
                     world.set("a", Some(set(instances.collect())));
                 }
-                Event::Word(last, word) => {
+                Event::CheckStatus(last, word) => {
                     if word == Check::Failing { last_bad.insert(last, clock); }
                     world.word_at(last, word, clock);
                 }

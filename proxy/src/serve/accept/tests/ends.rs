@@ -54,7 +54,7 @@ async fn fidget(mut peer: Peer, end: impl AsyncFn(&mut Peer)) {
 }
 
 async fn free(stage: &Stage) {
-    while stage.worker.crew().connections(0) > 0 {
+    while stage.worker.balancer().connections(0) > 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }

@@ -169,7 +169,7 @@ fn a_client_that_goes_away_cancels_its_request() {
         assert_eq!(heard, "");
         assert!(taken < Duration::from_millis(10), "{taken:?}");
         assert_eq!(stage.upstream("orders").in_flight(), 0);
-        while stage.worker.crew().connections(0) > 0 {
+        while stage.worker.balancer().connections(0) > 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     });
@@ -329,7 +329,7 @@ fn a_client_that_reads_no_interim_answers_has_the_idle_time_for_them() {
         }
         endpoint.write_all(OK).await.unwrap();
         let start = timer::now();
-        while stage.worker.crew().connections(0) > 0 {
+        while stage.worker.balancer().connections(0) > 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         // And the two seconds in which a connection that ends is read from.

@@ -18,11 +18,11 @@ const TIME_BITS: u32 = 40;
 
 /// Times by kinds of requests, shared by all workers.
 #[derive(Debug, Default)]
-pub struct Shelf {
+pub struct SharedEstimates {
     places: [AtomicU64; PLACES],
 }
 
-impl Shelf {
+impl SharedEstimates {
     /// Puts a time where the kind of this hash looks for it.
     pub fn put(&self, hash: u64, time: Duration) {
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX).min((1 << TIME_BITS) - 1);
@@ -52,13 +52,13 @@ mod tests {
 
     #[test]
     fn a_kind_finds_what_was_put_there_for_it_and_nothing_else() {
-        let shelf = Shelf::default();
+        let shared_estimates = SharedEstimates::default();
         let (a, b) = (0xabcd_ef01_2345_6780, 0x1234_5678_9abc_def0);
-        assert_eq!(shelf.get(a), None);
-        shelf.put(a, Duration::from_micros(1_234));
-        assert_eq!(shelf.get(a), Some(Duration::from_micros(1_234)));
-        assert_eq!(shelf.get(b), None, "the same place, another kind");
-        shelf.put(b, Duration::MAX);
-        assert!(shelf.get(b).is_some() && shelf.get(a).is_none());
+        assert_eq!(shared_estimates.get(a), None);
+        shared_estimates.put(a, Duration::from_micros(1_234));
+        assert_eq!(shared_estimates.get(a), Some(Duration::from_micros(1_234)));
+        assert_eq!(shared_estimates.get(b), None, "the same place, another kind");
+        shared_estimates.put(b, Duration::MAX);
+        assert!(shared_estimates.get(b).is_some() && shared_estimates.get(a).is_none());
     }
 }

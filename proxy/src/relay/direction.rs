@@ -15,7 +15,7 @@ use crate::net::Io;
 
 /// One direction: what was read and not yet written, and the faults between.
 #[derive(Debug, Default)]
-pub(super) struct Way {
+pub(super) struct Direction {
     buffer: Option<Buffer>,
     chain: Option<Box<Chain>>,
     /// Whether nothing more is read.
@@ -54,7 +54,7 @@ pub(super) enum Step {
 /// How often the chain is moved on before other tasks have their turn.
 const ROUNDS: usize = 8;
 
-impl Way {
+impl Direction {
     /// Takes over bytes that were read already.
     pub(super) fn take_over(&mut self, buffer: Option<Buffer>) {
         self.received += buffer.as_ref().map_or(0, Buffer::len) as u64;

@@ -19,7 +19,7 @@ use crate::http::{Head, Length};
 
 /// What an answer is held for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Held {
+pub enum Buffering {
     /// Not at all.
     Not,
     /// Until it is whole.
@@ -31,15 +31,15 @@ pub enum Held {
 }
 
 /// What an answer of this head and length is held for.
-pub fn held(head: &Head, length: Length, rules: &Hold) -> Held {
+pub fn buffering(head: &Head, length: Length, rules: &Hold) -> Buffering {
     match length {
-        Length::Exact(n) if n <= rules.max_bytes as u64 => Held::Whole,
-        Length::Exact(_) => Held::Not,
-        Length::Chunked | Length::UntilClose if rules.max_bytes == 0 || rules.unknown_for.is_zero() => Held::Not,
+        Length::Exact(n) if n <= rules.max_bytes as u64 => Buffering::Whole,
+        Length::Exact(_) => Buffering::Not,
+        Length::Chunked | Length::UntilClose if rules.max_bytes == 0 || rules.unknown_for.is_zero() => Buffering::Not,
         Length::Chunked | Length::UntilClose => match head.first(Name::ContentType) {
-            Some(kind) if is(kind, b"text/event-stream") => Held::Not,
-            Some(kind) if is(kind, b"application/grpc") => Held::FirstWithin(rules.unknown_for),
-            _ => Held::WholeWithin(rules.unknown_for),
+            Some(kind) if is(kind, b"text/event-stream") => Buffering::Not,
+            Some(kind) if is(kind, b"application/grpc") => Buffering::FirstWithin(rules.unknown_for),
+            _ => Buffering::WholeWithin(rules.unknown_for),
         },
     }
 }
@@ -62,28 +62,31 @@ mod tests {
     fn small_answers_are_held_whole_and_large_ones_not_at_all() {
         let rules = Hold::default();
         let html = head("text/html");
-        assert_eq!(held(&html, Length::Exact(0), &rules), Held::Whole);
-        assert_eq!(held(&html, Length::Exact(64 << 10), &rules), Held::Whole);
-        assert_eq!(held(&html, Length::Exact((64 << 10) + 1), &rules), Held::Not);
+        assert_eq!(buffering(&html, Length::Exact(0), &rules), Buffering::Whole);
+        assert_eq!(buffering(&html, Length::Exact(64 << 10), &rules), Buffering::Whole);
+        assert_eq!(buffering(&html, Length::Exact((64 << 10) + 1), &rules), Buffering::Not);
     }
 
     #[test]
     fn what_does_not_say_how_long_it_is_gets_a_short_time() {
         let rules = Hold::default();
         for length in [Length::Chunked, Length::UntilClose] {
-            assert_eq!(held(&head("text/html"), length, &rules), Held::WholeWithin(rules.unknown_for));
-            assert_eq!(held(&Head::default(), length, &rules), Held::WholeWithin(rules.unknown_for));
-            assert_eq!(held(&head("application/grpc+proto"), length, &rules), Held::FirstWithin(rules.unknown_for));
+            assert_eq!(buffering(&head("text/html"), length, &rules), Buffering::WholeWithin(rules.unknown_for));
+            assert_eq!(buffering(&Head::default(), length, &rules), Buffering::WholeWithin(rules.unknown_for));
+            assert_eq!(
+                buffering(&head("application/grpc+proto"), length, &rules),
+                Buffering::FirstWithin(rules.unknown_for)
+            );
         }
     }
 
     #[test]
     fn events_are_never_held_and_nothing_is_where_it_is_off() {
         for kind in ["text/event-stream", "Text/Event-Stream; charset=utf-8"] {
-            assert_eq!(held(&head(kind), Length::Chunked, &Hold::default()), Held::Not);
+            assert_eq!(buffering(&head(kind), Length::Chunked, &Hold::default()), Buffering::Not);
         }
         let off = Hold { max_bytes: 0, ..Hold::default() };
-        assert_eq!(held(&head("text/html"), Length::Chunked, &off), Held::Not);
-        assert_eq!(held(&head("text/html"), Length::Exact(1), &off), Held::Not);
+        assert_eq!(buffering(&head("text/html"), Length::Chunked, &off), Buffering::Not);
+        assert_eq!(buffering(&head("text/html"), Length::Exact(1), &off), Buffering::Not);
     }
 }

@@ -9,18 +9,18 @@ use std::task::{Context, Waker};
 
 use crate::config::settings::{TcpTimes, TcpUpstream};
 use crate::counts::TcpCounts;
-use crate::fault::Subject;
+use crate::fault::FaultTarget;
 use crate::relay::Moved;
 use crate::tcp::Terms;
 use crate::worker::Carried;
 
 /// A TCP proxy as one worker sees it, through one socket.
 #[derive(Debug)]
-pub struct Line {
+pub struct WorkerTcpProxy {
     /// The proxy's name.
     pub name: Arc<str>,
     /// What its faults hang on.
-    pub subject: Arc<Subject>,
+    pub subject: Arc<FaultTarget>,
     /// How long things may take.
     pub times: TcpTimes,
     counts: Arc<TcpCounts>,
@@ -44,9 +44,15 @@ struct Tally {
     moved: Moved,
 }
 
-impl Line {
+impl WorkerTcpProxy {
     /// A TCP proxy without connections.
-    pub fn new(name: Arc<str>, subject: Arc<Subject>, counts: Arc<TcpCounts>, times: TcpTimes, terms: Terms) -> Self {
+    pub fn new(
+        name: Arc<str>,
+        subject: Arc<FaultTarget>,
+        counts: Arc<TcpCounts>,
+        times: TcpTimes,
+        terms: Terms,
+    ) -> Self {
         Self {
             name,
             subject,
@@ -109,7 +115,7 @@ impl Line {
     }
 }
 
-impl Carried for Line {
+impl Carried for WorkerTcpProxy {
     fn report(&self) {
         let Tally { opened, closed, failed, moved } = self.tally.take();
         let counts = &self.counts;
@@ -131,7 +137,7 @@ impl Carried for Line {
     }
 }
 
-impl Drop for Line {
+impl Drop for WorkerTcpProxy {
     fn drop(&mut self) {
         self.report();
     }
@@ -139,42 +145,42 @@ impl Drop for Line {
 
 /// A connection's place among the others.
 #[derive(Debug)]
-pub(super) struct Seat {
-    line: Rc<Line>,
+pub(super) struct Registered {
+    proxy: Rc<WorkerTcpProxy>,
     epoch: u64,
     at: usize,
 }
 
-impl Seat {
-    pub(super) fn take(line: &Rc<Line>) -> Self {
-        let at = line.free.borrow_mut().pop().unwrap_or_else(|| {
-            let mut wakers = line.wakers.borrow_mut();
+impl Registered {
+    pub(super) fn take(proxy: &Rc<WorkerTcpProxy>) -> Self {
+        let at = proxy.free.borrow_mut().pop().unwrap_or_else(|| {
+            let mut wakers = proxy.wakers.borrow_mut();
             wakers.push(None);
             wakers.len() - 1
         });
-        line.count(|tally| tally.opened += 1);
-        Self { line: Rc::clone(line), epoch: line.epoch.get(), at }
+        proxy.count(|tally| tally.opened += 1);
+        Self { proxy: Rc::clone(proxy), epoch: proxy.epoch.get(), at }
     }
 
     /// Whether the connection has to end.
     pub(super) fn is_cut(&self) -> bool {
-        self.line.closed.get() || self.line.epoch.get() != self.epoch
+        self.proxy.closed.get() || self.proxy.epoch.get() != self.epoch
     }
 
     /// The connection's task is woken from now on. It is the same one every time.
     pub(super) fn remember(&self, cx: &Context<'_>) {
-        if let Some(place @ None) = self.line.wakers.borrow_mut().get_mut(self.at) {
+        if let Some(place @ None) = self.proxy.wakers.borrow_mut().get_mut(self.at) {
             *place = Some(cx.waker().clone());
         }
     }
 }
 
-impl Drop for Seat {
+impl Drop for Registered {
     fn drop(&mut self) {
-        if let Some(place) = self.line.wakers.borrow_mut().get_mut(self.at) {
+        if let Some(place) = self.proxy.wakers.borrow_mut().get_mut(self.at) {
             *place = None;
         }
-        self.line.free.borrow_mut().push(self.at);
-        self.line.count(|tally| tally.closed += 1);
+        self.proxy.free.borrow_mut().push(self.at);
+        self.proxy.count(|tally| tally.closed += 1);
     }
 }

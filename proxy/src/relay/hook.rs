@@ -1,6 +1,6 @@
 //! Byte-stream faults on connections that carry requests.
 //!
-//! The code that carries requests knows nothing of these faults. A connection to an endpoint has a [`Tap`]. Without
+//! The code that carries requests knows nothing of these faults. A connection to an endpoint has a [`StreamFaultHook`]. Without
 //! faults it costs one comparison at each poll of the connection. When a fault is added, the socket is moved into a
 //! task of its own, which is a [`Relay`](super::Relay) with the faults' stages, and the connection goes on as a pipe
 //! to that task. The relay and the stages are those of TCP proxies, for HTTP/1.1 and HTTP/2 alike.
@@ -19,22 +19,22 @@ use std::task::{Context, Poll};
 use futures_util::task::AtomicWaker;
 
 use super::{Change, End, Relay, Watch};
-use crate::fault::{Stream, Subject};
+use crate::fault::{FaultTarget, Stream};
 use crate::http::BufferPool;
 use crate::net::{FaultHook, Io};
 use crate::timer;
 
 /// The taps of one service's connections from one worker.
 #[derive(Debug)]
-pub struct Taps {
-    subject: Arc<Subject>,
+pub struct StreamFaultHooks {
+    subject: Arc<FaultTarget>,
     told: Cell<u64>,
     posts: RefCell<Vec<Weak<AtomicWaker>>>,
 }
 
 /// On one connection.
 #[derive(Debug)]
-pub struct Tap {
+pub struct StreamFaultHook {
     watch: Watch,
     met: Vec<(Stream, Change)>,
     /// Atomic only because health checks, which have none, take their connections across threads.
@@ -44,9 +44,9 @@ pub struct Tap {
 /// Free buffers of a faulted connection that are kept.
 const KEPT: usize = 2;
 
-impl Taps {
+impl StreamFaultHooks {
     /// Of a service without connections.
-    pub fn new(subject: &Arc<Subject>) -> Rc<Self> {
+    pub fn new(subject: &Arc<FaultTarget>) -> Rc<Self> {
         Rc::new(Self { told: Cell::new(subject.generation()), subject: Arc::clone(subject), posts: RefCell::default() })
     }
 
@@ -59,7 +59,7 @@ impl Taps {
         }
         posts.push(Arc::downgrade(&post));
         let watch = Watch::new(Arc::clone(&self.subject), Some(endpoint));
-        let mut tap = Tap { watch, met: Vec::new(), post };
+        let mut tap = StreamFaultHook { watch, met: Vec::new(), post };
         if tap.is_stale() {
             tap.look();
         }
@@ -78,7 +78,7 @@ impl Taps {
     }
 }
 
-impl FaultHook for Tap {
+impl FaultHook for StreamFaultHook {
     #[inline]
     fn is_stale(&self) -> bool {
         self.watch.is_stale()
@@ -110,7 +110,7 @@ impl FaultHook for Tap {
     }
 }
 
-async fn carry(mut relay: Relay, mut near: Io, mut far: Io, subject: Arc<Subject>, seen: u64) {
+async fn carry(mut relay: Relay, mut near: Io, mut far: Io, subject: Arc<FaultTarget>, seen: u64) {
     let pool = BufferPool::new(KEPT);
     let mut changed = pin!(subject.changed(seen));
     let end = poll_fn(|cx| {
