@@ -9,7 +9,7 @@
 //! bad instance, and the question is what absorbs it. *Edge* is above it: the application sees a bad dependency, and the
 //! question is what it does then.
 //!
-//! A fault hangs on a [`Subject`], a service or a TCP proxy. Whoever carries requests reads the subject's
+//! A fault hangs on a [`FaultTarget`], a service or a TCP proxy. Whoever carries requests reads the subject's
 //! faults without a lock ([`active`]); one [`FaultManager`](crate::fault_manager::FaultManager) adds and ends them, holds them to their limits and
 //! writes down who did what. A fault ends by itself: it carries its own last moment, so that it is over even where the manager
 //! is not there any more. Ending it releases what it was holding up.

@@ -7,43 +7,50 @@
 //!
 //! # The request's way
 //!
+//! A healthy GET over HTTP/1.1 is [`forward`](forward::forward) and ten files around it, in this order:
+//!
 //! ```text
-//!   accept     serve::accept        a worker's own socket; a worker that has more than its share hands over
-//!     |                             the first bytes say which protocol it is
-//!     +-- downstream::http1         ours: one task per connection, one request after the other
-//!     +-- downstream::http2         the h2 crate's frames: one task per connection, all its streams in it
-//!     |
-//!   screen     request              what has to be so before anything is done: target, loop, Max-Forwards
-//!   forward    forward              the life of a request, top to bottom; the order of policies is there
-//!     |   find                      forward::find, worker::view, route: which service; waits a second for a registry at most
-//!     |   control fields            request::control_fields: what a trusted caller says of its deadline and its worth
-//!     |   admit                     forward::admission, resilience::limit: at once, after a turn in line, or not
-//!     |   pick                      worker::cluster: a service as one worker sees it; balance: two choices, latency x in flight
-//!     |   attempt                   forward::attempt: one try at one endpoint; forward::first: the one that most requests need
-//!     |     lease                   upstream: a free connection, or dial
-//!     |     send                    upstream::http1, upstream::http2; the head by request::fields
-//!     |   recover                   forward::recovery, only when something happened: retries, hedges, replays, and who pays
-//!     |     classify                error: one table of reasons; resilience::retry: again, free, or not
-//!     |   within                    resilience::deadline: an idle time while the body comes, then a total
-//!     v   instead                   forward::fallback: a stale copy (worker::stale_copies), another service, a fixed answer
-//!   respond    downstream           a head, and a forward::response_body::Download that owns all that must live until its last byte
-//!   give_back  upstream             the connection goes home with the answer's last byte
-//!   finish     forward::record      counts, the access log, explain: all read one RequestRecord
+//!    1  serve/accept.rs             a worker's own socket, a connection's own task; the first bytes say which protocol it is
+//!    2  downstream/connection.rs    waits for the next request; an idle connection holds no buffer
+//!    3  downstream/http1.rs         reads a head (http::parse) and screens it (request): target, loop, Max-Forwards
+//!    ★  forward.rs                  top to bottom: find, admit, pick, send, await; the order of policies stands at its head
+//!    4  forward/find.rs             which service: by its route (route) or its name, as this worker sees them (worker::view)
+//!    5  forward/admission.rs        through the service's limits (resilience::limit): at once, after a turn in line, or not
+//!    6  forward/first.rs            the first attempt, which for a healthy request is the only one
+//!    7  worker/cluster.rs           picks the endpoint (balance: two choices, latency x in flight) and learns from what it did
+//!    8  forward/attempt.rs          leases a free connection, or dials (upstream); the outgoing head is by request::fields
+//!    9  upstream/http1.rs           sends, reads the answer; the connection goes back with the answer's last byte
+//!   10  downstream/http1/send.rs    a head and a body (forward::response_body) on their way to the client
+//!       forward/record/             what is known of it: counts, access log, explain, all from one RequestRecord
+//! ```
+//!
+//! What else may happen stands beside that way:
+//!
+//! ```text
+//!   over HTTP/2          downstream::http2, upstream::http2: one task per client's connection, all its streams in it;
+//!                        http2 is what both sides share
+//!   a slow upload        forward::collect: what fits is there whole before anything is taken for it
+//!   the caller's word    request::control_fields: what a trusted caller says of its deadline and its worth
+//!   failed, or slow      forward::recovery: retries, hedges, replays, and who pays; forward::race: attempts side by side
+//!                        error: one table of reasons; resilience::retry: again, free, or not
+//!   too late             resilience::deadline, forward::waiting: an idle time while the body comes, then a total
+//!   failed for good      forward::fallback: a stale copy (worker::stale_copies), another service, a fixed answer
+//!   an answer of ours    forward::local_answer
+//!   a fault              forward::inject (HTTP), relay (bytes)
+//!   an upgrade           downstream::upgrade
 //! ```
 //!
 //! Nothing in this list imports what stands above it: `serve`, `downstream`, `forward`, `worker`, `upstream`, `request`,
 //! [`http`]. [`resilience`] holds the policies: each a small synchronous piece that is handed the time and knows no request. A
-//! service's shared state hangs on its [`snapshot::Cluster`], a worker's own on its [`worker::cluster::WorkerCluster`]. What
-//! becomes of a request is written down by [`forward::record`] and told by [`telemetry::explain`]; how long each kind takes is
-//! learned in [`worker::latency_classes`].
+//! service's shared state hangs on its [`snapshot::Cluster`], a worker's own on its [`worker::cluster::WorkerCluster`]. How long
+//! the answers of each latency class take is learned in [`worker::latency_classes`].
 //!
 //! Plain TCP goes another way: [`tcp`] is where proxies for it are made, [`tcp::carry`] carries their connections, and
 //! [`relay`] the bytes. The relay is also what byte-stream faults act in, whatever the bytes are: a connection to an endpoint
 //! that such a fault meets is moved behind one ([`relay::StreamFaultHook`]).
 //!
 //! Cancellation is `Drop`: whoever goes away drops the future, and what it held ends with it.
-//! [`http`] is the HTTP/1.1 codec, pure and without sockets; [`net`] is the only file that names sockets.
-//! An answer that the proxy makes itself is [`forward::local_answer`]'s.
+//! [`http`] is the HTTP/1.1 codec, pure and without sockets; [`net`] is the only folder that names sockets.
 //!
 //! # The update's way
 //!
@@ -68,7 +75,8 @@
 //!
 //! [`drain`] is how the process ends; [`telemetry`] what it tells about itself, and [`admin`] the thread that answers
 //! for it: [`telemetry::metrics`], [`telemetry::availability`] (before resilience and after it), [`telemetry::explain`], the
-//! logs. [`config`] is what the operator writes and [`config::settings`] what it means. [`drill`] is a client, in a process of its own,
+//! logs. [`counts`] is what is counted where it happens. [`fault`] is what a fault is and does, [`fault_manager`] who adds and ends them.
+//! [`config`] is what the operator writes and [`config::settings`] what it means. [`drill`] is a client, in a process of its own,
 //! that breaks what the others hold together, and writes down what the product made of it. The commands are `cli`, in the program.
 //!
 //! To read the code: [`forward`], [`control::reconcile`], [`snapshot`], in this order. In prose:

@@ -1,6 +1,6 @@
 //! Faults as those who carry requests see them.
 //!
-//! Every service and every TCP proxy has a [`Subject`], on which its faults hang. The list is replaced whole whenever one is
+//! Every service and every TCP proxy has a [`FaultTarget`], on which its faults hang. The list is replaced whole whenever one is
 //! added or ended, so a request sees a consistent one, and where there is none, finding that out is one relaxed load. An
 //! [`Active`] fault knows when it is over by itself: the fault manager tells it, or its time has come.
 

@@ -39,7 +39,7 @@ pub struct PoolFacts {
     pub left_out: usize,
     /// Entries of the registry that make no sense.
     pub skipped: usize,
-    /// Endpoints that we check, by what their checks say, in the order of [`Word::ALL`].
+    /// Endpoints that we check, by what their checks say, in the order of [`CheckStatus::ALL`].
     pub words: [usize; CheckStatus::ALL.len()],
     /// Availability before and after, in the order of [`Window::ALL`]; none without requests.
     pub availability: [Option<(f64, f64)>; Window::ALL.len()],

@@ -35,7 +35,7 @@ pub struct ServiceStatus {
     /// What our own checks say, for each address that is checked: `passing`, `unknown`, `failing: status 503 (3 in a
     /// row)`.
     pub checks: BTreeMap<SocketAddr, String>,
-    /// How many of those addresses there are by what their checks say, in the order of [`Word::ALL`].
+    /// How many of those addresses there are by what their checks say, in the order of [`CheckStatus::ALL`].
     pub words: [usize; CheckStatus::ALL.len()],
     /// Whether the checks of all instances fail, which is then held against none of them.
     pub all_failing: bool,
