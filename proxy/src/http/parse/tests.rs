@@ -16,12 +16,17 @@ fn read(bytes: &[u8], parse: fn(&[u8], &mut Head) -> Result<(), Bad>) -> Result<
     }
 }
 
-/// What the scan and the parser make of bytes, whatever they are.
+/// What the scan and the parser make of bytes, whatever they are, which is also what is made of them at once.
 fn accepts(bytes: &[u8], parse: fn(&[u8], &mut Head) -> Result<(), Bad>) -> bool {
-    match Scan::default().end(bytes, LIMITS) {
+    let accepted = match Scan::default().end(bytes, LIMITS) {
         Ok(Some(end)) => parse(&bytes[..end], &mut Head::default()).is_ok(),
         _ => false,
-    }
+    };
+    let as_request = Scan::default().request(bytes, LIMITS, &mut Head::default());
+    let as_response = Scan::default().response(bytes, LIMITS, &mut Head::default());
+    let at_once = matches!(as_request, Ok(Some(_))) || matches!(as_response, Ok(Some(_)));
+    assert_eq!(at_once, accepted, "{}", bytes.escape_ascii());
+    accepted
 }
 
 #[test]
