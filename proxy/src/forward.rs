@@ -6,7 +6,7 @@
 //! route                                        find::service
 //! edge faults                                  edge, Injection: above resilience
 //! fallback                                     fallback::run_fallback
-//! slow uploads                                 collect::collect: they hold nothing while they come
+//! slow uploads                                 collect::collect: they hold nothing for the first 250 ms
 //! deadline                                     Deadline, held by Clock::turn
 //! route limits                                 admission::admit
 //! first attempt                                FirstAttempt: the whole way of a healthy request

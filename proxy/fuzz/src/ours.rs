@@ -71,13 +71,36 @@ pub fn walk(bytes: &[u8], kind: Kind, limits: Limits, most: usize) -> (Vec<Messa
 /// The head at `start` and where it ends.
 pub fn head(bytes: &[u8], start: usize, kind: Kind, limits: Limits) -> Result<Option<(Head, usize)>, Bad> {
     let bytes = &bytes[start..];
+    let scanned = scanned(bytes, kind, limits);
+    // A connection reads a head that has come in one piece without a scan before.
+    let mut straight = Head::default();
+    let read = match kind {
+        Kind::Requests => Scan::default().request(bytes, limits, &mut straight),
+        Kind::Responses | Kind::HeadResponses => Scan::default().response(bytes, limits, &mut straight),
+    };
+    match (&scanned, read) {
+        (Ok(Some((head, len))), Ok(Some(straight_len))) => {
+            assert_eq!((*len, fields(head)), (straight_len, fields(&straight)));
+        }
+        (Ok(None), Ok(None)) => {}
+        (Err(one), Err(other)) => assert_eq!(*one, other),
+        (scanned, read) => panic!("{:?} with a scan before, {read:?} without", scanned.as_ref().map(Option::is_some)),
+    }
+    Ok(scanned?.map(|(head, len)| (head, start + len)))
+}
+
+fn scanned(bytes: &[u8], kind: Kind, limits: Limits) -> Result<Option<(Head, usize)>, Bad> {
     let Some(len) = Scan::default().end(bytes, limits)? else { return Ok(None) };
     let mut head = Head::default();
     match kind {
         Kind::Requests => parse::request(&bytes[..len], &mut head)?,
         Kind::Responses | Kind::HeadResponses => parse::response(&bytes[..len], &mut head)?,
     }
-    Ok(Some((head, start + len)))
+    Ok(Some((head, len)))
+}
+
+fn fields(head: &Head) -> Vec<(Name, &[u8], &[u8])> {
+    head.fields().collect()
 }
 
 /// How the end of the body behind this head is known.
