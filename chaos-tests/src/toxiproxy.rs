@@ -115,7 +115,8 @@ impl Toxiproxy {
     /// Makes a proxy that listens on a port of the system's choice. Where it does.
     #[track_caller]
     pub fn proxy(&self, name: &str, upstream: SocketAddr) -> SocketAddr {
-        let body = json!({ "name": name, "listen": "127.0.0.1:0", "upstream": upstream }).to_string();
+        // A proxy that is disabled or made anew wants its port again, which from the ephemeral range may be another's by then.
+        let body = json!({ "name": name, "listen": free_address(), "upstream": upstream }).to_string();
         let made = self.call("POST", "/proxies", &body);
         assert_eq!(made.status(), 201, "{}: {}", self.name, made.text());
         let made: Value = serde_json::from_slice(&made.body).expect("JSON");
