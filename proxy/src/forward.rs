@@ -65,13 +65,12 @@ use crate::worker::Worker;
 use crate::worker::cluster::WorkerCluster;
 use crate::worker::route::WorkerRoute;
 
-/// Finds a healthy instance and gets an answer from it. `started` is when the request's head had come.
+/// Finds a healthy instance and gets an answer from it.
 pub async fn forward(
     worker: &Rc<Worker>,
     timer: &Timer,
     request: &Request,
     record: &mut RequestRecord,
-    started: Instant,
 ) -> Result<Answer, Reason> {
     if worker.pools.buffers.budget().is_spent() {
         return Err(Reason::MemoryShort);
@@ -88,9 +87,9 @@ pub async fn forward(
     }
     // A gRPC call may be a stream of hours: it obeys its caller and no route.
     let route_allows = (Dialect::of(&request.head) != Dialect::Grpc).then_some(policy.timeout);
-    let asking = RequestContext { worker, timer, request, controls, started };
+    let asking = RequestContext { worker, timer, request, controls };
     // A name is noted where its registry was waited for, and only then is it later than it was.
-    let mut now = if record.name.is_some() { timer::now() } else { started };
+    let mut now = if record.name.is_some() { timer::now() } else { record.started() };
     let injection = edge(&asking, &side, record, now);
     let mut held = Duration::ZERO;
     if let Some(injection) = &injection {
@@ -106,7 +105,8 @@ pub async fn forward(
     let route_allows = route_allows.map(|total| total + held);
     let total = [route_allows, controls.waits].into_iter().flatten().min();
     if collect::applies(request, policy) {
-        now = Box::pin(collect::collect(&request.body, timer, now)).await?;
+        let collected = Box::pin(collect::collect(&request.body, timer, now)).await;
+        now = collected.inspect_err(|_| record.begin_early(worker, request, asking.controls.explain))?;
     }
     let result = asking.ask(&side, policy, total, record, now).await;
     let result = match &policy.fallback {
@@ -144,7 +144,7 @@ fn edge(
     let target = inject::Target { request, names, route: route.as_deref().map(|route| &**route), endpoint: None };
     let injection = inject::draw(worker, subject, Place::Edge, target, record, now);
     if injection.is_some() {
-        record.struck_at_the_edge(worker, request, asking.controls.explain, asking.started);
+        record.struck_at_the_edge(worker, request, asking.controls.explain);
     }
     injection
 }
@@ -156,7 +156,6 @@ pub(crate) struct RequestContext<'a> {
     pub timer: &'a Timer,
     pub request: &'a Request,
     pub controls: ControlFields,
-    pub started: Instant,
 }
 
 impl RequestContext<'_> {
@@ -170,7 +169,7 @@ impl RequestContext<'_> {
         record: &mut RequestRecord,
         now: Instant,
     ) -> Result<Answer, Reason> {
-        let Self { worker, timer, request, started, .. } = *self;
+        let Self { worker, timer, request, .. } = *self;
         side.asked();
         let deadline = Deadline { total, stream_idle: worker.http.stream_idle_timeout };
         let repeatable = retry::is_idempotent(request.head.method())
@@ -197,7 +196,7 @@ impl RequestContext<'_> {
             record.begin_details(worker, request, true);
         }
         let mut clock = Clock { timer, body: &request.body, deadline, held: None };
-        let bearings = Bearings::new(x, deadline, waits, record, started);
+        let bearings = Bearings::new(x, deadline, waits, record);
         let mut first = match FirstAttempt::start(bearings, record, now) {
             Ok(first) => first,
             Err(reason) => {

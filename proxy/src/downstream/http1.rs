@@ -14,7 +14,6 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Poll, ready};
 
-use crate::clock::Instant;
 use crate::downstream::connection::{Conn, LINGER};
 use crate::downstream::upgrade;
 use crate::drain::Phase;
@@ -89,7 +88,7 @@ pub async fn exchange(conn: Rc<Conn>) -> bool {
         head,
     };
     let mut record = RequestRecord::new(started);
-    let result = wait(&conn, &request, &mut record, started).await;
+    let result = wait(&conn, &request, &mut record).await;
     let keep = match result {
         Ok(Answer::Response(head, download)) => {
             record.answered(head.status());
@@ -129,13 +128,8 @@ pub async fn exchange(conn: Rc<Conn>) -> bool {
 }
 
 /// Waits for the answer or the client's end, and writes interim answers meanwhile.
-async fn wait(
-    conn: &Rc<Conn>,
-    request: &Request,
-    record: &mut RequestRecord,
-    started: Instant,
-) -> Result<Answer, Reason> {
-    let mut work = pin!(forward(&conn.worker, &conn.timer, request, record, started));
+async fn wait(conn: &Rc<Conn>, request: &Request, record: &mut RequestRecord) -> Result<Answer, Reason> {
+    let mut work = pin!(forward(&conn.worker, &conn.timer, request, record));
     let mut look = None;
     conn.early.set(0);
     poll_fn(|cx| {

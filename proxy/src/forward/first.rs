@@ -12,13 +12,11 @@ use crate::clock::Instant;
 use crate::counts::First;
 use crate::error::Reason;
 use crate::fault::Place;
-use crate::forward::answer::Answer;
-use crate::forward::answer::Response;
+use crate::forward::answer::{Answer, Response};
 use crate::forward::attempt::{Attempt, AttemptContext};
 use crate::forward::inject::{self, Injection};
 use crate::forward::race::AttemptOutcome;
-use crate::forward::record::RequestRecord;
-use crate::forward::record::{Held, deadline, start_of};
+use crate::forward::record::{Held, RequestRecord, deadline, start_of};
 use crate::forward::waiting::Live;
 use crate::http::head::Name;
 use crate::request::fields::AttemptFields;
@@ -48,10 +46,10 @@ pub struct Pace {
 }
 
 impl Pace {
-    fn of(x: &AttemptContext<'_>, deadline: &Deadline, record: &RequestRecord, started: Instant) -> Self {
+    fn of(x: &AttemptContext<'_>, deadline: &Deadline, record: &RequestRecord) -> Self {
         let safe = retry::is_safe(x.request.head.method());
         let mut latency_classes = x.side.latency_classes.borrow_mut();
-        let class = latency_classes.place(record.route(), x.request.head.method(), started);
+        let class = latency_classes.place(record.route(), x.request.head.method(), record.started());
         // An upgrade is never raced: two tunnels would be two conversations.
         let may_race = x.repeatable && x.policy.retries.max > 0 && !x.request.upgrade;
         let (hedge, per_try) = match latency_classes.at(class).filter(|_| may_race) {
@@ -87,21 +85,13 @@ pub struct Bearings<'r> {
     pub pace: Pace,
     /// How long the caller waits, if it said so.
     pub waits: Option<Duration>,
-    /// When the request's head had come.
-    pub started: Instant,
 }
 
 impl<'r> Bearings<'r> {
     /// For a request that has not been sent yet.
-    pub fn new(
-        x: AttemptContext<'r>,
-        deadline: Deadline,
-        waits: Option<Duration>,
-        record: &RequestRecord,
-        started: Instant,
-    ) -> Self {
-        let pace = Pace::of(&x, &deadline, record, started);
-        Self { x, deadline, pace, waits, started }
+    pub fn new(x: AttemptContext<'r>, deadline: Deadline, waits: Option<Duration>, record: &RequestRecord) -> Self {
+        let pace = Pace::of(&x, &deadline, record);
+        Self { x, deadline, pace, waits }
     }
 
     /// The policies and the deadline of the request, for its record.
@@ -126,7 +116,7 @@ impl<'r> Bearings<'r> {
         record.begin_details(self.x.worker, self.x.request, false);
         if record.details.is_some() {
             record.held(&self.held());
-            record.struck_before(self.started);
+            record.struck_before();
             if let (Some(details), Some(info)) = (&mut record.details, first) {
                 details.attempt(info.started, info.upstream.address, start_of(info.why));
             }

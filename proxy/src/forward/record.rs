@@ -111,6 +111,11 @@ impl RequestRecord {
         }
     }
 
+    /// When the request's head had come.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
     /// The service's name as far as it is known.
     pub fn service(&self) -> Option<&str> {
         self.side.as_ref().map(|side| &*side.cluster.name).or(self.name.as_deref())
@@ -167,18 +172,23 @@ impl RequestRecord {
         }
     }
 
-    /// Edge faults have struck: that is written down, whatever becomes of the request.
-    pub fn struck_at_the_edge(&mut self, worker: &Worker, request: &Request, asked: bool, started: Instant) {
+    /// Begins the details of a request that may end without an attempt, with where it goes.
+    pub fn begin_early(&mut self, worker: &Worker, request: &Request, asked: bool) {
         self.begin_details(worker, request, asked);
         self.goes_there();
-        self.struck_before(started);
+    }
+
+    /// Edge faults have struck: that is written down, whatever becomes of the request.
+    pub fn struck_at_the_edge(&mut self, worker: &Worker, request: &Request, asked: bool) {
+        self.begin_early(worker, request, asked);
+        self.struck_before();
     }
 
     /// Faults that had struck before there was a record.
-    pub fn struck_before(&mut self, at: Instant) {
-        let Self { struck, details, .. } = self;
+    pub fn struck_before(&mut self) {
+        let Self { struck, details, started, .. } = self;
         if let (Some(struck), Some(details)) = (struck, details) {
-            struck.0.iter().for_each(|active| details.note(at, inject::told(active, None)));
+            struck.0.iter().for_each(|active| details.note(*started, inject::told(active, None)));
         }
     }
 

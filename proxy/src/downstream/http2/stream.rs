@@ -102,7 +102,7 @@ pub async fn run(start: Start) {
     let mut record = RequestRecord::new(started);
     let result = match length {
         Ok(_) => {
-            let mut work = pin!(forward(&worker, &pulse.timer, &request, &mut record, started));
+            let mut work = pin!(forward(&worker, &pulse.timer, &request, &mut record));
             poll_fn(|cx| match work.as_mut().poll(cx) {
                 // The client has reset the stream: nobody waits for the answer any more.
                 Poll::Pending => respond.poll_reset(cx).map(|_| Err(Reason::ClientGone)),

@@ -177,3 +177,22 @@ fn who_cannot_be_picked_is_told_with_the_reason() {
         assert_eq!(once.candidates, 2);
     });
 }
+
+#[test]
+fn an_upload_that_breaks_off_before_anything_was_taken_for_it_is_recorded_with_where_it_was_going() {
+    for fields in ["", "X-Outrigger-Explain: 1\r\n"] {
+        paused(async {
+            let (stage, mut records) = Stage::explained(TWO);
+            let mut client = stage.client(LOOPBACK);
+            let text = format!("POST /cart HTTP/1.1\r\nHost: orders\r\n{fields}Content-Length: 10\r\n\r\nhello");
+            client.write_all(text.as_bytes()).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            drop(client);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let record = handed_in(&mut records);
+            assert_eq!((record.service.as_deref(), record.asked), (Some("orders"), !fields.is_empty()));
+            assert!(record.attempts.is_empty());
+            assert_eq!(record.returned.expect("what was returned").reason, Some(Reason::ClientGone.name()));
+        });
+    }
+}
