@@ -222,4 +222,4 @@ impl<T: FromStr<Err = String>> de::Visitor<'_> for TextVisitor<T> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

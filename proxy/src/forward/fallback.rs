@@ -95,11 +95,11 @@ async fn ask_other(
 ) -> Option<Answer> {
     let view = asking.worker.view();
     let side = Rc::clone(view.cluster(name)?);
-    let policy = std::sync::Arc::clone(&side.cluster.policy);
+    let policy = &*side.cluster.policy;
     // The other service has its own timeout, from now on. The caller's deadline is not extended.
     let spent = asking.request.body.ended().map(|ended| now.saturating_duration_since(ended)).unwrap_or_default();
     let total = [Some(spent + policy.timeout), asking.controls.waits].into_iter().flatten().min();
-    let answer = asking.ask(&side, &policy, total, record, now).await.ok()?;
+    let answer = asking.ask(&side, policy, total, record, now).await.ok()?;
     failure_of(answer.status()).is_none().then_some(answer)
 }
 

@@ -154,7 +154,7 @@ impl Content {
     /// Whether the buffer holds more than this body, once that is complete: something of the next message, or
     /// something sent out of turn.
     pub fn leaves(&self, buffer: &Buffer) -> bool {
-        self.is_complete() && buffer.len() > self.ready + self.gap
+        !self.beyond(buffer).is_empty()
     }
 
     /// What the buffer holds beyond this body, once that is complete.

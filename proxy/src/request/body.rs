@@ -231,26 +231,20 @@ impl Upload {
 
     /// Ready when all of the body has come, or as much as can be kept.
     pub fn poll_collect(&self, cx: &mut Context<'_>) -> Poll<Result<(), Reason>> {
-        let polled = match &self.source {
+        match &self.source {
             Source::Empty => Poll::Ready(Ok(())),
             Source::H1(body) => self.poll_collect_h1(cx, &mut body.borrow_mut()),
             Source::H2 { incoming, held, pools } => {
                 let (incoming, held) = (&mut incoming.borrow_mut(), &mut held.borrow_mut());
-                loop {
+                while held.len < KEEP {
                     let at = held.len as u64;
-                    if held.len >= KEEP {
-                        break Poll::Ready(Ok(()));
-                    }
-                    match ready!(self.poll_h2(cx, incoming, held, pools, at)) {
-                        Ok(Piece::Data(_)) => {}
-                        Ok(Piece::End) => break Poll::Ready(Ok(())),
-                        Err(reason) => break Poll::Ready(Err(reason)),
+                    if ready!(self.poll_h2(cx, incoming, held, pools, at))? == Piece::End {
+                        break;
                     }
                 }
+                Poll::Ready(Ok(()))
             }
-        };
-        self.starved.set(polled.is_pending());
-        polled
+        }
     }
 
     fn poll_collect_h1(&self, cx: &mut Context<'_>, body: &mut OverH1) -> Poll<Result<(), Reason>> {

@@ -5,12 +5,13 @@ use proptest::prelude::*;
 use super::{Interval, Patience, Share, Size};
 
 /// What is read and written again, or the error.
-fn through<T: std::str::FromStr<Err = String> + std::fmt::Display>(text: &str) -> String {
+pub(crate) fn through<T: std::str::FromStr<Err = String> + std::fmt::Display>(text: &str) -> String {
     text.parse::<T>().map_or_else(|e| format!("error: {e}"), |value| value.to_string())
 }
 
+/// None of these is read, for that reason.
 #[track_caller]
-fn refused<T: std::str::FromStr<Err = String> + std::fmt::Display>(texts: &[&str], why: &str) {
+pub(crate) fn refused<T: std::str::FromStr<Err = String> + std::fmt::Display>(texts: &[&str], why: &str) {
     for text in texts {
         let told = through::<T>(text);
         assert!(told.starts_with("error: ") && told.contains(why), "{text}: {told}");

@@ -1,19 +1,7 @@
 use proptest::prelude::*;
 
 use super::{Address, Cidr, HostPattern, Method, Path, Target};
-
-/// What is read and written again, or the error.
-fn through<T: std::str::FromStr<Err = String> + std::fmt::Display>(text: &str) -> String {
-    text.parse::<T>().map_or_else(|e| format!("error: {e}"), |value| value.to_string())
-}
-
-#[track_caller]
-fn refused<T: std::str::FromStr<Err = String> + std::fmt::Display>(texts: &[&str], why: &str) {
-    for text in texts {
-        let told = through::<T>(text);
-        assert!(told.starts_with("error: ") && told.contains(why), "{text}: {told}");
-    }
-}
+use crate::units::tests::{refused, through};
 
 #[test]
 fn addresses() {
