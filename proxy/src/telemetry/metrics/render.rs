@@ -127,7 +127,7 @@ fn accounts(page: &mut Page, counted: &[(String, &Counts)], facts: &[(&String, P
             page.positive(name::RESCUED, service, "by", rescue.name(), count);
         }
     }
-    let by_reason: [(&str, fn(&Losses) -> &ByReason); 2] =
+    let by_reason: [(&str, LossesRead); 2] =
         [(name::LOST, |losses| &losses.lost), (name::LIMITED, |losses| &losses.refused)];
     for (name, counts) in by_reason {
         page.family(name);
@@ -233,6 +233,7 @@ pub fn faults(snapshot: &Snapshot, proxies: &[TcpFacts]) -> String {
 }
 
 type Reading = fn(&TcpCounts) -> i64;
+type LossesRead = fn(&Losses) -> &ByReason;
 
 /// No process lives long enough for more.
 fn whole(count: &AtomicU64) -> i64 {
