@@ -6,7 +6,9 @@ use std::time::{Duration, SystemTime};
 use super::RequestRecord;
 use crate::counts::{Account, First, Rescue, ServiceTally};
 use crate::error::Reason;
+use crate::http::Head;
 use crate::request::Request;
+use crate::request::grpc::status_of;
 use crate::telemetry::access_log::Entry;
 use crate::telemetry::availability::{self, Ended};
 use crate::timer;
@@ -28,6 +30,11 @@ impl RequestRecord {
     /// The answer broke off after its head.
     pub fn broken(&mut self, reason: Reason) {
         self.broken = Some(reason);
+    }
+
+    /// The answer has ended, with these trailers. How a gRPC call ended stands there and not in the head.
+    pub fn trailed(&mut self, trailers: &Head) {
+        self.grpc = status_of(trailers).or(self.grpc);
     }
 
     /// Bytes of body went to the client.
