@@ -328,7 +328,10 @@ impl Outbound {
                 self.ended = true;
                 let names = self.worker.http.control_names();
                 Poll::Ready(match self.download.trailers() {
-                    Some(fields) => Next::Trailers(Trailers { fields: &fields, of: &self.head, names }.fields_h2()),
+                    Some(fields) => {
+                        self.record.trailed(&fields);
+                        Next::Trailers(Trailers { fields: &fields, of: &self.head, names }.fields_h2())
+                    }
                     None => Next::End,
                 })
             }

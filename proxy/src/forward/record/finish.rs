@@ -8,7 +8,9 @@ use super::RequestRecord;
 use super::late_first::Waiting;
 use crate::counts::{Account, Fate, First, Rescue, ServiceTally};
 use crate::error::Reason;
+use crate::http::Head;
 use crate::request::Request;
+use crate::request::grpc::status_of;
 use crate::telemetry::access_log::Entry;
 use crate::telemetry::availability::{self, Ended};
 use crate::timer;
@@ -30,6 +32,11 @@ impl RequestRecord {
     /// The answer broke off after its head.
     pub fn broken(&mut self, reason: Reason) {
         self.broken = Some(reason);
+    }
+
+    /// The answer has ended, with these trailers. How a gRPC call ended stands there and not in the head.
+    pub fn trailed(&mut self, trailers: &Head) {
+        self.grpc = status_of(trailers).or(self.grpc);
     }
 
     /// Bytes of body went to the client.
