@@ -15,6 +15,7 @@ mod blame;
 mod bodies;
 mod breaker;
 mod deadlines;
+mod ejection;
 mod explain;
 mod fallback;
 mod hedge;
