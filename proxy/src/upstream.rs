@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::balance::ewma::PeakEwma;
+use crate::balance::{Ewma, Load, ewma};
 use crate::clock::Instant;
 use crate::config::settings::Policy;
 use crate::error::Reason;
@@ -44,7 +44,7 @@ pub struct Upstream {
     h2: RefCell<Vec<Rc<http2::Connection>>>,
     /// The dial over HTTP/2 that is under way.
     h2_dial: RefCell<Option<Rc<http2::Dial>>>,
-    load: PeakEwma,
+    load: Ewma,
     in_flight: Cell<u32>,
     /// Attempts whose answer has not begun.
     waiting: Cell<u32>,
@@ -96,6 +96,8 @@ impl Drop for Open {
     }
 }
 
+/// The part of an endpoint's silence that counts as its latency.
+const SILENCE: f64 = 1.0 / 8.0;
 /// A connection that has been idle for longer than this may be closing at this moment. A request that cannot be sent
 /// twice does not take it.
 const FRESH: Duration = Duration::from_secs(1);
@@ -141,7 +143,7 @@ impl Upstream {
             slow: slow::Slow::default(),
             h2: RefCell::default(),
             h2_dial: RefCell::default(),
-            load: PeakEwma::new(typical, now),
+            load: Ewma::new(typical, now),
             in_flight: Cell::new(0),
             waiting: Cell::new(0),
             waits_since: Cell::new(now),
@@ -154,13 +156,26 @@ impl Upstream {
         }
     }
 
-    /// What the balancer compares: latency times requests in flight, relative to the weight.
-    pub fn load(&self, now: Instant, relative_weight: f64) -> f64 {
-        self.load.load(self.in_flight.get(), relative_weight, now)
+    /// What the balancer compares.
+    ///
+    /// Silence counts as latency: an endpoint that owes answers and gives none takes at least that long, and its average
+    /// does not say so before it answers. Of one that has answered before, an eighth of its silence counts, because among
+    /// many requests some take several times what is typical. One that was never heard of has no such credit.
+    pub fn load(&self, now: Instant, weight: f64) -> Load {
+        let mut latency = self.load.value(now).max(ewma::FLOOR_US);
+        if self.waiting.get() > 0 {
+            let silent = self.silent_for(now).as_secs_f64() * 1e6;
+            latency = latency.max(if self.load.heard() { silent * SILENCE } else { silent });
+        }
+        Load { latency, in_flight: self.in_flight.get(), weight }
+    }
+
+    fn silent_for(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.waits_since.get().max(self.answered_at.get()))
     }
 
     /// The endpoint's latency average. New endpoints of the pool begin with what is typical of the others.
-    pub fn latency(&self) -> &PeakEwma {
+    pub fn latency(&self) -> &Ewma {
         &self.load
     }
 
@@ -202,8 +217,7 @@ impl Upstream {
     /// Whether there is a sign that the endpoint hangs: an attempt of any worker is overdue, or the endpoint owes
     /// this worker an answer and has been silent for `silence`.
     pub fn is_silent(&self, silence: Duration, now: Instant) -> bool {
-        let since = self.waits_since.get().max(self.answered_at.get());
-        let waits = self.waiting.get() > 0 && now.saturating_duration_since(since) >= silence;
+        let waits = self.waiting.get() > 0 && self.silent_for(now) >= silence;
         waits || self.shared.overdue.load(Ordering::Relaxed) > 0
     }
 
@@ -338,7 +352,8 @@ impl Upstream {
     }
 
     /// Adds to the endpoint's shared numbers what this worker has counted since the last time.
-    pub fn report(&self, now: Instant) {
+    /// `ms` is on the joint's clock.
+    pub fn report(&self, now: Instant, ms: u64) {
         let in_flight = self.in_flight.get();
         let before = self.reported.replace(in_flight);
         if in_flight != before {
@@ -349,6 +364,7 @@ impl Upstream {
         self.shared.outlier.count(good, failures);
         if attempts + good + failures > 0 {
             self.shared.attempts.fetch_add(attempts, Ordering::Relaxed);
+            self.shared.lately.add(attempts, ms);
             self.shared.failures.fetch_add(failures, Ordering::Relaxed);
             // Latencies are far below the range of either type.
             self.shared.latency_us.store(self.load.value(now) as u64, Ordering::Relaxed);
