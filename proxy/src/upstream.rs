@@ -7,6 +7,7 @@
 pub mod held;
 pub mod http1;
 pub mod http2;
+mod idle_life;
 pub mod slow;
 
 use std::cell::{Cell, RefCell};
@@ -26,6 +27,7 @@ pub use crate::resilience::retry::Broken;
 use crate::resilience::sketch::RunningMedian;
 use crate::snapshot::{Endpoint, EndpointId, EndpointShared};
 use crate::timer;
+use idle_life::IdleLife;
 
 /// An endpoint as one worker sees it. It outlives snapshots, as the endpoint does.
 #[derive(Debug)]
@@ -39,6 +41,8 @@ pub struct Upstream {
     /// Free connections. The one that was used last is at the end and is taken first, so that the others can time
     /// out.
     idle: RefCell<Vec<Idle>>,
+    /// How long they stay good.
+    idle_life: IdleLife,
     /// Connections that a client keeps waiting.
     slow: slow::Slow,
     h2: RefCell<Vec<Rc<http2::Connection>>>,
@@ -72,8 +76,19 @@ pub struct Connection {
     pub io: Io,
     /// Whether it has carried a request before.
     pub reused: bool,
+    /// When it was made.
+    pub opened: Instant,
+    /// For how long it was idle before it was used the last time.
+    pub idled: Duration,
     /// Counts the connection as open until it is dropped.
     pub open: Open,
+}
+
+impl Connection {
+    /// One that has carried nothing yet.
+    fn new(io: Io, open: Open, now: Instant) -> Self {
+        Self { io, reused: false, opened: now, idled: Duration::ZERO, open }
+    }
 }
 
 /// Counts one open connection.
@@ -98,9 +113,6 @@ impl Drop for Open {
 
 /// The part of an endpoint's silence that counts as its latency.
 const SILENCE: f64 = 1.0 / 8.0;
-/// A connection that has been idle for longer than this may be closing at this moment. A request that cannot be sent
-/// twice does not take it.
-const FRESH: Duration = Duration::from_secs(1);
 /// How long a request waits for a connection after a slow client was told to let go of one.
 const SOON: Duration = Duration::from_millis(500);
 
@@ -140,6 +152,7 @@ impl Upstream {
             shared: Arc::clone(&endpoint.shared),
             fault_hooks: Rc::clone(fault_hooks),
             idle: RefCell::default(),
+            idle_life: IdleLife::default(),
             slow: slow::Slow::default(),
             h2: RefCell::default(),
             h2_dial: RefCell::default(),
@@ -259,20 +272,34 @@ impl Upstream {
     }
 
     /// A free connection: the one that was used last and is not closed. A request that is not `replayable` gets a
-    /// connection that was used within the last second, and only after the socket was asked whether the endpoint has
-    /// closed it.
+    /// connection that was used within the last second, or within the time that the endpoint's connections were found to
+    /// stay good ([`IdleLife`]), and only after the socket was asked whether the endpoint has closed it.
     pub fn reuse(&self, replayable: bool, idle_timeout: Duration, now: Instant) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
         loop {
             let last = idle.last()?;
             let age = now.saturating_duration_since(last.since);
-            if !replayable && age >= FRESH {
+            if !replayable && age >= self.idle_life.good_for(now) {
                 return None;
             }
             let mut connection = idle.pop()?.connection;
-            if age < idle_timeout && if replayable { connection.io.is_idle() } else { connection.io.is_surely_idle() } {
+            if age >= idle_timeout {
+                continue;
+            }
+            if if replayable { connection.io.is_idle() } else { connection.io.is_surely_idle() } {
+                connection.idled = age;
                 return Some(connection);
             }
+            self.idle_life.died(connection.opened, age, now);
+        }
+    }
+
+    /// The answer to a request over a connection that had been idle has begun, or the connection broke before it did.
+    fn reused(&self, connection: &Connection, lives: bool, now: impl FnOnce() -> Instant) {
+        if lives {
+            self.idle_life.lived(connection.idled, now);
+        } else {
+            self.idle_life.died(connection.opened, connection.idled, now());
         }
     }
 
@@ -287,7 +314,7 @@ impl Upstream {
             return Err(Reason::ConnectFailed);
         }
         match tokio::time::timeout(policy.connect_timeout, Io::connect(self.address)).await {
-            Ok(Ok(io)) => Ok(Connection { io: io.hooked(tap), reused: false, open }),
+            Ok(Ok(io)) => Ok(Connection::new(io.hooked(tap), open, timer::now())),
             Ok(Err(error)) => {
                 tracing::debug!(address = %self.address, %error, "connect failed");
                 Err(not_connected(&error))
@@ -340,7 +367,12 @@ impl Upstream {
     /// Closes connections that have been idle for too long or that the endpoint has closed. Called once a second.
     pub fn reap(&self, idle_timeout: Duration, now: Instant) {
         self.idle.borrow_mut().retain_mut(|idle| {
-            now.saturating_duration_since(idle.since) < idle_timeout && idle.connection.io.is_idle()
+            let age = now.saturating_duration_since(idle.since);
+            let is_idle = age < idle_timeout && idle.connection.io.is_idle();
+            if !is_idle && age < idle_timeout {
+                self.idle_life.died(idle.connection.opened, age, now);
+            }
+            is_idle
         });
         self.h2.borrow_mut().retain(|connection| !connection.is_over(idle_timeout, now));
     }
@@ -426,14 +458,14 @@ impl Upstream {
     /// Takes a connection in that was not dialled.
     pub fn lend(&self, io: Io, now: Instant) {
         let open = Open::new(&self.shared, u32::MAX).unwrap();
-        self.give_back(Connection { io, reused: false, open }, usize::MAX, now);
+        self.give_back(Connection::new(io, open, now), usize::MAX, now);
     }
 
     /// Takes an HTTP/2 connection in that was not dialled.
     pub async fn lend_h2(&self, io: Io) {
         let open = Open::new(&self.shared, u32::MAX).unwrap();
-        let connection =
-            http2::handshake(Connection { io, reused: false, open }, crate::http::Limits::default()).await.unwrap();
+        let connection = Connection::new(io, open, timer::now());
+        let connection = http2::handshake(connection, crate::http::Limits::default()).await.unwrap();
         self.h2.borrow_mut().push(Rc::new(connection));
     }
 
