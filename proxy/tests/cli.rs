@@ -300,11 +300,13 @@ fn services_says_why_it_got_no_answer() {
 }
 
 const AVAILABILITY: &str = r#"{"window":"1h","new_key":1,"services":[
-{"name":"orders","declared":true,"seconds":3600,"requests":1000,"before":0.99,"after":0.9999999,"success":998,"degraded":1,
-"failure":1,"attempts":1012,"first":{"good":989,"failed":10,"overtaken":1},
-"rescued":{"retry":3,"other_endpoint":0,"hedge":4,"fallback":1},"lost":{"timeout":1}},
-{"name":"idle","declared":false,"seconds":12,"requests":0,"before":null,"after":null,"success":0,"degraded":0,"failure":0,
-"attempts":0,"first":{},"rescued":{},"lost":{}}],
+{"name":"orders","declared":true,"seconds":3600,"requests":1000,"before":0.99,"after":0.9999999,"success":998,
+"failure":1,"attempts":1012,"first":{"good":989,"failed":10,"overtaken":1},"carried":2,"started":1010,"first_good":989,
+"rescued":{"retry":3,"other_endpoint":0,"hedge":4},"unknown":1,"degraded":1,"lost":{"timeout":1},"refused":{"breaker_open":1},
+"abandoned":4,"client_errors":5,"in_flight":3},
+{"name":"idle","declared":false,"seconds":12,"requests":0,"before":null,"after":null,"success":0,"failure":0,
+"attempts":0,"first":{},"carried":0,"started":0,"first_good":0,"rescued":{},"unknown":0,"degraded":0,"lost":{},"refused":{},
+"abandoned":0,"client_errors":0,"in_flight":0}],
 "product":{"over":"declared","services":1,"before":0.99,"after":0.9999999}}"#;
 
 #[test]
@@ -315,10 +317,15 @@ fn availability_shows_what_a_proxy_answers() {
     let expected = "\
 The last 1h (3600 s of it so far)
 
-SERVICE                        REQUESTS  BEFORE     AFTER      DEGRADED  ATTEMPTS  RESCUED BY                    LOST TO
-orders                         1000      99.0000 %  99.9999 %  1         1.012     hedge 4, retry 3, fallback 1  timeout 1
-idle *                         0         -          -          0         -         -                             -
+SERVICE                        REQUESTS  BEFORE     AFTER      ATTEMPTS  RESCUED BY        LOST TO
+orders                         1000      99.0000 %  99.9999 %  1.012     hedge 4, retry 3  timeout 1
+idle *                         0         -          -          -         -                 -
 product of 1 declared service            99.0000 %  99.9999 %
+
+SERVICE  STARTED  FIRST GOOD  RESCUED  UNKNOWN  DEGRADED  LOST  REFUSED  CLIENT'S    IN FLIGHT
+orders   1010+2   989         7        1        1         1     1        9 (4 left)  3
+idle     0        0           0        0        0         0     0        0           0
+orders refused by: breaker open 1
 ";
     assert_eq!(stdout(&output), expected);
     assert!(served.join().unwrap().starts_with("GET /api/v1/availability?window=1h HTTP/1.1\r\n"));

@@ -8,6 +8,7 @@
     reason = "tests and their helpers"
 )]
 
+mod account;
 mod attempts;
 mod availability;
 mod balance;

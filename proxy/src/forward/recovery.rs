@@ -14,7 +14,6 @@ use std::time::{Duration, SystemTime};
 
 use crate::clock::Instant;
 use crate::config::settings::Protocol;
-use crate::counts::First;
 use crate::error::Reason;
 use crate::forward::answer::Answer;
 use crate::forward::attempt::AttemptContext;
@@ -48,6 +47,8 @@ pub struct Recovery<'r> {
     /// The attempt that is planned: when, why, and the token that pays for it.
     next: Option<(Instant, Why, Option<Token<'r>>)>,
     rounds: u32,
+    /// What a replay would repeat: what the attempt that met a closing connection was started for.
+    repeats: Why,
     /// The attempt that was answered with 500 or against the rules, until another endpoint's answer tells whose fault
     /// that is.
     accused: Option<Box<Accused<'r>>>,
@@ -82,6 +83,7 @@ impl<'r> Recovery<'r> {
             last: Reason::NoEndpoint,
             next: None,
             rounds: 0,
+            repeats: Why::First,
             accused: None,
         }
     }
@@ -126,9 +128,6 @@ impl<'r> Recovery<'r> {
         }
         if let Some(why) = reason {
             self.trouble(None);
-            if why == Why::TryTimeout {
-                self.record.first = Some(First::Failed);
-            }
             self.start_beside(why, now);
         }
         Step::Wait
@@ -166,7 +165,10 @@ impl<'r> Recovery<'r> {
     /// Picks an endpoint and starts an attempt. False when there is no endpoint or no time; the token is given back
     /// then.
     fn start(&mut self, why: Why, token: Option<Token<'r>>, now: Instant) -> bool {
-        let Some(attempt) = self.b.start(self.record, &self.tried, why, token, now) else { return false };
+        let Some(mut attempt) = self.b.start(self.record, &self.tried, why, token, now) else { return false };
+        if why == Why::Replay {
+            attempt.info.cause = self.repeats;
+        }
         if let Some(kept) = &mut self.kept {
             kept.stop_upload();
         }

@@ -1,3 +1,4 @@
+mod account;
 mod blame;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};

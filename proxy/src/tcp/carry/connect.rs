@@ -105,7 +105,8 @@ async fn to_service(worker: &Rc<Worker>, name: &Arc<str>, timeout: Option<Durati
         upstream.wait(now);
         let number = attempt as usize;
         // From here on the endpoint counts as owing an answer, until the info is dropped.
-        let info = AttemptInfo { upstream, index: pick.index, started: now, why, number, hedged: false, timed: false };
+        let index = pick.index;
+        let info = AttemptInfo { upstream, index, started: now, why, cause: why, number, hedged: false, timed: false };
         let in_flight = info.upstream.begin();
         side.counts.tally.borrow_mut().connected();
         if attempt > 0 {
