@@ -54,6 +54,7 @@ impl Service {
             number: 0,
             hedged: false,
             timed: false,
+            cause: None,
         };
         self.attempts.push(Some((info, in_flight)));
         if let Some(latency) = latency(index) {
