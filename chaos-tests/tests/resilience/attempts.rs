@@ -51,7 +51,7 @@ fn a_burst_at_the_start_loses_nothing_to_an_instance_that_takes_no_connections()
     let clients: Vec<_> = (0..REQUESTS).map(|_| Connection::open(proxy.address)).collect();
     let asking = clients.into_iter().map(|mut client| {
         std::thread::spawn(move || {
-            client.send(&POST.replace("/ ", "/delay/20 "));
+            client.send(POST.replace("/ ", "/delay/20 "));
             client.answer().status()
         })
     });

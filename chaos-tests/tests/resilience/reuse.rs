@@ -91,11 +91,6 @@ fn a_post_takes_no_connection_near_the_age_at_which_its_instance_closes_them() {
     assert_eq!(on(POST), kept, "one that was used just now");
     std::thread::sleep(170 * MS);
     assert_ne!(on(POST), kept, "one that may be about to be closed");
-    let kept = on(GET);
-    std::thread::sleep(100 * MS);
-    // On a busy machine 100 ms may be 300.
-    let again = on(GET);
-    assert!(again == kept || again > kept, "a request that may be repeated takes what there is");
 }
 
 #[test]

@@ -54,7 +54,7 @@ impl Service {
             number: 0,
             hedged: false,
             timed: false,
-            cause: None,
+            cause: Why::First,
         };
         self.attempts.push(Some((info, in_flight)));
         if let Some(latency) = latency(index) {
