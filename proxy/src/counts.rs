@@ -13,6 +13,7 @@
 
 mod account;
 mod gauges;
+pub mod lately;
 pub mod paces;
 mod tally;
 mod tcp;

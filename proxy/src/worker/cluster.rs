@@ -17,14 +17,15 @@ use std::time::Duration;
 pub use self::judge::Case;
 use self::single_try::Safe;
 use crate::balance::slow_start::{self, Newcomers};
-use crate::balance::{self, Candidates, LoadBalancer, ewma};
+use crate::balance::{self, Candidates, Load, LoadBalancer, ewma};
 use crate::clock::Instant;
 use crate::counts::{Circuit, Ejection, Level, ServiceTally};
 use crate::relay::StreamFaultHooks;
 use crate::resilience::budget::Terms;
 use crate::resilience::limit::Limiter;
-use crate::resilience::outlier::Cause;
+use crate::resilience::outlier::{Cause, Change};
 use crate::snapshot::{Cluster, EndpointId};
+use crate::timer;
 use crate::upstream::Upstream;
 use crate::worker::gate::Gate;
 use crate::worker::latency_classes::LatencyClasses;
@@ -46,6 +47,8 @@ pub struct WorkerCluster {
     pub(crate) upstreams: Vec<Member>,
     balancer: Box<dyn LoadBalancer>,
     newcomers: Newcomers,
+    /// When it was last worked out what endpoints count as that have not answered yet; none once all have.
+    supposed: Cell<Option<Instant>>,
     terms: Terms,
     safe: RefCell<Safe>,
 }
@@ -71,34 +74,30 @@ pub struct Counts {
     levels: Cell<[u32; 3]>,
 }
 
-/// Endpoints that a request has tried.
+/// Endpoints that a request has tried: as many as it has moves and retries.
 #[derive(Debug, Default)]
-pub struct Tried {
-    ids: [Option<EndpointId>; 8],
-    len: usize,
-}
+pub struct Tried(Vec<EndpointId>);
 
 impl Tried {
-    /// Remembers an endpoint. A request never makes more than eight attempts.
+    /// Remembers an endpoint.
     pub fn add(&mut self, id: EndpointId) {
-        if let Some(slot) = self.ids.get_mut(self.len) {
-            *slot = Some(id);
-            self.len += 1;
+        if !self.has(id) {
+            self.0.push(id);
         }
     }
 
     /// Whether no endpoint was tried.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.0.is_empty()
     }
 
     /// Forgets all of them.
     pub fn clear(&mut self) {
-        *self = Self::default();
+        self.0.clear();
     }
 
     pub(crate) fn has(&self, id: EndpointId) -> bool {
-        self.ids[..self.len].contains(&Some(id))
+        self.0.contains(&id)
     }
 }
 
@@ -109,11 +108,11 @@ pub struct Pick<'s> {
     pub upstream: Rc<Upstream>,
     /// Its place in the pool.
     pub index: usize,
-    /// Whether the attempt tries an endpoint that is ejected.
+    /// Whether the attempt tries an endpoint that is ejected, or that came while its service was dead.
     pub probe: Option<Probe<'s>>,
 }
 
-/// The right to try an ejected endpoint. Where it is dropped without an outcome, another attempt may try the endpoint.
+/// The right to try an endpoint. Once it is dropped, another attempt may try the endpoint.
 #[derive(Debug)]
 pub struct Probe<'s> {
     side: &'s WorkerCluster,
@@ -122,7 +121,8 @@ pub struct Probe<'s> {
 
 impl Drop for Probe<'_> {
     fn drop(&mut self) {
-        self.side.cluster.shared.pool.released(&*self.side.cluster.endpoints, self.index);
+        let ms = self.side.ms(timer::now());
+        self.side.cluster.shared.pool.released(&*self.side.cluster.endpoints, self.index, ms);
     }
 }
 
@@ -191,6 +191,7 @@ impl WorkerCluster {
             fault_hooks: Rc::clone(&fault_hooks),
             balancer: balance::build(cluster.policy.balance, &weights, seed),
             newcomers,
+            supposed: Cell::new(Some(now)),
             keep: if max_idle == 0 { 0 } else { (max_idle / workers.max(1)).max(1) },
             counts: before.map(|side| Rc::clone(&side.counts)).unwrap_or_default(),
             latency_classes,
@@ -209,15 +210,20 @@ impl WorkerCluster {
 
     /// An endpoint that has not been tried. A request that may not be `repeatable` gets one of the safest.
     pub fn pick(&self, tried: &Tried, repeatable: bool, now: Instant) -> Option<Pick<'_>> {
-        let shared = &self.cluster.shared;
+        let (shared, rules) = (&self.cluster.shared, &self.cluster.policy.outlier);
         let ms = self.ms(now);
+        if let Some(at) = self.supposed.get()
+            && now.saturating_duration_since(at) >= self.suppose_every()
+        {
+            self.suppose(now);
+        }
         let mut picks = self.counts.picks.get();
         picks[usize::from(!repeatable)] += 1;
         self.counts.picks.set(picks);
         let untried = |index: usize| self.upstreams.get(index).is_some_and(|m| !tried.has(m.upstream.id));
         // Only a first attempt probes an ejected endpoint: a retry is there to succeed.
         if tried.is_empty()
-            && let Some(index) = shared.pool.claim_probe(&*self.cluster.endpoints, repeatable, ms, untried)
+            && let Some(index) = shared.pool.claim_probe(&*self.cluster.endpoints, rules, repeatable, ms, untried)
         {
             let probe = Some(Probe { side: self, index });
             return Some(Pick { upstream: Rc::clone(&self.upstreams[index].upstream), index, probe });
@@ -228,13 +234,30 @@ impl WorkerCluster {
             let choice = Choice { members, cluster, newcomers, tried, only, ms, now };
             self.balancer.pick(&choice)
         };
+        // Where a dead one has to stay in, it is there for when nobody else is.
+        let short = shared.pool.is_short(ms) && rules.max_ejected > 0.0;
         let index = safe
             .as_deref()
             .and_then(|left| choice(Only::Safest(left)))
+            .or_else(|| if short { choice(Only::Alive) } else { None })
             .or_else(|| choice(Only::In))
             // Only ejected endpoints are left: one of them is better than none.
-            .or_else(|| choice(Only::Untried).inspect(|_| shared.pool.panicked()))?;
+            .or_else(|| choice(Only::Untried).inspect(|_| shared.pool.panicked(ms)))?;
         self.upstreams.get(index).map(|m| Pick { upstream: Rc::clone(&m.upstream), index, probe: None })
+    }
+
+    /// Tells each endpoint's average what is typical of the pool.
+    fn suppose(&self, now: Instant) {
+        let latencies = || self.upstreams.iter().map(|member| member.upstream.latency());
+        if let Some(typical) = ewma::typical(latencies(), now) {
+            latencies().for_each(|latency| latency.suppose(typical.as_secs_f64() * 1e6));
+        }
+        self.supposed.set(latencies().any(|latency| !latency.heard()).then_some(now));
+    }
+
+    /// How often that is done while some have not answered: it takes time linear in the size of the pool.
+    fn suppose_every(&self) -> Duration {
+        Duration::from_micros(self.upstreams.len() as u64).max(SUPPOSE_EVERY)
     }
 
     /// Whether there is an endpoint that has not been tried.
@@ -285,27 +308,43 @@ impl WorkerCluster {
         let shared = &self.cluster.shared;
         if self.counts.used.replace(false) {
             shared.last_used.store(clock, Ordering::Relaxed);
+            self.suppose(now);
         }
         self.counts.picks.set(self.counts.picks.get().map(|count| count / 2));
         self.show_limits();
         shared.metrics.absorb(&mut self.counts.tally.borrow_mut());
+        let ms = self.ms(now);
         for member in &self.upstreams {
-            member.upstream.report(now);
+            member.upstream.report(now, ms);
         }
         self.deposit();
-        let ms = self.ms(now);
         shared.budget.settle(&self.terms, ms);
         self.latency_classes.borrow_mut().refresh(&shared.shared_estimates, now);
-        let ejected = shared.pool.evaluate(&*self.cluster.endpoints, &self.cluster.policy.outlier, ms, random);
-        for cause in ejected {
-            let (counted, text) = match cause {
-                Cause::Latency => (Ejection::Latency, cause.text()),
-                _ => (Ejection::Share, cause.text()),
-            };
-            self.counts.tally.borrow_mut().ejected(counted);
-            tracing::warn!(service = &*self.cluster.name, "ejected: {text}");
-        }
+        self.tell(&shared.pool.evaluate(&*self.cluster.endpoints, &self.cluster.policy.outlier, ms, random));
         self.show(ms);
+    }
+
+    /// Counts and logs who was ejected, and who came back.
+    fn tell(&self, changes: &[Change]) {
+        let address =
+            |index: usize| self.cluster.endpoints.get(index).map(|endpoint| tracing::field::display(endpoint.address));
+        for change in changes {
+            match *change {
+                Change::Out(index, cause) => {
+                    let counted = match cause {
+                        Cause::Latency => Ejection::Latency,
+                        Cause::Share => Ejection::Share,
+                        Cause::Consecutive | Cause::Probe => Ejection::Consecutive,
+                    };
+                    self.counts.tally.borrow_mut().ejected(counted);
+                    let text = cause.text();
+                    tracing::warn!(service = &*self.cluster.name, endpoint = address(index), "ejected: {text}");
+                }
+                Change::Back(index) => {
+                    tracing::info!(service = &*self.cluster.name, endpoint = address(index), "takes requests again");
+                }
+            }
+        }
     }
 
     fn show_limits(&self) {
@@ -348,11 +387,16 @@ impl std::fmt::Debug for WorkerCluster {
     }
 }
 
+/// How often it is worked out, at most, what endpoints count as that have not answered yet.
+const SUPPOSE_EVERY: Duration = Duration::from_millis(1);
+
 /// Which of the untried endpoints may be picked.
 #[derive(Clone, Copy)]
 enum Only<'a> {
     /// The safest of those that are not ejected.
     Safest(&'a [bool]),
+    /// Those of them that are not dead.
+    Alive,
     /// Those that are not ejected.
     In,
     /// All, ejected or not.
@@ -370,29 +414,38 @@ struct Choice<'a> {
 }
 
 impl Candidates for Choice<'_> {
-    fn load(&self, index: usize) -> f64 {
-        self.members.get(index).map_or(f64::MAX, |member| member.upstream.load(self.now, member.relative_weight))
+    fn load(&self, index: usize) -> Load {
+        match self.members.get(index) {
+            Some(member) => member.upstream.load(self.now, member.relative_weight),
+            None => Load { latency: f64::MAX, in_flight: 0, weight: 1.0 },
+        }
     }
 
     fn share(&self, index: usize) -> f64 {
         let Some(shared) = self.cluster.endpoints.get(index).map(|e| &e.shared) else { return 1.0 };
-        let new = self.newcomers.share(shared.joined.load(Ordering::Relaxed), self.ms);
+        let mut share = self.newcomers.share(shared.joined.load(Ordering::Relaxed), self.ms);
         let returned = shared.outlier.returned();
-        if returned == 0 {
-            return new;
+        if returned != 0 {
+            let age = Duration::from_millis(self.ms.saturating_sub(returned));
+            share = slow_start::ramp(age, self.cluster.policy.slow_start, slow_start::FLOOR).min(share);
         }
-        let age = Duration::from_millis(self.ms.saturating_sub(returned));
-        slow_start::ramp(age, self.cluster.policy.slow_start, slow_start::FLOOR).min(new)
+        // What one that is new would not take would go to those who fail.
+        if share < 1.0 && self.cluster.shared.pool.is_short(self.ms) { 1.0 } else { share }
     }
 
     fn usable(&self, index: usize) -> bool {
         let Some(member) = self.members.get(index) else { return false };
-        let is_in = || self.cluster.endpoints.get(index).is_some_and(|e| !e.shared.outlier.is_out());
+        let outlier = || self.cluster.endpoints.get(index).map(|endpoint| &endpoint.shared.outlier);
+        let is_in = || outlier().is_some_and(|state| !state.is_out());
         let may = match self.only {
             Only::Safest(left) => left.get(index).is_some_and(|left| *left) && is_in(),
+            Only::Alive => is_in() && outlier().is_some_and(|state| !state.is_dead(&self.cluster.policy.outlier)),
             Only::In => is_in(),
             Only::Untried => true,
         };
         may && !self.tried.has(member.upstream.id)
     }
 }
+
+#[cfg(test)]
+mod tests;

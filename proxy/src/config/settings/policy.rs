@@ -81,7 +81,7 @@ impl Default for Policy {
 /// How an endpoint is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Balance {
-    /// Two choices, the one with the lower peak-EWMA latency times in-flight wins.
+    /// Two choices by weight: the first, unless the second is clearly less loaded.
     P2c,
     /// Weighted round robin.
     RoundRobin,
@@ -187,7 +187,7 @@ pub struct Outlier {
     pub base_ejection: Duration,
     /// At most this long.
     pub max_ejection: Duration,
-    /// The largest share of a pool that is left out, 0.0 to 1.0. Never the last endpoint.
+    /// The largest share of a pool that is left out, 0.0 to 1.0; one endpoint at least, unless it is 0. Never the last one.
     pub max_ejected: f64,
 }
 

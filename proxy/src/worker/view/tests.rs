@@ -150,6 +150,7 @@ fn who_has_something_to_answer_and_is_silent_gets_no_request_with_one_try() {
     let view = view(1, &cluster, None, 1);
     let start = Instant::now();
     let hung = upstream(&view, 2).unwrap();
+    (1..=4).for_each(|id| upstream(&view, id).unwrap().answered(10 * ms(1), start));
     hung.wait(start);
     assert_eq!(left(&view, start + ms(19)), [1, 2, 3, 4], "answers take 10 ms");
     assert_eq!(left(&view, start + ms(21)), [1, 3, 4]);
@@ -186,7 +187,7 @@ fn what_one_worker_waits_for_too_long_keeps_requests_with_one_try_of_all_workers
     // It was overtaken once: bad news until it answers well, or for five seconds.
     let (shared, rules) = (&cluster.shared, &cluster.policy.outlier);
     let clock = side(&one).ms(now);
-    let failure = Failure { shape: Shape::default(), trouble: 2 };
+    let failure = Failure { shape: Shape::default(), trouble: 2, begun: clock };
     shared.pool.failed(&*cluster.endpoints, 2, rules, failure, clock, 0.5);
     assert_eq!(left(&other, now), [1, 2, 4]);
     assert_eq!(left(&other, now + Duration::from_secs(6)), [1, 2, 3, 4]);
