@@ -213,7 +213,7 @@ fn the_shape_of_availability_is_exact() {
         "first": {"good": 7, "failed": 3, "overtaken": 0},
         "carried": 0, "started": 11, "first_good": 7,
         "rescued": {"retry": 1, "other_endpoint": 0, "try_timeout": 0, "hedge": 0},
-        "unknown": 0, "degraded": 1, "lost": {"timeout": 1}, "refused": {}, "abandoned": 0, "client_errors": 0,
+        "unknown": 0, "degraded": 1, "lost": {"http_response_timeout": 1}, "refused": {}, "abandoned": 0, "client_errors": 0,
         "in_flight": 1,
     });
     let mut answer = get(&running, "/api/v1/availability").json();
@@ -278,10 +278,13 @@ fn a_request_that_was_handed_in_can_be_explained() {
         }
     };
     let record: Record = serde_json::from_str(&found.body).unwrap();
-    assert!(record.to_string().contains("504, failure (timeout) after 7.0 ms"), "{record}");
+    assert!(record.to_string().contains("504, failure (http_response_timeout) after 7.0 ms"), "{record}");
     let list = get(&running, "/api/v1/explain").json();
     let line = &list["requests"][0];
-    assert_eq!((&line["id"], &line["kept"], &line["reason"]), (&json!("a/b"), &json!("failed"), &json!("timeout")));
+    assert_eq!(
+        (&line["id"], &line["kept"], &line["reason"]),
+        (&json!("a/b"), &json!("failed"), &json!("http_response_timeout"))
+    );
     let unknown = get(&running, "/api/v1/explain/nobody");
     assert_eq!(unknown.status, 404);
     assert!(unknown.body.contains("no record of this request"), "{}", unknown.body);

@@ -43,7 +43,7 @@ pub fn services(snapshot: &Snapshot, clock: u64, facts: &dyn Fn(&str) -> PoolFac
     page.family(name::REFUSED);
     for (service, counts) in &counted {
         for (reason, count) in Reason::ALL.iter().zip(&counts.refused) {
-            page.nonzero(name::REFUSED, service, "reason", &reason.name(), count);
+            page.nonzero(name::REFUSED, service, "reason", reason.token(), count);
         }
     }
     page.family(name::DURATION);
@@ -54,7 +54,7 @@ pub fn services(snapshot: &Snapshot, clock: u64, facts: &dyn Fn(&str) -> PoolFac
     for (service, counts) in &counted {
         page.nonzero(name::ATTEMPTS, service, "result", "ok", &counts.good_attempts);
         for (reason, count) in Reason::ALL.iter().zip(&counts.failed_attempts) {
-            page.nonzero(name::ATTEMPTS, service, "result", &reason.name(), count);
+            page.nonzero(name::ATTEMPTS, service, "result", reason.token(), count);
         }
     }
     page.by_service(name::RETRIES, counted.iter().map(|(s, c)| (s, c.retries.load(Relaxed))));
@@ -194,7 +194,7 @@ fn accounts(page: &mut Page, counted: &[(String, &Counts)], facts: &[(&String, P
         page.family(name);
         for (service, totals) in &accounts {
             for (reason, count) in Reason::ALL.iter().zip(counts(&totals.losses)) {
-                page.positive(name, service, "reason", &reason.name(), *count);
+                page.positive(name, service, "reason", reason.token(), *count);
             }
         }
     }

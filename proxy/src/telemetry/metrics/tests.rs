@@ -142,7 +142,7 @@ fn what_became_of_requests_is_in_the_metrics() {
         r#"outrigger_account_total{service="orders",fate="client_error"} 1"#,
         r#"outrigger_account_in_flight{service="orders"} 1"#,
         r#"outrigger_rescued_total{service="orders",by="retry"} 1"#,
-        r#"outrigger_lost_total{service="orders",reason="timeout"} 2"#,
+        r#"outrigger_lost_total{service="orders",reason="http_response_timeout"} 2"#,
         r#"outrigger_refused_by_limits_total{service="orders",reason="breaker_open"} 1"#,
         r#"outrigger_availability_ratio{service="orders",stage="before",window="5m"} 0.5"#,
         r#"outrigger_availability_ratio{service="orders",stage="after",window="5m"} 0.75"#,
