@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -69,16 +70,28 @@ pub struct EndpointEntry {
     pub share: f64,
     /// Why it gets that and not its whole share, or although somebody speaks against it; none where there is nothing to say.
     pub why: Option<String>,
+    /// For how long it has been in this state, in milliseconds.
+    pub since_ms: Option<u64>,
     /// Requests there now.
     pub in_flight: i64,
     /// Open connections.
     pub connections: u32,
     /// Since the endpoint is known.
     pub attempts: u64,
-    /// Of those.
+    /// Of those, the ones that failed by its own fault.
     pub failures: u64,
-    /// Peak-EWMA, as one worker sees it; none before the first answer.
-    pub latency_ms: Option<f64>,
+    /// Of those, the ones that were given up: another attempt was faster, or the client had left. They are no failures.
+    pub overtaken: u64,
+    /// How many answers of the last minute or two the quantiles stand on. An attempt that was given up is one of them, with the
+    /// time it had had.
+    pub answers: u32,
+    /// What half of these answers took at most, of all workers; none without answers.
+    pub p50_ms: Option<f64>,
+    /// What all but a hundredth of them took at most.
+    pub p99_ms: Option<f64>,
+    /// What the balancer multiplies with the requests in flight: peak-EWMA, failures included, as one worker sees it; none before
+    /// the first answer.
+    pub score_ms: Option<f64>,
 }
 
 /// An instance that takes no traffic.
@@ -121,7 +134,7 @@ pub fn service(snapshot: &Snapshot, cluster: &Cluster, status: Option<&ServiceSt
             Status { .. } => "open",
         },
         all_failing: status.is_some_and(|status| status.all_failing),
-        endpoints: cluster.endpoints.iter().map(|endpoint| entry(endpoint, &pool, status)).collect(),
+        endpoints: cluster.endpoints.iter().map(|endpoint| entry(endpoint, &pool, status, clock)).collect(),
         left_out: left_out
             .iter()
             .map(|out| LeftOutEntry { instance: Arc::clone(&out.instance), reason: out.reason.clone() })
@@ -130,10 +143,12 @@ pub fn service(snapshot: &Snapshot, cluster: &Cluster, status: Option<&ServiceSt
     }
 }
 
-fn entry(endpoint: &Endpoint, pool: &Pool<'_>, status: Option<&ServiceStatus>) -> EndpointEntry {
-    let Traffic { state, share, why } = pool.traffic(endpoint);
+fn entry(endpoint: &Endpoint, pool: &Pool<'_>, status: Option<&ServiceStatus>, clock: u64) -> EndpointEntry {
+    let Traffic { state, share, why, since_ms } = pool.traffic(endpoint);
     let shared = &endpoint.shared;
-    let latency = shared.latency_us.load(Relaxed);
+    let score = shared.score_us.load(Relaxed);
+    let took = shared.counts.took(clock);
+    let ms = |time: Duration| time.as_secs_f64() * 1e3;
     EndpointEntry {
         id: endpoint.id.0,
         instance: Arc::clone(&endpoint.instance),
@@ -148,11 +163,16 @@ fn entry(endpoint: &Endpoint, pool: &Pool<'_>, status: Option<&ServiceStatus>) -
         state,
         share,
         why,
+        since_ms,
         // Workers report one after the other, so for a moment there may seem to be fewer than none.
         in_flight: shared.in_flight.load(Relaxed).max(0),
         connections: shared.connections.load(Relaxed),
-        attempts: shared.attempts.load(Relaxed),
-        failures: shared.failures.load(Relaxed),
-        latency_ms: (latency > 0).then(|| latency as f64 / 1e3),
+        attempts: shared.counts.attempts.load(Relaxed),
+        failures: shared.counts.failures.load(Relaxed),
+        overtaken: shared.counts.overtaken.load(Relaxed),
+        answers: took.map_or(0, |took| took.samples),
+        p50_ms: took.map(|took| ms(took.p50)),
+        p99_ms: took.map(|took| ms(took.p99)),
+        score_ms: (score > 0).then(|| score as f64 / 1e3),
     }
 }

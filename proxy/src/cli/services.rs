@@ -5,15 +5,24 @@ use std::process::ExitCode;
 
 use serde::Deserialize;
 
-use super::ask::{ask, understand};
+use super::ask::{ask, escaped, understand};
 use super::output::{Paint, fail, print, table};
 
 /// Ask a running proxy for its services and their instances.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   outrigger services
-  outrigger services --admin http://127.0.0.1:9901 --json | jq '.services[].name'")]
+  outrigger services orders
+  outrigger services --admin http://127.0.0.1:9901 --json | jq '.services[].name'
+
+Of one service, each endpoint has a line of numbers, and below it its state, for how long it is in it, and why. FAILED are
+attempts that failed by the endpoint's own fault, OVERTAKEN those that were given up because another attempt was faster or
+the client had left. P50 and P99 are what its answers of the last minute or two took, by all workers. SCORE is what the
+balancer multiplies with the requests in flight: failures are part of it, and it is one worker's.")]
 pub struct Args {
+    /// Only this one, with what its endpoints do.
+    #[arg(value_name = "NAME")]
+    service: Option<String>,
     /// Where the proxy's admin API listens.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9901")]
     admin: String,
@@ -63,7 +72,16 @@ struct Endpoint {
     connections: u64,
     attempts: u64,
     failures: u64,
-    latency_ms: Option<f64>,
+    #[serde(default)]
+    overtaken: u64,
+    #[serde(default)]
+    p50_ms: Option<f64>,
+    #[serde(default)]
+    p99_ms: Option<f64>,
+    #[serde(default)]
+    score_ms: Option<f64>,
+    #[serde(default)]
+    since_ms: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -86,15 +104,24 @@ struct LeftOut {
 }
 
 pub fn run(args: Args) -> ExitCode {
-    let body = match ask(&args.admin, "/api/v1/services") {
+    let path = match &args.service {
+        Some(name) => format!("/api/v1/services/{}", escaped(name)),
+        None => "/api/v1/services".to_owned(),
+    };
+    let body = match ask(&args.admin, &path) {
         Ok(body) => body,
         Err(message) => return fail(message),
     };
     if args.json {
         return print(format_args!("{}\n", body.trim_end()), ExitCode::SUCCESS);
     }
-    match understand::<Answer>(&args.admin, &body) {
-        Ok(answer) => print(page(&answer, Paint::of(&io::stdout())), ExitCode::SUCCESS),
+    let paint = Paint::of(&io::stdout());
+    let page = match args.service {
+        Some(_) => understand::<Service>(&args.admin, &body).map(|service| section(&service, paint, endpoints)),
+        None => understand::<Answer>(&args.admin, &body).map(|answer| page(&answer, paint)),
+    };
+    match page {
+        Ok(page) => print(page, ExitCode::SUCCESS),
         Err(message) => fail(message),
     }
 }
@@ -103,10 +130,10 @@ fn page(answer: &Answer, paint: Paint) -> String {
     if answer.services.is_empty() {
         return "no services yet: none is declared, and none was used by its name\n".to_owned();
     }
-    answer.services.iter().map(|s| section(s, paint)).collect::<Vec<_>>().join("\n")
+    answer.services.iter().map(|s| section(s, paint, overview)).collect::<Vec<_>>().join("\n")
 }
 
-fn section(service: &Service, paint: Paint) -> String {
+fn section(service: &Service, paint: Paint, table_of: fn(&[Endpoint]) -> String) -> String {
     let age = service.age_ms.map_or("never confirmed".to_owned(), |ms| format!("confirmed {} ago", ago(ms)));
     let mut page = format!("{} ({}), {}, {age}\n", paint.bold(&service.name), service.standing, service.source);
     if let Some(error) = &service.last_error {
@@ -126,22 +153,7 @@ fn section(service: &Service, paint: Paint) -> String {
     if service.endpoints.is_empty() {
         page.push_str("  no endpoints\n");
     } else {
-        let head = [
-            "  INSTANCE",
-            "ADDRESS",
-            "WEIGHT",
-            "REGISTRY",
-            "CHECK",
-            "IN FLIGHT",
-            "CONNECTIONS",
-            "ATTEMPTS",
-            "FAILURES",
-            "LATENCY",
-            "TRAFFIC",
-        ];
-        let mut rows = vec![head.map(str::to_owned).to_vec()];
-        rows.extend(service.endpoints.iter().map(row));
-        page.push_str(&table(&rows));
+        page.push_str(&table_of(&service.endpoints));
     }
     for left_out in &service.left_out {
         page.push_str(&format!("  left out: {} ({})\n", left_out.instance, left_out.reason));
@@ -155,20 +167,97 @@ fn section(service: &Service, paint: Paint) -> String {
     page
 }
 
-fn row(endpoint: &Endpoint) -> Vec<String> {
-    vec![
-        format!("  {}", endpoint.instance),
-        endpoint.address.clone(),
-        endpoint.weight.to_string(),
-        endpoint.health.clone(),
-        endpoint.check.clone().unwrap_or_else(|| "-".to_owned()),
-        endpoint.in_flight.to_string(),
-        endpoint.connections.to_string(),
-        endpoint.attempts.to_string(),
-        endpoint.failures.to_string(),
-        time(endpoint.latency_ms),
-        traffic(endpoint),
-    ]
+/// A line for each endpoint, as wide as it gets.
+fn overview(endpoints: &[Endpoint]) -> String {
+    let head = [
+        "  INSTANCE",
+        "ADDRESS",
+        "WEIGHT",
+        "REGISTRY",
+        "CHECK",
+        "IN FLIGHT",
+        "CONNECTIONS",
+        "ATTEMPTS",
+        "FAILED",
+        "OVERTAKEN",
+        "P50",
+        "P99",
+        "SCORE",
+        "TRAFFIC",
+    ];
+    let row = |endpoint: &Endpoint| {
+        vec![
+            format!("  {}", endpoint.instance),
+            endpoint.address.clone(),
+            endpoint.weight.to_string(),
+            endpoint.health.clone(),
+            endpoint.check.clone().unwrap_or_else(|| "-".to_owned()),
+            endpoint.in_flight.to_string(),
+            endpoint.connections.to_string(),
+            endpoint.attempts.to_string(),
+            endpoint.failures.to_string(),
+            endpoint.overtaken.to_string(),
+            time(endpoint.p50_ms),
+            time(endpoint.p99_ms),
+            time(endpoint.score_ms),
+            traffic(endpoint),
+        ]
+    };
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    rows.extend(endpoints.iter().map(row));
+    table(&rows)
+}
+
+/// Which endpoint fails, and which is slow, on a terminal of 80 columns: the numbers, and below them what they come to.
+fn endpoints(endpoints: &[Endpoint]) -> String {
+    let head = ["  ENDPOINT", "ATTEMPTS", "FAILED", "OVERTAKEN", "P50", "P99", "SCORE"];
+    let row = |endpoint: &Endpoint| {
+        let counts = [endpoint.attempts, endpoint.failures, endpoint.overtaken].map(|count| count.to_string());
+        let times = [endpoint.p50_ms, endpoint.p99_ms, endpoint.score_ms].map(time);
+        [vec![format!("  {}", endpoint.address)], counts.to_vec(), times.to_vec()].concat()
+    };
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    rows.extend(endpoints.iter().map(row));
+    let text = table(&rows);
+    let mut lines = text.lines();
+    let mut page = format!("{}\n", lines.next().unwrap_or_default());
+    for (line, endpoint) in lines.zip(endpoints) {
+        page.push_str(&format!("{line}\n{}{}", wrapped(&standing(endpoint)), wrapped(&place(endpoint))));
+    }
+    page
+}
+
+/// `ejected for 3 s; none: ejected (failures in a row), tried again in 4.5 s`
+fn standing(endpoint: &Endpoint) -> String {
+    let state = endpoint.state.as_deref().unwrap_or("in").replace('_', " ");
+    let since = endpoint.since_ms.map(|ms| format!(" for {}", ago(ms))).unwrap_or_default();
+    format!("{state}{since}, gets {}", traffic(endpoint))
+}
+
+/// Who it is, and what is there now.
+fn place(endpoint: &Endpoint) -> String {
+    let Endpoint { instance, weight, health, in_flight, connections, .. } = endpoint;
+    let check = endpoint.check.as_ref().map(|check| format!(", check {check}")).unwrap_or_default();
+    format!("{instance}: weight {weight}, registry {health}{check}; {in_flight} in flight, {connections} connections")
+}
+
+/// Indented lines of 80 columns at most, unless a word is longer.
+fn wrapped(text: &str) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        // A further line is indented by one more.
+        let room = if lines.len() == 1 { 75 } else { 74 };
+        let Some(line) = lines.last_mut() else { continue };
+        if line.is_empty() {
+            line.push_str(word);
+        } else if line.chars().count() + 1 + word.chars().count() <= room {
+            line.push_str(&format!(" {word}"));
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    let indented = lines.iter().enumerate().map(|(at, line)| format!("{:1$}{line}\n", "", if at == 0 { 5 } else { 6 }));
+    indented.collect()
 }
 
 fn traffic(endpoint: &Endpoint) -> String {

@@ -289,11 +289,11 @@ impl WorkerCluster {
         self.counts.picks.set(self.counts.picks.get().map(|count| count / 2));
         self.show_limits();
         shared.metrics.absorb(&mut self.counts.tally.borrow_mut());
+        let ms = self.ms(now);
         for member in &self.upstreams {
-            member.upstream.report(now);
+            member.upstream.report(now, ms);
         }
         self.deposit();
-        let ms = self.ms(now);
         shared.budget.settle(&self.terms, ms);
         self.latency_classes.borrow_mut().refresh(&shared.shared_estimates, now);
         let ejected = shared.pool.evaluate(&*self.cluster.endpoints, &self.cluster.policy.outlier, ms, random);
@@ -326,7 +326,7 @@ impl WorkerCluster {
     /// Sets what metrics show of the service's state.
     fn show(&self, ms: u64) {
         let shared = &self.cluster.shared;
-        let out = self.cluster.endpoints.iter().filter(|e| e.shared.outlier.is_out()).count();
+        let out = self.cluster.endpoints.iter().filter(|e| e.shared.look(ms)).count();
         let gauges = shared.metrics.gauges();
         gauges.endpoints_ejected(u32::try_from(out).unwrap_or(u32::MAX));
         gauges.fail_open(out > 0 && out == self.cluster.endpoints.len());
