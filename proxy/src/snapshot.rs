@@ -228,7 +228,7 @@ pub struct EndpointShared {
     /// tick saw it; 0 before the first.
     pub changed: AtomicU64,
     /// Whether it was ejected when a worker's tick last looked.
-    seen_out: AtomicBool,
+    pub seen_out: AtomicBool,
     /// What the balancer multiplies with the requests in flight, in microseconds, of the worker that wrote last; 0 for none yet.
     pub score_us: AtomicU64,
     /// What its answers typically take, in microseconds, of the worker that wrote last; 0 for not known.
