@@ -285,7 +285,9 @@ const ORDERS: &str = r#"{"name":"orders","standing":"known","source":"consul at 
 "score_ms":1.26,"state":"in","share":1.0,"why":null,"since_ms":61000},
 {"id":4,"instance":"dc1/node/orders-2","address":"10.123.123.122:8080","weight":1,"health":"passing","in_flight":0,"connections":0,
 "attempts":40,"failures":4,"overtaken":0,"p50_ms":null,"p99_ms":null,"score_ms":null,"state":"ejected","share":0.0,
-"why":"ejected (failures in a row): tried again in 14.5 s","since_ms":3100}],"left_out":[],"learned":[]}"#;
+"why":"ejected (failures in a row): tried again in 14.5 s","since_ms":3100}],"left_out":[],
+"learned":[{"route":"routes[1]","method":"GET","samples":812,"p50_ms":1.24,"p99_ms":8.0,"per_try_ms":24.0,
+"per_try":"3 times the p99, within floor and ceiling","hedge_ms":null,"hedge":"a worker needs 30 answers and has 12"}]}"#;
 
 #[test]
 fn services_of_one_name_shows_which_endpoint_fails_and_which_is_slow_in_80_columns() {
@@ -303,6 +305,10 @@ orders (known), consul at http://c:8500, confirmed 1 s ago
      ejected for 3 s, gets none: ejected (failures in a row): tried again in
       14.5 s
      dc1/node/orders-2: weight 1, registry passing; 0 in flight, 0 connections
+  ANSWERS TO     KNOWN  P50     P99     NEXT TRY  HEDGED
+  GET routes[1]  812    1.2 ms  8.0 ms  24.0 ms   -
+     next try: 3 times the p99, within floor and ceiling; hedged: a worker needs
+      30 answers and has 12
 ";
     assert_eq!(stdout(&output), expected);
     assert!(stdout(&output).lines().all(|line| line.chars().count() <= 80));

@@ -117,7 +117,7 @@ pub fn run(args: Args) -> ExitCode {
     }
     let paint = Paint::of(&io::stdout());
     let page = match args.service {
-        Some(_) => understand::<Service>(&args.admin, &body).map(|service| section(&service, paint, endpoints)),
+        Some(_) => understand::<Service>(&args.admin, &body).map(|service| section(&service, paint, &NARROW)),
         None => understand::<Answer>(&args.admin, &body).map(|answer| page(&answer, paint)),
     };
     match page {
@@ -130,10 +130,21 @@ fn page(answer: &Answer, paint: Paint) -> String {
     if answer.services.is_empty() {
         return "no services yet: none is declared, and none was used by its name\n".to_owned();
     }
-    answer.services.iter().map(|s| section(s, paint, overview)).collect::<Vec<_>>().join("\n")
+    answer.services.iter().map(|s| section(s, paint, &WIDE)).collect::<Vec<_>>().join("\n")
 }
 
-fn section(service: &Service, paint: Paint, table_of: fn(&[Endpoint]) -> String) -> String {
+/// How wide a section's tables are.
+struct Layout {
+    endpoints: fn(&[Endpoint]) -> String,
+    learned: fn(&[Learned]) -> String,
+}
+
+/// A line for each, as wide as it gets.
+const WIDE: Layout = Layout { endpoints: overview, learned };
+/// Of 80 columns.
+const NARROW: Layout = Layout { endpoints, learned: learned_below };
+
+fn section(service: &Service, paint: Paint, layout: &Layout) -> String {
     let age = service.age_ms.map_or("never confirmed".to_owned(), |ms| format!("confirmed {} ago", ago(ms)));
     let mut page = format!("{} ({}), {}, {age}\n", paint.bold(&service.name), service.standing, service.source);
     if let Some(error) = &service.last_error {
@@ -153,16 +164,13 @@ fn section(service: &Service, paint: Paint, table_of: fn(&[Endpoint]) -> String)
     if service.endpoints.is_empty() {
         page.push_str("  no endpoints\n");
     } else {
-        page.push_str(&table_of(&service.endpoints));
+        page.push_str(&(layout.endpoints)(&service.endpoints));
     }
     for left_out in &service.left_out {
         page.push_str(&format!("  left out: {} ({})\n", left_out.instance, left_out.reason));
     }
     if !service.learned.is_empty() {
-        let head = ["  ANSWERS TO", "KNOWN", "P50", "P99", "NEXT TRY AFTER", "HEDGED AFTER"];
-        let mut rows = vec![head.map(str::to_owned).to_vec()];
-        rows.extend(service.learned.iter().map(learned));
-        page.push_str(&table(&rows));
+        page.push_str(&(layout.learned)(&service.learned));
     }
     page
 }
@@ -218,16 +226,10 @@ fn endpoints(endpoints: &[Endpoint]) -> String {
     };
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     rows.extend(endpoints.iter().map(row));
-    let text = table(&rows);
-    let mut lines = text.lines();
-    let mut page = format!("{}\n", lines.next().unwrap_or_default());
-    for (line, endpoint) in lines.zip(endpoints) {
-        page.push_str(&format!("{line}\n{}{}", wrapped(&standing(endpoint)), wrapped(&place(endpoint))));
-    }
-    page
+    with_below(&rows, endpoints.iter().map(|endpoint| wrapped(&standing(endpoint)) + &wrapped(&place(endpoint))))
 }
 
-/// `ejected for 3 s; none: ejected (failures in a row), tried again in 4.5 s`
+/// `ejected for 3 s, gets none: ejected (failures in a row): tried again in 4.5 s`
 fn standing(endpoint: &Endpoint) -> String {
     let state = endpoint.state.as_deref().unwrap_or("in").replace('_', " ");
     let since = endpoint.since_ms.map(|ms| format!(" for {}", ago(ms))).unwrap_or_default();
@@ -271,19 +273,46 @@ fn traffic(endpoint: &Endpoint) -> String {
     endpoint.why.as_ref().map_or(gets.to_owned(), |why| format!("{gets}: {why}"))
 }
 
-fn learned(learned: &Learned) -> Vec<String> {
+/// What was learned of answers, with the reasons beside the times.
+fn learned(learned: &[Learned]) -> String {
+    let head = ["  ANSWERS TO", "KNOWN", "P50", "P99", "NEXT TRY AFTER", "HEDGED AFTER"];
     let after = |after: Option<f64>, why: &str| format!("{} ({why})", time(after));
-    vec![
-        match &learned.route {
-            Some(route) => format!("  {} {route}", learned.method),
-            None => format!("  {}", learned.method),
-        },
-        learned.samples.to_string(),
-        time(learned.p50_ms),
-        time(learned.p99_ms),
-        after(learned.per_try_ms, &learned.per_try),
-        after(learned.hedge_ms, &learned.hedge),
-    ]
+    let row = |learned: &Learned| {
+        let after = [after(learned.per_try_ms, &learned.per_try), after(learned.hedge_ms, &learned.hedge)];
+        [known(learned), after.to_vec()].concat()
+    };
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    rows.extend(learned.iter().map(row));
+    table(&rows)
+}
+
+/// The same with the reasons below.
+fn learned_below(learned: &[Learned]) -> String {
+    let head = ["  ANSWERS TO", "KNOWN", "P50", "P99", "NEXT TRY", "HEDGED"];
+    let row = |learned: &Learned| [known(learned), [learned.per_try_ms, learned.hedge_ms].map(time).to_vec()].concat();
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    rows.extend(learned.iter().map(row));
+    let why = |learned: &Learned| format!("next try: {}; hedged: {}", learned.per_try, learned.hedge);
+    with_below(&rows, learned.iter().map(|learned| wrapped(&why(learned))))
+}
+
+fn known(learned: &Learned) -> Vec<String> {
+    let what = match &learned.route {
+        Some(route) => format!("  {} {route}", learned.method),
+        None => format!("  {}", learned.method),
+    };
+    vec![what, learned.samples.to_string(), time(learned.p50_ms), time(learned.p99_ms)]
+}
+
+/// A table, and below each of its lines but the head what belongs to it.
+fn with_below(rows: &[Vec<String>], below: impl Iterator<Item = String>) -> String {
+    let text = table(rows);
+    let mut lines = text.lines();
+    let mut page = format!("{}\n", lines.next().unwrap_or_default());
+    for (line, below) in lines.zip(below) {
+        page.push_str(&format!("{line}\n{below}"));
+    }
+    page
 }
 
 fn time(ms: Option<f64>) -> String {
