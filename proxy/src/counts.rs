@@ -14,6 +14,7 @@
 mod account;
 mod endpoint;
 mod gauges;
+pub mod lately;
 pub mod paces;
 mod tally;
 mod tcp;

@@ -17,6 +17,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use crate::clock::Instant;
 use crate::config::settings::Policy;
+use crate::counts::lately::Lately;
 use crate::counts::paces::Paces;
 use crate::counts::{EndpointCounts, ServiceMetrics};
 use crate::fault::active::{FaultTarget, Sort};
@@ -224,12 +225,14 @@ pub struct EndpointShared {
     pub in_flight: AtomicI64,
     /// What is counted of it.
     pub counts: EndpointCounts,
+    /// Attempts of about the last ten seconds.
+    pub lately: Lately,
     /// When it was first looked at, or was last ejected or readmitted, in milliseconds of the joint's clock, as a worker's
     /// tick saw it; 0 before the first.
     pub changed: AtomicU64,
     /// Whether it was ejected when a worker's tick last looked.
     pub seen_out: AtomicBool,
-    /// What the balancer multiplies with the requests in flight, in microseconds, of the worker that wrote last; 0 for none yet.
+    /// What the balancer goes by ([`Ewma`](crate::balance::Ewma)) in microseconds, of the worker that wrote last; 0 for none yet.
     pub score_us: AtomicU64,
     /// What its answers typically take, in microseconds, of the worker that wrote last; 0 for not known.
     pub median_us: AtomicU64,

@@ -21,5 +21,6 @@ mod explain;
 mod fallback;
 mod hedge;
 mod limits;
+mod reuse;
 mod stage;
 mod wishes;

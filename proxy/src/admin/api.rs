@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::learned::{LearnedEntry, learned};
+use super::shares::{Share, shares};
 use super::traffic::{Pool, Traffic};
 use crate::resilience::breaker::Status;
 use crate::snapshot::{Cluster, DiscoveryState, Endpoint, Health, Snapshot};
@@ -72,6 +73,12 @@ pub struct EndpointEntry {
     pub why: Option<String>,
     /// For how long it has been in this state, in milliseconds.
     pub since_ms: Option<u64>,
+    /// The part of the requests that its weight gives it among those that are in, 0.0 to 1.0.
+    pub due: f64,
+    /// The part of the attempts that it got in about the last ten seconds; none where there were too few.
+    pub got: Option<f64>,
+    /// Why those two differ, where latency makes them.
+    pub deviates: Option<&'static str>,
     /// Requests there now.
     pub in_flight: i64,
     /// Open connections.
@@ -89,8 +96,7 @@ pub struct EndpointEntry {
     pub p50_ms: Option<f64>,
     /// What all but a hundredth of them took at most.
     pub p99_ms: Option<f64>,
-    /// What the balancer multiplies with the requests in flight: peak-EWMA, failures included, as one worker sees it; none before
-    /// the first answer.
+    /// What the balancer goes by: the average of its answers as one worker sees it, failures included; none before the first.
     pub score_ms: Option<f64>,
 }
 
@@ -134,7 +140,12 @@ pub fn service(snapshot: &Snapshot, cluster: &Cluster, status: Option<&ServiceSt
             Status { .. } => "open",
         },
         all_failing: status.is_some_and(|status| status.all_failing),
-        endpoints: cluster.endpoints.iter().map(|endpoint| entry(endpoint, &pool, status, clock)).collect(),
+        endpoints: cluster
+            .endpoints
+            .iter()
+            .zip(shares(cluster, &pool, clock))
+            .map(|(endpoint, share)| entry(endpoint, &pool, share, status, clock))
+            .collect(),
         left_out: left_out
             .iter()
             .map(|out| LeftOutEntry { instance: Arc::clone(&out.instance), reason: out.reason.clone() })
@@ -143,7 +154,13 @@ pub fn service(snapshot: &Snapshot, cluster: &Cluster, status: Option<&ServiceSt
     }
 }
 
-fn entry(endpoint: &Endpoint, pool: &Pool<'_>, status: Option<&ServiceStatus>, clock: u64) -> EndpointEntry {
+fn entry(
+    endpoint: &Endpoint,
+    pool: &Pool<'_>,
+    lately: Share,
+    status: Option<&ServiceStatus>,
+    clock: u64,
+) -> EndpointEntry {
     let Traffic { state, share, why, since_ms } = pool.traffic(endpoint);
     let shared = &endpoint.shared;
     let score = shared.score_us.load(Relaxed);
@@ -164,6 +181,9 @@ fn entry(endpoint: &Endpoint, pool: &Pool<'_>, status: Option<&ServiceStatus>, c
         share,
         why,
         since_ms,
+        due: lately.due,
+        got: lately.got,
+        deviates: lately.why,
         // Workers report one after the other, so for a moment there may seem to be fewer than none.
         in_flight: shared.in_flight.load(Relaxed).max(0),
         connections: shared.connections.load(Relaxed),

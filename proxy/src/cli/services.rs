@@ -18,7 +18,7 @@ use super::output::{Paint, fail, print, table};
 Of one service, each endpoint has a line of numbers, and below it its state, for how long it is in it, and why. FAILED are
 attempts that failed by the endpoint's own fault, OVERTAKEN those that were given up because another attempt was faster or
 the client had left. P50 and P99 are what its answers of the last minute or two took, by all workers. SCORE is what the
-balancer multiplies with the requests in flight: failures are part of it, and it is one worker's.")]
+balancer goes by: an average of one worker's, failures included.")]
 pub struct Args {
     /// Only this one, with what its endpoints do.
     #[arg(value_name = "NAME")]
@@ -68,6 +68,12 @@ struct Endpoint {
     share: Option<f64>,
     #[serde(default)]
     why: Option<String>,
+    #[serde(default)]
+    due: Option<f64>,
+    #[serde(default)]
+    got: Option<f64>,
+    #[serde(default)]
+    deviates: Option<String>,
     in_flight: i64,
     connections: u64,
     attempts: u64,
@@ -181,6 +187,7 @@ fn overview(endpoints: &[Endpoint]) -> String {
         "  INSTANCE",
         "ADDRESS",
         "WEIGHT",
+        "SHARE",
         "REGISTRY",
         "CHECK",
         "IN FLIGHT",
@@ -198,6 +205,7 @@ fn overview(endpoints: &[Endpoint]) -> String {
             format!("  {}", endpoint.instance),
             endpoint.address.clone(),
             endpoint.weight.to_string(),
+            share(endpoint),
             endpoint.health.clone(),
             endpoint.check.clone().unwrap_or_else(|| "-".to_owned()),
             endpoint.in_flight.to_string(),
@@ -240,7 +248,9 @@ fn standing(endpoint: &Endpoint) -> String {
 fn place(endpoint: &Endpoint) -> String {
     let Endpoint { instance, weight, health, in_flight, connections, .. } = endpoint;
     let check = endpoint.check.as_ref().map(|check| format!(", check {check}")).unwrap_or_default();
-    format!("{instance}: weight {weight}, registry {health}{check}; {in_flight} in flight, {connections} connections")
+    let got = endpoint.got.map(|_| format!(" (of the attempts lately {})", share(endpoint))).unwrap_or_default();
+    let now = format!("{in_flight} in flight, {connections} connections");
+    format!("{instance}: weight {weight}{got}, registry {health}{check}; {now}")
 }
 
 /// Indented lines of 80 columns at most, unless a word is longer.
@@ -260,6 +270,16 @@ fn wrapped(text: &str) -> String {
     }
     let indented = lines.iter().enumerate().map(|(at, line)| format!("{:1$}{line}\n", "", if at == 0 { 5 } else { 6 }));
     indented.collect()
+}
+
+/// What it gets of its service's requests, and what it should where that is something else.
+fn share(endpoint: &Endpoint) -> String {
+    let part = |part: f64| format!("{:.1} %", part * 100.0);
+    match (endpoint.got, endpoint.due, &endpoint.deviates) {
+        (None, _, _) => "-".to_owned(),
+        (Some(got), Some(due), Some(why)) => format!("{}, not {}: {why}", part(got), part(due)),
+        (Some(got), _, _) => part(got),
+    }
 }
 
 fn traffic(endpoint: &Endpoint) -> String {

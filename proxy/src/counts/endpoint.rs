@@ -51,8 +51,9 @@ impl EndpointTally {
         *count = count.saturating_add(1);
     }
 
-    /// Hands everything over. `ms` is on the joint's clock.
-    pub fn drain(&self, counts: &EndpointCounts, ms: u64) {
+    /// Hands everything over; returns how many attempts that were. `ms` is on the joint's clock.
+    pub fn drain(&self, counts: &EndpointCounts, ms: u64) -> u64 {
+        let attempts = self.attempts.get();
         for (count, sum) in [
             (&self.attempts, &counts.attempts),
             (&self.failures, &counts.failures),
@@ -69,6 +70,7 @@ impl EndpointTally {
             counts.answers.get_or_init(Box::default).add(answers, ms);
             answers.fill(0);
         }
+        attempts
     }
 }
 

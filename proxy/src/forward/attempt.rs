@@ -110,7 +110,7 @@ impl<'r> Attempt<'r> {
                 let injection = Rc::clone(injection);
                 State::Injected(Box::pin(async move { injection.hold_up().await }), Some((lease, onward)))
             }
-            _ => State::begin(x, &endpoint, lease, onward, now),
+            _ => State::begin(x, &endpoint, lease, onward, why, now),
         };
         Self {
             info: AttemptInfo {
@@ -149,7 +149,7 @@ impl<'r> Attempt<'r> {
                     };
                     let now = timer::now();
                     match self.injection.as_ref().and_then(|injection| injection.instead(&x.request.head)) {
-                        None => self.state = State::begin(x, &self.info.upstream, lease, onward, now),
+                        None => self.state = State::begin(x, &self.info.upstream, lease, onward, self.info.why, now),
                         Some(Ok(answer)) => return Poll::Ready(Ok(Response { answer, heard: now })),
                         // The abort counts as if the request had been written: nobody knows whether it was processed.
                         Some(Err(_)) => {
@@ -261,6 +261,7 @@ impl<'r> State<'r> {
         endpoint: &Rc<Upstream>,
         lease: Lease,
         onward: AttemptFields<'r>,
+        why: Why,
         now: Instant,
     ) -> Self {
         if x.policy.protocol == Protocol::Http2 {
@@ -271,8 +272,9 @@ impl<'r> State<'r> {
         if x.request.upgrade && endpoint.has_tunnels_enough(x.policy.max_connections) {
             return Self::Dialling(Box::pin(async { Err(Reason::ConnectionLimit) }), None);
         }
-        let sure = x.repeatable && x.request.body.is_replayable();
-        match endpoint.reuse(sure, x.policy.idle_timeout, now) {
+        // There is one replay: it takes no connection that may be as dead as the one before.
+        let replayable = x.repeatable && x.request.body.is_replayable() && why != Why::Replay;
+        match endpoint.reuse(replayable, x.policy.idle_timeout, now) {
             Some(connection) => Self::Asking(ask(x, connection, lease, onward)),
             None => {
                 x.side.counts.tally.borrow_mut().connected();
@@ -306,8 +308,9 @@ fn ask(
 
 async fn over_h2(x: AttemptContext<'_>, endpoint: Rc<Upstream>, lease: Lease, onward: AttemptFields<'_>) -> Sent {
     let connected = || x.side.counts.tally.borrow_mut().connected();
-    let uploads = !x.request.body.is_empty();
+    let replayable = x.repeatable && x.request.body.is_replayable();
+    let wanted = upstream::http2::Wanted { uploads: !x.request.body.is_empty(), replayable };
     let terms = x.worker.terms(x.policy);
-    let stream = endpoint.h2(x.policy, terms, uploads, connected).await.map_err(Broken::unwritten)?;
+    let stream = endpoint.h2(x.policy, terms, wanted, connected).await.map_err(Broken::unwritten)?;
     stream.send(x.worker.hop(), x.request, lease, onward).await
 }

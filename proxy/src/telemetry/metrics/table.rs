@@ -173,7 +173,7 @@ pub const TABLE: &[Metric] = &[
         name::ENDPOINT_SCORE,
         Gauge,
         &["service", "endpoint"],
-        "What the balancer multiplies with the endpoint's requests in flight, as one worker sees it; failures are part of it. Absent before the first answer.",
+        "What the balancer goes by: the average of the endpoint's answers as one worker sees it, failures included. Absent before the first answer.",
     ),
     metric(name::ENDPOINT_EJECTED, Gauge, &["service", "endpoint"], "1 while the endpoint is ejected."),
     metric(
