@@ -16,6 +16,7 @@ mod blame;
 mod bodies;
 mod breaker;
 mod deadlines;
+mod ejection;
 mod endpoints;
 mod explain;
 mod fallback;

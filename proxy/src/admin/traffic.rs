@@ -142,7 +142,7 @@ mod tests {
     use super::*;
     use crate::config::settings::{Outlier, Policy};
     use crate::counts::ServiceMetrics;
-    use crate::resilience::outlier::Failure;
+    use crate::resilience::outlier::{Failure, GoodAnswer};
     use crate::resilience::shape::Shape;
     use crate::snapshot::{Clock, ClusterShared, DiscoveryState as Known, EndpointId, Health};
 
@@ -177,10 +177,10 @@ mod tests {
 
     fn eject(cluster: &Cluster, index: usize) {
         let rules = Outlier { consecutive: 1, max_ejected: 1.0, ..Outlier::default() };
-        let failure = Failure { shape: Shape::default(), trouble: 1 };
-        (0..20).for_each(|_| {
+        let failure = Failure { shape: Shape::default(), trouble: 1, begun: NOW };
+        while !cluster.endpoints[index].shared.outlier.is_out() {
             cluster.shared.pool.failed(&*cluster.endpoints, index, &rules, failure, NOW, 0.5);
-        });
+        }
     }
 
     #[test]
@@ -199,9 +199,13 @@ mod tests {
         let due = "ejected (failures in a row): the next request that may be sent again tries it";
         assert_eq!(told(&cluster, &status, later), ("ejected", 0.0, due.to_owned()));
         let pool = &cluster.shared.pool;
-        assert_eq!(pool.claim_probe(&*cluster.endpoints, true, later, |_| true), Some(0));
+        assert_eq!(pool.claim_probe(&*cluster.endpoints, &Outlier::default(), true, later, |_| true), Some(0));
         assert_eq!(told(&cluster, &status, later), ("probing", 0.0, "ejected: one request tries it".to_owned()));
-        pool.probed(&*cluster.endpoints, 0, Some(1_000), &Outlier::default(), later, 0.5);
+        let answer = GoodAnswer { shape: Shape::default(), took_us: 1_000, begun: later };
+        (0..3).for_each(|_| {
+            pool.answered(&*cluster.endpoints, 0, &Outlier::default(), answer, later, 0.5);
+        });
+        pool.released(&*cluster.endpoints, 0, later);
         let half = ("slow_start", 0.5, "50 % of its share: came back 1.0 s ago".to_owned());
         assert_eq!(told(&cluster, &status, later + 1_000), half);
         assert_eq!(told(&cluster, &status, later + 2_000).0, "in");

@@ -164,7 +164,7 @@ fn who_cannot_be_picked_is_told_with_the_reason() {
         let rules = &side.cluster.policy.outlier;
         // Twice: it is out. Once: in doubt.
         for index in [1, 1, 2] {
-            let failure = Failure { shape: Shape::default(), trouble: 1 };
+            let failure = Failure { shape: Shape::default(), trouble: 1, begun: side.ms(now) };
             shared.pool.failed(endpoints, index, rules, failure, side.ms(now), 0.5);
         }
         let why =
