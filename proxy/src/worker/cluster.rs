@@ -365,7 +365,7 @@ impl WorkerCluster {
     /// Sets what metrics show of the service's state.
     fn show(&self, ms: u64) {
         let shared = &self.cluster.shared;
-        let out = self.cluster.endpoints.iter().filter(|e| e.shared.outlier.is_out()).count();
+        let out = self.cluster.endpoints.iter().filter(|e| e.shared.look(ms)).count();
         let gauges = shared.metrics.gauges();
         gauges.endpoints_ejected(u32::try_from(out).unwrap_or(u32::MAX));
         gauges.fail_open(out > 0 && out == self.cluster.endpoints.len());
