@@ -212,6 +212,6 @@ fn a_client_that_leaves_in_the_middle_of_its_answer_is_in_the_record() {
         drop(client);
         tokio::time::sleep(Duration::from_millis(1)).await;
         let returned = handed_in(&mut records).returned.expect("what was returned");
-        assert_eq!(returned.reason, Some(Reason::ClientGone.name()));
+        assert_eq!(returned.reason.as_deref(), Some(Reason::ClientGone.token()));
     });
 }
