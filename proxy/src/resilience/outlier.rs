@@ -6,8 +6,10 @@
 //!
 //! **What counts.** Three things, because instances fail in three ways. *Failures in a row*: dead ones, at once. A *share of
 //! failures*: gray ones, that answer every second request, and never fail five times in a row. *Latency* far outside that
-//! of its peers: those that answer everything, too late to be of use. An attempt that was overtaken by a later one counts
-//! as a failure in a row: an endpoint that hangs shows it in nothing else, because nobody waits for it to the end.
+//! of its peers: those that answer everything, too late to be of use. An attempt that was overtaken by a later one is no
+//! failure, and it counts in a row with failures: an endpoint that hangs shows it in nothing else, because nobody waits for it
+//! to the end. A row of nothing else is called what it is, *no answer in time* ([`Cause::Silent`]), and who was ejected for it
+//! has to be as quick as its peers to come back.
 //!
 //! **An error that all share is nobody's.** Where a database is gone, every instance fails, and to eject them one after the
 //! other would leave a smaller pool that fails no less. So an endpoint is compared with its peers: while all the others
@@ -59,6 +61,8 @@ pub struct OutlierState {
     failed: AtomicU64,
     ejections: AtomicU32,
     cause: AtomicU32,
+    /// 1 where the attempts of its row, or its last probe, were overtaken, and none failed.
+    silent: AtomicU32,
     /// Attempts that workers have counted since the last evaluation.
     new_good: AtomicU64,
     new_bad: AtomicU64,
@@ -103,6 +107,8 @@ pub enum Cause {
     Latency,
     /// It was tried, and failed again.
     Probe,
+    /// Attempts in a row were overtaken, and none failed.
+    Silent,
 }
 
 /// A failure that is held against an endpoint, or an attempt at it that was overtaken.
@@ -145,6 +151,7 @@ impl Cause {
         match self {
             Self::Consecutive => "failures in a row",
             Self::Share => "share of failures",
+            Self::Silent => "no answer in time",
             Self::Latency => "latency",
             Self::Probe => "tried again and failed",
         }
@@ -184,6 +191,7 @@ impl Default for OutlierState {
             trouble: AtomicU64::new(0),
             ejections: AtomicU32::new(0),
             cause: AtomicU32::new(0),
+            silent: AtomicU32::new(0),
             new_good: AtomicU64::new(0),
             new_bad: AtomicU64::new(0),
             good: AtomicU64::new(0),
@@ -221,6 +229,32 @@ impl OutlierState {
         if self.consecutive.load(Ordering::Relaxed) != 0 {
             self.consecutive.store(0, Ordering::Relaxed);
         }
+    }
+
+    /// Why it was last ejected.
+    pub fn cause(&self) -> Cause {
+        match self.cause.load(Ordering::Relaxed) {
+            0 => Cause::Consecutive,
+            1 => Cause::Share,
+            2 => Cause::Latency,
+            3 => Cause::Probe,
+            _ => Cause::Silent,
+        }
+    }
+
+    /// An attempt is about to be held against it, which failed or was only `overtaken`.
+    pub fn is_accused(&self, overtaken: bool) {
+        if !overtaken {
+            self.silent.store(0, Ordering::Relaxed);
+        } else if self.consecutive.load(Ordering::Relaxed) == 0 || self.is_out() {
+            self.silent.store(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A cause that speaks of failures, by its right name where nothing failed.
+    fn named(&self, cause: Cause) -> Cause {
+        let of_a_row = matches!(cause, Cause::Consecutive | Cause::Probe);
+        if of_a_row && self.silent.load(Ordering::Relaxed) == 1 { Cause::Silent } else { cause }
     }
 
     /// When it last failed or was overtaken; 0 for never.
@@ -268,13 +302,7 @@ impl OutlierState {
         if self.probing.load(Ordering::Relaxed) != 0 {
             return EjectionState::Probing;
         }
-        let cause = match self.cause.load(Ordering::Relaxed) {
-            0 => Cause::Consecutive,
-            1 => Cause::Share,
-            2 => Cause::Latency,
-            _ => Cause::Probe,
-        };
-        EjectionState::Out { left: until.saturating_sub(now), cause }
+        EjectionState::Out { left: until.saturating_sub(now), cause: self.cause() }
     }
 
     /// The share of its attempts that failed in the last ten seconds or so, and how many there were.
@@ -402,7 +430,7 @@ impl PoolState {
         let ejects = !state.is_out() && out < may.min(count.saturating_sub(1));
         if ejects {
             let sentence = state.sentence(now, rules, random);
-            state.cause.store(cause as u32, Ordering::Relaxed);
+            state.cause.store(state.named(cause) as u32, Ordering::Relaxed);
             state.ejections.fetch_add(1, Ordering::Relaxed);
             state.probing.store(0, Ordering::Relaxed);
             state.until.store(now + sentence.max(1), Ordering::Release);
@@ -481,7 +509,7 @@ impl PoolState {
         random: f64,
     ) {
         let state = members.state(index);
-        let was_slow = state.cause.load(Ordering::Relaxed) == Cause::Latency as u32;
+        let was_slow = matches!(state.cause(), Cause::Latency | Cause::Silent);
         if took_us.is_some_and(|took| !was_slow || !evaluate::is_outside(members, index, took, rules)) {
             let relief = self.mostly_out(members);
             state.consecutive.store(0, Ordering::Relaxed);
@@ -501,9 +529,13 @@ impl PoolState {
             }
         } else {
             state.trouble.store(now, Ordering::Relaxed);
-            if !was_slow {
-                state.cause.store(Cause::Probe as u32, Ordering::Relaxed);
-            }
+            let cause = match took_us {
+                // It answers after all, too late.
+                Some(_) => Cause::Latency,
+                None if state.cause() == Cause::Latency => Cause::Latency,
+                None => state.named(Cause::Probe),
+            };
+            state.cause.store(cause as u32, Ordering::Relaxed);
             let sentence = state.sentence(now, rules, random);
             state.until.store(now + sentence.max(1), Ordering::Release);
         }

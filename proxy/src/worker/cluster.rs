@@ -206,7 +206,8 @@ impl WorkerCluster {
 
     // Who is picked.
 
-    /// An endpoint that has not been tried. A request that may not be `repeatable` gets one of the safest.
+    /// An endpoint that has not been tried. A request that may not be `repeatable` gets one of the safest, and a further
+    /// attempt one of which nothing bad is known, where there is one.
     pub fn pick(&self, tried: &Tried, repeatable: bool, now: Instant) -> Option<Pick<'_>> {
         let shared = &self.cluster.shared;
         let ms = self.ms(now);
@@ -232,9 +233,11 @@ impl WorkerCluster {
             let choice = Choice { members, cluster, newcomers, tried, only, ms, now };
             self.balancer.pick(&choice)
         };
+        let sound = if tried.is_empty() { None } else { Some(self.sound(ms, now)) };
         let index = safe
             .as_deref()
-            .and_then(|left| choice(Only::Safest(left)))
+            .and_then(|left| choice(Only::Among(left)))
+            .or_else(|| sound.as_deref().and_then(|left| choice(Only::Among(left))))
             .or_else(|| choice(Only::In))
             // Only ejected endpoints are left: one of them is better than none.
             .or_else(|| choice(Only::Untried).inspect(|_| shared.pool.panicked()))?;
@@ -258,6 +261,12 @@ impl WorkerCluster {
     /// Whether there is an endpoint that has not been tried.
     pub fn has_untried(&self, tried: &Tried) -> bool {
         self.upstreams.iter().any(|member| !tried.has(member.upstream.id))
+    }
+
+    /// Whether there is one of them that is not ejected: nobody hedges with an endpoint that is known to be bad.
+    pub fn has_untried_in(&self, tried: &Tried) -> bool {
+        let members = self.upstreams.iter().zip(self.cluster.endpoints.iter());
+        members.into_iter().any(|(member, e)| !tried.has(member.upstream.id) && !e.shared.outlier.is_out())
     }
 
     /// Whether the service is overloaded. A second attempt beside the first would only add to the load then.
@@ -373,8 +382,8 @@ const SUPPOSE_EVERY: Duration = Duration::from_millis(1);
 /// Which of the untried endpoints may be picked.
 #[derive(Clone, Copy)]
 enum Only<'a> {
-    /// The safest of those that are not ejected.
-    Safest(&'a [bool]),
+    /// These, if they are not ejected.
+    Among(&'a [bool]),
     /// Those that are not ejected.
     In,
     /// All, ejected or not.
@@ -414,7 +423,7 @@ impl Candidates for Choice<'_> {
         let Some(member) = self.members.get(index) else { return false };
         let is_in = || self.cluster.endpoints.get(index).is_some_and(|e| !e.shared.outlier.is_out());
         let may = match self.only {
-            Only::Safest(left) => left.get(index).is_some_and(|left| *left) && is_in(),
+            Only::Among(left) => left.get(index).is_some_and(|left| *left) && is_in(),
             Only::In => is_in(),
             Only::Untried => true,
         };

@@ -10,7 +10,7 @@ use crate::config::settings::Breaker;
 use crate::counts::Ejection;
 use crate::request::Request;
 use crate::resilience::breaker::{Admission, CircuitBreaker};
-use crate::resilience::outlier::Failure;
+use crate::resilience::outlier::{Cause, Failure};
 use crate::resilience::shape::Shape;
 use crate::worker::Worker;
 use crate::worker::attempt_info::AttemptInfo;
@@ -114,6 +114,7 @@ impl WorkerCluster {
     /// service.
     pub fn worse(&self, info: &AttemptInfo, probe: Option<Probe<'_>>, now: Instant, case: &Case<'_>) {
         self.counted(info, now, case);
+        self.is_accused(info, false);
         self.hold_against(info, probe, now, case, true);
     }
 
@@ -148,7 +149,14 @@ impl WorkerCluster {
         case: &Case<'_>,
     ) -> bool {
         info.upstream.outlasted(now.saturating_duration_since(info.started), now);
+        self.is_accused(info, true);
         self.hold_against(info, probe, now, case, stuck) == 1
+    }
+
+    fn is_accused(&self, info: &AttemptInfo, overtaken: bool) {
+        if let Some(endpoint) = self.cluster.endpoints.get(info.index) {
+            endpoint.shared.outlier.is_accused(overtaken);
+        }
     }
 
     /// How many failures in a row this one makes; 0 for one that was to be expected.
@@ -177,8 +185,11 @@ impl WorkerCluster {
         let rules = &self.cluster.policy.outlier;
         let held = shared.pool.failed(endpoints, info.index, rules, failure, self.ms(now), case.worker.random());
         if held.ejected {
-            self.counts.tally.borrow_mut().ejected(Ejection::Consecutive);
-            tracing::warn!(service = &*self.cluster.name, endpoint = %info.upstream.address, "ejected: failures in a row");
+            let cause = endpoints[info.index].shared.outlier.cause();
+            let counted = if cause == Cause::Silent { Ejection::Silence } else { Ejection::Consecutive };
+            self.counts.tally.borrow_mut().ejected(counted);
+            let text = cause.text();
+            tracing::warn!(service = &*self.cluster.name, endpoint = %info.upstream.address, "ejected: {text}");
         }
         held.row
     }
