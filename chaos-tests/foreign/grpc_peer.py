@@ -1,4 +1,4 @@
-"""gRPC at both ends, without generated code: grpc_peer.py server | client ADDRESS.
+"""gRPC at both ends, without generated code: grpc_peer.py server | client ADDRESS | code ADDRESS | broken ADDRESS.
 
 The bytes of a message are the message. The methods are named after what they do.
 """
@@ -177,9 +177,18 @@ def code(address):
     print(got.name if got else "OK", details)
 
 
+def broken(address):
+    """The status of one stream that the server ends after two messages."""
+    channel = grpc.insecure_channel(address)
+    got, _ = code_of(lambda: list(channel.unary_stream("/test.Peer/BreakOff")(b"", timeout=30)))
+    print(got.name if got else "OK")
+
+
 if sys.argv[1] == "server":
     serve()
 elif sys.argv[1] == "client":
     ask(sys.argv[2])
+elif sys.argv[1] == "broken":
+    broken(sys.argv[2])
 else:
     code(sys.argv[2])

@@ -24,6 +24,8 @@ pub mod process;
 pub enum Proxy {
     /// Ours.
     Outrigger,
+    /// Ours, with two workers.
+    OutriggerTwo,
     /// HAProxy.
     Haproxy,
     /// nginx.
@@ -74,13 +76,15 @@ pub struct Running {
 
 impl Proxy {
     /// All, in the order of the tables.
-    pub const ALL: [Self; 6] = [Self::Outrigger, Self::Haproxy, Self::Nginx, Self::Envoy, Self::Floor, Self::Toxiproxy];
+    pub const ALL: [Self; 7] =
+        [Self::Outrigger, Self::OutriggerTwo, Self::Haproxy, Self::Nginx, Self::Envoy, Self::Floor, Self::Toxiproxy];
 
     /// As on the command line and in the tables.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Outrigger => "outrigger",
+            Self::OutriggerTwo => "outrigger-2",
             Self::Haproxy => "haproxy",
             Self::Nginx => "nginx",
             Self::Envoy => "envoy",
@@ -94,7 +98,11 @@ impl Proxy {
     /// None if there is none.
     #[must_use]
     pub fn program(self, target: &Path) -> Option<PathBuf> {
-        let named = std::env::var_os(format!("{}_BIN", self.name().to_uppercase())).map(PathBuf::from);
+        let variable = match self {
+            Self::OutriggerTwo => Self::Outrigger.name(),
+            proxy => proxy.name(),
+        };
+        let named = std::env::var_os(format!("{}_BIN", variable.to_uppercase())).map(PathBuf::from);
         let ours = |file: &str| vec![target.join(file)];
         let usual = || {
             let path = std::env::var_os("PATH").unwrap_or_default();
@@ -103,7 +111,7 @@ impl Proxy {
         };
         let places = match (named, self) {
             (Some(named), _) => vec![named],
-            (None, Self::Outrigger) => ours("release/outrigger"),
+            (None, Self::Outrigger | Self::OutriggerTwo) => ours("release/outrigger"),
             (None, Self::Floor) => ours("release/examples/floor"),
             (None, Self::Envoy) => [ours("peers/envoy"), usual()].concat(),
             (None, Self::Haproxy | Self::Nginx) => usual(),
@@ -118,7 +126,10 @@ impl Proxy {
         let file = setting.directory.join(format!("{self}.yaml"));
         let path = file.display().to_string();
         let (text, arguments) = match self {
-            Self::Outrigger => (outrigger(setting, ports), vec!["run".into(), "--config".into(), path]),
+            Self::Outrigger | Self::OutriggerTwo => {
+                let workers = if self == Self::OutriggerTwo { 2 } else { 1 };
+                (outrigger(workers, setting, ports), vec!["run".into(), "--config".into(), path])
+            }
             Self::Haproxy => (haproxy(setting, ports), vec!["-db".into(), "-f".into(), path]),
             Self::Nginx => {
                 let prefix = setting.directory.display().to_string();
@@ -180,7 +191,7 @@ impl Proxy {
         let h2 = match self {
             Self::Floor | Self::Toxiproxy => None,
             Self::Nginx => Some(ports.h2),
-            Self::Outrigger | Self::Haproxy | Self::Envoy => Some(ports.h1),
+            Self::Outrigger | Self::OutriggerTwo | Self::Haproxy | Self::Envoy => Some(ports.h1),
         };
         let carries = setting.plain.is_some() && self.is_plain();
         Ok(Running { proxy: self, process, h1: ports.h1, h2, tcp: carries.then_some(ports.tcp) })
@@ -244,13 +255,13 @@ fn echoes(address: SocketAddr) -> io::Result<()> {
     if answer == sent { Ok(()) } else { Err(io::Error::other(format!("it gave {} bytes back", answer.len()))) }
 }
 
-fn outrigger(setting: &Setting, ports: &Ports) -> String {
+fn outrigger(workers: usize, setting: &Setting, ports: &Ports) -> String {
     let plain = |to| format!("tcp: [{{ name: plain, listen: \"{}\", upstream: \"{to}\" }}]\n", ports.tcp);
     let plain = setting.plain.map(plain).unwrap_or_default();
     let instances = setting.endpoints.iter().map(|e| format!("\"{e}\"")).collect::<Vec<_>>().join(", ");
     let policies = setting.policies;
     format!(
-        "workers: 1\n\
+        "workers: {workers}\n\
          listeners: [{{ address: \"{}\", defer_accept: {} }}]\n\
          services: {{ origin: {{ instances: [{instances}], {policies} }} }}\n\
          routes: [{{ service: origin }}]\n\

@@ -17,6 +17,7 @@ mod door;
 pub mod faults;
 pub mod learned;
 mod respond;
+mod shares;
 pub mod toxiproxy;
 mod traffic;
 

@@ -19,16 +19,14 @@ pub mod slow_start;
 
 use crate::config::settings::Balance;
 
-pub use ewma::PeakEwma;
+pub use ewma::Ewma;
 pub use p2c::P2c;
 pub use round_robin::RoundRobin;
 
 /// What a balancer may know of a pool: the worker's own view, indexed as the balancer was built.
 pub trait Candidates {
-    /// How loaded the candidate is: its peak-EWMA latency times what it has in flight, a penalty for failures
-    /// included ([`PeakEwma::load`]). Only the order and the ratio of two loads mean anything. Finite and above
-    /// zero.
-    fn load(&self, index: usize) -> f64;
+    /// How loaded the candidate is.
+    fn load(&self, index: usize) -> Load;
 
     /// False for one that must not be picked: already tried, ejected, at its limit.
     fn usable(&self, index: usize) -> bool;
@@ -37,6 +35,47 @@ pub trait Candidates {
     /// ([`ramp`](slow_start::ramp)).
     fn share(&self, _index: usize) -> f64 {
         1.0
+    }
+}
+
+/// How loaded a candidate is. Only what two of them say of each other means anything.
+#[derive(Debug, Clone, Copy)]
+pub struct Load {
+    /// What its answers take, in microseconds, failures included ([`Ewma`]). Finite, and at least [`ewma::FLOOR_US`].
+    pub latency: f64,
+    /// What it has in flight.
+    pub in_flight: u32,
+    /// Its weight, relative to the other's. Above zero.
+    pub weight: f64,
+}
+
+/// The part of a load that another has to be under to be clearly less.
+pub const CLEARLY: f64 = 0.5;
+
+/// Requests in flight that are this many standard deviations away from what the weights give are no chance.
+const DEVIATIONS: f64 = 3.0;
+
+impl Load {
+    /// The latency times what waits for it, the next request included.
+    pub fn cost(&self) -> f64 {
+        self.latency * (1.0 + f64::from(self.in_flight) / self.weight)
+    }
+
+    /// Whether this is clearly more than the other.
+    ///
+    /// Two that are equally good never have the same in flight, nor is what they have proportional to their weights: of
+    /// four requests, a weight of one in ten cannot have 0.4. So what is in flight counts where it is no chance: where it
+    /// is further from the weights than such numbers are when each request goes to one of the two by weight.
+    pub fn is_clearly_above(&self, other: &Self) -> bool {
+        let (own, all) = (f64::from(self.in_flight), f64::from(self.in_flight + other.in_flight));
+        let part = self.weight / (self.weight + other.weight);
+        // One is what the next request makes.
+        let beyond = (own - all * part).abs() - 1.0;
+        if beyond > 0.0 && beyond * beyond > DEVIATIONS * DEVIATIONS * all * part * (1.0 - part) {
+            other.cost() < self.cost() * CLEARLY
+        } else {
+            other.latency < self.latency * CLEARLY
+        }
     }
 }
 

@@ -13,6 +13,7 @@
 
 mod account;
 mod gauges;
+pub mod lately;
 pub mod paces;
 mod tally;
 mod tcp;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
-pub use self::account::{Account, First, Lost, Outcome, Rescue, Totals};
+pub use self::account::{Account, ByReason, Fate, First, Losses, Outcome, Rescue, Totals};
 pub use self::gauges::{Circuit, Gauges, Level};
 pub(crate) use self::tally::Counts;
 pub use self::tally::{Ejection, ServiceTally};
@@ -72,7 +73,8 @@ impl ServiceMetrics {
 
     /// Takes over what a worker has counted, and leaves it at zero.
     pub fn absorb(&self, tally: &mut ServiceTally) {
-        tally.drain(self.counts(), |level, change| self.gauges.add(level, change));
+        // What is counted of a request is under its own name once that is known to be a service. Its account is where it began.
+        tally.drain(self.counts(), &self.counts.account, |level, change| self.gauges.add(level, change));
     }
 
     /// One of our own checks of an endpoint has ended.
@@ -96,9 +98,9 @@ impl ServiceMetrics {
         std::array::from_fn(|bucket| self.counts.latency[bucket].load(Relaxed))
     }
 
-    /// What became of the service's requests since it is followed.
+    /// What became of the service's requests since it is followed; all of it as of one moment of each worker.
     pub fn totals(&self) -> Totals {
-        self.counts.totals()
+        self.counts.account.totals()
     }
 }
 

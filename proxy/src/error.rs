@@ -129,6 +129,21 @@ impl Reason {
         name
     }
 
+    /// Whether one of our own limits refuses the request, whatever its endpoints would answer.
+    pub const fn is_limit(self) -> bool {
+        matches!(
+            self,
+            Self::BreakerOpen
+                | Self::LimitReached
+                | Self::QueueTimeout
+                | Self::BulkheadFull
+                | Self::ConnectionLimit
+                | Self::MemoryShort
+                | Self::TooManyNames
+                | Self::Draining
+        )
+    }
+
     /// Everything that is known of it.
     pub const fn row(self) -> Row {
         use Blame::{Answer, Client, Endpoint, Proxy};

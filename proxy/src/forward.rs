@@ -76,6 +76,7 @@ pub async fn forward(
         return Err(Reason::MemoryShort);
     }
     let side = find::service(worker, request, record).await?;
+    record.reached(&side);
     let route = record.route.clone();
     let policy = route.as_ref().map_or(&*side.cluster.policy, |route| &*route.policy);
     let controls = match request.client.trusted {

@@ -7,44 +7,53 @@
 //!
 //! # The request's way
 //!
-//! A healthy GET over HTTP/1.1 is [`forward`](forward::forward) and ten files around it, in this order:
+//! A healthy GET over HTTP/1.1 is [`forward`](forward::forward) and ten files around it, in this order. In brackets: what each
+//! calls upon.
 //!
 //! ```text
-//!    1  serve/accept.rs             a worker's own socket; hands over to a worker with less; a connection's own task, in which the
-//!                                   first bytes say which protocol it is
-//!    2  downstream/connection.rs    waits for the next request; an idle connection holds no buffer
-//!    3  downstream/http1.rs         reads a head (http::parse) and screens it (request): target, loop, Max-Forwards
+//!    1  serve/accept.rs             a worker's own socket; hands over to a worker with less (worker::connection_balancer); a
+//!                                   connection's own task, in which the first bytes say which protocol it is
+//!    2  downstream/connection.rs    waits for the next request; an idle connection holds no buffer (worker::presence)
+//!    3  downstream/http1.rs         a request after the other: reads a head (http::parse), screens it (request::target: Host and
+//!                                   path; request::fields: loop, Max-Forwards), polls forward, writes the answer's head
 //!    ★  forward.rs                  top to bottom: find, admit, pick, send, await; the order of policies stands at its head
 //!    4  forward/find.rs             which service: by its route (route) or its name, as this worker sees them (worker::view)
-//!    5  forward/admission.rs        through the service's limits (resilience::limit): at once, after a turn in line, or not
-//!    6  forward/first.rs            the first attempt, which for a healthy request is the only one
-//!    7  worker/cluster.rs           picks the endpoint (balance::p2c, unless another is configured) and learns from what it did
+//!    5  forward/admission.rs        through the service's limits (worker::gate, resilience::limit): at once, in line, or not
+//!    6  forward/first.rs            the first attempt, for a healthy request the only one: starts it; judges its answer
+//!                                   (resilience::retry, gRPC's status too) and has the service learn (worker::cluster::judge)
+//!    7  worker/cluster.rs           picks the endpoint (balance::p2c by balance::ewma, unless another is configured)
 //!    8  forward/attempt.rs          leases a free connection, or dials (upstream); the outgoing head, without hop-by-hop
-//!                                   fields, is by request::fields
-//!    9  upstream/http1.rs           sends, reads the answer; the connection goes back with the answer's last byte
+//!                                   fields (request::fields); holds a small answer until it is whole
+//!                                   (resilience::response_buffering)
+//!    9  upstream/http1.rs           sends (http1::wire: a cursor into request::body, for each attempt its own), reads the
+//!                                   answer; the connection goes back with its last byte, or is freed for a client that reads
+//!                                   slowly (take_off)
 //!   10  downstream/http1/send.rs    a head and a body (forward::response_body) on their way to the client
-//!       forward/record.rs           what is known of it: counts, access log, explain, all from one RequestRecord
 //! ```
+//!
+//! While 8 and 9 are under way, `forward::waiting` is what waits for them and for the deadline. What is known of the request is one
+//! `forward::record`, begun by 3; `forward::record::finish` makes counts, the access log's line and explain of it.
 //!
 //! What else may happen stands beside that way:
 //!
 //! ```text
-//!   over HTTP/2          downstream::http2: one task per client's connection, all its streams in it; upstream::http2: hyper's
-//!                        client; http2 is what both sides share
+//!   over HTTP/2          downstream::http2: one task per client's connection, all its streams in it; downstream::http2::stream:
+//!                        one request, its answer and the windows; upstream::http2: hyper's client; http2: what both sides share
+//!   a body comes         request::body: kept while it may be sent again; request::body::http1, request::peer: off the socket
 //!   too many at once     worker::connection_balancer: which worker gets a connection; worker::presence: which idle one makes
-//!                        room; upstream::slow: who keeps an endpoint's connection waiting
+//!                        room; upstream::slow: clients that keep an endpoint's connection waiting are ended
 //!   a slow upload        forward::collect: for 250 ms at most, what fits is waited for before anything is taken for it
 //!   the caller's word    request::control_fields: what a trusted caller says of its deadline and its worth
-//!   failed, or slow      forward::recovery: retries, hedges, replays; resilience::budget: who pays; forward::race: attempts
-//!                        side by side; resilience::{breaker, outlier}: what is held against a service or an endpoint
-//!                        error: one table of reasons; resilience::retry: again, free, or not
+//!   failed, or slow      forward::recovery: when to retry, hedge, replay; resilience::budget: who pays; forward::race: attempts
+//!                        side by side; resilience::breaker: what is held against a service; resilience::outlier: what against
+//!                        an endpoint, and for how long it is ejected; error: one table of reasons
 //!   too late             resilience::deadline, forward::waiting: an idle time while the body comes, then a total
 //!   failed for good      forward::fallback: another service; forward::fallback_answers: a stale copy (worker::stale_copies), a
 //!                        fixed answer
 //!   an answer of ours    forward::local_answer
 //!   a fault              forward::inject, forward::faulted (HTTP); relay::StreamFaultHook (where bytes are met),
 //!                        fault::stream (what is done to them)
-//!   an upgrade           downstream::upgrade
+//!   an upgrade           downstream::upgrade; its bytes are carried by relay
 //! ```
 //!
 //! The folders of the request's way, from the top: `serve`, `downstream`, `forward`, `worker`, `upstream`, `request`, [`http`]. None
@@ -82,8 +91,8 @@
 //! # Beside them
 //!
 //! [`drain`] is how the process ends; [`telemetry`] what it tells about itself, and [`admin`] the thread that answers
-//! for it: [`telemetry::metrics`], [`telemetry::availability`] (before resilience and after it), [`telemetry::explain`], the
-//! logs. [`counts`] is what is counted where it happens. [`fault`] is what a fault is and does, [`fault_manager`] who adds faults
+//! for it, its `access` who may ask: [`telemetry::metrics`], [`telemetry::availability`] (before resilience and after it),
+//! [`telemetry::explain`], [`telemetry::access_log`], the log of the process. [`counts`] is what is counted where it happens. [`fault`] is what a fault is and does, [`fault_manager`] who adds faults
 //! and ends them. [`units`] are values as they are written, [`mod@reference`] makes pages of schemas.
 //! [`config`] is what the operator writes and [`config::settings`] what it means. [`drill`] is a client, in a process of its own,
 //! that breaks what the others hold together, and writes down what the product made of it. The commands are `cli`, in the program.

@@ -18,6 +18,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use crate::clock::Instant;
 use crate::config::settings::Policy;
 use crate::counts::ServiceMetrics;
+use crate::counts::lately::Lately;
 use crate::counts::paces::Paces;
 use crate::fault::active::{FaultTarget, Sort};
 use crate::resilience::breaker::CircuitBreaker;
@@ -224,9 +225,11 @@ pub struct EndpointShared {
     pub in_flight: AtomicI64,
     /// Attempts since the start.
     pub attempts: AtomicU64,
+    /// Attempts of about the last ten seconds.
+    pub lately: Lately,
     /// Attempts that failed.
     pub failures: AtomicU64,
-    /// Peak-EWMA latency in microseconds, of the worker that wrote last; 0 for none yet.
+    /// What the balancer goes by ([`Ewma`](crate::balance::Ewma)) in microseconds, of the worker that wrote last; 0 for none yet.
     pub latency_us: AtomicU64,
     /// What its answers typically take, in microseconds, of the worker that wrote last; 0 for not known.
     pub median_us: AtomicU64,

@@ -7,6 +7,7 @@
 pub mod held;
 pub mod http1;
 pub mod http2;
+mod idle_life;
 pub mod slow;
 
 use std::cell::{Cell, RefCell};
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::balance::ewma::PeakEwma;
+use crate::balance::{Ewma, Load, ewma};
 use crate::clock::Instant;
 use crate::config::settings::Policy;
 use crate::error::Reason;
@@ -26,6 +27,7 @@ pub use crate::resilience::retry::Broken;
 use crate::resilience::sketch::RunningMedian;
 use crate::snapshot::{Endpoint, EndpointId, EndpointShared};
 use crate::timer;
+use idle_life::IdleLife;
 
 /// An endpoint as one worker sees it. It outlives snapshots, as the endpoint does.
 #[derive(Debug)]
@@ -39,12 +41,14 @@ pub struct Upstream {
     /// Free connections. The one that was used last is at the end and is taken first, so that the others can time
     /// out.
     idle: RefCell<Vec<Idle>>,
+    /// How long they stay good.
+    idle_life: IdleLife,
     /// Connections that a client keeps waiting.
     slow: slow::Slow,
     h2: RefCell<Vec<Rc<http2::Connection>>>,
     /// The dial over HTTP/2 that is under way.
     h2_dial: RefCell<Option<Rc<http2::Dial>>>,
-    load: PeakEwma,
+    load: Ewma,
     in_flight: Cell<u32>,
     /// Attempts whose answer has not begun.
     waiting: Cell<u32>,
@@ -72,8 +76,19 @@ pub struct Connection {
     pub io: Io,
     /// Whether it has carried a request before.
     pub reused: bool,
+    /// When it was made.
+    pub opened: Instant,
+    /// For how long it was idle before it was used the last time.
+    pub idled: Duration,
     /// Counts the connection as open until it is dropped.
     pub open: Open,
+}
+
+impl Connection {
+    /// One that has carried nothing yet.
+    fn new(io: Io, open: Open, now: Instant) -> Self {
+        Self { io, reused: false, opened: now, idled: Duration::ZERO, open }
+    }
 }
 
 /// Counts one open connection.
@@ -96,9 +111,8 @@ impl Drop for Open {
     }
 }
 
-/// A connection that has been idle for longer than this may be closing at this moment. A request that cannot be sent
-/// twice does not take it.
-const FRESH: Duration = Duration::from_secs(1);
+/// The part of an endpoint's silence that counts as its latency.
+const SILENCE: f64 = 1.0 / 8.0;
 /// How long a request waits for a connection after a slow client was told to let go of one.
 const SOON: Duration = Duration::from_millis(500);
 
@@ -138,10 +152,11 @@ impl Upstream {
             shared: Arc::clone(&endpoint.shared),
             fault_hooks: Rc::clone(fault_hooks),
             idle: RefCell::default(),
+            idle_life: IdleLife::default(),
             slow: slow::Slow::default(),
             h2: RefCell::default(),
             h2_dial: RefCell::default(),
-            load: PeakEwma::new(typical, now),
+            load: Ewma::new(typical, now),
             in_flight: Cell::new(0),
             waiting: Cell::new(0),
             waits_since: Cell::new(now),
@@ -154,13 +169,26 @@ impl Upstream {
         }
     }
 
-    /// What the balancer compares: latency times requests in flight, relative to the weight.
-    pub fn load(&self, now: Instant, relative_weight: f64) -> f64 {
-        self.load.load(self.in_flight.get(), relative_weight, now)
+    /// What the balancer compares.
+    ///
+    /// Silence counts as latency: an endpoint that owes answers and gives none takes at least that long, and its average
+    /// does not say so before it answers. Of one that has answered before, an eighth of its silence counts, because among
+    /// many requests some take several times what is typical. One that was never heard of has no such credit.
+    pub fn load(&self, now: Instant, weight: f64) -> Load {
+        let mut latency = self.load.value(now).max(ewma::FLOOR_US);
+        if self.waiting.get() > 0 {
+            let silent = self.silent_for(now).as_secs_f64() * 1e6;
+            latency = latency.max(if self.load.heard() { silent * SILENCE } else { silent });
+        }
+        Load { latency, in_flight: self.in_flight.get(), weight }
+    }
+
+    fn silent_for(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.waits_since.get().max(self.answered_at.get()))
     }
 
     /// The endpoint's latency average. New endpoints of the pool begin with what is typical of the others.
-    pub fn latency(&self) -> &PeakEwma {
+    pub fn latency(&self) -> &Ewma {
         &self.load
     }
 
@@ -202,8 +230,7 @@ impl Upstream {
     /// Whether there is a sign that the endpoint hangs: an attempt of any worker is overdue, or the endpoint owes
     /// this worker an answer and has been silent for `silence`.
     pub fn is_silent(&self, silence: Duration, now: Instant) -> bool {
-        let since = self.waits_since.get().max(self.answered_at.get());
-        let waits = self.waiting.get() > 0 && now.saturating_duration_since(since) >= silence;
+        let waits = self.waiting.get() > 0 && self.silent_for(now) >= silence;
         waits || self.shared.overdue.load(Ordering::Relaxed) > 0
     }
 
@@ -245,20 +272,34 @@ impl Upstream {
     }
 
     /// A free connection: the one that was used last and is not closed. A request that is not `replayable` gets a
-    /// connection that was used within the last second, and only after the socket was asked whether the endpoint has
-    /// closed it.
+    /// connection that was used within the last second, or within the time that the endpoint's connections were found to
+    /// stay good ([`IdleLife`]), and only after the socket was asked whether the endpoint has closed it.
     pub fn reuse(&self, replayable: bool, idle_timeout: Duration, now: Instant) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
         loop {
             let last = idle.last()?;
             let age = now.saturating_duration_since(last.since);
-            if !replayable && age >= FRESH {
+            if !replayable && age >= self.idle_life.good_for(now) {
                 return None;
             }
             let mut connection = idle.pop()?.connection;
-            if age < idle_timeout && if replayable { connection.io.is_idle() } else { connection.io.is_surely_idle() } {
+            if age >= idle_timeout {
+                continue;
+            }
+            if if replayable { connection.io.is_idle() } else { connection.io.is_surely_idle() } {
+                connection.idled = age;
                 return Some(connection);
             }
+            self.idle_life.died(connection.opened, age, now);
+        }
+    }
+
+    /// The answer to a request over a connection that had been idle has begun, or the connection broke before it did.
+    fn reused(&self, connection: &Connection, lives: bool, now: impl FnOnce() -> Instant) {
+        if lives {
+            self.idle_life.lived(connection.idled, now);
+        } else {
+            self.idle_life.died(connection.opened, connection.idled, now());
         }
     }
 
@@ -273,7 +314,7 @@ impl Upstream {
             return Err(Reason::ConnectFailed);
         }
         match tokio::time::timeout(policy.connect_timeout, Io::connect(self.address)).await {
-            Ok(Ok(io)) => Ok(Connection { io: io.hooked(tap), reused: false, open }),
+            Ok(Ok(io)) => Ok(Connection::new(io.hooked(tap), open, timer::now())),
             Ok(Err(error)) => {
                 tracing::debug!(address = %self.address, %error, "connect failed");
                 Err(not_connected(&error))
@@ -326,7 +367,12 @@ impl Upstream {
     /// Closes connections that have been idle for too long or that the endpoint has closed. Called once a second.
     pub fn reap(&self, idle_timeout: Duration, now: Instant) {
         self.idle.borrow_mut().retain_mut(|idle| {
-            now.saturating_duration_since(idle.since) < idle_timeout && idle.connection.io.is_idle()
+            let age = now.saturating_duration_since(idle.since);
+            let is_idle = age < idle_timeout && idle.connection.io.is_idle();
+            if !is_idle && age < idle_timeout {
+                self.idle_life.died(idle.connection.opened, age, now);
+            }
+            is_idle
         });
         self.h2.borrow_mut().retain(|connection| !connection.is_over(idle_timeout, now));
     }
@@ -338,7 +384,8 @@ impl Upstream {
     }
 
     /// Adds to the endpoint's shared numbers what this worker has counted since the last time.
-    pub fn report(&self, now: Instant) {
+    /// `ms` is on the joint's clock.
+    pub fn report(&self, now: Instant, ms: u64) {
         let in_flight = self.in_flight.get();
         let before = self.reported.replace(in_flight);
         if in_flight != before {
@@ -349,6 +396,7 @@ impl Upstream {
         self.shared.outlier.count(good, failures);
         if attempts + good + failures > 0 {
             self.shared.attempts.fetch_add(attempts, Ordering::Relaxed);
+            self.shared.lately.add(attempts, ms);
             self.shared.failures.fetch_add(failures, Ordering::Relaxed);
             // Latencies are far below the range of either type.
             self.shared.latency_us.store(self.load.value(now) as u64, Ordering::Relaxed);
@@ -410,14 +458,14 @@ impl Upstream {
     /// Takes a connection in that was not dialled.
     pub fn lend(&self, io: Io, now: Instant) {
         let open = Open::new(&self.shared, u32::MAX).unwrap();
-        self.give_back(Connection { io, reused: false, open }, usize::MAX, now);
+        self.give_back(Connection::new(io, open, now), usize::MAX, now);
     }
 
     /// Takes an HTTP/2 connection in that was not dialled.
     pub async fn lend_h2(&self, io: Io) {
         let open = Open::new(&self.shared, u32::MAX).unwrap();
-        let connection =
-            http2::handshake(Connection { io, reused: false, open }, crate::http::Limits::default()).await.unwrap();
+        let connection = Connection::new(io, open, timer::now());
+        let connection = http2::handshake(connection, crate::http::Limits::default()).await.unwrap();
         self.h2.borrow_mut().push(Rc::new(connection));
     }
 

@@ -12,7 +12,7 @@ Outrigger beside HAProxy, nginx, Envoy, Toxiproxy and a floor: CPU time per requ
 cargo bench -p chaos-tests --bench peers -- [OPTIONS]
 
   --only LIST    of get1k,get64k,post16k,newconn,h2c,eps1000,rate,tcpbulk,tcpconn,idle (default: all)
-  --peers LIST   of outrigger,haproxy,nginx,envoy,floor,toxiproxy (default: all; what is not installed is left out)
+  --peers LIST   of outrigger,outrigger-2,haproxy,nginx,envoy,floor,toxiproxy (default: all that is installed)
   --rounds N     rounds of each workload (default: 11; 3 for rate)
   --defer-accept TCP_DEFER_ACCEPT on all listeners, the floor's excepted
   --quick        3 rounds of half the length: to see that it works, not to compare

@@ -44,7 +44,7 @@ pub fn opening(args: &Args, target: &Path) -> Result<Vec<Proxy>> {
 fn version(proxy: Proxy, program: &Path) -> String {
     let flag = match proxy {
         Proxy::Floor => return "examples/floor.rs".into(),
-        Proxy::Outrigger | Proxy::Envoy | Proxy::Toxiproxy => "--version",
+        Proxy::Outrigger | Proxy::OutriggerTwo | Proxy::Envoy | Proxy::Toxiproxy => "--version",
         Proxy::Haproxy | Proxy::Nginx => "-v",
     };
     let Ok(output) = Command::new(program).arg(flag).output() else { return "does not run".into() };

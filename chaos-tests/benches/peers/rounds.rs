@@ -157,7 +157,13 @@ async fn turn(args: &Args, workload: Workload, running: &Running, round: usize, 
             cpu: proxy.used.as_secs_f64() / answered * 1e6,
             rate: answered / wall,
             busy: proxy.used.as_secs_f64() / wall,
-            waited: proxy.waited.max(load.waited).as_secs_f64() / wall,
+            // Two workers on one core wait for each other.
+            waited: match running.proxy {
+                Proxy::OutriggerTwo => load.waited,
+                _ => proxy.waited.max(load.waited),
+            }
+            .as_secs_f64()
+                / wall,
             dialled: (after.4 - before.4) as f64 / answered * 1e3,
             latency: None,
         })

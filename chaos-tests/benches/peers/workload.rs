@@ -70,13 +70,14 @@ impl Workload {
     /// How many times a peer's CPU per request Outrigger may take.
     pub fn goals(self) -> &'static [(Proxy, f64)] {
         match self {
-            Self::Get1k => &[(Proxy::Haproxy, 0.88), (Proxy::Nginx, 0.88), (Proxy::Envoy, 0.3), (Proxy::Floor, 1.25)],
-            Self::Get64k => &[(Proxy::Haproxy, 0.6), (Proxy::Floor, 1.15)],
-            Self::Post16k => &[(Proxy::Haproxy, 0.5), (Proxy::Floor, 1.25)],
-            Self::NewConn => &[(Proxy::Haproxy, 1.0)],
+            Self::Get1k => &[(Proxy::Haproxy, 0.8), (Proxy::Nginx, 0.88), (Proxy::Envoy, 0.3), (Proxy::Floor, 1.12)],
+            Self::Get64k => &[(Proxy::Haproxy, 0.62), (Proxy::Floor, 1.15)],
+            Self::Post16k => &[(Proxy::Haproxy, 0.42), (Proxy::Floor, 1.25)],
+            Self::NewConn => &[(Proxy::Haproxy, 0.95)],
             Self::H2c => &[(Proxy::Haproxy, 1.3)],
             Self::TcpBulk | Self::TcpConn => &[(Proxy::Haproxy, 1.0), (Proxy::Toxiproxy, 0.5)],
-            Self::Eps1000 | Self::Rate => &[],
+            Self::Eps1000 => &[(Proxy::Haproxy, 0.8)],
+            Self::Rate => &[(Proxy::Haproxy, 0.9)],
         }
     }
 }

@@ -41,7 +41,8 @@ pub fn build_into(target: &Path, proxies: &[Proxy]) -> io::Result<()> {
             cargo.env_remove(name);
         }
     }
-    let (outrigger, floor) = (ours(Proxy::Outrigger, "OUTRIGGER_BIN"), ours(Proxy::Floor, "FLOOR_BIN"));
+    let outrigger = [Proxy::Outrigger, Proxy::OutriggerTwo].into_iter().any(|p| ours(p, "OUTRIGGER_BIN"));
+    let floor = ours(Proxy::Floor, "FLOOR_BIN");
     if outrigger {
         cargo.args(["-p", "outrigger", "--bin", "outrigger"]);
     }

@@ -28,9 +28,10 @@ enum Shows {
 use Shows::{Between, Exactly};
 
 /// Metrics that another test causes, by its file.
-const ELSEWHERE: [(&str, &str); 24] = [
+const ELSEWHERE: [(&str, &str); 25] = [
     ("outrigger_upstream_connections", "protocol/pressure.rs"),
-    ("outrigger_rescued_total", "resilience/hedge.rs"),
+    ("outrigger_rescued_total", "resilience/account.rs"),
+    ("outrigger_refused_by_limits_total", "resilience/account.rs"),
     ("outrigger_hedges_total", "resilience/hedge.rs"),
     ("outrigger_hedges_won_total", "resilience/hedge.rs"),
     ("outrigger_breaker_state", "resilience/breaker.rs"),
@@ -146,8 +147,10 @@ fn traffic() -> Caused {
             ("outrigger_instances_left_out", "service=\"half\"", Exactly(1.0)),
             ("outrigger_outcomes_total", "service=\"app\" outcome=\"success\"", Exactly(3.0)),
             ("outrigger_outcomes_total", "service=\"app\" outcome=\"failure\"", Exactly(1.0)),
-            ("outrigger_first_attempts_total", "service=\"app\" result=\"good\"", Exactly(3.0)),
-            ("outrigger_first_attempts_total", "service=\"app\" result=\"failed\"", Exactly(1.0)),
+            ("outrigger_requests_started_total", "service=\"app\"", Exactly(5.0)),
+            ("outrigger_account_total", "service=\"app\" fate=\"first_good\"", Exactly(3.0)),
+            ("outrigger_account_total", "service=\"app\" fate=\"lost\"", Exactly(1.0)),
+            ("outrigger_account_in_flight", "service=\"app\"", Exactly(1.0)),
             ("outrigger_lost_total", "service=\"app\"", Exactly(1.0)),
             ("outrigger_availability_ratio", "service=\"app\" stage=\"after\" window=\"1h\"", Exactly(0.75)),
             ("outrigger_retry_budget_tokens", "service=\"app\"", Between(1.0, f64::MAX)),

@@ -25,18 +25,59 @@ fn a_refused_connection_moves_a_request_of_any_method_to_another_instance() {
     assert_eq!(good.seen().len(), 36);
 }
 
+/// A listener whose backlog is full drops what knocks: connections to it are neither made nor refused.
+struct Deaf {
+    address: std::net::SocketAddr,
+    _held: (socket2::Socket, Vec<std::io::Result<std::net::TcpStream>>),
+}
+
+impl Deaf {
+    fn new() -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
+        socket.listen(0).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        let knock = move || std::net::TcpStream::connect_timeout(&address, Duration::from_millis(300));
+        let knocks: Vec<_> = (0..3).map(|_| std::thread::spawn(knock)).collect();
+        Self { address, _held: (socket, knocks.into_iter().map(|knock| knock.join().unwrap()).collect()) }
+    }
+}
+
+#[test]
+fn a_burst_at_the_start_loses_nothing_to_an_instance_that_takes_no_connections() {
+    const REQUESTS: usize = 240;
+    let (deaf, one, other) = (Deaf::new(), Origin::named("one"), Origin::named("other"));
+    let proxy = Proxy::before(&[deaf.address, one.address, other.address]);
+    let clients: Vec<_> = (0..REQUESTS).map(|_| Connection::open(proxy.address)).collect();
+    let asking = clients.into_iter().map(|mut client| {
+        std::thread::spawn(move || {
+            client.send(POST.replace("/ ", "/delay/20 "));
+            client.answer().status()
+        })
+    });
+    let asking: Vec<_> = asking.collect();
+    let statuses: Vec<_> = asking.into_iter().map(|asking| asking.join().unwrap()).collect();
+    let lost: Vec<_> = statuses.iter().filter(|status| **status != 200).collect();
+    // Each of them could be sent elsewhere: it was not written anywhere. The budget holds thirty tokens at the start.
+    assert!(lost.is_empty(), "{} of {REQUESTS} were lost: {lost:?}", lost.len());
+    assert_eq!(one.requests() + other.requests(), REQUESTS, "some were sent twice");
+}
+
+#[test]
+fn a_request_that_was_never_written_finds_the_one_instance_of_seven_that_takes_connections() {
+    let good = Scripted::answering(OK);
+    let gone: Vec<_> = (0..6).map(|_| free_address()).collect();
+    let mut config = in_turn(&[&gone[..], &[good.address]].concat());
+    config["services"]["app"]["outlier"] = json!("off");
+    config["services"]["app"]["retries"] = json!({ "max": 0, "budget": "0%", "min_per_second": 0 });
+    let proxy = Proxy::start(&config);
+    assert_eq!(statuses(&proxy, POST, 20), BTreeMap::from([(200, 20)]));
+}
+
 #[test]
 fn a_connection_that_is_not_made_in_time_moves_a_request_to_another_instance() {
-    // A listener whose backlog is full drops what knocks: connections to it are neither made nor refused.
-    let deaf = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    deaf.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
-    deaf.listen(0).unwrap();
-    let address = deaf.local_addr().unwrap().as_socket().unwrap();
-    let knocks: Vec<_> = (0..3)
-        .map(|_| std::thread::spawn(move || std::net::TcpStream::connect_timeout(&address, Duration::from_millis(300))))
-        .collect();
-    let _held: Vec<_> = knocks.into_iter().map(|knock| knock.join().unwrap()).collect();
-
+    let deaf = Deaf::new();
+    let address = deaf.address;
     let good = Origin::named("good");
     let mut config = in_turn(&[address, good.address]);
     config["services"]["app"]["connect_timeout"] = json!("200ms");

@@ -23,7 +23,7 @@ fn assert_counted(proxy: &Proxy, degraded: f64, failed: f64) {
     let app = "service=\"app\"";
     wait_for_metric(proxy, "outrigger_outcomes_total", &[app, "outcome=\"degraded\""], degraded);
     wait_for_metric(proxy, "outrigger_outcomes_total", &[app, "outcome=\"failure\""], failed);
-    wait_for_metric(proxy, "outrigger_rescued_total", &[app, "by=\"fallback\""], degraded);
+    wait_for_metric(proxy, "outrigger_account_total", &[app, "fate=\"degraded\""], degraded);
 }
 
 #[test]

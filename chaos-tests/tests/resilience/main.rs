@@ -8,6 +8,7 @@
     reason = "tests and their helpers"
 )]
 
+mod account;
 mod attempts;
 mod availability;
 mod balance;
@@ -19,5 +20,6 @@ mod explain;
 mod fallback;
 mod hedge;
 mod limits;
+mod reuse;
 mod stage;
 mod wishes;

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use chaos_tests::fleet::Scripted;
 use chaos_tests::proxy::{self, Proxy, outrigger};
 use chaos_tests::raw::{Connection, Message, ask};
 pub use chaos_tests::word::{OK, UNAVAILABLE, Word, answering_after, failing_while};
@@ -23,6 +25,24 @@ pub fn one_by_one(origins: &[SocketAddr]) -> Value {
     let mut config = in_turn(origins);
     config["workers"] = json!(1);
     config
+}
+
+/// How long a first attempt takes while the word says so.
+pub const STUCK: Duration = Duration::from_secs(8);
+
+/// An origin whose first attempts take long while the word says so, and whose second ones never do.
+pub fn dozing(word: &Word) -> Scripted {
+    let word = word.clone();
+    Scripted::start(move |peer| {
+        while let Some(request) = peer.request() {
+            if word.is_so() && request.field("x-envoy-attempt-count").is_none() {
+                std::thread::sleep(STUCK);
+            }
+            if peer.connection.try_send(OK).is_err() {
+                return;
+            }
+        }
+    })
 }
 
 /// A GET with fields, on a connection that ends with it.

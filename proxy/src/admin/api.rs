@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use serde::Serialize;
 
 use super::learned::{LearnedEntry, learned};
+use super::shares::{Share, shares};
 use super::traffic::{Pool, Traffic};
 use crate::resilience::breaker::Status;
 use crate::snapshot::{Cluster, DiscoveryState, Endpoint, Health, Snapshot};
@@ -69,6 +70,12 @@ pub struct EndpointEntry {
     pub share: f64,
     /// Why it gets that and not its whole share, or although somebody speaks against it; none where there is nothing to say.
     pub why: Option<String>,
+    /// The part of the requests that its weight gives it among those that are in, 0.0 to 1.0.
+    pub due: f64,
+    /// The part of the attempts that it got in about the last ten seconds; none where there were too few.
+    pub got: Option<f64>,
+    /// Why those two differ, where latency makes them.
+    pub deviates: Option<&'static str>,
     /// Requests there now.
     pub in_flight: i64,
     /// Open connections.
@@ -77,7 +84,7 @@ pub struct EndpointEntry {
     pub attempts: u64,
     /// Of those.
     pub failures: u64,
-    /// Peak-EWMA, as one worker sees it; none before the first answer.
+    /// What the balancer goes by: the average of its answers as one worker sees it, failures included; none before the first.
     pub latency_ms: Option<f64>,
 }
 
@@ -121,7 +128,12 @@ pub fn service(snapshot: &Snapshot, cluster: &Cluster, status: Option<&ServiceSt
             Status { .. } => "open",
         },
         all_failing: status.is_some_and(|status| status.all_failing),
-        endpoints: cluster.endpoints.iter().map(|endpoint| entry(endpoint, &pool, status)).collect(),
+        endpoints: cluster
+            .endpoints
+            .iter()
+            .zip(shares(cluster, &pool, clock))
+            .map(|(endpoint, share)| entry(endpoint, &pool, share, status))
+            .collect(),
         left_out: left_out
             .iter()
             .map(|out| LeftOutEntry { instance: Arc::clone(&out.instance), reason: out.reason.clone() })
@@ -130,7 +142,7 @@ pub fn service(snapshot: &Snapshot, cluster: &Cluster, status: Option<&ServiceSt
     }
 }
 
-fn entry(endpoint: &Endpoint, pool: &Pool<'_>, status: Option<&ServiceStatus>) -> EndpointEntry {
+fn entry(endpoint: &Endpoint, pool: &Pool<'_>, lately: Share, status: Option<&ServiceStatus>) -> EndpointEntry {
     let Traffic { state, share, why } = pool.traffic(endpoint);
     let shared = &endpoint.shared;
     let latency = shared.latency_us.load(Relaxed);
@@ -148,6 +160,9 @@ fn entry(endpoint: &Endpoint, pool: &Pool<'_>, status: Option<&ServiceStatus>) -
         state,
         share,
         why,
+        due: lately.due,
+        got: lately.got,
+        deviates: lately.why,
         // Workers report one after the other, so for a moment there may seem to be fewer than none.
         in_flight: shared.in_flight.load(Relaxed).max(0),
         connections: shared.connections.load(Relaxed),

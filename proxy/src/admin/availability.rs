@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::counts::{First, Rescue, Totals};
+use crate::counts::{ByReason, Rescue, Totals};
 use crate::error::Reason;
 use crate::telemetry::availability::{Ledger, Window};
 use crate::telemetry::status::Statuses;
@@ -33,24 +33,48 @@ pub struct Dependency {
     pub seconds: u64,
     /// Requests that count: without the client's own doing.
     pub requests: u64,
-    /// The share whose first attempt was good; none without requests.
+    /// The share that the instances alone would have answered, `first_good` and `unknown`; none without requests.
     pub before: Option<f64>,
     /// The share that was answered, degraded or not; none without requests.
     pub after: Option<f64>,
     /// Answered by the service.
     pub success: u64,
-    /// Answered by a fallback.
-    pub degraded: u64,
-    /// Lost.
+    /// Lost or refused.
     pub failure: u64,
     /// Attempts at endpoints.
     pub attempts: u64,
-    /// By what became of the first attempt.
+    /// By what became of the first attempt; `overtaken` is `unknown`.
     pub first: BTreeMap<&'static str, u64>,
-    /// By what saved them.
+    /// The account: `carried` and `started` are the sum of all that follows.
+    #[serde(flatten)]
+    pub account: Account,
+}
+
+/// Where each request of a dependency is to be found, once.
+#[derive(Debug, Serialize)]
+pub struct Account {
+    /// Requests in flight at the beginning of the window.
+    pub carried: u64,
+    /// Requests that reached the service in the window.
+    pub started: u64,
+    /// The first attempt has a good answer, whoever was faster.
+    pub first_good: u64,
+    /// The first attempt failed, and another has a good answer: by what that was started for.
     pub rescued: BTreeMap<&'static str, u64>,
+    /// Another attempt was faster than the first, of which nobody knows what became.
+    pub unknown: u64,
+    /// Answered by a fallback.
+    pub degraded: u64,
     /// By what they were lost to; only what there was.
     pub lost: BTreeMap<String, u64>,
+    /// Refused by one of our limits before any attempt failed: by which; only what there was.
+    pub refused: BTreeMap<String, u64>,
+    /// The client left at once.
+    pub abandoned: u64,
+    /// 4xx, or a message that breaks the rules.
+    pub client_errors: u64,
+    /// Not over at the end of the window.
+    pub in_flight: u64,
 }
 
 /// A request that needs every dependency once is answered as often as all of them are.
@@ -90,7 +114,7 @@ pub fn report(ledger: &Ledger, board: &Statuses, window: Option<Window>) -> Repo
 }
 
 fn dependency(name: Arc<str>, declared: bool, totals: &Totals, covered: Duration) -> Dependency {
-    let lost = Reason::ALL.iter().zip(*totals.lost).filter(|(_, count)| *count > 0);
+    let failed = totals.requests() - totals.first_good - totals.unknown;
     Dependency {
         name,
         declared,
@@ -98,13 +122,31 @@ fn dependency(name: Arc<str>, declared: bool, totals: &Totals, covered: Duration
         requests: totals.requests(),
         before: totals.before(),
         after: totals.after(),
-        success: totals.success,
-        degraded: totals.degraded,
-        failure: totals.failure,
+        success: totals.success(),
+        failure: totals.failure(),
         attempts: totals.attempts,
-        first: First::ALL.iter().map(|first| first.name()).zip(totals.first).collect(),
+        first: [("good", totals.first_good), ("failed", failed), ("overtaken", totals.unknown)].into(),
+        account: account(totals),
+    }
+}
+
+fn account(totals: &Totals) -> Account {
+    let by_reason = |counts: &ByReason| {
+        let some = Reason::ALL.iter().zip(counts).filter(|(_, count)| **count > 0);
+        some.map(|(reason, count)| (reason.name(), *count)).collect()
+    };
+    Account {
+        carried: totals.carried,
+        started: totals.started,
+        first_good: totals.first_good,
         rescued: Rescue::ALL.iter().map(|rescue| rescue.name()).zip(totals.rescued).collect(),
-        lost: lost.map(|(reason, count)| (reason.name(), count)).collect(),
+        unknown: totals.unknown,
+        degraded: totals.degraded,
+        lost: by_reason(&totals.losses.lost),
+        refused: by_reason(&totals.losses.refused),
+        abandoned: totals.abandoned,
+        client_errors: totals.client_errors,
+        in_flight: totals.in_flight,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::control::first_snapshot;
 use crate::control::testing::{declare_static, settings};
 use crate::counts::ServiceTally;
 use crate::counts::paces::Pace;
-use crate::counts::{Account, First, Outcome, Rescue};
+use crate::counts::{Account, Fate, Rescue};
 use crate::error::Reason;
 use crate::fault_manager::FaultManager;
 use crate::resilience::latency_policy::Known;
@@ -136,7 +136,7 @@ fn the_shape_of_services_is_exact() {
         "name": "legacy", "standing": "known", "source": "", "age_ms": null, "last_error": null,
         "breaker": "closed", "all_failing": false,
         "endpoints": [{"id": 1, "instance": "10.0.0.1:80", "address": "10.0.0.1:80", "weight": 1, "health": "passing",
-            "check": "passing", "absent": true, "state": "in", "share": 1.0,
+            "check": "passing", "absent": true, "state": "in", "share": 1.0, "due": 1.0, "got": null, "deviates": null,
             "why": "no longer in the registry, kept because its checks pass", "in_flight": 0, "connections": 2, "attempts": 10, "failures": 0, "latency_ms": null}],
         "left_out": [], "learned": [],
     });
@@ -175,16 +175,16 @@ fn metrics_are_prometheus() {
     assert!(answer.body.contains("\nprocess_open_fds "), "{}", answer.body);
 }
 
-/// Ten requests: one of the first attempts failed and was retried, one was lost, one degraded.
+/// Ten requests: one of the first attempts failed and was retried, one was lost, one degraded. An eleventh is in flight.
 fn ten() -> ServiceTally {
     let mut tally = ServiceTally::default();
-    let failed = Account { first: First::Failed, ..Account::GOOD };
     for _ in 0..7 {
         tally.finished(&Account::GOOD);
     }
-    tally.finished(&Account { rescued_by: Some(Rescue::Retry), attempts: 2, ..failed });
-    tally.finished(&Account { rescued_by: Some(Rescue::Fallback), outcome: Outcome::Degraded, ..failed });
-    tally.finished(&Account { outcome: Outcome::Failure(Reason::Timeout), attempts: 3, ..failed });
+    tally.finished(&Account::of(Fate::Rescued(Rescue::Retry), 2));
+    tally.finished(&Account::of(Fate::Degraded, 1));
+    tally.finished(&Account::of(Fate::Lost(Reason::Timeout), 3));
+    tally.opened(true);
     tally
 }
 
@@ -195,10 +195,12 @@ fn the_shape_of_availability_is_exact() {
     snapshot.clusters["orders"].shared.metrics.absorb(&mut ten());
     let orders = json!({
         "name": "orders", "declared": true, "seconds": 0, "requests": 10, "before": 0.7, "after": 0.9,
-        "success": 8, "degraded": 1, "failure": 1, "attempts": 13,
+        "success": 8, "failure": 1, "attempts": 13,
         "first": {"good": 7, "failed": 3, "overtaken": 0},
-        "rescued": {"retry": 1, "other_endpoint": 0, "try_timeout": 0, "hedge": 0, "fallback": 1},
-        "lost": {"timeout": 1},
+        "carried": 0, "started": 11, "first_good": 7,
+        "rescued": {"retry": 1, "other_endpoint": 0, "try_timeout": 0, "hedge": 0},
+        "unknown": 0, "degraded": 1, "lost": {"timeout": 1}, "refused": {}, "abandoned": 0, "client_errors": 0,
+        "in_flight": 1,
     });
     let mut answer = get(&running, "/api/v1/availability").json();
     assert_eq!(answer["window"], "5m");
@@ -250,8 +252,7 @@ fn a_request_that_was_handed_in_can_be_explained() {
     let began = Instant::now();
     let record = |id: &str, reason| {
         let mut record = Record::new(id.as_bytes(), false, began, std::time::SystemTime::now());
-        let lost = Account { outcome: Outcome::Failure(reason), ..Account::GOOD };
-        record.returned(began + Duration::from_millis(7), 504, Some(&lost), None);
+        record.returned(began + Duration::from_millis(7), 504, Fate::Lost(reason), None);
         running.hand_in.blocking_send(Box::new(record)).unwrap();
     };
     record("a/b", Reason::Timeout);

@@ -1,84 +1,110 @@
-//! How slow an endpoint is, as one worker has lately seen it.
+//! How long an endpoint's answers take, as one worker has lately seen it.
 //!
-//! Why a *peak*-sensitive average? Because bad news has to travel fast and good news may take its time. A sample
-//! above the estimate replaces it at once, so that the first slow answer already sends the next request
-//! elsewhere; samples below pull it down over seconds, so that one quick answer does not bring everybody back.
-//! While nothing is observed the estimate sinks by the same clock, and so an endpoint that nobody dares to use is
-//! sooner or later tried again. (Finagle's `PeakEwma`, later linkerd's and tower's; the time constant of 10
-//! seconds is theirs too.)
+//! What two choices compare has to differ where *endpoints* differ, and must not where only their requests do: each wrong
+//! difference sends an endpoint's share elsewhere, and weights are shares that somebody meant. So this is a mean and not a
+//! peak. The highest of many samples is a matter of luck, and of how many there were: of two endpoints that are alike, the
+//! heavier one has more samples and therefore the higher peak, and one pause of its process would keep its requests away
+//! for half a minute. The mean is robust and still quick:
+//!
+//! * A sample counts as at most four times the estimate. One outlier moves it by a tenth. An endpoint that has become ten
+//!   times slower has doubled it after eight answers.
+//! * The first samples weigh more than later ones, of which each is a thirty-second part.
+//! * Evidence ages. Without news the estimate goes back to what is typical of the pool, so that an endpoint that nobody
+//!   dares to use is tried again, and one that is asked rarely is no different from one that is asked often. What stands
+//!   on few samples ages faster.
+//!
+//! An endpoint that hangs gives no samples at all. That is seen in its silence
+//! ([`Upstream::load`](crate::upstream::Upstream::load)).
 //!
 //! Latency goes from the start of an attempt to the head of its answer. An attempt that failed is no sample (a
-//! refused connection is quick, and must not look attractive): it is reported by [`PeakEwma::penalise`].
+//! refused connection is quick, and must not look attractive): it is reported by [`Ewma::penalise`].
 
 use std::cell::Cell;
 use std::time::Duration;
 
 use crate::clock::Instant;
 
-/// The time in which a difference between the estimate and the samples falls to 37 %.
+/// The time in which a difference between the estimate and what is typical of the pool falls to 37 %, where the estimate
+/// stands on all the samples that it may.
 pub const DECAY: Duration = Duration::from_secs(10);
 
 /// Differences below a millisecond are a matter of scheduling, not of endpoints: for balancing, whatever is quicker
 /// counts as this. Also what an endpoint is taken for when there is nothing to compare it with.
-const FLOOR_US: f64 = 1_000.0;
+pub const FLOOR_US: f64 = 1_000.0;
+
+/// As so many samples one later sample is weighed.
+const SAMPLES: u32 = 32;
+
+/// As so many samples what is typical of the pool is weighed, for an endpoint that has not answered yet.
+const SUPPOSED_SAMPLES: u32 = 4;
+
+/// A sample counts as at most so many times the estimate.
+const CLIP: f64 = 4.0;
 
 /// What one failure multiplies the estimate by. One alone stays on the edge of what moves requests
-/// ([`CLEARLY`](super::p2c::CLEARLY)), because every endpoint fails now and then; a second one soon after moves
+/// ([`CLEARLY`](super::CLEARLY)), because every endpoint fails now and then; a second one soon after moves
 /// them, and an endpoint that fails again when it is next tried stays away for as long again.
 const PENALTY: f64 = 2.0;
+
+/// As so many samples a failure is evidence.
+const PENALTY_SAMPLES: u32 = 4;
 
 /// Failures alone do not carry the estimate above this, so that a recovered endpoint is back within a minute.
 const PENALTY_LIMIT_US: f64 = 1_000_000.0;
 
-/// A peak-sensitive, exponentially weighted moving average of latencies. Cheap to read: a read within a
+/// The part by which an attempt that was given up moves the estimate: it tells more than an answer, because its answer
+/// would have taken longer still, and less than a failure.
+const OUTLASTED: f64 = 1.0 / 16.0;
+
+/// An exponentially weighted moving average of latencies that outliers hardly move. Cheap to read: a read within a
 /// millisecond of the last read or sample costs one comparison.
 #[derive(Debug, Clone)]
-pub struct PeakEwma {
+pub struct Ewma {
     /// Microseconds, as of `at`.
     estimate: Cell<f64>,
     at: Cell<Instant>,
-    /// The estimate sunk to `read_at`.
+    /// What the estimate goes back to while nothing is observed.
+    typical: Cell<f64>,
+    /// Samples that the estimate stands on, below [`SAMPLES`].
+    samples: Cell<u32>,
+    /// The estimate as of `read_at`.
     read: Cell<f64>,
     read_at: Cell<Instant>,
-    seen: Cell<bool>,
+    heard: Cell<bool>,
 }
 
-impl PeakEwma {
-    /// For an endpoint that was not used yet. `typical` is what the pool's other endpoints stand at
-    /// ([`typical`]), none where none was used yet.
+impl Ewma {
+    /// For an endpoint that has not answered yet. `typical` is what the pool's other endpoints stand at ([`typical`]), none
+    /// where none has answered.
     ///
-    /// A new endpoint is so taken for an ordinary one: it gets its weight's share from the first request on. A
-    /// fixed default could only be wrong: above what the pool stands at, new endpoints starve until it has sunk;
-    /// below, they are flooded until their first answer. What the first sample says then replaces it, upwards or
-    /// downwards.
+    /// An endpoint that was never heard of is so taken for an ordinary one: it gets its weight's share from the first
+    /// request on. A fixed default could only be wrong: above what the pool stands at, new endpoints starve until it has
+    /// sunk; below, they are flooded until their first answer.
     pub fn new(typical: Option<Duration>, now: Instant) -> Self {
         let estimate = typical.map_or(FLOOR_US, |typical| typical.as_secs_f64() * 1e6);
         Self {
             estimate: Cell::new(estimate),
             at: Cell::new(now),
+            typical: Cell::new(estimate),
+            samples: Cell::new(typical.map_or(0, |_| SUPPOSED_SAMPLES)),
             read: Cell::new(estimate),
             read_at: Cell::new(now),
-            seen: Cell::new(false),
+            heard: Cell::new(false),
         }
     }
 
     /// Takes note of how long an answer took.
     pub fn observe(&self, latency: Duration, now: Instant) {
-        let sample = latency.as_secs_f64() * 1e6;
-        let before = self.estimate.get();
-        let estimate = if sample >= before || !self.seen.get() {
-            sample
-        } else {
-            let kept = kept(now.saturating_duration_since(self.at.get()));
-            sample + (before - sample) * kept
-        };
-        self.set(estimate, now);
+        let samples = self.samples.get();
+        self.approach(latency, 1.0 / f64::from(samples + 1), now);
+        self.samples.set((samples + 1).min(SAMPLES - 1));
+        self.heard.set(true);
     }
 
-    /// Takes note of an answer that had not come after so long: it would be a peak, if it is one.
+    /// Takes note of an answer that had not come after so long.
     pub fn outlast(&self, elapsed: Duration, now: Instant) {
         if elapsed.as_secs_f64() * 1e6 > self.value(now) {
-            self.observe(elapsed, now);
+            self.approach(elapsed, OUTLASTED.max(1.0 / f64::from(self.samples.get() + 1)), now);
         }
     }
 
@@ -86,28 +112,51 @@ impl PeakEwma {
     pub fn penalise(&self, now: Instant) {
         let value = self.value(now);
         let penalised = (value.max(FLOOR_US) * PENALTY).min(PENALTY_LIMIT_US);
+        self.samples.set((self.samples.get() + PENALTY_SAMPLES).min(SAMPLES - 1));
         self.set(penalised.max(value), now);
     }
 
-    /// The estimate in microseconds, sunk by the time that nothing was observed. Not negative, finite.
+    /// The pool's endpoints typically stand at `typical` microseconds. One that has not answered yet counts as such a
+    /// one, times what its failures have made of it.
+    pub fn suppose(&self, typical: f64) {
+        let before = self.typical.replace(typical);
+        if !self.heard.get() {
+            let factor = typical.max(FLOOR_US) / before.max(FLOOR_US);
+            self.estimate.set(self.estimate.get() * factor);
+            self.read.set(self.read.get() * factor);
+            self.samples.set(self.samples.get().max(SUPPOSED_SAMPLES));
+        }
+    }
+
+    /// The estimate in microseconds, as far as it is still evidence. Not negative, finite.
     pub fn value(&self, now: Instant) -> f64 {
         if now.saturating_duration_since(self.read_at.get()) >= Duration::from_millis(1) {
-            self.read.set(self.estimate.get() * kept(now.saturating_duration_since(self.at.get())));
+            self.read.set(self.believed(now));
             self.read_at.set(now);
         }
         self.read.get()
     }
 
-    /// The load for [`Candidates::load`](super::Candidates::load): the latency times what waits for it, the next
-    /// request included. `relative_weight` is the endpoint's weight over the pool's mean; above zero. Finite and
-    /// above zero.
-    pub fn load(&self, in_flight: u32, relative_weight: f64, now: Instant) -> f64 {
-        self.value(now).max(FLOOR_US) * (1.0 + f64::from(in_flight) / relative_weight)
+    /// Whether an answer was ever observed.
+    pub fn heard(&self) -> bool {
+        self.heard.get()
     }
 
-    /// Whether an answer was ever observed.
-    pub fn seen(&self) -> bool {
-        self.seen.get()
+    fn believed(&self, now: Instant) -> f64 {
+        let (estimate, typical) = (self.estimate.get(), self.typical.get());
+        let firmness = f64::from(self.samples.get() + 1) / f64::from(SAMPLES);
+        typical + (estimate - typical) * kept(now.saturating_duration_since(self.at.get()), firmness)
+    }
+
+    /// Moves the estimate by a part of its distance to a sample.
+    fn approach(&self, sample: Duration, part: f64, now: Instant) {
+        let (before, stale) = (self.believed(now), self.estimate.get());
+        let sample = sample.as_secs_f64() * 1e6;
+        // The very first sample has nothing that it could be an outlier of.
+        let clipped = if part >= 1.0 { sample } else { sample.min(before.max(FLOOR_US) * CLIP) };
+        let moved = before + (clipped - before) * part;
+        // One that is as slow as ever has confirmed what was known of it.
+        self.set(moved.max(stale.min(sample)), now);
     }
 
     fn set(&self, estimate: f64, now: Instant) {
@@ -115,158 +164,24 @@ impl PeakEwma {
         self.at.set(now);
         self.read.set(estimate);
         self.read_at.set(now);
-        self.seen.set(true);
     }
 }
 
-/// What endpoints stand at that were used, for [`PeakEwma::new`]: their median, so that one that is slow or fails
-/// does not speak for all. None where none was used. Takes time linear in their number; asked when a pool changes.
-pub fn typical<'a>(estimates: impl Iterator<Item = &'a PeakEwma>, now: Instant) -> Option<Duration> {
-    let mut values: Vec<f64> = estimates.filter(|one| one.seen()).map(|one| one.value(now)).collect();
-    if values.is_empty() {
-        return None;
-    }
-    let middle = values.len() / 2;
+/// What endpoints stand at that have answered: their median, the lower one of an even number, so that one that is slow or
+/// fails does not speak for all. None where none has answered. Takes time linear in their number.
+pub fn typical<'a>(estimates: impl Iterator<Item = &'a Ewma>, now: Instant) -> Option<Duration> {
+    let mut values: Vec<f64> = estimates.filter(|one| one.heard()).map(|one| one.value(now)).collect();
+    let middle = values.len().checked_sub(1)? / 2;
     let (_, median, _) = values.select_nth_unstable_by(middle, f64::total_cmp);
     Some(Duration::from_secs_f64(*median / 1e6))
 }
 
-/// The part of a difference that is left after a time.
-fn kept(elapsed: Duration) -> f64 {
-    let times = elapsed.as_secs_f64() / DECAY.as_secs_f64();
+/// The part of a difference that is left after a time. What is less firm, from 0 to 1.0, is gone sooner.
+fn kept(elapsed: Duration, firmness: f64) -> f64 {
+    let times = elapsed.as_secs_f64() / (DECAY.as_secs_f64() * firmness);
     // Between two answers there is next to no time, and what the exponential function differs by then is next to nothing.
     if times < 1e-4 { 1.0 - times } else { (-times).exp() }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const MS: Duration = Duration::from_millis(1);
-
-    fn close(a: f64, b: f64) {
-        assert!((a - b).abs() <= 1e-6 * b.abs(), "{a} is not {b}");
-    }
-
-    #[test]
-    fn a_peak_takes_at_once_and_sinks_slowly() {
-        let start = Instant::now();
-        let ewma = PeakEwma::new(None, start);
-        ewma.observe(10 * MS, start);
-        ewma.observe(500 * MS, start + MS);
-        close(ewma.value(start + MS), 500_000.0);
-        ewma.observe(10 * MS, start + MS + DECAY);
-        close(ewma.value(start + MS + DECAY), 10_000.0 + 490_000.0 * (-1f64).exp());
-    }
-
-    #[test]
-    fn the_first_sample_replaces_the_default_in_both_directions() {
-        let start = Instant::now();
-        for (default, sample) in [(100, 3), (3, 100)] {
-            let ewma = PeakEwma::new(Some(default * MS), start);
-            close(ewma.value(start), f64::from(default) * 1000.0);
-            ewma.observe(sample * MS, start + MS);
-            close(ewma.value(start + MS), f64::from(sample) * 1000.0);
-        }
-    }
-
-    #[test]
-    fn unobserved_it_sinks_whether_read_or_not() {
-        let start = Instant::now();
-        let (read, unread) = (PeakEwma::new(None, start), PeakEwma::new(None, start));
-        for ewma in [&read, &unread] {
-            ewma.observe(800 * MS, start);
-        }
-        for ms in 0..20_000 {
-            read.value(start + ms * MS);
-        }
-        let then = start + 20_000 * MS;
-        close(read.value(then), 800_000.0 * (-2f64).exp());
-        close(unread.value(then), 800_000.0 * (-2f64).exp());
-    }
-
-    #[test]
-    fn one_failure_is_forgiven_and_two_are_not() {
-        let start = Instant::now();
-        let ewma = PeakEwma::new(None, start);
-        ewma.observe(5 * MS, start);
-        let clearly = super::super::p2c::CLEARLY;
-        ewma.penalise(start);
-        assert!(ewma.value(start) * clearly <= 5_000.0);
-        ewma.penalise(start);
-        assert!(ewma.value(start) * clearly > 5_000.0);
-    }
-
-    #[test]
-    fn failures_alone_keep_an_endpoint_away_for_no_longer_than_a_minute_or_so() {
-        let start = Instant::now();
-        let ewma = PeakEwma::new(None, start);
-        for _ in 0..1_000 {
-            ewma.penalise(start);
-        }
-        close(ewma.value(start), PENALTY_LIMIT_US);
-        assert!(ewma.load(0, 1.0, start + Duration::from_secs(63)) * super::super::p2c::CLEARLY <= FLOOR_US);
-    }
-
-    #[test]
-    fn a_clock_that_seems_to_go_backwards_changes_nothing() {
-        let start = Instant::now();
-        let later = start + Duration::from_secs(5);
-        let ewma = PeakEwma::new(None, later);
-        ewma.observe(10 * MS, later);
-        close(ewma.value(start), 10_000.0);
-        ewma.observe(4 * MS, start);
-        close(ewma.value(start), 10_000.0);
-    }
-
-    #[test]
-    fn typical_is_the_median_of_those_that_were_used() {
-        let now = Instant::now();
-        let pool: Vec<PeakEwma> = (0..5).map(|_| PeakEwma::new(Some(999 * MS), now)).collect();
-        assert_eq!(typical(pool.iter(), now), None);
-        for (ewma, ms) in pool.iter().zip([7, 5_000, 9]) {
-            ewma.observe(ms * MS, now);
-        }
-        assert_eq!(typical(pool.iter(), now), Some(9 * MS));
-    }
-
-    proptest! {
-        #[test]
-        fn a_load_is_finite_and_above_zero(
-            steps in proptest::collection::vec((0u8..3, 0u64..10_000_000, 0u64..100_000), 0..60),
-            in_flight: u32,
-            weight in 0.0001f64..10_000.0,
-        ) {
-            let mut now = Instant::now();
-            let ewma = PeakEwma::new(None, now);
-            for (what, latency, wait) in steps {
-                now += Duration::from_millis(wait);
-                match what {
-                    0 => ewma.observe(Duration::from_micros(latency), now),
-                    1 => ewma.penalise(now),
-                    _ => drop(ewma.value(now)),
-                }
-                let load = ewma.load(in_flight, weight, now);
-                prop_assert!(load.is_finite() && load > 0.0);
-            }
-        }
-
-        #[test]
-        fn an_estimate_stays_between_zero_and_the_highest_sample(
-            samples in proptest::collection::vec((0u64..10_000_000, 0u64..30_000), 1..60),
-        ) {
-            let mut now = Instant::now();
-            let ewma = PeakEwma::new(None, now);
-            let mut highest = 0f64;
-            for (micros, wait) in samples {
-                now += Duration::from_millis(wait);
-                ewma.observe(Duration::from_micros(micros), now);
-                highest = highest.max(micros as f64);
-                let value = ewma.value(now);
-                prop_assert!(value >= micros as f64 * 0.999_999 && value <= highest * 1.000_001, "{value}");
-            }
-        }
-    }
-}
+mod tests;

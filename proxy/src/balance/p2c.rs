@@ -12,16 +12,15 @@
 //!   around the line of weights, from a random start. With nothing wrong the first choice is the pick, so weights
 //!   hold within a few requests.
 //! * The *second* is another candidate, at random by weight.
-//! * The second wins only if its load is less than half of the first's ([`CLEARLY`]). Load is the peak-EWMA
-//!   latency × (1 + in flight ÷ relative weight): an endpoint of twice the weight may have twice as much in
-//!   flight before it counts as busier.
+//! * The second wins only if its load is less than half of the first's ([`CLEARLY`](super::CLEARLY)). Load is the latency
+//!   ([`Ewma`](super::Ewma)), and where more is in flight than chance explains, latency × (1 + in flight ÷ weight).
 //!
-//! **Why half?** Two equally good endpoints never measure the same: latencies vary by tens of percent, and a
-//! single request in flight doubles the load of an idle endpoint. If every such difference moved a request, the
+//! **Why half, and why beyond chance?** Two equally good endpoints never measure the same: latencies vary by tens of
+//! percent, and a single request in flight doubles what an idle endpoint has. If every such difference moved a request, the
 //! pick would follow the noise, and under noise a pick between two distinct candidates pulls unequal weights
-//! towards equal ones. A factor of two is above that noise, and below whatever deserves a reaction: an endpoint
-//! that is overloaded, slow or failing is soon off by ten, and one that hangs gathers requests in flight until it
-//! is.
+//! towards equal ones: the heavier one is challenged more often than it challenges. Where the noise is small beside the
+//! bounds, weights hold to a few percent (`tests/shares.rs`). Whatever deserves a reaction is far above them: an endpoint
+//! that is overloaded, slow or failing is soon off by ten, and one that hangs is silent and gathers requests.
 //!
 //! A candidate in slow start accepts being chosen, first or second, with the probability of its ramp
 //! ([`slow_start`](super::slow_start)).
@@ -30,9 +29,6 @@ use std::cell::Cell;
 
 use super::shares::{GOLDEN, Shares, scale};
 use super::{Candidates, LoadBalancer};
-
-/// The part of the first choice's load that the second's has to be under to win.
-pub const CLEARLY: f64 = 0.5;
 
 /// How often the second choice is drawn before the first goes unopposed.
 const SECONDS: usize = 4;
@@ -83,13 +79,13 @@ impl LoadBalancer for P2c {
         if share < 1.0
             && !self.shares.random().accepts(share)
             && let Some(other) = self.shares.stand_in(candidates)
-            && candidates.load(other) * share < candidates.load(first)
+            && candidates.load(other).cost() * share < candidates.load(first).cost()
         {
             first = other;
         }
         match self.second(first, candidates) {
             Some(second)
-                if candidates.load(second) < candidates.load(first) * CLEARLY
+                if candidates.load(first).is_clearly_above(&candidates.load(second))
                     && self.shares.random().accepts(candidates.share(second)) =>
             {
                 Some(second)

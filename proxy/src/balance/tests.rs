@@ -39,9 +39,9 @@ impl Pool {
 }
 
 impl Candidates for Pool {
-    fn load(&self, index: usize) -> f64 {
+    fn load(&self, index: usize) -> Load {
         self.asked.set(self.asked.get() + 1);
-        self.loads[index]
+        Load { latency: self.loads[index], in_flight: 0, weight: 1.0 }
     }
 
     fn usable(&self, index: usize) -> bool {
@@ -195,14 +195,15 @@ fn stale_loads_raise_no_stampede() {
 
 /// Endpoints that take a time of their own, and one worker's estimates of them, on simulated time.
 struct Service {
-    estimates: Vec<PeakEwma>,
+    estimates: Vec<Ewma>,
     in_flight: RefCell<Vec<u32>>,
     now: Cell<Instant>,
 }
 
 impl Candidates for Service {
-    fn load(&self, index: usize) -> f64 {
-        self.estimates[index].load(self.in_flight.borrow()[index], 1.0, self.now.get())
+    fn load(&self, index: usize) -> Load {
+        let latency = self.estimates[index].value(self.now.get()).max(ewma::FLOOR_US);
+        Load { latency, in_flight: self.in_flight.borrow()[index], weight: 1.0 }
     }
 
     fn usable(&self, _: usize) -> bool {
@@ -212,7 +213,7 @@ impl Candidates for Service {
 
 impl Service {
     fn new(len: usize, now: Instant) -> Self {
-        let estimates = (0..len).map(|_| PeakEwma::new(None, now)).collect();
+        let estimates = (0..len).map(|_| Ewma::new(None, now)).collect();
         Self { estimates, in_flight: RefCell::new(vec![0; len]), now: Cell::new(now) }
     }
 
@@ -236,6 +237,9 @@ impl Service {
                 }
                 *done > now
             });
+            if let Some(typical) = ewma::typical(self.estimates.iter(), now) {
+                self.estimates.iter().for_each(|one| one.suppose(typical.as_secs_f64() * 1e6));
+            }
             let index = balancer.pick(self).unwrap();
             counts[index] += 1;
             match latency(index) {
@@ -286,7 +290,7 @@ fn a_new_endpoint_neither_starves_nor_is_flooded() {
         let now = service.now.get();
         let in_flight: u32 = service.in_flight.borrow().iter().sum();
         let typical = ewma::typical(service.estimates.iter(), now);
-        service.estimates.push(PeakEwma::new(typical, now));
+        service.estimates.push(Ewma::new(typical, now));
         service.in_flight.borrow_mut().push(in_flight / 4);
         let balancer = P2c::new(&[1; 5], 1);
         // The four others' answers that were under way are counted, but never come: only what is new matters.
@@ -329,6 +333,25 @@ fn picks_per_second_do_not_depend_on_the_pool() {
         let (small, large) = (time(kind, 10), time(kind, 10_000));
         // A thousand times the endpoints; ten times leaves room for caches and for a busy machine.
         assert!(large < small * 10, "{kind:?}: {small:?} with 10 endpoints, {large:?} with 10,000");
+    }
+}
+
+#[test]
+fn what_is_in_flight_counts_where_it_is_no_chance() {
+    let load = |in_flight, weight| Load { latency: 5_000.0, in_flight, weight };
+    for (own, other, is_above) in [
+        (load(1, 1.0), load(0, 1.0), false),
+        (load(4, 1.0), load(0, 1.0), false),
+        (load(20, 1.0), load(0, 1.0), true),
+        (load(8, 1.8), load(0, 0.2), false),
+        (load(1, 0.2), load(0, 1.8), false),
+        (load(6, 0.2), load(2, 1.8), true),
+        (load(90, 1.8), load(10, 0.2), false),
+        (load(600, 1.0), load(300, 1.0), false),
+        (load(620, 1.0), load(300, 1.0), true),
+        (load(0, 1.0), load(0, 1.0), false),
+    ] {
+        assert_eq!(own.is_clearly_above(&other), is_above, "{own:?} and {other:?}");
     }
 }
 

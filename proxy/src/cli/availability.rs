@@ -18,8 +18,13 @@ use super::output::{Paint, fail, print, table};
   outrigger availability --window 24h
   outrigger availability --json | jq .product
 
-BEFORE is the share of requests whose first attempt was good, AFTER the share that was answered, by a fallback too. Both
-leave out what clients did to themselves: 4xx answers, leaving at once. A service is counted while it is followed.")]
+BEFORE is the share of requests that the instances alone would have answered, AFTER the share that was answered, by a
+fallback too. Both leave out what clients did to themselves: 4xx answers, leaving at once. A service is counted while it
+is followed.
+
+In the second table each request stands once: STARTED, and what was IN FLIGHT when the window began, is the sum of all
+that follows. UNKNOWN: another attempt was faster than the first, and nobody knows what became of that; it counts as good
+BEFORE. REFUSED: by a limit of the proxy, before any attempt failed.")]
 pub struct Args {
     /// Where the proxy's admin API listens.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9901")]
@@ -48,12 +53,21 @@ struct Service {
     requests: u64,
     before: Option<f64>,
     after: Option<f64>,
-    degraded: u64,
     failure: u64,
     attempts: u64,
-    first: BTreeMap<String, u64>,
+    #[serde(default)]
+    carried: u64,
+    started: u64,
+    first_good: u64,
     rescued: BTreeMap<String, u64>,
+    unknown: u64,
+    degraded: u64,
     lost: BTreeMap<String, u64>,
+    #[serde(default)]
+    refused: BTreeMap<String, u64>,
+    abandoned: u64,
+    client_errors: u64,
+    in_flight: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -69,7 +83,7 @@ struct Product {
 pub struct Sum {
     /// Requests that count.
     pub requests: u64,
-    /// Whose first attempt was good.
+    /// That the instances alone would have answered, as far as is known.
     pub first_good: u64,
     /// That were answered.
     pub answered: u64,
@@ -85,15 +99,19 @@ impl Answer {
         let mut sum = Sum::default();
         for service in &self.services {
             sum.requests += service.requests;
-            sum.first_good += service.first.iter().filter(|(name, _)| *name != "failed").map(|(_, n)| n).sum::<u64>();
+            sum.first_good += service.first_good + service.unknown;
             sum.answered += service.requests - service.failure.min(service.requests);
-            for (from, to) in [(&service.rescued, &mut sum.rescued), (&service.lost, &mut sum.lost)] {
-                for (name, count) in from.iter().filter(|(_, count)| **count > 0) {
-                    *to.entry(name.clone()).or_default() += count;
-                }
-            }
+            add(&mut sum.rescued, &service.rescued);
+            add(&mut sum.lost, &service.lost);
+            add(&mut sum.lost, &service.refused);
         }
         sum
+    }
+}
+
+fn add(sums: &mut BTreeMap<String, u64>, counts: &BTreeMap<String, u64>) {
+    for (name, count) in counts.iter().filter(|(_, count)| **count > 0) {
+        *sums.entry(name.clone()).or_default() += count;
     }
 }
 
@@ -120,7 +138,7 @@ fn page(answer: &Answer, paint: Paint) -> String {
     if answer.services.is_empty() {
         return "no services yet: none is declared, and none was used by its name\n".to_owned();
     }
-    let head = ["SERVICE", "REQUESTS", "BEFORE", "AFTER", "DEGRADED", "ATTEMPTS", "RESCUED BY", "LOST TO"];
+    let head = ["SERVICE", "REQUESTS", "BEFORE", "AFTER", "ATTEMPTS", "RESCUED BY", "LOST TO"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     rows.extend(answer.services.iter().map(row));
     let Product { over, services, before, after } = &answer.product;
@@ -135,11 +153,11 @@ fn page(answer: &Answer, paint: Paint) -> String {
         "all" => format!("Since each service is followed ({covered} s at most)"),
         window => format!("The last {window} ({covered} s of it so far)"),
     };
-    format!("{window}\n\n{services}\n{}\n", paint.bold(product))
+    format!("{window}\n\n{services}\n{}\n\n{}", paint.bold(product), accounts(&answer.services))
 }
 
 fn row(service: &Service) -> Vec<String> {
-    let Service { requests, before, after, degraded, attempts, rescued, lost, .. } = service;
+    let Service { requests, before, after, attempts, rescued, lost, .. } = service;
     let mark = if service.declared { "" } else { " *" };
     let per_request =
         if *requests == 0 { "-".to_owned() } else { format!("{:.3}", *attempts as f64 / *requests as f64) };
@@ -148,11 +166,56 @@ fn row(service: &Service) -> Vec<String> {
         requests.to_string(),
         percent(*before),
         percent(*after),
-        degraded.to_string(),
         per_request,
         kinds(rescued),
         kinds(lost),
     ]
+}
+
+/// Where each request is to be found: a line of each service adds up.
+fn accounts(services: &[Service]) -> String {
+    let head = [
+        "SERVICE",
+        "STARTED",
+        "FIRST GOOD",
+        "RESCUED",
+        "UNKNOWN",
+        "DEGRADED",
+        "LOST",
+        "REFUSED",
+        "CLIENT'S",
+        "IN FLIGHT",
+    ];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    rows.extend(services.iter().map(|service| {
+        let sum = |counts: &BTreeMap<String, u64>| counts.values().sum::<u64>().to_string();
+        let started = match service.carried {
+            0 => service.started.to_string(),
+            carried => format!("{}+{carried}", service.started),
+        };
+        let clients = match (service.abandoned, service.client_errors) {
+            (0, errors) => errors.to_string(),
+            (left, errors) => format!("{} ({left} left)", left + errors),
+        };
+        vec![
+            service.name.clone(),
+            started,
+            service.first_good.to_string(),
+            sum(&service.rescued),
+            service.unknown.to_string(),
+            service.degraded.to_string(),
+            sum(&service.lost),
+            sum(&service.refused),
+            clients,
+            service.in_flight.to_string(),
+        ]
+    }));
+    let refused: Vec<String> = services
+        .iter()
+        .filter(|service| !service.refused.is_empty())
+        .map(|service| format!("{} refused by: {}\n", service.name, kinds(&service.refused)))
+        .collect();
+    table(&rows) + &refused.concat()
 }
 
 /// `retry 12, hedge 3`, the most first; a dash for nothing.
@@ -183,16 +246,19 @@ mod tests {
     fn the_sum_is_of_all_services() {
         let service = |name, retry, timeout| {
             serde_json::json!({"name": name, "declared": true, "seconds": 1, "requests": 100, "before": 0.9, "after": 0.98,
-                "success": 97, "degraded": 1, "failure": 2, "attempts": 110,
-                "first": {"good": 89, "failed": 10, "overtaken": 1}, "rescued": {"retry": retry, "hedge": 0},
-                "lost": {"timeout": timeout}})
+                "success": 97, "failure": 2, "attempts": 110, "carried": 0, "started": 107, "first_good": 89, "unknown": 1,
+                "degraded": 1, "rescued": {"retry": retry, "hedge": 0}, "lost": {"timeout": timeout},
+                "refused": {"breaker_open": 1}, "abandoned": 2, "client_errors": 4, "in_flight": 1})
         };
         let product = serde_json::json!({"over": "declared", "services": 2, "before": 0.81, "after": 0.9604});
         let services = [service("a", 8, 2), service("b", 7, 1)];
         let answer = serde_json::json!({"window": "5m", "services": services, "product": product});
         let sum = serde_json::from_value::<Answer>(answer).unwrap().sum();
         assert_eq!((sum.requests, sum.first_good, sum.answered), (200, 180, 196));
-        assert_eq!((kinds(&sum.rescued).as_str(), kinds(&sum.lost).as_str()), ("retry 15", "timeout 3"));
+        assert_eq!(
+            (kinds(&sum.rescued).as_str(), kinds(&sum.lost).as_str()),
+            ("retry 15", "timeout 3, breaker open 2")
+        );
     }
 
     #[test]

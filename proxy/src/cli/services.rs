@@ -59,6 +59,12 @@ struct Endpoint {
     share: Option<f64>,
     #[serde(default)]
     why: Option<String>,
+    #[serde(default)]
+    due: Option<f64>,
+    #[serde(default)]
+    got: Option<f64>,
+    #[serde(default)]
+    deviates: Option<String>,
     in_flight: i64,
     connections: u64,
     attempts: u64,
@@ -130,6 +136,7 @@ fn section(service: &Service, paint: Paint) -> String {
             "  INSTANCE",
             "ADDRESS",
             "WEIGHT",
+            "SHARE",
             "REGISTRY",
             "CHECK",
             "IN FLIGHT",
@@ -160,6 +167,7 @@ fn row(endpoint: &Endpoint) -> Vec<String> {
         format!("  {}", endpoint.instance),
         endpoint.address.clone(),
         endpoint.weight.to_string(),
+        share(endpoint),
         endpoint.health.clone(),
         endpoint.check.clone().unwrap_or_else(|| "-".to_owned()),
         endpoint.in_flight.to_string(),
@@ -169,6 +177,16 @@ fn row(endpoint: &Endpoint) -> Vec<String> {
         time(endpoint.latency_ms),
         traffic(endpoint),
     ]
+}
+
+/// What it gets of its service's requests, and what it should where that is something else.
+fn share(endpoint: &Endpoint) -> String {
+    let part = |part: f64| format!("{:.1} %", part * 100.0);
+    match (endpoint.got, endpoint.due, &endpoint.deviates) {
+        (None, _, _) => "-".to_owned(),
+        (Some(got), Some(due), Some(why)) => format!("{}, not {}: {why}", part(got), part(due)),
+        (Some(got), _, _) => part(got),
+    }
 }
 
 fn traffic(endpoint: &Endpoint) -> String {

@@ -68,7 +68,7 @@ pub enum Unknown {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Balance {
-    /// Of two drawn by weight, the one with the lower latency times requests in flight.
+    /// Of two drawn by weight the first, unless the second is clearly less loaded.
     P2c,
     /// In turn, by weight.
     RoundRobin,
@@ -301,8 +301,8 @@ macro_rules! with_policies {
             /// What is answered when the service fails. Left out, or `off`: the failure.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub fallback: Option<Switch<Fallback>>,
-            /// How an instance is chosen: `p2c` takes, of two drawn by weight, the one with the lower latency times
-            /// requests in flight; `round_robin` takes them in turn, by weight.
+            /// How an instance is chosen: `p2c` takes, of two drawn by weight, the first, unless the second is
+            /// clearly less loaded; `round_robin` takes them in turn, by weight.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub balance: Option<Balance>,
             /// What the instances speak: `http1`, or `http2` for cleartext HTTP/2 with prior knowledge (gRPC).

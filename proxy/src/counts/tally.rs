@@ -1,12 +1,12 @@
 //! What one worker has counted of one service since its last tick, and the sums that it is added to.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use super::account::{Entries, Sums};
 use super::gauges::Level;
-use super::{Account, BUCKETS_US, First, Outcome, Rescue, Totals};
+use super::{Account, BUCKETS_US};
 use crate::error::Reason;
 
 pub(super) const BUCKETS: usize = BUCKETS_US.len() + 1;
@@ -44,6 +44,9 @@ impl Ejection {
 pub struct ServiceTally {
     touched: bool,
     counted: Counted,
+    entries: Entries,
+    /// Of requests that began when nobody knew yet whether the name is a service; made with the first of them.
+    nameless: Option<Box<Entries>>,
     levels: [u32; Level::COUNT],
     reported: [u32; Level::COUNT],
 }
@@ -58,12 +61,6 @@ struct Counted {
     connections: u32,
     latency: [u32; BUCKETS],
     latency_us: u64,
-    success: u32,
-    degraded: u32,
-    first: [u32; First::ALL.len()],
-    rescued: [u32; Rescue::ALL.len()],
-    accounted_attempts: u32,
-    lost: [u32; REASONS],
     hedges: u32,
     hedges_won: u32,
     budget_refused: u32,
@@ -82,12 +79,6 @@ impl Default for Counted {
             connections: 0,
             latency: [0; BUCKETS],
             latency_us: 0,
-            success: 0,
-            degraded: 0,
-            first: [0; First::ALL.len()],
-            rescued: [0; Rescue::ALL.len()],
-            accounted_attempts: 0,
-            lost: [0; REASONS],
             hedges: 0,
             hedges_won: 0,
             budget_refused: 0,
@@ -110,21 +101,26 @@ impl ServiceTally {
         self.request(reason.row().status, latency);
     }
 
-    /// A request has ended that counts ([`crate::telemetry::availability::outcome`]).
+    /// A request has reached the service. `named` says that the name is known to be a service: where it is not, the request
+    /// counts under `(other)` from its beginning to its end.
+    pub fn opened(&mut self, named: bool) {
+        self.entries(named).open();
+    }
+
+    /// A request that was [`opened`](Self::opened) is over.
+    pub fn closed(&mut self, account: &Account, named: bool) {
+        self.entries(named).close(account);
+    }
+
+    /// A request of this account has come and gone.
+    #[cfg(test)]
     pub fn finished(&mut self, account: &Account) {
-        let counted = self.count();
-        match account.outcome {
-            Outcome::Success => counted.success += 1,
-            Outcome::Degraded => counted.degraded += 1,
-            Outcome::Failure(reason) => counted.lost[reason as usize] += 1,
-        }
-        counted.first[account.first as usize] += 1;
-        counted.accounted_attempts += account.attempts;
-        if let Some(rescue) = account.rescued_by
-            && !matches!(account.outcome, Outcome::Failure(_))
-        {
-            counted.rescued[rescue as usize] += 1;
-        }
+        self.opened(true);
+        self.closed(account, true);
+    }
+
+    fn entries(&mut self, named: bool) -> &mut Entries {
+        if named { &mut self.entries } else { self.nameless.get_or_insert_default() }
     }
 
     /// An attempt ended: none for an answer that counts as good.
@@ -192,7 +188,11 @@ impl ServiceTally {
     }
 
     /// Hands everything over and counts from zero again; levels stay.
-    pub(super) fn drain(&mut self, counts: &Counts, level: impl Fn(Level, i64)) {
+    pub(super) fn drain(&mut self, counts: &Counts, account: &Sums, level: impl Fn(Level, i64)) {
+        account.absorb(&mut self.entries);
+        if let Some(nameless) = &mut self.nameless {
+            super::OTHER.account.absorb(nameless);
+        }
         if !std::mem::take(&mut self.touched) {
             return;
         }
@@ -219,12 +219,7 @@ pub(crate) struct Counts {
     pub connections: AtomicU64,
     pub latency: [AtomicU64; BUCKETS],
     pub latency_us: AtomicU64,
-    pub success: AtomicU64,
-    pub degraded: AtomicU64,
-    pub first: [AtomicU64; First::ALL.len()],
-    pub rescued: [AtomicU64; Rescue::ALL.len()],
-    pub accounted_attempts: AtomicU64,
-    pub lost: [AtomicU64; REASONS],
+    pub account: Sums,
     pub hedges: AtomicU64,
     pub hedges_won: AtomicU64,
     pub budget_refused: AtomicU64,
@@ -245,12 +240,7 @@ impl Counts {
             connections: AtomicU64::new(0),
             latency: [const { AtomicU64::new(0) }; BUCKETS],
             latency_us: AtomicU64::new(0),
-            success: AtomicU64::new(0),
-            degraded: AtomicU64::new(0),
-            first: [const { AtomicU64::new(0) }; First::ALL.len()],
-            rescued: [const { AtomicU64::new(0) }; Rescue::ALL.len()],
-            accounted_attempts: AtomicU64::new(0),
-            lost: [const { AtomicU64::new(0) }; REASONS],
+            account: Sums::new(),
             hedges: AtomicU64::new(0),
             hedges_won: AtomicU64::new(0),
             budget_refused: AtomicU64::new(0),
@@ -270,31 +260,11 @@ impl Counts {
         add(&self.connections, counted.connections);
         add_all(&self.latency, &counted.latency);
         self.latency_us.fetch_add(counted.latency_us, Relaxed);
-        add(&self.success, counted.success);
-        add(&self.degraded, counted.degraded);
-        add_all(&self.first, &counted.first);
-        add_all(&self.rescued, &counted.rescued);
-        add(&self.accounted_attempts, counted.accounted_attempts);
-        add_all(&self.lost, &counted.lost);
         add(&self.hedges, counted.hedges);
         add(&self.hedges_won, counted.hedges_won);
         add(&self.budget_refused, counted.budget_refused);
         add_all(&self.ejections, &counted.ejections);
         add(&self.breaker_opened, counted.breaker_opened);
-    }
-
-    pub fn totals(&self) -> Totals {
-        let read = |count: &AtomicU64| count.load(Relaxed);
-        let lost = std::array::from_fn(|reason| read(&self.lost[reason]));
-        Totals {
-            success: read(&self.success),
-            degraded: read(&self.degraded),
-            failure: lost.iter().sum(),
-            first: std::array::from_fn(|first| read(&self.first[first])),
-            rescued: std::array::from_fn(|rescue| read(&self.rescued[rescue])),
-            attempts: read(&self.accounted_attempts),
-            lost: Arc::new(lost),
-        }
     }
 }
 

@@ -123,8 +123,8 @@ impl Conn {
         let mut budget = LINGER_BYTES;
         let linger = if self.worker.phase() >= Phase::Closing { LAST_LINGER } else { LINGER };
         let deadline = timer::now() + linger;
+        let ended = poll_fn(|cx| self.io.borrow_mut().poll_end(cx)).await;
         poll_fn(|cx| {
-            let ended = ready!(self.io.borrow_mut().poll_end(cx));
             if ended.is_err() || self.gone.get() {
                 return Poll::Ready(());
             }

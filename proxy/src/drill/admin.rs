@@ -81,9 +81,12 @@ struct Service {
     requests: u64,
     degraded: u64,
     failure: u64,
-    first: BTreeMap<String, u64>,
+    first_good: u64,
+    unknown: u64,
     rescued: BTreeMap<String, u64>,
     lost: BTreeMap<String, u64>,
+    #[serde(default)]
+    refused: BTreeMap<String, u64>,
 }
 
 impl Admin {
@@ -195,16 +198,19 @@ impl Admin {
 
 impl Service {
     fn account(self) -> Account {
-        let good =
-            self.first.iter().filter(|(name, _)| *name != "failed").fold(0, |sum: u64, (_, n)| sum.saturating_add(*n));
         let some = |counts: BTreeMap<String, u64>| counts.into_iter().filter(|(_, n)| *n > 0).collect();
+        let mut lost: BTreeMap<String, u64> = some(self.lost);
+        for (reason, n) in self.refused {
+            let sum = lost.entry(reason).or_default();
+            *sum = sum.saturating_add(n);
+        }
         Account {
             requests: self.requests,
-            first_good: good,
+            first_good: self.first_good.saturating_add(self.unknown),
             answered: self.requests.saturating_sub(self.failure),
             degraded: self.degraded,
             rescued: some(self.rescued),
-            lost: some(self.lost),
+            lost,
         }
     }
 }

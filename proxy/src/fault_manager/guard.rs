@@ -107,7 +107,7 @@ fn sample(metric: &Metric, facts: &Facts<'_>) -> Option<Sample> {
     match metric {
         Metric::Success(service) => {
             let totals = facts.snapshot.clusters.get(service)?.shared.metrics.totals();
-            Some(Sample::Share(totals.success + totals.degraded, totals.requests()))
+            Some(Sample::Share(totals.answered(), totals.requests()))
         }
         Metric::RouteSuccess(name) => {
             let (answered, all) = facts.snapshot.routes.named(name)?.outcomes.read();

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use crate::clock::Instant;
 use crate::forward::response_body::Download;
 use crate::http::Head;
-use crate::http::head::Name;
+use crate::request::grpc;
 use crate::upstream;
 
 /// What a request got.
@@ -33,8 +33,7 @@ impl Answer {
 
     /// The gRPC status in the answer's head, where there is one.
     pub fn grpc_status(&self) -> Option<u8> {
-        let code = self.head().first(Name::GrpcStatus)?;
-        std::str::from_utf8(code).ok()?.parse().ok()
+        grpc::status_of(self.head())
     }
 
     /// Sends no more of the request's body to whoever gave it: another attempt reads it from now on.

@@ -4,11 +4,12 @@
 //! under way, and most requests have one: the first lives inside the request's own future and costs no allocation.
 //! And an attempt that has lost a race can be taken apart, so that its connection is saved.
 
+mod lost;
+
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use crate::clock::Instant;
 use crate::config::settings::{Policy, Protocol};
@@ -109,10 +110,19 @@ impl<'r> Attempt<'r> {
                 let injection = Rc::clone(injection);
                 State::Injected(Box::pin(async move { injection.hold_up().await }), Some((lease, onward)))
             }
-            _ => State::begin(x, &endpoint, lease, onward, now),
+            _ => State::begin(x, &endpoint, lease, onward, why, now),
         };
         Self {
-            info: AttemptInfo { upstream: endpoint, index, started: now, why, number, hedged: false, timed: false },
+            info: AttemptInfo {
+                upstream: endpoint,
+                index,
+                started: now,
+                why,
+                cause: why,
+                number,
+                hedged: false,
+                timed: false,
+            },
             probe,
             state,
             injection,
@@ -139,7 +149,7 @@ impl<'r> Attempt<'r> {
                     };
                     let now = timer::now();
                     match self.injection.as_ref().and_then(|injection| injection.instead(&x.request.head)) {
-                        None => self.state = State::begin(x, &self.info.upstream, lease, onward, now),
+                        None => self.state = State::begin(x, &self.info.upstream, lease, onward, self.info.why, now),
                         Some(Ok(answer)) => return Poll::Ready(Ok(Response { answer, heard: now })),
                         // The abort counts as if the request had been written: nobody knows whether it was processed.
                         Some(Err(_)) => {
@@ -242,21 +252,6 @@ impl<'r> Attempt<'r> {
         }
         Ok(Response { answer: Answer::Response(head, download), heard: wait.heard })
     }
-
-    /// The attempt has lost the race. If its request is sent, the rest of its answer may still come for a moment
-    /// ([`LAST_CHANCE`]), so that its connection need not be closed. If it is still sending, it ends here.
-    pub fn lose(mut self) {
-        let mut rest = match std::mem::replace(&mut self.state, State::Over) {
-            State::Asking(asking) if asking.is_sent() => Rest::Asking(asking),
-            State::Holding(_, Download::H1(answer), _) if answer.is_sent() => Rest::Holding(Download::H1(answer)),
-            _ => return,
-        };
-        tokio::task::spawn_local(async move {
-            let finish = std::future::poll_fn(|cx| rest.poll(cx));
-            // Nobody waits for the result.
-            let _ = tokio::time::timeout(LAST_CHANCE, finish).await;
-        });
-    }
 }
 
 impl<'r> State<'r> {
@@ -266,6 +261,7 @@ impl<'r> State<'r> {
         endpoint: &Rc<Upstream>,
         lease: Lease,
         onward: AttemptFields<'r>,
+        why: Why,
         now: Instant,
     ) -> Self {
         if x.policy.protocol == Protocol::Http2 {
@@ -276,8 +272,9 @@ impl<'r> State<'r> {
         if x.request.upgrade && endpoint.has_tunnels_enough(x.policy.max_connections) {
             return Self::Dialling(Box::pin(async { Err(Reason::ConnectionLimit) }), None);
         }
-        let sure = x.repeatable && x.request.body.is_replayable();
-        match endpoint.reuse(sure, x.policy.idle_timeout, now) {
+        // There is one replay: it takes no connection that may be as dead as the one before.
+        let replayable = x.repeatable && x.request.body.is_replayable() && why != Why::Replay;
+        match endpoint.reuse(replayable, x.policy.idle_timeout, now) {
             Some(connection) => Self::Asking(ask(x, connection, lease, onward)),
             None => {
                 x.side.counts.tally.borrow_mut().connected();
@@ -292,40 +289,6 @@ impl<'r> State<'r> {
 impl fmt::Debug for Attempt<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Attempt").field("info", &self.info).finish_non_exhaustive()
-    }
-}
-
-/// How long the answer of a lost attempt is waited for. Closing a connection and dialling another costs more than
-/// reading a few bytes. Waiting longer would keep load on an endpoint that is slow as it is.
-const LAST_CHANCE: Duration = Duration::from_millis(50);
-
-/// What is left of a lost attempt.
-enum Rest {
-    Asking(upstream::http1::Attempt),
-    Holding(Download),
-    Over,
-}
-
-impl Rest {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            match self {
-                Self::Asking(asking) => match ready!(asking.poll_head(cx)) {
-                    Ok(HeadEvent::Interim(_)) => {}
-                    Ok(HeadEvent::Final(head)) if head.status() != 101 => {
-                        let Self::Asking(asking) = std::mem::replace(self, Self::Over) else { return Poll::Ready(()) };
-                        match asking.into_answer(&head, timer::now()) {
-                            Ok(answer) => *self = Self::Holding(Download::H1(answer)),
-                            Err(_) => return Poll::Ready(()),
-                        }
-                    }
-                    _ => return Poll::Ready(()),
-                },
-                // At the body's end the connection is given back by itself.
-                Self::Holding(download) => return download.poll_hold(cx, false).map(|_| ()),
-                Self::Over => return Poll::Ready(()),
-            }
-        }
     }
 }
 
@@ -345,8 +308,9 @@ fn ask(
 
 async fn over_h2(x: AttemptContext<'_>, endpoint: Rc<Upstream>, lease: Lease, onward: AttemptFields<'_>) -> Sent {
     let connected = || x.side.counts.tally.borrow_mut().connected();
-    let uploads = !x.request.body.is_empty();
+    let replayable = x.repeatable && x.request.body.is_replayable();
+    let wanted = upstream::http2::Wanted { uploads: !x.request.body.is_empty(), replayable };
     let terms = x.worker.terms(x.policy);
-    let stream = endpoint.h2(x.policy, terms, uploads, connected).await.map_err(Broken::unwritten)?;
+    let stream = endpoint.h2(x.policy, terms, wanted, connected).await.map_err(Broken::unwritten)?;
     stream.send(x.worker.hop(), x.request, lease, onward).await
 }

@@ -37,7 +37,6 @@ pub async fn service(
         Some(_) => None,
     };
     if let Some((side, route)) = known {
-        record.side = Some(Rc::clone(&side));
         record.route = route;
         return Ok(side);
     }
@@ -56,12 +55,12 @@ pub async fn service(
         Found::Nothing => return direct_or(Reason::NoRoute, worker, &view, &target, host, record).await,
     };
     record.route.clone_from(&route);
-    let side = match view.cluster(&name) {
+    match view.cluster(&name) {
         Some(side) if side.cluster.standing == DiscoveryState::Known => {
             if request.service.is_none() && view.routes.is_by_host_alone(host) {
                 view.remember(target.host, side, route.as_ref());
             }
-            Rc::clone(side)
+            Ok(Rc::clone(side))
         }
         _ => {
             let name = Arc::from(&*name);
@@ -69,12 +68,10 @@ pub async fn service(
                 Err(Reason::UnknownService) if route.is_none() => {
                     return direct_or(Reason::UnknownService, worker, &view, &target, host, record).await;
                 }
-                waited => waited?,
+                waited => waited,
             }
         }
-    };
-    record.side = Some(Rc::clone(&side));
-    Ok(side)
+    }
 }
 
 /// For a host that is no service: the host itself, if the configuration allows that (`names.unknown: direct`);
@@ -120,10 +117,7 @@ async fn wait_for(
     loop {
         let view = worker.view();
         match view.cluster(name).map(|side| (side.cluster.standing, side)) {
-            Some((DiscoveryState::Known, side)) => {
-                record.side = Some(Rc::clone(side));
-                return Ok(Rc::clone(side));
-            }
+            Some((DiscoveryState::Known, side)) => return Ok(Rc::clone(side)),
             Some((DiscoveryState::Unseen, _)) => return Err(Reason::UnknownService),
             // The name is followed now. If it has to make room for another before it is answered, it is asked for
             // again.

@@ -239,12 +239,12 @@ impl<'r> FirstAttempt<'r> {
         grpc: Option<u8>,
     ) {
         let (x, heard) = (self.b.x, response.heard);
-        (record.grpc, record.heard, record.by) = (grpc, Some(heard), Some(info.why));
+        (record.grpc, record.heard, record.by) = (grpc, Some(heard), Some(info.cause));
         if let Some(details) = &mut record.details {
             details.ended(info.number, heard, Ending::Answered(response.answer.status()));
         }
         x.side.good(info, probe, heard.saturating_duration_since(info.started), heard, &x.case());
-        record.first.get_or_insert(First::Good);
+        record.first = Some(First::Good);
         x.side.counts.tally.borrow_mut().attempted(None);
         // Where the body was still coming, the time would be the client's and not the service's: nothing is learned
         // from it.

@@ -6,6 +6,7 @@
 //! is known by then: a request that goes well has an empty option in their place.
 
 mod finish;
+pub mod late_first;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -16,6 +17,7 @@ use crate::clock::Instant;
 use crate::counts::First;
 use crate::error::Reason;
 use crate::forward::inject::{self, Struck};
+use crate::forward::record::late_first::LateFirst;
 use crate::request::Request;
 use crate::resilience::fallback::Degraded;
 use crate::resilience::outlier::{EjectionState, Members};
@@ -46,6 +48,8 @@ pub struct RequestRecord {
     pub heard: Option<Instant>,
     /// What became of the first attempt; none while nothing is known.
     pub first: Option<First>,
+    /// The first attempt that another one has overtaken, for as long as nobody knows what becomes of it.
+    pub late: Option<Rc<LateFirst>>,
     /// What the attempt that was answered had been started for.
     pub by: Option<Why>,
     /// The answer's gRPC status, where it has one.
@@ -58,6 +62,8 @@ pub struct RequestRecord {
     pub admitted: Option<Admitted>,
     /// What `explain` tells of it, where that is written.
     pub details: Option<Box<Record>>,
+    /// Whether it is in its service's account by the service's name; none before it is there and once it is over.
+    named: Option<bool>,
     /// Whether it was asked already if there may be details.
     decided: bool,
     /// Whether no further attempt is made, and that was said.
@@ -95,12 +101,14 @@ impl RequestRecord {
             attempts: 0,
             heard: None,
             first: None,
+            late: None,
             by: None,
             grpc: None,
             degraded: None,
             struck: None,
             admitted: None,
             details: None,
+            named: None,
             decided: false,
             gave_up: false,
             status: 0,
@@ -114,6 +122,13 @@ impl RequestRecord {
     /// When the request's head had come.
     pub fn started(&self) -> Instant {
         self.started
+    }
+
+    /// It has reached a service, in whose account it is from here on.
+    pub fn reached(&mut self, side: &Rc<WorkerCluster>) {
+        let named = side.cluster.shared.metrics.is_confirmed();
+        side.counts.tally.borrow_mut().opened(named);
+        (self.side, self.named) = (Some(Rc::clone(side)), Some(named));
     }
 
     /// The service's name as far as it is known.
@@ -196,6 +211,15 @@ impl RequestRecord {
     pub fn attempted(&mut self, info: &AttemptInfo) {
         if let Some(details) = &mut self.details {
             details.attempt(info.started, info.upstream.address, start_of(info.why));
+        }
+    }
+}
+
+/// A request whose connection ends with everything that goes on there is over, too: its client has left.
+impl Drop for RequestRecord {
+    fn drop(&mut self) {
+        if self.named.is_some() {
+            self.left();
         }
     }
 }

@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use crate::clock::Instant;
-use crate::counts::First;
+use crate::config::settings::Protocol;
 use crate::error::Reason;
 use crate::forward::answer::Answer;
 use crate::forward::attempt::AttemptContext;
@@ -47,6 +47,8 @@ pub struct Recovery<'r> {
     /// The attempt that is planned: when, why, and the token that pays for it.
     next: Option<(Instant, Why, Option<Token<'r>>)>,
     rounds: u32,
+    /// What a replay would repeat: what the attempt that met a closing connection was started for.
+    repeats: Why,
     /// The attempt that was answered with 500 or against the rules, until another endpoint's answer tells whose fault
     /// that is.
     accused: Option<Box<Accused<'r>>>,
@@ -81,6 +83,7 @@ impl<'r> Recovery<'r> {
             last: Reason::NoEndpoint,
             next: None,
             rounds: 0,
+            repeats: Why::First,
             accused: None,
         }
     }
@@ -125,9 +128,6 @@ impl<'r> Recovery<'r> {
         }
         if let Some(why) = reason {
             self.trouble(None);
-            if why == Why::TryTimeout {
-                self.record.first = Some(First::Failed);
-            }
             self.start_beside(why, now);
         }
         Step::Wait
@@ -165,7 +165,10 @@ impl<'r> Recovery<'r> {
     /// Picks an endpoint and starts an attempt. False when there is no endpoint or no time; the token is given back
     /// then.
     fn start(&mut self, why: Why, token: Option<Token<'r>>, now: Instant) -> bool {
-        let Some(attempt) = self.b.start(self.record, &self.tried, why, token, now) else { return false };
+        let Some(mut attempt) = self.b.start(self.record, &self.tried, why, token, now) else { return false };
+        if why == Why::Replay {
+            attempt.info.cause = self.repeats;
+        }
         if let Some(kept) = &mut self.kept {
             kept.stop_upload();
         }
@@ -196,27 +199,36 @@ impl<'r> Recovery<'r> {
             self.record.give_up(now, NoMore::BreakerOpen);
             return self.give_up();
         }
-        let token = if why == Why::Replay { None } else { self.withdraw(why, now) };
-        if why != Why::Replay && token.is_none() {
+        let elsewhere = x.side.has_untried(&self.tried);
+        let why = if why == Why::Move && !elsewhere {
+            // All endpoints have been tried: another round of them is a retry, although nothing was written.
+            if !self.allowance.another_round() {
+                self.record.give_up(now, NoMore::RetriesUsed);
+                return self.give_up();
+            }
+            Why::Retry
+        } else {
+            why
+        };
+        let is_free = match why {
+            // It repeats what was bad luck.
+            Why::Replay => true,
+            // It has cost no endpoint anything, unless one had to refuse its stream.
+            Why::Move => x.policy.protocol != Protocol::Http2 || self.last != Reason::UpstreamClosed,
+            _ => false,
+        };
+        let token = if is_free { None } else { self.withdraw(why, now) };
+        if !is_free && token.is_none() {
             self.record.give_up(now, NoMore::BudgetEmpty);
             return self.give_up();
         }
-        // A request that was never written has cost its endpoint nothing: it goes to another endpoint without a
-        // pause.
-        let elsewhere = x.side.has_untried(&self.tried);
-        let mut pause = match why {
-            Why::Retry => retry::pause(self.rounds, x.worker.random()),
-            _ if !elsewhere && why == Why::Move => retry::pause(self.rounds, x.worker.random()),
-            _ => Duration::ZERO,
-        };
+        let mut pause = if is_free { Duration::ZERO } else { retry::pause(self.rounds, x.worker.random()) };
         pause = pause.max(wait.unwrap_or_default());
-        if !elsewhere && why != Why::Replay {
+        if !elsewhere {
             // All endpoints have been tried. One of them may be back, but not before the time that it stated in
-            // `Retry-After`.
-            pause = pause.max(self.wished());
-            if why == Why::Move && !self.allowance.another_round() {
-                self.record.give_up(now, NoMore::RetriesUsed);
-                return self.give_up();
+            // `Retry-After`. A replay has nothing to wait for.
+            if why != Why::Replay {
+                pause = pause.max(self.wished());
             }
             self.tried.clear();
         }

@@ -28,6 +28,11 @@ pub enum Dialect {
     },
 }
 
+/// The gRPC status that an answer's head or its trailers state.
+pub fn status_of(fields: &Head) -> Option<u8> {
+    std::str::from_utf8(fields.first(Name::GrpcStatus)?).ok()?.parse().ok()
+}
+
 impl Dialect {
     /// The dialect that a request's head states.
     pub fn of(head: &Head) -> Self {

@@ -3,9 +3,10 @@
 //! Why a budget, and not only a number of retries? Because "two retries" means nothing while little fails, and three
 //! times the load when everything does: at the very moment at which a service needs rest. What has to be bounded is not
 //! the request but the *sum*. So a service has an account. Each request pays a fifth of a token into it; each attempt that
-//! is not a request's first, whatever it is for (a retry, a hedge, a second try beside a slow one, another endpoint after
-//! a refused connection), takes a whole one out. While one call in a hundred fails, nobody notices that there is an
-//! account. When all fail, the service gets 1.2 times its load and no more.
+//! is not a request's first and may reach an endpoint a second time (a retry, a hedge, a second try beside a slow one)
+//! takes a whole one out. While one call in a hundred fails, nobody notices that there is an
+//! account. When all fail, the service gets 1.2 times its load and no more. What no endpoint has seen is no load: a move
+//! after a refused connection and the replay of a stale connection are free ([`super::retry`]).
 //!
 //! **The reserve.** Failures come in heaps: an instance dies, and every request to it fails within the same moment. The
 //! account may therefore hold ten seconds of income. **The floor.** A service with one request in a while would never have
@@ -18,7 +19,7 @@
 //! **One account per service and process**, not per route and not per worker: the service does not care which of them
 //! overloads it. Paying in happens with every request, so each worker counts for itself and hands over the sum now and
 //! then; taking out happens when something is wrong, and is one atomic operation. (Finagle's `RetryBudget`, later
-//! tower's and linkerd's, has the idea; what is new here is that hedges and moves draw on the same account.)
+//! tower's and linkerd's, has the idea; what is new here is that hedges draw on the same account.)
 
 use super::sync::{AtomicI64, AtomicU64, Ordering};
 use crate::config::settings::{Hedge, Retries};

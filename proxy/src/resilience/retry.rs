@@ -5,8 +5,9 @@
 //! and the whole request can still be sent. Everything else is the client's to decide, and it is told.
 //!
 //! Two cases are special. A request that was never written (no connection was to be had) *moves* to another endpoint at once,
-//! and leaves its retries to those that need them, a few times, so that a pool of which half is gone still serves; once
-//! every endpoint has been tried it costs a retry like any other. And a connection that had been idle was closed by the
+//! and free: no endpoint has seen it, so a move is no load that a budget would have to bound. A burst that meets an
+//! endpoint which takes no connections may be any number of such requests. Once every endpoint was tried, or so many
+//! that more would be a search of a large pool ([`MOVES`]), another attempt is a retry like any other. And a connection that had been idle was closed by the
 //! endpoint at the moment it was taken: that is no failure of the endpoint, only bad luck, so the request is *replayed*, to
 //! the same endpoint if need be, and free; once, because a second time it is something else.
 //!
@@ -35,8 +36,8 @@ impl Broken {
     }
 }
 
-/// What a request has left to be tried again with. Every attempt but a replay also costs its service's
-/// [budget](super::budget) a token.
+/// What a request has left to be tried again with. A retry also costs its service's [budget](super::budget) a token; a
+/// replay and a move are free.
 #[derive(Debug, Clone, Copy)]
 pub struct Allowance {
     /// Further attempts.
@@ -56,7 +57,7 @@ pub struct Allowance {
 pub enum Next {
     /// The same again, at no cost.
     Replay,
-    /// Another endpoint, at once: nobody has seen the request.
+    /// Another endpoint, at once and at no cost: nobody has seen the request.
     Move,
     /// Another endpoint, after a pause.
     Retry,
@@ -64,8 +65,9 @@ pub enum Next {
     GiveUp,
 }
 
-/// Moves of one request: with [`Allowance::retries`] fewer attempts than a view of its past has room for.
-const MOVES: u32 = 4;
+/// Moves of one request. That is every endpoint of nearly any pool. In a large pool that is gone altogether each request
+/// would otherwise knock at thousands of doors.
+pub const MOVES: u32 = 16;
 
 impl Allowance {
     /// What a request begins with.

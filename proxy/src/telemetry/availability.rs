@@ -2,24 +2,29 @@
 //!
 //! The reason for the program is one number, the share of requests that succeed, and a program that raises it has to
 //! show by how much, or nobody can tell a good month of the service from a good policy of the proxy. So each request
-//! that ends is put into two accounts. *Before*: was its first attempt good? That is what a client without a proxy
-//! would have seen. *After*: what did the client get? What is in one and not in the other was rescued, and by what is
-//! counted too; what is in neither was lost, and why.
+//! that ends has one [`Fate`], and two shares follow from these. *Before* is what the instances would have given without us: the
+//! requests whose first attempt was good. *After* is what clients got. What is in one and not in the other was rescued,
+//! and by what is counted too; what is in neither was lost, and why. The account reconciles: every request that reached the
+//! service has one fate or is in flight.
 //!
-//! What counts is decided in one place, [`outcome`], and on purpose against us where it is a question of taste:
+//! Which fate a request has is decided in one place, [`fate`], and on purpose against us where it is a question of taste:
 //!
+//! - A slow first attempt that in the end is answered well is a good first attempt, whoever was faster.
+//! - A first attempt that another one has overtaken is listened to for as long as that costs nothing. What is not known by then
+//!   is a fate of its own, unknown. It counts as good *before*, so that a slow percent of a healthy service does not look like one
+//!   that was rescued.
 //! - An answer of 500, 502, 503 or 504 is a failure although it was passed on faithfully. Other answers are the
 //!   service's to give.
-//! - What the client did to itself is in neither account: 4xx answers (429 among them) from whomever, and everything the
+//! - What one of our own limits refused (breaker, limit, queue, bulkhead, caps) while no attempt had failed is told apart from what
+//!   was lost. Nobody knows what the instances would have given: it is good neither before nor after.
+//! - What the client did to itself is in neither share: 4xx answers (429 among them) from whomever, and everything the
 //!   table of errors blames on the client. A scanner that asks for a thousand missing pages shows nothing of the service.
 //! - A client that leaves before it has an answer has not waited for ever for nothing: if it waited for [`PATIENCE`]
 //!   or longer, the request is lost (`client_gone`), because that is what a timeout of the client's looks like from here.
-//!   One that leaves sooner changed its mind, and counts nowhere. One that leaves in the middle of an answer was answered.
-//! - A first attempt that was overtaken by a hedge is not known to have failed. It counts as good *before*, and is told
-//!   apart, so that a slow percent of a healthy service does not look like one that was rescued.
-//! - A request that was refused without an attempt (breaker, limit, no endpoint) had no good first attempt.
+//!   One that leaves sooner changed its mind: its request is abandoned, and in neither share. One that leaves in the middle of an
+//!   answer was answered.
 //!
-//! A fallback's answer is its own outcome, degraded: the client was answered, and not with what it asked for. *After*
+//! A fallback's answer is a fate of its own, degraded: the client was answered, and not with what it asked for. *After*
 //! counts it as answered, and says how many there were.
 //!
 //! How the numbers are kept: each worker counts into plain integers ([`ServiceTally`]), the sums are the service's
@@ -33,7 +38,7 @@ mod ledger;
 use std::time::Duration;
 
 pub use self::ledger::{Ledger, Ring};
-use crate::counts::{Outcome, Totals};
+use crate::counts::{Fate, First, Rescue, Totals};
 use crate::error::{Blame, Reason};
 
 /// A client that leaves after waiting this long has given up; one that leaves sooner has changed its mind.
@@ -54,31 +59,44 @@ pub struct Ended {
     pub degraded: bool,
     /// From the end of the request to the answer's head, or to the client's leaving.
     pub waited: Duration,
+    /// What became of its first attempt, as far as is known.
+    pub first: First,
+    /// What the attempt that was answered had been started for; none for the first.
+    pub by: Option<Rescue>,
 }
 
-/// What became of a request; none where it says nothing about the service.
-pub fn outcome(ended: &Ended) -> Option<Outcome> {
-    let failure = |reason| Some(Outcome::Failure(reason));
+/// What became of a request.
+pub fn fate(ended: &Ended) -> Fate {
     match (ended.refused, ended.broken) {
-        (Some(Reason::ClientGone), _) if ended.waited >= PATIENCE => return failure(Reason::ClientGone),
-        (Some(reason), _) | (None, Some(reason)) if reason.row().blame != Blame::Client => return failure(reason),
-        (Some(_), _) => return None,
+        (Some(Reason::ClientGone), _) if ended.waited >= PATIENCE => return Fate::Lost(Reason::ClientGone),
+        (Some(Reason::ClientGone), _) => return Fate::Abandoned,
+        (Some(reason), _) if reason.is_limit() && ended.first != First::Failed => return Fate::Refused(reason),
+        (Some(reason), _) | (None, Some(reason)) if reason.row().blame != Blame::Client => return Fate::Lost(reason),
+        (Some(_), _) => return Fate::ClientError,
         // The client had its answer and did not want all of it.
         (None, _) => {}
     }
     if ended.degraded {
-        return Some(Outcome::Degraded);
+        return Fate::Degraded;
     }
     match (ended.status, ended.grpc) {
-        (500, _) => failure(Reason::UpstreamError),
-        (502..=504, _) => failure(Reason::UpstreamStatus),
-        (400..=499, _) => None,
+        (500, _) => Fate::Lost(Reason::UpstreamError),
+        (502..=504, _) => Fate::Lost(Reason::UpstreamStatus),
+        (400..=499, _) => Fate::ClientError,
         // Of gRPC's codes, those that are the server's by OpenTelemetry's conventions; RESOURCE_EXHAUSTED is its 429.
-        (_, None | Some(0)) => Some(Outcome::Success),
-        (_, Some(4)) => failure(Reason::Timeout),
-        (_, Some(14)) => failure(Reason::UpstreamStatus),
-        (_, Some(2 | 13 | 15)) => failure(Reason::UpstreamError),
-        (_, Some(_)) => None,
+        (_, None | Some(0)) => answered(ended),
+        (_, Some(4)) => Fate::Lost(Reason::Timeout),
+        (_, Some(14)) => Fate::Lost(Reason::UpstreamStatus),
+        (_, Some(2 | 13 | 15)) => Fate::Lost(Reason::UpstreamError),
+        (_, Some(_)) => Fate::ClientError,
+    }
+}
+
+fn answered(ended: &Ended) -> Fate {
+    match (ended.first, ended.by) {
+        (First::Good, _) | (_, None) => Fate::FirstGood,
+        (First::Failed, Some(rescue)) => Fate::Rescued(rescue),
+        (First::Unknown, Some(_)) => Fate::Unknown,
     }
 }
 

@@ -37,7 +37,7 @@ pub use self::facts::{
 pub use self::recorder::{Explainer, PER_TICK, Recorder};
 pub use self::shelves::{Group, Shelves, Summary};
 use crate::clock::Instant;
-use crate::counts::{Account, Outcome};
+use crate::counts::{Fate, Outcome};
 use crate::error::Reason;
 
 /// With `1`, from a trusted caller: the request is recorded whole. Not passed on.
@@ -152,22 +152,36 @@ impl Record {
         }
     }
 
-    /// The request is over. `account` is none where it is in no account; `reason` is why the proxy answered itself.
-    pub fn returned(&mut self, now: Instant, status: u16, account: Option<&Account>, reason: Option<Reason>) {
-        let (verdict, lost) = match account.map(|account| account.outcome) {
-            Some(Outcome::Success) => (Verdict::Success, None),
-            Some(Outcome::Degraded) => (Verdict::Degraded, None),
-            Some(Outcome::Failure(reason)) => (Verdict::Failure, Some(reason)),
-            None => (Verdict::NotCounted, None),
-        };
-        let rescue = account.and_then(|account| account.rescued_by).filter(|_| lost.is_none());
+    /// The request is over; `reason` is why the proxy answered itself, or why the answer broke off.
+    pub fn returned(&mut self, now: Instant, status: u16, fate: Fate, reason: Option<Reason>) {
         self.returned = Some(Returned {
             at_ms: self.at(now),
             status,
-            verdict,
-            reason: lost.or(reason).map(Reason::name),
-            rescued_by: rescue.map(|rescue| rescue.name().to_owned()),
+            verdict: Verdict::NotCounted,
+            reason: reason.map(Reason::name),
+            fate: String::new(),
+            rescued_by: None,
         });
+        self.accounted(fate);
+    }
+
+    /// How a request that is over is accounted for.
+    pub fn accounted(&mut self, fate: Fate) {
+        let Some(returned) = &mut self.returned else { return };
+        returned.fate = fate.name().to_owned();
+        returned.verdict = match fate.outcome() {
+            Some(Outcome::Success) => Verdict::Success,
+            Some(Outcome::Degraded) => Verdict::Degraded,
+            Some(Outcome::Failure(reason)) => {
+                returned.reason = Some(reason.name());
+                Verdict::Failure
+            }
+            None => Verdict::NotCounted,
+        };
+        returned.rescued_by = match fate {
+            Fate::Rescued(rescue) => Some(rescue.name().to_owned()),
+            _ => None,
+        };
     }
 
     fn at(&self, now: Instant) -> Ms {

@@ -152,11 +152,20 @@ impl Attempt {
                 return Poll::Ready(read.and_then(|head| self.understand(head)));
             }
             match ready!(self.0.wire.poll_fill(cx)) {
-                Ok(n) if n > 0 => self.0.heard = true,
+                Ok(n) if n > 0 => self.hear(),
                 // The connection ended before the answer's head was whole.
                 Ok(_) => return Poll::Ready(Err(self.broken(Reason::UpstreamClosed))),
                 Err(error) => return Poll::Ready(Err(self.broken(closed(&error)))),
             }
+        }
+    }
+
+    /// Bytes of the answer have come.
+    fn hear(&mut self) {
+        if !std::mem::replace(&mut self.0.heard, true)
+            && let Some((upstream, connection)) = self.0.wire.reused()
+        {
+            upstream.reused(connection, true, timer::now);
         }
     }
 
@@ -236,7 +245,13 @@ impl Attempt {
     }
 
     fn broken(&self, reason: Reason) -> Broken {
-        let stale = !self.0.heard && self.0.wire.connection.as_ref().is_some_and(|connection| connection.reused);
+        let reused = self.0.wire.reused().filter(|_| !self.0.heard);
+        if reason == Reason::UpstreamClosed
+            && let Some((upstream, connection)) = reused
+        {
+            upstream.reused(connection, false, timer::now);
+        }
+        let stale = reused.is_some();
         Broken { reason, written: self.0.wire.sending.written, stale }
     }
 }

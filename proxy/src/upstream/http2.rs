@@ -29,7 +29,7 @@ use crate::upstream::http2::pulse::{PIECE, Pulse, Watch};
 
 #[cfg(test)]
 pub(super) use pool::handshake;
-pub use pool::{Connection, Dial, Stream};
+pub use pool::{Connection, Dial, Stream, Wanted};
 
 impl Stream {
     /// Sends a request and waits for the answer's head.
@@ -45,7 +45,17 @@ impl Stream {
         let sending = body.watched.as_ref().map(|(pulse, _)| Rc::clone(pulse));
         let message = message(hop, request, onward, body).map_err(Broken::unwritten)?;
         let mut sender = this.connection.sender.borrow().clone();
-        let response = sender.send_request(message).await.map_err(|error| this.broken(&error, &request.body))?;
+        let response = match sender.send_request(message).await {
+            Ok(response) => response,
+            Err(error) => {
+                let broken = this.broken(&error, &request.body);
+                if broken.reason == Reason::UpstreamClosed && this.connection.sender.borrow().is_closed() {
+                    this.learn(lease.in_flight.upstream(), false);
+                }
+                return Err(broken);
+            }
+        };
+        this.learn(lease.in_flight.upstream(), true);
         let (parts, incoming) = response.into_parts();
         let mut head = hop.pools.heads.take();
         let understood = match Rc::get_mut(&mut head) {

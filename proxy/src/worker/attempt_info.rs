@@ -34,6 +34,8 @@ pub struct AttemptInfo {
     pub started: Instant,
     /// What it was started for.
     pub why: Why,
+    /// What the request owes an answer of it to: the same, and for a replay what the attempt that it repeats was started for.
+    pub cause: Why,
     /// Which of the request's attempts it is, from 0.
     pub number: usize,
     /// Whether a hedge was due because of this attempt, started or not.

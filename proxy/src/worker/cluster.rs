@@ -17,7 +17,7 @@ use std::time::Duration;
 pub use self::judge::Case;
 use self::single_try::Safe;
 use crate::balance::slow_start::{self, Newcomers};
-use crate::balance::{self, Candidates, LoadBalancer, ewma};
+use crate::balance::{self, Candidates, Load, LoadBalancer, ewma};
 use crate::clock::Instant;
 use crate::counts::{Circuit, Ejection, Level, ServiceTally};
 use crate::relay::StreamFaultHooks;
@@ -46,6 +46,8 @@ pub struct WorkerCluster {
     pub(crate) upstreams: Vec<Member>,
     balancer: Box<dyn LoadBalancer>,
     newcomers: Newcomers,
+    /// When it was last worked out what endpoints count as that have not answered yet; none once all have.
+    supposed: Cell<Option<Instant>>,
     terms: Terms,
     safe: RefCell<Safe>,
 }
@@ -71,34 +73,30 @@ pub struct Counts {
     levels: Cell<[u32; 3]>,
 }
 
-/// Endpoints that a request has tried.
+/// Endpoints that a request has tried: as many as it has moves and retries.
 #[derive(Debug, Default)]
-pub struct Tried {
-    ids: [Option<EndpointId>; 8],
-    len: usize,
-}
+pub struct Tried(Vec<EndpointId>);
 
 impl Tried {
-    /// Remembers an endpoint. A request never makes more than eight attempts.
+    /// Remembers an endpoint.
     pub fn add(&mut self, id: EndpointId) {
-        if let Some(slot) = self.ids.get_mut(self.len) {
-            *slot = Some(id);
-            self.len += 1;
+        if !self.has(id) {
+            self.0.push(id);
         }
     }
 
     /// Whether no endpoint was tried.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.0.is_empty()
     }
 
     /// Forgets all of them.
     pub fn clear(&mut self) {
-        *self = Self::default();
+        self.0.clear();
     }
 
     pub(crate) fn has(&self, id: EndpointId) -> bool {
-        self.ids[..self.len].contains(&Some(id))
+        self.0.contains(&id)
     }
 }
 
@@ -191,6 +189,7 @@ impl WorkerCluster {
             fault_hooks: Rc::clone(&fault_hooks),
             balancer: balance::build(cluster.policy.balance, &weights, seed),
             newcomers,
+            supposed: Cell::new(Some(now)),
             keep: if max_idle == 0 { 0 } else { (max_idle / workers.max(1)).max(1) },
             counts: before.map(|side| Rc::clone(&side.counts)).unwrap_or_default(),
             latency_classes,
@@ -211,6 +210,11 @@ impl WorkerCluster {
     pub fn pick(&self, tried: &Tried, repeatable: bool, now: Instant) -> Option<Pick<'_>> {
         let shared = &self.cluster.shared;
         let ms = self.ms(now);
+        if let Some(at) = self.supposed.get()
+            && now.saturating_duration_since(at) >= self.suppose_every()
+        {
+            self.suppose(now);
+        }
         let mut picks = self.counts.picks.get();
         picks[usize::from(!repeatable)] += 1;
         self.counts.picks.set(picks);
@@ -235,6 +239,20 @@ impl WorkerCluster {
             // Only ejected endpoints are left: one of them is better than none.
             .or_else(|| choice(Only::Untried).inspect(|_| shared.pool.panicked()))?;
         self.upstreams.get(index).map(|m| Pick { upstream: Rc::clone(&m.upstream), index, probe: None })
+    }
+
+    /// Tells each endpoint's average what is typical of the pool.
+    fn suppose(&self, now: Instant) {
+        let latencies = || self.upstreams.iter().map(|member| member.upstream.latency());
+        if let Some(typical) = ewma::typical(latencies(), now) {
+            latencies().for_each(|latency| latency.suppose(typical.as_secs_f64() * 1e6));
+        }
+        self.supposed.set(latencies().any(|latency| !latency.heard()).then_some(now));
+    }
+
+    /// How often that is done while some have not answered: it takes time linear in the size of the pool.
+    fn suppose_every(&self) -> Duration {
+        Duration::from_micros(self.upstreams.len() as u64).max(SUPPOSE_EVERY)
     }
 
     /// Whether there is an endpoint that has not been tried.
@@ -285,15 +303,16 @@ impl WorkerCluster {
         let shared = &self.cluster.shared;
         if self.counts.used.replace(false) {
             shared.last_used.store(clock, Ordering::Relaxed);
+            self.suppose(now);
         }
         self.counts.picks.set(self.counts.picks.get().map(|count| count / 2));
         self.show_limits();
         shared.metrics.absorb(&mut self.counts.tally.borrow_mut());
+        let ms = self.ms(now);
         for member in &self.upstreams {
-            member.upstream.report(now);
+            member.upstream.report(now, ms);
         }
         self.deposit();
-        let ms = self.ms(now);
         shared.budget.settle(&self.terms, ms);
         self.latency_classes.borrow_mut().refresh(&shared.shared_estimates, now);
         let ejected = shared.pool.evaluate(&*self.cluster.endpoints, &self.cluster.policy.outlier, ms, random);
@@ -348,6 +367,9 @@ impl std::fmt::Debug for WorkerCluster {
     }
 }
 
+/// How often it is worked out, at most, what endpoints count as that have not answered yet.
+const SUPPOSE_EVERY: Duration = Duration::from_millis(1);
+
 /// Which of the untried endpoints may be picked.
 #[derive(Clone, Copy)]
 enum Only<'a> {
@@ -370,8 +392,11 @@ struct Choice<'a> {
 }
 
 impl Candidates for Choice<'_> {
-    fn load(&self, index: usize) -> f64 {
-        self.members.get(index).map_or(f64::MAX, |member| member.upstream.load(self.now, member.relative_weight))
+    fn load(&self, index: usize) -> Load {
+        match self.members.get(index) {
+            Some(member) => member.upstream.load(self.now, member.relative_weight),
+            None => Load { latency: f64::MAX, in_flight: 0, weight: 1.0 },
+        }
     }
 
     fn share(&self, index: usize) -> f64 {
@@ -396,3 +421,6 @@ impl Candidates for Choice<'_> {
         may && !self.tried.has(member.upstream.id)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::counts::{Account, Outcome};
+use crate::counts::{Fate, Outcome};
 use crate::route::{Route, RouteTable};
 
 /// A route, and its counts since the last tick.
@@ -32,11 +32,12 @@ impl WorkerRoute {
         routes.into()
     }
 
-    /// Counts a request of this route that has ended.
-    pub fn count(&self, account: &Account) {
-        let count = match account.outcome {
-            Outcome::Success | Outcome::Degraded => &self.answered,
-            Outcome::Failure(_) => &self.failed,
+    /// Counts a request of this route that has ended, if that says something about its service.
+    pub fn count(&self, fate: Fate) {
+        let count = match fate.outcome() {
+            Some(Outcome::Success | Outcome::Degraded) => &self.answered,
+            Some(Outcome::Failure(_)) => &self.failed,
+            None => return,
         };
         count.set(count.get() + 1);
     }

@@ -263,6 +263,10 @@ fn held(handles: &Handles) -> Vec<(String, u64)> {
         let cluster = &view.cluster(name).expect("the service is gone").cluster;
         held.push((format!("places in the shared limit of {name}"), cluster.shared.limits.counted().into()));
         held.push((format!("callers in bulkheads of {name}"), cluster.shared.limits.bulkheads().callers() as u64));
+        let account = cluster.shared.metrics.totals();
+        held.push((format!("requests in flight in the account of {name}"), account.in_flight));
+        let ended: u64 = account.fates().iter().map(|(_, requests)| requests).sum();
+        held.push((format!("requests that the account of {name} does not have"), account.started.abs_diff(ended)));
         for endpoint in &*cluster.endpoints {
             let (shared, at) = (&endpoint.shared, endpoint.address);
             held.push((format!("attempts at {at}"), shared.in_flight.load(Ordering::Relaxed).unsigned_abs()));

@@ -16,12 +16,13 @@ use crate::world::Report;
 pub type Invariant = (&'static str, fn(&Report) -> Vec<String>);
 
 /// Those that hold under any faults.
-pub const ALWAYS: [Invariant; 5] = [
+pub const ALWAYS: [Invariant; 6] = [
     ("no POST is executed twice", no_post_is_executed_twice),
     ("no answer is wrong", no_answer_is_wrong),
     ("the account is never exceeded", the_account_is_never_exceeded),
     ("every request ends by its deadline", every_request_ends_by_its_deadline),
     ("every guard is freed", every_guard_is_freed),
+    ("the account of requests reconciles", the_account_of_requests_reconciles),
 ];
 
 /// A GET is promised an answer as long as one endpoint at a time is in trouble, and the service's account has not refused
@@ -125,6 +126,29 @@ pub fn every_request_ends_by_its_deadline(report: &Report) -> Vec<String> {
 /// Once everything has ended, nothing of what requests hold while they live is held any more.
 pub fn every_guard_is_freed(report: &Report) -> Vec<String> {
     report.held.iter().map(|(name, amount)| format!("{amount} {name}")).collect()
+}
+
+/// At any time each request that was started has one fate or is in flight. When all is over none is in flight, and the
+/// account says no less than what the clients have seen.
+pub fn the_account_of_requests_reconciles(report: &Report) -> Vec<String> {
+    let account = &report.account;
+    let mut broken = report.unsound.clone();
+    let seen = |outcome: fn(&Outcome) -> bool| report.asked.iter().filter(|a| outcome(&a.outcome)).count() as u64;
+    let (right, refused) = (seen(|o| *o == Outcome::Right), seen(|o| matches!(o, Outcome::Status(_))));
+    let untold = seen(|o| matches!(o, Outcome::Closed | Outcome::Nothing));
+    let within = |count: u64, seen: u64| (seen..=seen + untold).contains(&count);
+    for (holds, what) in [
+        (account.reconciles(), "it does not add up"),
+        (account.in_flight == 0, "a request is in flight for ever"),
+        (within(account.started, right + refused), "more or fewer were started than clients know of"),
+        (within(account.success(), right), "more or fewer were answered than clients know of"),
+        (within(account.failure(), refused), "more or fewer were lost than clients know of"),
+    ] {
+        if !holds {
+            broken.push(format!("{what}: {right} right, {refused} refused, {untold} untold; {account:?}"));
+        }
+    }
+    broken
 }
 
 fn steps(time: Duration) -> usize {

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use outrigger::counts::Totals;
 use outrigger::resilience::outlier::EjectionState;
 use tokio::time::sleep;
 
@@ -53,6 +54,10 @@ pub struct Report {
     /// When each began.
     pub begun: Vec<Duration>,
     pub read: Vec<Rc<Read>>,
+    /// The service's account when all is over.
+    pub account: Totals,
+    /// What of it did not add up when it was looked at, which was at each step.
+    pub unsound: Vec<String>,
     /// What is still held when all is over: its name, and how much of it.
     pub held: Vec<(String, u64)>,
     pub digest: u64,
@@ -98,6 +103,7 @@ fn simulate(seed: u64, scenario: &Scenario) -> Report {
     }
     let mut handles_seen: Option<Handles> = None;
     let (mut begun, mut ended) = (vec![false; strikes.len()], vec![false; strikes.len()]);
+    let mut unsound = Vec::new();
     loop {
         let step = sim.step();
         assert!(step.is_ok(), "OUTRIGGER_SEED={seed}: {step:?}");
@@ -109,6 +115,9 @@ fn simulate(seed: u64, scenario: &Scenario) -> Report {
             handles_seen = Some(handles);
         }
         let now = sim.elapsed();
+        let account = shared.cluster.borrow().as_ref().map(|cluster| cluster.shared.metrics.totals());
+        unsound
+            .extend(account.filter(|account| !account.reconciles()).map(|account| format!("at {now:?}: {account:?}")));
         for (index, strike) in strikes.iter().enumerate() {
             if !begun[index] && strike.at <= now {
                 begun[index] = true;
@@ -126,12 +135,13 @@ fn simulate(seed: u64, scenario: &Scenario) -> Report {
     let handles = handles_seen.expect("the proxy never began");
     (scenario.meddle)(&handles);
     let held = held(&handles);
+    let account = shared.cluster.borrow().as_ref().expect("the service is gone").shared.metrics.totals();
     let asked = shared.asked.take();
     let read: Vec<Rc<Read>> = book.take();
     // The end of the simulation is nobody's fault.
     read.iter().filter(|read| read.fate.get() == Fate::Open).for_each(|read| read.fate.set(Fate::Left));
     let digest = digest(&asked, &read);
-    Report { seed, strikes, asked, begun: shared.begun.take(), read, held, digest }
+    Report { seed, strikes, asked, begun: shared.begun.take(), read, account, unsound, held, digest }
 }
 
 fn configuration(scenario: &Scenario, limits: bool) -> impl Fn(&str) -> String + 'static {

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::{KINDS, assert_shares};
 use crate::balance::slow_start::{FLOOR, Newcomers};
-use crate::balance::{Candidates, build};
+use crate::balance::{Candidates, Load, build};
 
 const WINDOW: Duration = Duration::from_secs(2);
 /// When a test's pool has changed.
@@ -31,8 +31,8 @@ impl Pool {
 }
 
 impl Candidates for Pool {
-    fn load(&self, _: usize) -> f64 {
-        1.0
+    fn load(&self, _: usize) -> Load {
+        Load { latency: 1.0, in_flight: 0, weight: 1.0 }
     }
 
     fn usable(&self, _: usize) -> bool {

@@ -81,7 +81,7 @@ impl Default for Policy {
 /// How an endpoint is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Balance {
-    /// Two choices, the one with the lower peak-EWMA latency times in-flight wins.
+    /// Two choices by weight: the first, unless the second is clearly less loaded.
     P2c,
     /// Weighted round robin.
     RoundRobin,

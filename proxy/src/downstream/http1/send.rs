@@ -48,6 +48,9 @@ pub(super) async fn send(
                     Poll::Ready(Ok(0)) => {
                         let came = download.trailers();
                         let names = conn.worker.http.control_names();
+                        if let Some(fields) = &came {
+                            record.trailed(fields);
+                        }
                         let these = came.as_deref().map(|fields| Trailers { fields, of: head, names });
                         framed.end(|out, first| trailers::write_last_chunk(out, first, these))
                     }

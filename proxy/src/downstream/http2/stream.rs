@@ -99,10 +99,12 @@ pub async fn run(start: Start) {
         interim: None,
         upgrade: false,
     };
-    let mut record = RequestRecord::new(started);
+    let asked = Some((request, RequestRecord::new(started)));
+    let mut unanswered = Unanswered { worker: &worker, pulse: &pulse, asked };
+    let Some((request, record)) = &mut unanswered.asked else { return };
     let result = match length {
         Ok(_) => {
-            let mut work = pin!(forward(&worker, &pulse.timer, &request, &mut record));
+            let mut work = pin!(forward(&worker, &pulse.timer, request, record));
             poll_fn(|cx| match work.as_mut().poll(cx) {
                 // The client has reset the stream: nobody waits for the answer any more.
                 Poll::Pending => respond.poll_reset(cx).map(|_| Err(Reason::ClientGone)),
@@ -112,6 +114,8 @@ pub async fn run(start: Start) {
         }
         Err(reason) => Err(reason),
     };
+    let Some((request, mut record)) = unanswered.asked.take() else { return };
+    drop(unanswered);
     let (head, download) = match result {
         Ok(Answer::Response(head, download)) => {
             record.answered(head.status());
@@ -148,6 +152,22 @@ pub async fn run(start: Start) {
     let Some(outbound) = &mut sending.0 else { return };
     let Some(mut stream) = outbound.begin(&caller, &mut respond) else { return };
     poll_fn(|cx| outbound.poll_sent(cx, &mut stream)).await;
+}
+
+/// A request without an answer. It may end with its connection, and is counted and logged then, too.
+struct Unanswered<'c> {
+    worker: &'c Rc<Worker>,
+    pulse: &'c Pulse,
+    asked: Option<(Request, RequestRecord)>,
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if let Some((request, mut record)) = self.asked.take() {
+            record.refused(self.pulse.ended().unwrap_or(Reason::ClientGone));
+            record.finish(self.worker, &request);
+        }
+    }
 }
 
 fn refusal(reason: Reason, request: &Request, record: &mut RequestRecord) -> (Rc<Head>, Download) {
@@ -308,7 +328,10 @@ impl Outbound {
                 self.ended = true;
                 let names = self.worker.http.control_names();
                 Poll::Ready(match self.download.trailers() {
-                    Some(fields) => Next::Trailers(Trailers { fields: &fields, of: &self.head, names }.fields_h2()),
+                    Some(fields) => {
+                        self.record.trailed(&fields);
+                        Next::Trailers(Trailers { fields: &fields, of: &self.head, names }.fields_h2())
+                    }
                     None => Next::End,
                 })
             }

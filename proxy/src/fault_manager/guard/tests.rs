@@ -4,7 +4,7 @@ use super::*;
 use crate::control::first_snapshot;
 use crate::control::testing::{declare_static, settings};
 use crate::counts::ServiceTally;
-use crate::counts::{Account, First, Outcome};
+use crate::counts::{Account, Fate};
 use crate::error::Reason;
 use crate::fault::spec::Invalid;
 
@@ -27,11 +27,7 @@ fn snapshot() -> Snapshot {
 fn count(snapshot: &Snapshot, good: u32, lost: u32, took: Duration) {
     let mut tally = ServiceTally::default();
     for n in 0..good + lost {
-        let account = if n < good {
-            Account::GOOD
-        } else {
-            Account { first: First::Failed, outcome: Outcome::Failure(Reason::Timeout), ..Account::GOOD }
-        };
+        let account = if n < good { Account::GOOD } else { Account::of(Fate::Lost(Reason::Timeout), 1) };
         tally.answered(200, took);
         tally.finished(&account);
     }

@@ -1,12 +1,16 @@
 //! How a request ended, and who is told of it when its last byte has gone.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::RequestRecord;
-use crate::counts::{Account, First, Rescue, ServiceTally};
+use super::late_first::Waiting;
+use crate::counts::{Account, Fate, First, Rescue, ServiceTally};
 use crate::error::Reason;
+use crate::http::Head;
 use crate::request::Request;
+use crate::request::grpc::status_of;
 use crate::telemetry::access_log::Entry;
 use crate::telemetry::availability::{self, Ended};
 use crate::timer;
@@ -30,6 +34,11 @@ impl RequestRecord {
         self.broken = Some(reason);
     }
 
+    /// The answer has ended, with these trailers. How a gRPC call ended stands there and not in the head.
+    pub fn trailed(&mut self, trailers: &Head) {
+        self.grpc = status_of(trailers).or(self.grpc);
+    }
+
     /// Bytes of body went to the client.
     pub fn sent(&mut self, n: usize) {
         self.sent += n as u64;
@@ -51,18 +60,24 @@ impl RequestRecord {
     }
 
     /// Counts and logs a request that is over.
-    pub fn finish(&mut self, worker: &Worker, request: &Request) {
+    pub fn finish(&mut self, worker: &Rc<Worker>, request: &Request) {
+        let heard = if self.refused.is_some() { None } else { self.heard };
+        let latency = heard.unwrap_or_else(timer::now).saturating_duration_since(self.started);
+        let ended = self.ended(latency);
+        let account = Account::of(availability::fate(&ended), self.attempts);
+        let late = self.late.take().filter(|late| account.fate == Fate::Unknown && late.first().is_none());
+        let named = self.named.take();
         let tell = |tally: &mut ServiceTally| {
-            let heard = if self.refused.is_some() { None } else { self.heard };
-            let latency = heard.unwrap_or_else(timer::now).saturating_duration_since(self.started);
             match self.refused {
                 Some(reason) => tally.refused(reason, latency),
                 None => tally.answered(self.status, latency),
             }
-            if let Some(account) = self.account(latency) {
-                tally.finished(&account);
-                if let Some(route) = &self.route {
-                    route.count(&account);
+            match named {
+                Some(_) if late.is_some() => {}
+                Some(named) => tally.closed(&account, named),
+                None => {
+                    tally.opened(false);
+                    tally.closed(&account, false);
                 }
             }
         };
@@ -70,33 +85,58 @@ impl RequestRecord {
             Some(side) => tell(&mut side.counts.tally.borrow_mut()),
             None => tell(&mut worker.unrouted.borrow_mut()),
         }
+        if let Some(route) = &self.route {
+            route.count(account.fate);
+        }
         if worker.access_log.is_on() {
             worker.access_log.log(self.entry(request));
         }
-        if let Some(mut details) = self.details.take() {
-            let now = timer::now();
-            let account = self.account(now.saturating_duration_since(self.started));
-            details.returned(now, self.status, account.as_ref(), self.refused.or(self.broken));
-            worker.recorder.hand_in(details);
+        let details = self.details.take().map(|mut details| {
+            details.returned(timer::now(), self.status, account.fate, self.refused.or(self.broken));
+            (Rc::clone(worker), details)
+        });
+        match (late, &self.side, named) {
+            (Some(late), Some(side), Some(named)) => {
+                late.wait(Waiting { counts: Rc::clone(&side.counts), named, ended, attempts: self.attempts, details });
+            }
+            _ => details.into_iter().for_each(|(worker, details)| worker.recorder.hand_in(details)),
         }
     }
 
-    /// How the request is accounted for, if it says anything about the service.
-    fn account(&self, waited: Duration) -> Option<Account> {
-        let (status, refused, broken) = (self.status, self.refused, self.broken);
+    /// Takes a request that nobody finishes out of its service's account.
+    pub(super) fn left(&mut self) {
+        if self.status == 0 {
+            self.refused = Some(Reason::ClientGone);
+        } else {
+            self.broken.get_or_insert(Reason::ClientGone);
+        }
+        let ended = self.ended(timer::now().saturating_duration_since(self.started));
+        let account = Account::of(availability::fate(&ended), self.attempts);
+        if let (Some(side), Some(named)) = (&self.side, self.named.take()) {
+            side.counts.tally.borrow_mut().closed(&account, named);
+        }
+    }
+
+    /// What is known of how the request has ended.
+    fn ended(&self, waited: Duration) -> Ended {
         let degraded = self.degraded.is_some();
-        let ended = Ended { status, grpc: self.grpc.filter(|_| !degraded), refused, broken, degraded, waited };
-        let outcome = availability::outcome(&ended)?;
-        let first = self.first.unwrap_or(First::Failed);
-        let rescued_by = match self.by {
-            _ if degraded => Some(Rescue::Fallback),
-            Some(Why::First | Why::Replay) | None => None,
-            Some(Why::Move) => Some(Rescue::OtherEndpoint),
-            Some(Why::Retry) => Some(Rescue::Retry),
-            Some(Why::TryTimeout) => Some(Rescue::TryTimeout),
-            Some(Why::Hedge) => Some(Rescue::Hedge),
-        };
-        Some(Account { first, outcome, rescued_by, attempts: self.attempts })
+        let late = self.late.as_ref().and_then(|late| late.first());
+        Ended {
+            status: self.status,
+            grpc: self.grpc.filter(|_| !degraded),
+            refused: self.refused,
+            broken: self.broken,
+            degraded,
+            waited,
+            first: self.first.or(late).unwrap_or(First::Unknown),
+            by: match self.by {
+                None | Some(Why::First | Why::Replay) => None,
+                Some(Why::Move) => Some(Rescue::OtherEndpoint),
+                Some(Why::Retry) => Some(Rescue::Retry),
+                Some(Why::TryTimeout) => Some(Rescue::TryTimeout),
+                Some(Why::Hedge) => Some(Rescue::Hedge),
+            },
+        }
     }
 
     fn entry(&self, request: &Request) -> Entry {

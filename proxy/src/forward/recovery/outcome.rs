@@ -9,6 +9,7 @@ use crate::error::{Blame, Reason};
 use crate::forward::answer::Response;
 use crate::forward::attempt::{Attempt, AttemptContext};
 use crate::forward::first::{IMPATIENT, verdict};
+use crate::forward::record::late_first::{LateFirst, Witness};
 use crate::resilience::outlier;
 use crate::resilience::retry::{Next, Pushback, Verdict};
 use crate::telemetry::explain::Ending;
@@ -40,7 +41,7 @@ impl<'r> Recovery<'r> {
         self.record.heard = Some(heard);
         if verdict != Verdict::Good {
             self.trouble(Some(&info));
-            self.record.first.get_or_insert(First::Failed);
+            self.failed(&info);
         }
         self.ended(&info, heard, || Ending::Answered(status));
         match verdict {
@@ -73,9 +74,10 @@ impl<'r> Recovery<'r> {
         let ended = x.request.body.ended();
         let latency = heard.saturating_duration_since(info.started);
         x.side.good(info, probe, latency, heard, &x.case());
-        self.record.by = Some(info.why);
-        let first = if info.why == Why::Hedge { First::Overtaken } else { First::Good };
-        self.record.first.get_or_insert(first);
+        self.record.by = Some(info.cause);
+        if info.cause == Why::First {
+            self.record.first = Some(First::Good);
+        }
         if info.why == Why::Hedge {
             x.side.counts.tally.borrow_mut().hedge_won();
         }
@@ -96,7 +98,12 @@ impl<'r> Recovery<'r> {
             if let Some(details) = &mut self.record.details {
                 details.ended(loser.info.number, heard, Ending::Dropped);
             }
-            if lose(x, loser, overtaken, heard)
+            let witness = (loser.info.cause == Why::First).then(|| {
+                let (late, witness) = LateFirst::new();
+                self.record.late = Some(late);
+                witness
+            });
+            if lose(x, loser, overtaken, witness, self.b.pace.safe, heard)
                 && let Some(learned) = &mut learned
             {
                 learned.give_up();
@@ -108,16 +115,21 @@ impl<'r> Recovery<'r> {
     pub fn broke(&mut self, info: AttemptInfo, probe: Option<Probe<'r>>, broken: Broken) -> Step {
         let now = timer::now();
         let tried = info.upstream.id;
-        if !broken.stale {
+        let starved = self.x.request.body.ended().is_none() && self.x.request.body.is_starved();
+        if broken.stale {
+            self.repeats = info.cause;
+        } else {
             self.trouble(Some(&info));
-            self.record.first.get_or_insert(First::Failed);
+            if !starved && broken.reason.row().blame != Blame::Proxy {
+                self.failed(&info);
+            }
         }
         self.ended(&info, now, || Ending::failed(broken.reason));
         if broken.stale {
             // A stale connection says nothing about its endpoint.
             self.x.side.counts.tally.borrow_mut().attempted(Some(broken.reason));
             drop(probe);
-        } else if self.x.request.body.ended().is_none() && self.x.request.body.is_starved() {
+        } else if starved {
             // An endpoint may close on a client that has stopped sending: nothing is held against it.
             self.x.side.counts.tally.borrow_mut().attempted(Some(broken.reason));
             drop(probe);
@@ -135,6 +147,13 @@ impl<'r> Recovery<'r> {
             next
         };
         self.follow(next, None, now)
+    }
+
+    /// An attempt failed by its endpoint's fault: that is what the request would have come to, if it is the first.
+    fn failed(&mut self, info: &AttemptInfo) {
+        if info.cause == Why::First {
+            self.record.first = Some(First::Failed);
+        }
     }
 
     fn blame(&mut self, info: &AttemptInfo, probe: Option<Probe<'r>>, reason: Reason, now: Instant) {
@@ -182,7 +201,6 @@ impl<'r> Recovery<'r> {
         let now = timer::now();
         let x = self.x;
         self.trouble(None);
-        self.record.first.get_or_insert(First::Failed);
         // Where the deadline is the caller's and too short for an answer, it says nothing about the endpoint.
         let callers = self.b.waits.is_some() && self.b.waits == self.b.deadline.total;
         let patience =
@@ -217,9 +235,16 @@ impl<'r> Recovery<'r> {
 
 /// An attempt has lost the race and is let go. If a later attempt was faster, that is held against its endpoint.
 /// Returns true when the latency class should learn from it.
-fn lose<'r>(x: AttemptContext<'r>, mut loser: Attempt<'r>, overtaken: bool, now: Instant) -> bool {
+fn lose<'r>(
+    x: AttemptContext<'r>,
+    mut loser: Attempt<'r>,
+    overtaken: bool,
+    witness: Option<Witness>,
+    safe: bool,
+    now: Instant,
+) -> bool {
     let probe = loser.probe.take();
     let tells = overtaken && x.side.overtaken(&loser.info, probe, loser.info.timed, now, &x.case());
-    loser.lose();
+    loser.lose(witness, safe);
     tells
 }

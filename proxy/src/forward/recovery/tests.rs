@@ -1,3 +1,4 @@
+mod account;
 mod blame;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -89,6 +90,25 @@ fn who_is_overtaken_when_it_was_stuck_is_in_trouble_and_the_winner_is_not() {
         ends[second].write_all(OK).await.unwrap();
         assert_eq!(answer(&mut client, 2).await.1, "ok");
         assert_eq!((in_trouble(&stage, first), in_trouble(&stage, second)), (true, false));
+    });
+}
+
+#[test]
+fn a_replay_goes_to_the_only_instance_although_a_try_beside_it_was_due() {
+    paused(async {
+        let stage = Stage::new(
+            "services: { orders: { instances: ['127.0.0.1:1'], idle_timeout: 10m, per_try_timeout: 100ms, hedge: off } }",
+            1,
+        );
+        let mut ends = vec![stage.endpoint("orders"), stage.endpoint("orders")];
+        let mut client = stage.client(LOOPBACK);
+        client.write_all(GET).await.unwrap();
+        let (first, _) = asked(&mut ends).await;
+        tokio::time::sleep(150 * MS).await;
+        drop(ends.remove(first));
+        asked(&mut ends).await;
+        ends[0].write_all(OK).await.unwrap();
+        assert_eq!(answer(&mut client, 2).await.1, "ok");
     });
 }
 

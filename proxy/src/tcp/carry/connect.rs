@@ -1,9 +1,8 @@
 //! How a TCP connection gets its upstream: an address, or an endpoint of a service.
 //!
 //! Connecting to a service is an attempt like any other. The same balancer picks the endpoint, a failure counts
-//! against the same endpoint, and the same breaker stops it. Nothing was sent yet, so another endpoint may be tried
-//! at once; that takes a token of the service's budget, as a retry does. A connection counts as load for as long as
-//! it lives.
+//! against the same endpoint, and the same breaker stops it. Nothing was sent yet, so another endpoint is tried at once
+//! and free, as for a request that was never written. A connection counts as load for as long as it lives.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,6 +17,7 @@ use crate::error::Reason;
 use crate::net::Io;
 use crate::resilience::breaker::Admission;
 use crate::resilience::outlier;
+use crate::resilience::retry::MOVES;
 use crate::snapshot::DiscoveryState;
 use crate::tcp::CONNECT;
 use crate::timer;
@@ -36,7 +36,7 @@ pub(super) struct Server {
 }
 
 /// How many endpoints are tried for one connection at most.
-const MOST: u32 = 4;
+const MOST: u32 = 1 + MOVES;
 /// How long a registry that has not answered yet is waited for.
 const REGISTRY_WAIT: Duration = Duration::from_secs(1);
 
@@ -91,15 +91,8 @@ async fn to_service(worker: &Rc<Worker>, name: &Arc<str>, timeout: Option<Durati
     let mut last = Reason::NoEndpoint;
     for attempt in 0..MOST {
         let now = timer::now();
-        let mut token = None;
-        if attempt > 0 {
-            if !side.has_untried(&tried) || side.is_refused(&case) {
-                break;
-            }
-            token = side.withdraw(false, &case, now);
-            if token.is_none() {
-                break;
-            }
+        if attempt > 0 && (!side.has_untried(&tried) || side.is_refused(&case)) {
+            break;
         }
         let Some(mut pick) = side.pick(&tried, true, now) else {
             if attempt == 0 && admission == Admission::Probe {
@@ -107,15 +100,13 @@ async fn to_service(worker: &Rc<Worker>, name: &Arc<str>, timeout: Option<Durati
             }
             break;
         };
-        if let Some(token) = token {
-            token.spend();
-        }
         let upstream = Rc::clone(&pick.upstream);
         let why = if attempt == 0 { Why::First } else { Why::Move };
         upstream.wait(now);
         let number = attempt as usize;
         // From here on the endpoint counts as owing an answer, until the info is dropped.
-        let info = AttemptInfo { upstream, index: pick.index, started: now, why, number, hedged: false, timed: false };
+        let index = pick.index;
+        let info = AttemptInfo { upstream, index, started: now, why, cause: why, number, hedged: false, timed: false };
         let in_flight = info.upstream.begin();
         side.counts.tally.borrow_mut().connected();
         if attempt > 0 {

@@ -7,8 +7,8 @@
 //! step longer than its name says: a sixtieth. A sum that did not change since the last one is not kept again, so an
 //! idle service costs nothing.
 //!
-//! At most 464 sums of 112 bytes a service, 51 KiB; what was lost by reason is shared by sums between which nothing was
-//! lost, and is 256 bytes for each of the others: 167 KiB for a service that loses something in every second of a day.
+//! At most 464 sums of 120 bytes a service, 55 KiB; what was lost and refused by reason is shared by sums between which nothing
+//! was, and is 544 bytes for each of the others: 300 KiB for a service that loses something in every second of a day.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Weak};
@@ -101,8 +101,8 @@ impl Ring {
 
     /// Takes the sums as they are now.
     pub fn push(&mut self, now: Instant, mut totals: Totals) {
-        if totals.lost == self.latest.lost {
-            totals.lost = Arc::clone(&self.latest.lost);
+        if totals.losses == self.latest.losses {
+            totals.losses = Arc::clone(&self.latest.losses);
         }
         let second = u32::try_from(now.saturating_duration_since(self.opened).as_secs()).unwrap_or(u32::MAX);
         for tier in &mut self.tiers {

@@ -6,14 +6,19 @@ use super::*;
 use crate::clock::Instant;
 use crate::control::first_snapshot;
 use crate::control::testing::settings;
-use crate::counts::{Account, ServiceMetrics, ServiceTally};
+use crate::counts::{Account, Losses, Outcome, ServiceMetrics, ServiceTally};
 
 fn ended(status: u16) -> Ended {
-    Ended { status, grpc: None, refused: None, broken: None, degraded: false, waited: Duration::from_millis(5) }
+    let waited = Duration::from_millis(5);
+    Ended { status, grpc: None, refused: None, broken: None, degraded: false, waited, first: First::Unknown, by: None }
 }
 
 fn refused(reason: Reason) -> Ended {
     Ended { refused: Some(reason), ..ended(reason.row().status) }
+}
+
+fn outcome(ended: &Ended) -> Option<Outcome> {
+    fate(ended).outcome()
 }
 
 fn failure(reason: Reason) -> Option<Outcome> {
@@ -79,16 +84,62 @@ fn a_grpc_status_says_more_than_200() {
 }
 
 #[test]
-fn overtaken_is_not_failed() {
-    let totals = Totals { success: 100, first: [97, 2, 1], ..Totals::default() };
-    assert_eq!((totals.before(), totals.after()), (Some(0.98), Some(1.0)));
+fn a_request_is_rescued_only_if_its_first_attempt_is_known_to_have_failed() {
+    let by = |first, by| fate(&Ended { first, by, ..ended(200) });
+    for rescue in Rescue::ALL {
+        assert_eq!(by(First::Failed, Some(rescue)), Fate::Rescued(rescue));
+        assert_eq!(by(First::Unknown, Some(rescue)), Fate::Unknown);
+        assert_eq!(by(First::Good, Some(rescue)), Fate::FirstGood, "it would have been answered without it");
+    }
+    assert_eq!(by(First::Unknown, None), Fate::FirstGood, "the first attempt's own answer");
+}
+
+#[test]
+fn what_a_limit_refuses_is_refused_and_what_had_failed_before_is_lost() {
+    let limits = Reason::ALL.iter().filter(|reason| reason.is_limit());
+    for reason in limits.clone() {
+        assert_eq!(fate(&refused(*reason)), Fate::Refused(*reason));
+        assert_eq!(fate(&Ended { first: First::Failed, ..refused(*reason) }), Fate::Lost(*reason));
+    }
+    assert_eq!(limits.count(), 8);
+    assert_eq!(fate(&refused(Reason::NoEndpoint)), Fate::Lost(Reason::NoEndpoint), "that is no limit of ours");
+}
+
+#[test]
+fn who_leaves_is_told_apart_from_who_breaks_the_rules() {
+    assert_eq!(fate(&refused(Reason::ClientGone)), Fate::Abandoned);
+    assert_eq!(fate(&refused(Reason::BadRequest)), Fate::ClientError);
+    assert_eq!(fate(&ended(404)), Fate::ClientError);
+}
+
+#[test]
+fn unknown_is_good_before_and_a_refusal_is_neither() {
+    let mut losses = Losses { lost: [0; Reason::ALL.len()], refused: [0; Reason::ALL.len()] };
+    losses.refused[Reason::BreakerOpen as usize] = 1;
+    let totals =
+        Totals { first_good: 96, unknown: 1, rescued: [2, 0, 0, 0], losses: Arc::new(losses), ..Totals::default() };
+    assert_eq!((totals.before(), totals.after()), (Some(0.97), Some(0.99)));
     assert_eq!((Totals::default().before(), Totals::default().after()), (None, None));
 }
 
 fn sums(success: u64, timeouts: u64) -> Totals {
-    let mut lost = [0; Reason::ALL.len()];
-    lost[Reason::Timeout as usize] = timeouts;
-    Totals { success, failure: timeouts, lost: Arc::new(lost), ..Totals::default() }
+    let mut losses = Losses { lost: [0; Reason::ALL.len()], refused: [0; Reason::ALL.len()] };
+    losses.lost[Reason::Timeout as usize] = timeouts;
+    Totals { started: success + timeouts, first_good: success, losses: Arc::new(losses), ..Totals::default() }
+}
+
+#[test]
+fn a_window_reconciles_with_what_was_carried_into_it() {
+    let start = Instant::now();
+    let at = |seconds| start + Duration::from_secs(seconds);
+    let mut ring = Ring::new(start);
+    // Five begin before the window, of which three are over in it; one begins in it and is not over.
+    let before = Totals { started: 12, in_flight: 5, ..sums(6, 1) };
+    ring.push(at(10), before);
+    ring.push(at(100), Totals { started: 13, in_flight: 3, ..sums(9, 1) });
+    let (window, _) = ring.window(Window::Minute.length());
+    assert_eq!((window.carried, window.started, window.first_good, window.in_flight), (5, 1, 3, 3));
+    assert!(window.reconciles() && ring.all().0.reconciles());
 }
 
 #[test]
@@ -136,10 +187,11 @@ proptest! {
                 let then = |second: u64| all.iter().rev().find(|(at, ..)| *at <= second).copied().unwrap_or_default();
                 let exact = then(now.saturating_sub(window));
                 let longest = then(now.saturating_sub(window).saturating_sub(step));
-                prop_assert!(got.success >= success - exact.1, "{window} s: {} < {}", got.success, success - exact.1);
-                prop_assert!(got.success <= success - longest.1);
-                prop_assert!(got.failure >= lost - exact.2 && got.failure <= lost - longest.2);
-                prop_assert_eq!(got.lost[Reason::Timeout as usize], got.failure);
+                prop_assert!(got.success() >= success - exact.1, "{window} s: {} < {}", got.success(), success - exact.1);
+                prop_assert!(got.success() <= success - longest.1);
+                prop_assert!(got.failure() >= lost - exact.2 && got.failure() <= lost - longest.2);
+                prop_assert_eq!(got.losses.lost[Reason::Timeout as usize], got.failure());
+                prop_assert!(got.reconciles(), "{:?}", got);
             }
         }
     }
@@ -157,7 +209,7 @@ fn a_past_is_bounded_and_an_idle_one_is_nothing() {
     }
     assert!(busy.len() <= 464, "{}", busy.len());
     assert!(idle.len() <= 6, "{}", idle.len());
-    assert!(std::mem::size_of::<(u32, Totals)>() == 112);
+    assert!(std::mem::size_of::<(u32, Totals)>() == 120);
 }
 
 #[test]

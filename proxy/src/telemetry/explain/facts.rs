@@ -311,6 +311,9 @@ pub struct Returned {
     pub verdict: Verdict,
     /// Why it was lost, or refused.
     pub reason: Option<String>,
+    /// How it is accounted for: `first_good`.
+    #[serde(default)]
+    pub fate: String,
     /// What saved it: `retry`.
     pub rescued_by: Option<String>,
 }

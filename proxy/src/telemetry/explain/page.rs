@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use super::{
     Attempt, DeadlineBy, Ending, LeftOut, Ms, NoMore, Pick, Record, Returned, Start, Verdict, WaitedFor, What,
 };
+use crate::counts::Fate;
 use crate::telemetry::access_log::rfc3339;
 
 impl Display for Record {
@@ -118,6 +119,9 @@ impl Display for Returned {
         }
         match &self.rescued_by {
             Some(rescue) => write!(f, ", rescued by {}", Clean(rescue).to_string().replace('_', " ")),
+            None if self.fate == Fate::Unknown.name() => {
+                f.write_str(", another attempt was faster than the first, of which nobody knows what became")
+            }
             None => Ok(()),
         }
     }

@@ -1,7 +1,7 @@
 use super::facts::LEFT_OUT;
 use super::recorder::WAITING;
 use super::*;
-use crate::counts::{First, Rescue};
+use crate::counts::Rescue;
 use crate::telemetry::query::Values;
 
 const EPOCH: SystemTime = SystemTime::UNIX_EPOCH;
@@ -39,9 +39,7 @@ fn rescued() -> Record {
     record.note(at(12_300), What::Pick(pick));
     let second = record.attempt(at(12_300), a(2), Start::Retry);
     record.ended(second, at(20_000), Ending::Answered(200));
-    let account =
-        Account { first: First::Failed, outcome: Outcome::Success, rescued_by: Some(Rescue::Retry), attempts: 2 };
-    record.returned(at(20_100), 200, Some(&account), None);
+    record.returned(at(20_100), 200, Fate::Rescued(Rescue::Retry), None);
     record
 }
 
@@ -86,7 +84,7 @@ fn every_sentence_is_one() {
     }
     let attempt = record.attempt(start, a(1), Start::First);
     record.ended(attempt, start, Ending::failed(Reason::ConnectFailed));
-    record.returned(start + Duration::from_secs(11), 0, None, Some(Reason::ClientGone));
+    record.returned(start + Duration::from_secs(11), 0, Fate::Abandoned, Some(Reason::ClientGone));
     let page = record.to_string();
     for line in [
         "id i?[31m",
@@ -139,20 +137,20 @@ fn a_record_is_bounded_whatever_happens() {
     assert!(record.to_string().contains("more were not recorded"));
 }
 
-fn kept(id: String, asked: bool, outcome: Outcome, time_ms: u64) -> Box<Record> {
+fn kept(id: String, asked: bool, fate: Fate, time_ms: u64) -> Box<Record> {
     let start = Instant::now();
     let mut record = Record::new(id.as_bytes(), asked, start, EPOCH + Duration::from_millis(time_ms));
-    record.returned(start, 200, Some(&Account { outcome, ..Account::GOOD }), None);
+    record.returned(start, 200, fate, None);
     Box::new(record)
 }
 
 #[test]
 fn the_newest_win_each_in_their_own_group() {
     let mut shelves = Shelves::default();
-    shelves.put(kept("asked".into(), true, Outcome::Failure(Reason::Timeout), 0));
-    shelves.put(kept("slow".into(), false, Outcome::Success, 1));
+    shelves.put(kept("asked".into(), true, Fate::Lost(Reason::Timeout), 0));
+    shelves.put(kept("slow".into(), false, Fate::FirstGood, 1));
     for n in 0..10_000 {
-        shelves.put(kept(format!("lost-{n}"), false, Outcome::Failure(Reason::Timeout), 2 + n));
+        shelves.put(kept(format!("lost-{n}"), false, Fate::Lost(Reason::Timeout), 2 + n));
     }
     let list = shelves.list();
     assert_eq!(list.len(), 258);
@@ -164,11 +162,11 @@ fn the_newest_win_each_in_their_own_group() {
     assert!(shelves.find("slow").is_some() && shelves.find("lost-9744").is_some());
     assert!(shelves.find("lost-9743").is_none());
 
-    shelves.put(kept("slow".into(), false, Outcome::Degraded, 50_000));
+    shelves.put(kept("slow".into(), false, Fate::Degraded, 50_000));
     assert_eq!(shelves.find("slow").map(|record| record.time_ms), Some(50_000), "of two, the newer");
     for n in 0..10_000 {
-        shelves.put(kept(format!("slow-{n}"), false, Outcome::Success, n));
-        shelves.put(kept(format!("asked-{n}"), true, Outcome::Success, n));
+        shelves.put(kept(format!("slow-{n}"), false, Fate::FirstGood, n));
+        shelves.put(kept(format!("asked-{n}"), true, Fate::FirstGood, n));
     }
     assert_eq!(shelves.list().len(), 640);
 }

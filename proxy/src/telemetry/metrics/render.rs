@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use super::process::Process;
 use super::table::{TABLE, name};
 use super::{OTHER_LABEL, PoolFacts, TcpFacts, age_ms};
-use crate::counts::{BUCKETS_US, Counts, Ejection, First, Gauges, Level, OTHER, Rescue, TcpCounts};
+use crate::counts::{BUCKETS_US, ByReason, Counts, Ejection, Gauges, Level, Losses, OTHER, Rescue, TcpCounts, Totals};
 use crate::error::Reason;
 use crate::fault::active::Tally;
 use crate::snapshot::{Cluster, Snapshot};
@@ -105,29 +105,36 @@ fn checks(page: &mut Page, counted: &[(String, &Counts)], facts: &[(&String, Poo
 
 /// What requests came to.
 fn accounts(page: &mut Page, counted: &[(String, &Counts)], facts: &[(&String, PoolFacts)]) {
+    // Read once, so that all that is told of a service is of the same moment.
+    let accounts: Vec<(&String, Totals)> = counted.iter().map(|(s, counts)| (s, counts.account.totals())).collect();
     page.family(name::OUTCOMES);
-    for (service, counts) in counted {
-        page.nonzero(name::OUTCOMES, service, "outcome", "success", &counts.success);
-        page.nonzero(name::OUTCOMES, service, "outcome", "degraded", &counts.degraded);
-        let failures: u64 = counts.lost.iter().map(|count| count.load(Relaxed)).sum();
-        page.nonzero(name::OUTCOMES, service, "outcome", "failure", &failures.into());
+    for (service, totals) in &accounts {
+        page.positive(name::OUTCOMES, service, "outcome", "success", totals.success());
+        page.positive(name::OUTCOMES, service, "outcome", "degraded", totals.degraded);
+        page.positive(name::OUTCOMES, service, "outcome", "failure", totals.failure());
     }
-    page.family(name::FIRST_ATTEMPTS);
-    for (service, counts) in counted {
-        for (first, count) in First::ALL.iter().zip(&counts.first) {
-            page.nonzero(name::FIRST_ATTEMPTS, service, "result", first.name(), count);
+    page.by_service(name::STARTED, accounts.iter().map(|(s, totals)| (*s, totals.started)));
+    page.family(name::ACCOUNT);
+    for (service, totals) in &accounts {
+        for (fate, count) in totals.fates() {
+            page.positive(name::ACCOUNT, service, "fate", fate, count);
         }
     }
+    page.by_service(name::ACCOUNT_IN_FLIGHT, accounts.iter().map(|(s, totals)| (*s, totals.in_flight)));
     page.family(name::RESCUED);
-    for (service, counts) in counted {
-        for (rescue, count) in Rescue::ALL.iter().zip(&counts.rescued) {
-            page.nonzero(name::RESCUED, service, "by", rescue.name(), count);
+    for (service, totals) in &accounts {
+        for (rescue, count) in Rescue::ALL.iter().zip(totals.rescued) {
+            page.positive(name::RESCUED, service, "by", rescue.name(), count);
         }
     }
-    page.family(name::LOST);
-    for (service, counts) in counted {
-        for (reason, count) in Reason::ALL.iter().zip(&counts.lost) {
-            page.nonzero(name::LOST, service, "reason", &reason.name(), count);
+    let by_reason: [(&str, LossesRead); 2] =
+        [(name::LOST, |losses| &losses.lost), (name::LIMITED, |losses| &losses.refused)];
+    for (name, counts) in by_reason {
+        page.family(name);
+        for (service, totals) in &accounts {
+            for (reason, count) in Reason::ALL.iter().zip(counts(&totals.losses)) {
+                page.positive(name, service, "reason", &reason.name(), *count);
+            }
         }
     }
     page.family(name::AVAILABILITY);
@@ -226,6 +233,7 @@ pub fn faults(snapshot: &Snapshot, proxies: &[TcpFacts]) -> String {
 }
 
 type Reading = fn(&TcpCounts) -> i64;
+type LossesRead = fn(&Losses) -> &ByReason;
 
 /// No process lives long enough for more.
 fn whole(count: &AtomicU64) -> i64 {
@@ -280,7 +288,10 @@ impl Page {
     }
 
     fn nonzero(&mut self, name: &str, service: &str, label: &str, is: &str, count: &AtomicU64) {
-        let count = count.load(Relaxed);
+        self.positive(name, service, label, is, count.load(Relaxed));
+    }
+
+    fn positive(&mut self, name: &str, service: &str, label: &str, is: &str, count: u64) {
         if count > 0 {
             self.line(format_args!("{name}{{service=\"{service}\",{label}=\"{is}\"}} {count}"));
         }

@@ -20,9 +20,12 @@ pub(super) mod name {
     pub const LEFT_OUT: &str = "outrigger_instances_left_out";
     pub const SKIPPED: &str = "outrigger_instances_skipped";
     pub const OUTCOMES: &str = "outrigger_outcomes_total";
-    pub const FIRST_ATTEMPTS: &str = "outrigger_first_attempts_total";
+    pub const STARTED: &str = "outrigger_requests_started_total";
+    pub const ACCOUNT: &str = "outrigger_account_total";
+    pub const ACCOUNT_IN_FLIGHT: &str = "outrigger_account_in_flight";
     pub const RESCUED: &str = "outrigger_rescued_total";
     pub const LOST: &str = "outrigger_lost_total";
+    pub const LIMITED: &str = "outrigger_refused_by_limits_total";
     pub const AVAILABILITY: &str = "outrigger_availability_ratio";
     pub const HEDGES: &str = "outrigger_hedges_total";
     pub const HEDGES_WON: &str = "outrigger_hedges_won_total";
@@ -179,18 +182,36 @@ pub const TABLE: &[Metric] = &[
         "Requests by what became of them: success, degraded (a fallback answered) or failure. What the client did to itself (4xx, leaving at once) is in none.",
     ),
     metric(
-        name::FIRST_ATTEMPTS,
+        name::STARTED,
         Counter,
-        &["service", "result"],
-        "The same requests by their first attempt: good, failed (or never made), or overtaken by a hedge.",
+        &["service"],
+        "Requests that have reached the service. In every scrape the sum of outrigger_account_total and outrigger_account_in_flight.",
+    ),
+    metric(
+        name::ACCOUNT,
+        Counter,
+        &["service", "fate"],
+        "Requests that are over, each once: first_good (the first attempt was answered well, whoever was faster), rescued (it failed, and another was answered well), unknown (another was faster, and nobody knows what became of the first), degraded (a fallback answered), lost, refused (by one of our limits, before any attempt failed), abandoned (the client left before it had waited 100 ms), client_error (4xx, or a message that breaks the rules).",
+    ),
+    metric(
+        name::ACCOUNT_IN_FLIGHT,
+        Gauge,
+        &["service"],
+        "Requests that are not over: their answer is not with the client, or for 50 ms what becomes of an overtaken first attempt.",
     ),
     metric(
         name::RESCUED,
         Counter,
         &["service", "by"],
-        "Requests that were answered although their first attempt was not good, by what answered: retry, other_endpoint (after a failed connect), try_timeout, hedge or fallback.",
+        "The rescued requests of outrigger_account_total by what answered: retry, other_endpoint (after a failed connect), try_timeout or hedge.",
     ),
-    metric(name::LOST, Counter, &["service", "reason"], "Requests that failed, by reason."),
+    metric(name::LOST, Counter, &["service", "reason"], "The lost requests of outrigger_account_total by reason."),
+    metric(
+        name::LIMITED,
+        Counter,
+        &["service", "reason"],
+        "The refused requests of outrigger_account_total by reason.",
+    ),
     metric(
         name::AVAILABILITY,
         Gauge,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::settings::Policy;
-use crate::counts::{Account, Circuit, Ejection, First, Level, Outcome, Rescue, ServiceMetrics, ServiceTally};
+use crate::counts::{Account, Circuit, Ejection, Fate, Level, Rescue, ServiceMetrics, ServiceTally};
 use crate::error::Reason;
 use crate::snapshot::{Clock, Cluster, ClusterShared, DiscoveryState, Endpoint, EndpointId, Health};
 
@@ -108,31 +108,42 @@ fn what_a_worker_counts_is_what_prometheus_reads() {
 fn what_became_of_requests_is_in_the_metrics() {
     let metrics = ServiceMetrics::new("orders");
     let mut tally = ServiceTally::default();
-    let lost = Account { first: First::Failed, outcome: Outcome::Failure(Reason::Timeout), ..Account::GOOD };
     for account in [
         Account::GOOD,
-        Account { rescued_by: Some(Rescue::Retry), attempts: 2, first: First::Failed, ..Account::GOOD },
-        Account { rescued_by: Some(Rescue::Hedge), attempts: 2, first: First::Overtaken, ..Account::GOOD },
-        Account { rescued_by: Some(Rescue::Fallback), outcome: Outcome::Degraded, ..lost },
-        lost,
-        Account { rescued_by: Some(Rescue::Retry), attempts: 3, ..lost },
+        Account::of(Fate::Rescued(Rescue::Retry), 2),
+        Account::of(Fate::Unknown, 2),
+        Account::of(Fate::Degraded, 1),
+        Account::of(Fate::Lost(Reason::Timeout), 1),
+        Account::of(Fate::Lost(Reason::Timeout), 3),
+        Account::of(Fate::Refused(Reason::BreakerOpen), 0),
+        Account::of(Fate::Abandoned, 1),
+        Account::of(Fate::ClientError, 1),
     ] {
         tally.finished(&account);
     }
+    tally.opened(true);
     metrics.absorb(&mut tally);
     let totals = metrics.totals();
-    assert_eq!((totals.success, totals.degraded, totals.failure, totals.attempts), (3, 1, 2, 10));
-    assert_eq!((totals.first, totals.rescued), ([1, 4, 1], [1, 0, 0, 1, 1]));
+    assert_eq!((totals.success(), totals.answered(), totals.requests(), totals.attempts), (3, 4, 7, 12));
+    assert!(totals.reconciles(), "{totals:?}");
     let text = install().render(&snapshot(metrics, "orders"), 2000, &facts);
     for line in [
         r#"outrigger_outcomes_total{service="orders",outcome="success"} 3"#,
         r#"outrigger_outcomes_total{service="orders",outcome="degraded"} 1"#,
-        r#"outrigger_outcomes_total{service="orders",outcome="failure"} 2"#,
-        r#"outrigger_first_attempts_total{service="orders",result="failed"} 4"#,
-        r#"outrigger_first_attempts_total{service="orders",result="overtaken"} 1"#,
+        r#"outrigger_outcomes_total{service="orders",outcome="failure"} 3"#,
+        r#"outrigger_requests_started_total{service="orders"} 10"#,
+        r#"outrigger_account_total{service="orders",fate="first_good"} 1"#,
+        r#"outrigger_account_total{service="orders",fate="rescued"} 1"#,
+        r#"outrigger_account_total{service="orders",fate="unknown"} 1"#,
+        r#"outrigger_account_total{service="orders",fate="degraded"} 1"#,
+        r#"outrigger_account_total{service="orders",fate="lost"} 2"#,
+        r#"outrigger_account_total{service="orders",fate="refused"} 1"#,
+        r#"outrigger_account_total{service="orders",fate="abandoned"} 1"#,
+        r#"outrigger_account_total{service="orders",fate="client_error"} 1"#,
+        r#"outrigger_account_in_flight{service="orders"} 1"#,
         r#"outrigger_rescued_total{service="orders",by="retry"} 1"#,
-        r#"outrigger_rescued_total{service="orders",by="fallback"} 1"#,
         r#"outrigger_lost_total{service="orders",reason="timeout"} 2"#,
+        r#"outrigger_refused_by_limits_total{service="orders",reason="breaker_open"} 1"#,
         r#"outrigger_availability_ratio{service="orders",stage="before",window="5m"} 0.5"#,
         r#"outrigger_availability_ratio{service="orders",stage="after",window="5m"} 0.75"#,
     ] {
@@ -241,7 +252,6 @@ fn whatever_is_counted_by_kind_is_its_place_in_the_list() {
     for (place, reason) in Reason::ALL.iter().enumerate() {
         assert_eq!(*reason as usize, place, "{reason:?}");
     }
-    assert!(First::ALL.iter().enumerate().all(|(place, first)| *first as usize == place));
     assert!(Rescue::ALL.iter().enumerate().all(|(place, rescue)| *rescue as usize == place));
     assert!(Level::ALL.iter().enumerate().all(|(place, level)| *level as usize == place));
     assert!(Ejection::ALL.iter().enumerate().all(|(place, why)| *why as usize == place));

@@ -9,7 +9,7 @@ use crate::http::{Buffer, Pools};
 use crate::net::Io;
 use crate::request::body::{Piece, Upload};
 use crate::request::trailers::{self, Passing};
-use crate::upstream::{Connection, Lease};
+use crate::upstream::{Connection, Lease, Upstream};
 
 /// The connection with what is going out over it and what came in.
 #[derive(Debug)]
@@ -45,6 +45,12 @@ pub(super) enum SendState {
 }
 
 impl Wire {
+    /// The endpoint and the connection, where that has carried a request before.
+    pub(super) fn reused(&self) -> Option<(&Rc<Upstream>, &Connection)> {
+        let connection = self.connection.as_ref().filter(|connection| connection.reused)?;
+        Some((self.lease.as_ref()?.in_flight.upstream(), connection))
+    }
+
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
         let Some(connection) = &mut self.connection else { return Poll::Ready(Ok(0)) };
         // No buffer is taken before there is something to read. Where that is likely, trying is cheaper than asking

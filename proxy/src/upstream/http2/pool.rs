@@ -53,8 +53,19 @@ struct Shared {
     /// Whether the connection has carried a request.
     carried: Cell<bool>,
     used: Cell<Instant>,
+    /// When the connection was made.
+    opened: Instant,
     /// Bodies on their way out.
     uploads: RefCell<Vec<Weak<Pulse>>>,
+}
+
+/// What a request asks of a connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted {
+    /// It has a body.
+    pub uploads: bool,
+    /// It may be sent again where the connection turns out to be dead.
+    pub replayable: bool,
 }
 
 /// A dial that is under way, shared by all requests that wait for it.
@@ -81,6 +92,19 @@ impl Dial {
 pub struct Stream {
     pub(super) connection: Rc<Connection>,
     pub(super) fresh: bool,
+    /// For how long the connection had been idle; none where other streams were open, or it was new.
+    idled: Option<Duration>,
+}
+
+impl Stream {
+    /// The answer has begun, or the connection ended before it did.
+    pub(super) fn learn(&self, upstream: &Upstream, lives: bool) {
+        match self.idled {
+            Some(age) if lives => upstream.idle_life.lived(age, timer::now),
+            Some(age) => upstream.idle_life.died(self.connection.shared.opened, age, timer::now()),
+            None => {}
+        }
+    }
 }
 
 impl Drop for Stream {
@@ -93,9 +117,16 @@ impl Drop for Stream {
 
 impl Connection {
     fn place(self: &Rc<Self>) -> Stream {
+        let idled = self.idle_for(timer::now());
         let fresh = !self.shared.carried.replace(true);
         self.shared.streams.set(self.shared.streams.get() + 1);
-        Stream { connection: Rc::clone(self), fresh }
+        Stream { connection: Rc::clone(self), fresh, idled }
+    }
+
+    /// Since when a connection that has carried requests carries none.
+    fn idle_for(&self, now: Instant) -> Option<Duration> {
+        let is_idle = self.shared.carried.get() && self.shared.streams.get() == 0;
+        is_idle.then(|| now.saturating_duration_since(self.shared.used.get()))
     }
 
     /// Whether the connection has room for another stream. For one that `uploads`, its uploads must not stand still.
@@ -149,13 +180,13 @@ impl Upstream {
         self: &Rc<Self>,
         policy: &Policy,
         terms: Terms,
-        uploads: bool,
+        wanted: Wanted,
         dialled: impl FnOnce(),
     ) -> Result<Stream, Reason> {
         let mut dialled = Some(dialled);
         let mut dials = 0;
         loop {
-            if let Some(place) = self.h2_place(uploads) {
+            if let Some(place) = self.h2_place(wanted) {
                 return Ok(place);
             }
             let under_way = self.h2_dial.borrow().clone();
@@ -202,8 +233,15 @@ impl Upstream {
         Ok(())
     }
 
-    fn h2_place(&self, uploads: bool) -> Option<Stream> {
-        self.h2.borrow().iter().find(|connection| connection.has_room(uploads)).map(Connection::place)
+    fn h2_place(&self, wanted: Wanted) -> Option<Stream> {
+        let now = timer::now();
+        let is_good = |connection: &Connection| {
+            let idle = if wanted.replayable { None } else { connection.idle_for(now) };
+            idle.is_none_or(|age| age < self.idle_life.good_for(now))
+        };
+        let connections = self.h2.borrow();
+        let mut fit = connections.iter().filter(|connection| connection.has_room(wanted.uploads));
+        fit.find(|connection| is_good(connection)).map(Connection::place)
     }
 
     fn h2_any(&self) -> Option<Stream> {
@@ -214,7 +252,7 @@ impl Upstream {
 }
 
 pub async fn handshake(link: upstream::Connection, limits: Limits) -> Result<Connection, hyper::Error> {
-    let upstream::Connection { io, open, .. } = link;
+    let upstream::Connection { io, open, opened, .. } = link;
     let io = Blocks::of_endpoint(Socket { io, _open: open }, limits);
     let too_large = io.over();
     let (watch, parting) = (Watch::default(), Pulse::new(GRACE));
@@ -235,6 +273,7 @@ pub async fn handshake(link: upstream::Connection, limits: Limits) -> Result<Con
         over: Cell::new(false),
         carried: Cell::new(false),
         used: Cell::new(timer::now()),
+        opened,
         uploads: RefCell::default(),
     });
     let told = Rc::clone(&shared);

@@ -150,6 +150,7 @@ fn who_has_something_to_answer_and_is_silent_gets_no_request_with_one_try() {
     let view = view(1, &cluster, None, 1);
     let start = Instant::now();
     let hung = upstream(&view, 2).unwrap();
+    (1..=4).for_each(|id| upstream(&view, id).unwrap().answered(10 * ms(1), start));
     hung.wait(start);
     assert_eq!(left(&view, start + ms(19)), [1, 2, 3, 4], "answers take 10 ms");
     assert_eq!(left(&view, start + ms(21)), [1, 3, 4]);

@@ -155,9 +155,10 @@ async fn forty(address: SocketAddr) -> (Vec<Option<crate::error::Reason>>, usize
     let stage = Stage::new(&text, 1);
     let side = stage.side("orders");
     let (upstream, opened) = (stage.upstream("orders"), std::cell::Cell::new(0));
+    let wanted = crate::upstream::http2::Wanted { uploads: false, replayable: true };
     let places = (0..40).map(|_| {
         upstream
-            .h2(&side.cluster.policy, stage.worker.terms(&side.cluster.policy), false, || opened.set(opened.get() + 1))
+            .h2(&side.cluster.policy, stage.worker.terms(&side.cluster.policy), wanted, || opened.set(opened.get() + 1))
     });
     let got = join_all(places).await;
     (got.into_iter().map(Result::err).collect(), opened.get())

@@ -1,0 +1,154 @@
+//! Each request that was started has one fate or is in flight, whenever somebody looks.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
+use std::thread;
+
+use chaos_tests::fleet::{Fault, Origin, Scripted};
+use chaos_tests::h2;
+use chaos_tests::proxy::Proxy;
+use chaos_tests::raw::{Connection, ask};
+use serde_json::{Value, json};
+
+use crate::stage::{Word, dozing, get_with, in_turn, wait_for_metric};
+
+/// What a scrape says of a service: started, in flight, and by fate.
+#[derive(Debug, Default)]
+struct Account {
+    started: u64,
+    in_flight: u64,
+    fates: BTreeMap<String, u64>,
+    rescued: u64,
+    lost: u64,
+    refused: u64,
+}
+
+/// Every service's account in one scrape.
+fn scrape(text: &str) -> BTreeMap<String, Account> {
+    let mut accounts: BTreeMap<String, Account> = BTreeMap::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let Some((series, value)) = line.rsplit_once(' ') else { continue };
+        let Some((name, labels)) = series.split_once('{') else { continue };
+        let label = |name: &str| {
+            let rest = labels.split_once(&format!("{name}=\""))?.1;
+            rest.split_once('"').map(|(value, _)| value.to_owned())
+        };
+        let Some(service) = label("service") else { continue };
+        let count = || value.parse::<f64>().expect("a number") as u64;
+        let account = accounts.entry(service).or_default();
+        match name {
+            "outrigger_requests_started_total" => account.started = count(),
+            "outrigger_account_in_flight" => account.in_flight = count(),
+            "outrigger_account_total" => _ = account.fates.insert(label("fate").expect("a fate"), count()),
+            "outrigger_rescued_total" => account.rescued += count(),
+            "outrigger_lost_total" => account.lost += count(),
+            "outrigger_refused_by_limits_total" => account.refused += count(),
+            _ => {}
+        }
+    }
+    accounts
+}
+
+impl Account {
+    #[track_caller]
+    fn assert_adds_up(&self, service: &str) {
+        let fate = |name: &str| self.fates.get(name).copied().unwrap_or_default();
+        assert_eq!(self.started, self.fates.values().sum::<u64>() + self.in_flight, "{service}: {self:?}");
+        let kinds = (self.rescued, self.lost, self.refused);
+        assert_eq!(kinds, (fate("rescued"), fate("lost"), fate("refused")), "{service}: {self:?}");
+    }
+}
+
+/// The same of the admin API's report over a window.
+#[track_caller]
+fn assert_report_adds_up(proxy: &Proxy, window: &str) {
+    let answer = proxy.admin(&format!("/api/v1/availability?window={window}")).expect("an answer");
+    let report: Value = serde_json::from_slice(&answer.body).expect("JSON");
+    for service in report["services"].as_array().expect("services") {
+        let one = |key: &str| service[key].as_u64().expect(key);
+        let sum = |key: &str| service[key].as_object().expect(key).values().filter_map(Value::as_u64).sum::<u64>();
+        let ended = ["first_good", "unknown", "degraded", "abandoned", "client_errors"].map(one).iter().sum::<u64>()
+            + ["rescued", "lost", "refused"].map(sum).iter().sum::<u64>();
+        assert_eq!(one("carried") + one("started"), ended + one("in_flight"), "{window}: {service}");
+    }
+}
+
+/// Of all kinds that a client may send, so many; returns how many requests were sent.
+fn client(proxy: &Proxy, rounds: u64) -> u64 {
+    let mut sent = 0;
+    let post = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello";
+    for round in 0..rounds {
+        for request in [&get_with("/", &[]), post, &get_with("/status/404", &[]), &get_with("/delay/30", &[])] {
+            // Whatever is answered.
+            let _status = ask(proxy.address, request).status();
+            sent += 1;
+        }
+        // It leaves before there is an answer.
+        let mut leaving = Connection::open(proxy.address);
+        leaving.send(get_with("/delay/50", &[]));
+        drop(leaving);
+        sent += 1;
+        let mut streams = h2::Client::open(proxy.address, "a");
+        if round % 2 == 0 {
+            streams.get("/");
+            sent += 1;
+        }
+    }
+    sent
+}
+
+#[test]
+fn the_account_adds_up_at_every_scrape_whatever_happens() {
+    let slow = Word::default();
+    slow.say(true);
+    let (well, bad) = (Origin::named("well"), Scripted::faulty(Fault::Status(503)));
+    let sleepy = dozing(&slow);
+    let mut config = in_turn(&[well.address, bad.address, sleepy.address]);
+    config["workers"] = json!(2);
+    config["services"]["app"]["per_try_timeout"] = json!("20ms");
+    config["services"]["app"]["timeout"] = json!("400ms");
+    config["services"]["app"]["outlier"] = json!("off");
+    config["services"]["app"]["limit"] = json!({ "max_in_flight": 6, "queue": 1, "adaptive": false });
+    let proxy = Arc::new(Proxy::start(&config));
+    let over = Arc::new(AtomicBool::new(false));
+    let sent = Arc::new(AtomicU64::new(0));
+    let together = Arc::new(Barrier::new(8));
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            let (proxy, sent, together) = (Arc::clone(&proxy), Arc::clone(&sent), Arc::clone(&together));
+            thread::spawn(move || {
+                together.wait();
+                sent.fetch_add(client(&proxy, 10), Ordering::SeqCst);
+            })
+        })
+        .collect();
+    let looking = {
+        let (proxy, over) = (Arc::clone(&proxy), Arc::clone(&over));
+        thread::spawn(move || {
+            let mut busy = 0;
+            while !over.load(Ordering::SeqCst) {
+                for (service, account) in scrape(&proxy.admin("/metrics").expect("/metrics").text()) {
+                    account.assert_adds_up(&service);
+                    busy += u64::from(account.in_flight > 0);
+                }
+                ["1m", "all"].iter().for_each(|window| assert_report_adds_up(&proxy, window));
+            }
+            busy
+        })
+    };
+    clients.into_iter().for_each(|client| client.join().expect("a client"));
+    over.store(true, Ordering::SeqCst);
+    assert!(looking.join().expect("every scrape adds up") > 0, "nothing was ever in flight when somebody looked");
+
+    wait_for_metric(&proxy, "outrigger_account_in_flight", &["service=\"app\""], 0.0);
+    let accounts = scrape(&proxy.admin("/metrics").expect("/metrics").text());
+    let app = &accounts["app"];
+    app.assert_adds_up("app");
+    // Of those that left at once the proxy may never have read anything.
+    let (sent, left) = (sent.load(Ordering::SeqCst), 8 * 10);
+    assert!((sent - left..=sent).contains(&app.started), "{sent} were sent: {app:?}");
+    for fate in ["first_good", "rescued", "unknown", "lost", "refused", "abandoned", "client_error"] {
+        assert!(app.fates.contains_key(fate), "no request was {fate}, so that shows nothing: {app:?}");
+    }
+}
