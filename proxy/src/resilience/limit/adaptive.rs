@@ -18,7 +18,7 @@
 //! - **A collapse**: for a while most clients give up, after waiting for many times the usual. What would be refused now
 //!   would not have been answered in time.
 //!
-//! These need cohorts that are back. **A flood** ([`flood`]) is seen before: more requests than were ever carried, of which
+//! These need cohorts that are back. **A flood** (`flood`) is seen before: more requests than were ever carried, of which
 //! fewer are back than should be, by how long answers are known to take.
 //!
 //! The bound. In a queue, a change of latency is a change of the number in flight divided by throughput (Little). So each
@@ -31,10 +31,10 @@
 //! that set out under it: without evidence nobody is refused.
 //!
 //! What a service has queued it works off, though the clients have gone. So what left without an answer counts against the
-//! limit for as long as that takes ([`hidden`]), and of what sets out then only a part may be out until answers come.
+//! limit for as long as that takes (`hidden`), and of what sets out then only a part may be out until answers come.
 //!
 //! One such limit per service. Each worker sees a part of the requests, and of a small service next to nothing; so they
-//! put together what they see ([`overload`]), every few milliseconds, and one judgement is made of it ([`pool`]).
+//! put together what they see (`overload`), every few milliseconds, and one judgement is made of it (`pool`).
 
 mod counted;
 mod flood;

@@ -1,7 +1,7 @@
 //! What the workers share of a service's adaptive limit.
 //!
 //! A small service that is spread over many workers shows each of them next to nothing: of twenty requests a second, one of
-//! eight workers sees three. So what they see is put together, and one judgement is made of it ([`Pool`]). Workers bring
+//! eight workers sees three. So what they see is put together, and one judgement is made of it (`pool`). Workers bring
 //! what they have counted every few milliseconds, and whoever finds another one at it comes again later: nobody waits.
 //!
 //! While there is no limit, a request reads one word here that nobody writes. Only while there is one do requests count
