@@ -16,7 +16,7 @@ use outrigger::resilience::breaker::{Admission, CircuitBreaker};
 use outrigger::resilience::budget::{RetryBudget, Terms};
 use outrigger::resilience::limit::bulkhead::Bulkheads;
 use outrigger::resilience::limit::{Ask, Entry, Limiter, RECHECK, Shared, TURN};
-use outrigger::resilience::outlier::{Failure, Members, OutlierState, PoolState};
+use outrigger::resilience::outlier::{Change, Failure, Members, OutlierState, PoolState};
 use outrigger::resilience::shape::{Record, Shape};
 
 const TERMS: Terms = Terms { budget: 0.2, min_per_second: 0.1, hedge_share: 0.05 };
@@ -251,9 +251,10 @@ impl Rig {
 
     fn fail(&self, index: usize) {
         let rules = Outlier { consecutive: 1, max_ejected: 0.5, ..Outlier::default() };
-        let failure = Failure { shape: shape("/"), trouble: 1 };
+        let failure = Failure { shape: shape("/"), trouble: 1, begun: 60_000 };
         let held = self.pool.failed(self, index, &rules, failure, 60_000, 0.5);
-        self.counted.fetch_add(usize::from(held.ejected), Ordering::SeqCst);
+        let ejected = held.changes.iter().filter(|change| matches!(change, Change::Out(..))).count();
+        self.counted.fetch_add(ejected, Ordering::SeqCst);
     }
 
     fn out(&self) -> usize {
@@ -280,7 +281,7 @@ fn one_of_those_who_come_at_once_tries_an_endpoint() {
         assert_eq!(rig.out(), 1);
         rig.counted.store(0, Ordering::SeqCst);
         let claim = |rig: &Rig| {
-            let claimed = rig.pool.claim_probe(rig, true, 90_000, |_| true);
+            let claimed = rig.pool.claim_probe(rig, &Outlier::default(), true, 90_000, |_| true);
             rig.counted.fetch_add(usize::from(claimed.is_some()), Ordering::SeqCst);
         };
         together(&rig, claim, claim);

@@ -1,14 +1,15 @@
 //! A total outage: what it costs the service, what it costs its clients, and how soon it is over.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use chaos_tests::fleet::Scripted;
-use chaos_tests::proxy::Proxy;
-use chaos_tests::raw::{Connection, Message};
+use chaos_tests::proxy::{Proxy, free_address};
+use chaos_tests::raw::{Connection, Message, get};
 use chaos_tests::wait_for;
 use serde_json::json;
 
-use crate::stage::{OK, Word, failing_while, in_turn, metric, wait_for_metric};
+use crate::stage::{OK, UNAVAILABLE, Word, failing_while, in_turn, metric, wait_for_metric};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 /// Ten times the second that is promised.
@@ -105,4 +106,73 @@ fn a_breaker_that_is_switched_off_refuses_neither_requests_nor_their_retries() {
     let statuses: Vec<_> = (0..3).map(|_| ask()).map(|answer| (answer.status(), refused(&answer))).collect();
     assert_eq!(statuses, [(503, false); 3]);
     assert!(arrived(&origins) > before + 3, "{} attempts for three requests", arrived(&origins) - before);
+}
+
+/// A service of a registry, and a route that leads to it, each with a breaker that lets nothing through once it is open.
+struct Registered {
+    folder: tempfile::TempDir,
+    proxy: Proxy,
+}
+
+impl Registered {
+    fn of(instances: &[SocketAddr]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        write(&folder, instances);
+        let breaker = json!({ "consecutive": 5, "silence": "1ms", "probe_every": "10m" });
+        let proxy = Proxy::start(&json!({
+            "registries": { "file": { "path": folder.path().join("services.yaml") } },
+            "services": { "app": { "breaker": breaker } },
+            "routes": [
+                { "path": "/route", "service": "app", "breaker": breaker },
+                { "path": "/", "service": "app" },
+            ],
+        }));
+        Self { folder, proxy }
+    }
+
+    fn get(&self, path: &str) -> Message {
+        get(self.proxy.address, "app", path)
+    }
+
+    /// Until nobody is let through any more, on either breaker.
+    fn dies(&self) {
+        for path in ["/", "/route"] {
+            wait_for("the breaker to open", chaos_tests::SOON, || refused(&self.get(path)));
+            assert!((0..20).all(|_| refused(&self.get(path))), "{path}");
+        }
+    }
+}
+
+fn write(folder: &tempfile::TempDir, instances: &[SocketAddr]) {
+    let instances: Vec<_> = instances.iter().map(ToString::to_string).collect();
+    let new = folder.path().join("new");
+    std::fs::write(&new, json!({ "services": { "app": instances } }).to_string()).unwrap();
+    std::fs::rename(new, folder.path().join("services.yaml")).unwrap();
+}
+
+#[test]
+fn an_instance_that_joins_a_dead_service_is_asked_at_once_and_its_first_answers_close_the_breaker() {
+    let dead = [(); 3].map(|()| free_address());
+    for path in ["/", "/route"] {
+        let service = Registered::of(&dead);
+        service.dies();
+        let good = Scripted::answering(OK);
+        write(&service.folder, &[&dead[..], &[good.address]].concat());
+        // Not a request is let through to the others for ten minutes.
+        wait_for("the breaker to close", BACK_WITHIN, || service.get(path).status() == 200);
+        let statuses: Vec<_> = (0..50).map(|_| service.get(path).status()).collect();
+        assert_eq!(statuses, [200; 50], "{path}");
+    }
+}
+
+#[test]
+fn an_instance_that_joins_a_dead_service_and_is_dead_costs_it_a_request() {
+    let dead = [(); 3].map(|()| free_address());
+    let service = Registered::of(&dead);
+    service.dies();
+    let bad = Scripted::answering(UNAVAILABLE);
+    write(&service.folder, &[&dead[..], &[bad.address]].concat());
+    wait_for("it to be asked", BACK_WITHIN, || !refused(&service.get("/")));
+    assert!((0..50).all(|_| refused(&service.get("/"))));
+    assert_eq!(bad.requests(), 1);
 }

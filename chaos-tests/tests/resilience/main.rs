@@ -16,6 +16,8 @@ mod blame;
 mod bodies;
 mod breaker;
 mod deadlines;
+mod ejection;
+mod endpoints;
 mod explain;
 mod fallback;
 mod hedge;

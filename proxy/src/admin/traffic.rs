@@ -23,6 +23,8 @@ pub struct Traffic {
     pub share: f64,
     /// A sentence; none where there is nothing to say.
     pub why: Option<String>,
+    /// For how long it has been so, in milliseconds; none where nobody has looked yet.
+    pub since_ms: Option<u64>,
 }
 
 /// A pool as it stands at a time.
@@ -75,7 +77,15 @@ impl<'p> Pool<'p> {
         if endpoint.shared.connections.load(Relaxed) >= self.cluster.policy.max_connections {
             why.push(format!("all its {} connections are in use or kept", self.cluster.policy.max_connections));
         }
-        Traffic { state, share, why: (!why.is_empty()).then(|| why.join("; ")) }
+        let since_ms = self.since(endpoint);
+        Traffic { state, share, why: (!why.is_empty()).then(|| why.join("; ")), since_ms }
+    }
+
+    /// For how long an endpoint has been in its state. A slow start begins with the joining or the return.
+    fn since(&self, endpoint: &Endpoint) -> Option<u64> {
+        let shared = &endpoint.shared;
+        let since = [shared.changed.load(Relaxed), shared.joined.load(Relaxed)].into_iter().max();
+        since.filter(|since| *since > 0).map(|since| self.clock.saturating_sub(since))
     }
 
     /// The part of its share, and since when it is there, for one that does not have the whole yet.
@@ -132,7 +142,7 @@ mod tests {
     use super::*;
     use crate::config::settings::{Outlier, Policy};
     use crate::counts::ServiceMetrics;
-    use crate::resilience::outlier::Failure;
+    use crate::resilience::outlier::{Failure, GoodAnswer};
     use crate::resilience::shape::Shape;
     use crate::snapshot::{Clock, ClusterShared, DiscoveryState as Known, EndpointId, Health};
 
@@ -167,10 +177,10 @@ mod tests {
 
     fn eject(cluster: &Cluster, index: usize) {
         let rules = Outlier { consecutive: 1, max_ejected: 1.0, ..Outlier::default() };
-        let failure = Failure { shape: Shape::default(), trouble: 1 };
-        (0..20).for_each(|_| {
+        let failure = Failure { shape: Shape::default(), trouble: 1, begun: NOW };
+        while !cluster.endpoints[index].shared.outlier.is_out() {
             cluster.shared.pool.failed(&*cluster.endpoints, index, &rules, failure, NOW, 0.5);
-        });
+        }
     }
 
     #[test]
@@ -189,9 +199,13 @@ mod tests {
         let due = "ejected (failures in a row): the next request that may be sent again tries it";
         assert_eq!(told(&cluster, &status, later), ("ejected", 0.0, due.to_owned()));
         let pool = &cluster.shared.pool;
-        assert_eq!(pool.claim_probe(&*cluster.endpoints, true, later, |_| true), Some(0));
+        assert_eq!(pool.claim_probe(&*cluster.endpoints, &Outlier::default(), true, later, |_| true), Some(0));
         assert_eq!(told(&cluster, &status, later), ("probing", 0.0, "ejected: one request tries it".to_owned()));
-        pool.probed(&*cluster.endpoints, 0, Some(1_000), &Outlier::default(), later, 0.5);
+        let answer = GoodAnswer { shape: Shape::default(), took_us: 1_000, begun: later };
+        (0..3).for_each(|_| {
+            pool.answered(&*cluster.endpoints, 0, &Outlier::default(), answer, later, 0.5);
+        });
+        pool.released(&*cluster.endpoints, 0, later);
         let half = ("slow_start", 0.5, "50 % of its share: came back 1.0 s ago".to_owned());
         assert_eq!(told(&cluster, &status, later + 1_000), half);
         assert_eq!(told(&cluster, &status, later + 2_000).0, "in");
@@ -205,6 +219,19 @@ mod tests {
         assert_eq!(told(&cluster, &status, NOW), quarter);
         cluster.endpoints.iter().for_each(|endpoint| endpoint.shared.joined.store(NOW - 500, Relaxed));
         assert_eq!(told(&cluster, &status, NOW).0, "in", "all are new");
+    }
+
+    #[test]
+    fn a_state_has_its_age() {
+        let (cluster, status) = (cluster(2), ServiceStatus::default());
+        let shared = &cluster.endpoints[0].shared;
+        let age = |at: u64| Pool::new(&cluster, Some(&status), at).traffic(&cluster.endpoints[0]).since_ms;
+        assert_eq!(age(NOW), None, "nobody has looked yet");
+        assert!(!shared.look(NOW) && !shared.look(NOW + 100));
+        assert_eq!(age(NOW + 300), Some(300));
+        shared.outlier.put_out(NOW + 5_000);
+        assert!(shared.look(NOW + 500) && shared.look(NOW + 700));
+        assert_eq!(age(NOW + 1_500), Some(1_000), "since it is out");
     }
 
     #[test]

@@ -195,7 +195,11 @@ fn cluster(
             let instance = Arc::clone(&candidate.instance.id.0);
             left_out.push(LeftOut { instance, reason: format!("health check failing: {why}") });
         } else {
-            endpoints.push(endpoint(candidate, survivor, ids, joining));
+            let stays = endpoint(candidate, survivor, ids, joining);
+            if survivor.is_none() || service.turned_good(candidate.address) {
+                service.shared.pool.arrives(&stays.shared.outlier, clock);
+            }
+            endpoints.push(stays);
         }
     }
     let absent = service.absent(survivors.into_values(), clock);
@@ -242,6 +246,12 @@ impl Service {
 
     fn fails(&self, address: SocketAddr) -> bool {
         self.verdict(address) == Check::Failing
+    }
+
+    /// Whether its check passes again, after having failed while the endpoint took traffic all the same.
+    fn turned_good(&self, address: SocketAddr) -> bool {
+        let failed = self.memory.all_failing || self.memory.pardoned.contains_key(&address);
+        failed && self.verdict(address) == Check::Passing
     }
 
     /// Who fails and may stay until its next bad result, because a moment ago all failed.

@@ -26,7 +26,7 @@ use crate::resilience::retry::{self, Verdict};
 use crate::telemetry::explain::{Ending, NoMore, Policies, What};
 use crate::timer;
 use crate::worker::attempt_info::{AttemptInfo, Why};
-use crate::worker::cluster::{Probe, Token, Tried};
+use crate::worker::cluster::{Pick, Probe, Token, Tried};
 
 /// A client that leaves before this time has changed its mind. A client that leaves later has waited, which counts
 /// against the endpoint.
@@ -137,7 +137,7 @@ impl<'r> Bearings<'r> {
         }
     }
 
-    /// Picks an endpoint and starts an attempt. None when there is no endpoint or no time; the token is given back
+    /// Picks an endpoint, unless one was `aimed` at, and starts an attempt. None when there is no endpoint or no time; the token is given back
     /// then.
     pub fn start(
         &self,
@@ -145,11 +145,12 @@ impl<'r> Bearings<'r> {
         tried: &Tried,
         why: Why,
         token: Option<Token<'r>>,
+        aimed: Option<Pick<'r>>,
         now: Instant,
     ) -> Option<Attempt<'r>> {
         let x = self.x;
         let candidates = record.details.is_some().then(|| x.side.candidates(tried, x.repeatable, now));
-        let pick = x.side.pick(tried, x.repeatable, now);
+        let pick = aimed.or_else(|| x.side.pick(tried, x.repeatable, now));
         if let Some(mut candidates) = candidates {
             candidates.chosen = pick.as_ref().map(|pick| pick.upstream.address);
             record.note(now, || What::Pick(candidates));
@@ -204,7 +205,7 @@ impl<'r> FirstAttempt<'r> {
     /// Starts the attempt, unless the circuit breaker refuses it.
     pub fn start(b: Bearings<'r>, record: &mut RequestRecord, now: Instant) -> Result<Self, Reason> {
         let x = b.x;
-        let admission = x.side.admit(&x.case(), now);
+        let (admission, aimed) = x.side.admit(&x.case(), now);
         if admission != Admission::Pass {
             let passed = admission != Admission::Refused;
             if !passed {
@@ -218,7 +219,7 @@ impl<'r> FirstAttempt<'r> {
         if record.details.is_some() {
             record.held(&b.held());
         }
-        let attempt = b.start(record, &Tried::default(), Why::First, None, now);
+        let attempt = b.start(record, &Tried::default(), Why::First, None, aimed, now);
         if attempt.is_none() {
             if admission == Admission::Probe {
                 x.side.not_asked(&x.case(), now);

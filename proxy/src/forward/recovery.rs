@@ -165,7 +165,7 @@ impl<'r> Recovery<'r> {
     /// Picks an endpoint and starts an attempt. False when there is no endpoint or no time; the token is given back
     /// then.
     fn start(&mut self, why: Why, token: Option<Token<'r>>, now: Instant) -> bool {
-        let Some(mut attempt) = self.b.start(self.record, &self.tried, why, token, now) else { return false };
+        let Some(mut attempt) = self.b.start(self.record, &self.tried, why, token, None, now) else { return false };
         if why == Why::Replay {
             attempt.info.cause = self.repeats;
         }

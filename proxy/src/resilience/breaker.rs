@@ -25,6 +25,11 @@
 //! **Whose turn is it?** The trickle goes round: a shape that had its turn waits while another one that asks has not.
 //! Otherwise whoever asks most often, which may be the page that always fails, would be the only one to be let through.
 //!
+//! **Of whom is it known?** Of the endpoints that failed. One that has come since, or come back, is none of them: the next request
+//! tries it at once, whatever it asks for ([`claim_newcomer`](super::outlier::PoolState::claim_newcomer)), and when it was
+//! answered the one after that. And while one endpoint answers, another that fails as it did before is no news, and does not
+//! begin the count anew.
+//!
 //! Attempts that were under way when it opened, or when it closed, still come back, and say how things were *then*: the
 //! timeouts of a service that hung arrive when it has long been well again. So only what was begun since the last change
 //! counts.
@@ -45,6 +50,8 @@ pub struct CircuitBreaker {
     row: AtomicU32,
     /// When it opened; 0 while it is closed.
     opened: AtomicU64,
+    /// Since when nothing had been answered when it opened.
+    outage: AtomicU64,
     /// When it last opened or closed.
     changed: AtomicU64,
     /// When the next request may pass while it is open.
@@ -145,6 +152,11 @@ impl CircuitBreaker {
         self.opened.load(Ordering::Relaxed) != 0
     }
 
+    /// Since when nothing had been answered when it last opened.
+    pub fn outage(&self) -> u64 {
+        self.outage.load(Ordering::Relaxed)
+    }
+
     /// Whether requests of this shape are refused, but for the trickle. One load while it is closed.
     pub fn refuses(&self, shape: impl FnOnce() -> Shape) -> bool {
         self.is_open() && self.held.load(Ordering::Relaxed) & shape().bit() != 0
@@ -205,12 +217,21 @@ impl CircuitBreaker {
         self.asked.store(0, Ordering::Relaxed);
         self.had.store(0, Ordering::Relaxed);
         self.next.store(now + every(rules), Ordering::Release);
+        self.outage.store(now - self.record.silent_for(now), Ordering::Relaxed);
         let opens = self.opened.compare_exchange(0, now, Ordering::AcqRel, Ordering::Relaxed).is_ok();
         if opens {
             self.changed.store(now, Ordering::Relaxed);
             self.openings.fetch_add(1, Ordering::Relaxed);
         }
         opens
+    }
+
+    /// An attempt that was `begun` then failed, while it is open, at an endpoint that had failed the time before: that is no news.
+    pub fn still_fails(&self, shape: Shape, begun: u64, now: u64) {
+        if begun >= self.changed.load(Ordering::Relaxed) {
+            self.record.failed(shape, HEARD_AGAIN, now);
+            self.held.fetch_or(shape.bit(), Ordering::AcqRel);
+        }
     }
 
     /// One failed in a way that says nothing of whether the service is there, and maybe something of what was asked.

@@ -8,6 +8,7 @@
 //! failures*: gray ones, that answer every second request, and never fail five times in a row. *Latency* far outside that
 //! of its peers: those that answer everything, too late to be of use. An attempt that was overtaken by a later one counts
 //! as a failure in a row: an endpoint that hangs shows it in nothing else, because nobody waits for it to the end.
+//! Attempts that were under way when an endpoint was ejected or came back say how it was *then*, and count for nothing.
 //!
 //! **An error that all share is nobody's.** Where a database is gone, every instance fails, and to eject them one after the
 //! other would leave a smaller pool that fails no less. So an endpoint is compared with its peers: while all the others
@@ -20,15 +21,23 @@
 //! at an endpoint while that answers other things is no sign that it is dead, and counts in no row; it counts in its share,
 //! where endpoints are compared, unless most of the others fail at it alone, too.
 //!
-//! **Never the pool.** At most a share of a pool is out ([`Outlier::max_ejected`]), and never the last endpoint. What would
-//! be ejected beyond that stays in. And a pick that finds nobody else takes an ejected endpoint, in preference to none:
-//! that is counted, and visible.
+//! **Never the pool, and the worst first.** At most a share of a pool is out ([`Outlier::max_ejected`]), one of two or three at
+//! least, and never the last endpoint. Where one more would have to go, the worst are out and the best in (`outlier/decide.rs`): an
+//! endpoint that has died takes the place of one that answers again, or that answers half of the time, or late. A dead one that
+//! has to stay is picked last, and tried now and then. And a pick that finds nobody else takes an ejected endpoint, in
+//! preference to none: that is counted, and visible.
 //!
-//! **Coming back.** When its time is over, *one* request tries it: a real one, because no made-up request says what a real
-//! one would get, and one that may be sent again elsewhere. Where no such request comes within a second, one that may not
-//! has to do, or a service of POSTs would never have its endpoint back. Success brings it back, failure ejects it for twice
-//! as long. While most of a pool is out, whatever took it may be over for all at once: it is tried every 250 ms, and the
-//! first success makes all others due.
+//! **Coming back.** Whatever sends a request to an ejected endpoint finds something out: three good answers in a row bring it
+//! back at once. When its time is over, *one* request tries it (`outlier/probe.rs`): a real one, because no made-up request says
+//! what a real one would get, and one that may be sent again elsewhere. Where no such request comes within a second, one
+//! that may not has to do, or a service of POSTs would never have its endpoint back. A failure ejects it for twice as long;
+//! after a good answer the next request follows at once. Whoever is ejected again soon after coming back has to do better:
+//! six good answers in a row, then twelve, then twenty-four, which an endpoint that fails a tenth of its requests achieves
+//! now and then and one that fails a third never. That is what keeps a gray one from coming and going.
+//!
+//! **No time is served by who is needed.** While an endpoint is in that is bad and has to stay, or most of a pool is out, or
+//! picks find nobody, one that is out is tried every 250 ms, by no more than every fifth request, however long it would be out. In a pool of which most is out
+//! the first good answer makes all others due: whatever took them may be over for all at once.
 //!
 //! Local trouble (a limit of ours, a client that left) is never an endpoint's: only [`Blame::Endpoint`] comes here.
 
@@ -37,22 +46,33 @@ use super::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::config::settings::Outlier;
 use crate::error::{Blame, Reason};
 
+mod decide;
 mod evaluate;
+mod probe;
 
 /// What is held against one endpoint. Times are milliseconds on the joint's clock, never 0.
 #[derive(Debug)]
 pub struct OutlierState {
     /// What fails at it, and what alone.
     record: Record,
-    consecutive: AtomicU32,
+    /// Its last attempts: failures in a row, or above [`GOOD`] the successes since; 0 where these are [`WELL`] or more.
+    row: AtomicU32,
     /// When it may be tried again; 0 while it is not ejected.
     until: AtomicU64,
     /// When the request was sent that tries it; 0 while there is none.
     probing: AtomicU64,
+    /// When it was last ejected, kept out for longer, or brought back: what was begun earlier counts for nothing.
+    judged: AtomicU64,
     /// For how long it was last ejected.
     sentence: AtomicU64,
+    /// Good answers in a row since it is out.
+    proven: AtomicU32,
+    /// How often it was ejected again soon after it had come back.
+    relapses: AtomicU32,
     /// When it last came back.
     returned: AtomicU64,
+    /// When it came into its pool, or a check of it turned good there.
+    came: AtomicU64,
     /// When it last failed, or was overtaken.
     trouble: AtomicU64,
     /// When the last failure of its row was.
@@ -76,6 +96,12 @@ pub struct PoolState {
     /// When the next endpoint may be tried; `u64::MAX` for never.
     next_probe: AtomicU64,
     last_probe: AtomicU64,
+    /// Requests since then that could have tried one.
+    spared: AtomicU32,
+    /// When there was last a sign that those who are out are needed.
+    needed: AtomicU64,
+    /// When an endpoint last came, or came back.
+    arrived: AtomicU64,
     evaluated: AtomicU64,
     /// Moves with everything that makes an endpoint more or less safe.
     generation: AtomicU32,
@@ -112,15 +138,37 @@ pub struct Failure {
     pub shape: Shape,
     /// From how long a row of them on an endpoint is in trouble: that depends on how sure a sign each is.
     pub trouble: u32,
+    /// When the attempt was begun.
+    pub begun: u64,
+}
+
+/// A good answer of an endpoint that is ejected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GoodAnswer {
+    /// What was asked.
+    pub shape: Shape,
+    /// How long it took, in microseconds.
+    pub took_us: u64,
+    /// When the attempt was begun.
+    pub begun: u64,
 }
 
 /// What a failure came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Held {
-    /// Failures in a row, with this one; 1 for one that is in no row.
+    /// Failures in a row, with this one; 1 for one that is in no row, 0 for one that was to be expected.
     pub row: u32,
-    /// Whether the endpoint was ejected for it.
-    pub ejected: bool,
+    /// Who was ejected for it, or brought back.
+    pub changes: Vec<Change>,
+}
+
+/// What was decided of an endpoint, by its place in the pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// It was ejected.
+    Out(usize, Cause),
+    /// It takes requests again.
+    Back(usize),
 }
 
 /// What an endpoint's state is, for whoever asks.
@@ -156,39 +204,44 @@ pub const fn counts(reason: Reason) -> bool {
     matches!(reason.row().blame, Blame::Endpoint)
 }
 
-/// A request that may not be sent again tries an endpoint only when it has been due for so long.
-const PATIENCE: u64 = 1_000;
-/// While most of a pool is out, one of its endpoints is tried this often.
-const HURRY: u64 = 250;
+/// So many good answers in a row show that an endpoint is well.
+const WELL: u32 = 3;
+/// How often a relapse doubles the good answers that it takes.
+const HARDEST: u32 = 3;
+/// In [`OutlierState::row`], above this are successes.
+const GOOD: u32 = 1 << 16;
 /// In a larger pool so many of the others speak for all.
 const MOST_ASKED: usize = 32;
 /// Who has answered nothing for so long is judged by whatever fails.
 const DEAD_AFTER: u64 = 1_000;
-/// Failures that are older say nothing about now.
-const RECENT: u64 = 5_000;
-/// An endpoint that has stayed in for so many times its last ejection begins at the beginning again.
-const FORGIVEN_AFTER: u64 = 2;
-/// A row of failures that chance would give in one case of so many stands out.
-const CHANCE: f64 = 1e-5;
+/// An endpoint that has stayed in for so long, and for twice its last ejection, begins at the beginning again.
+const FORGIVEN_AFTER: u64 = 30_000;
 
 impl Default for OutlierState {
     fn default() -> Self {
+        let [row, proven, relapses, ejections, cause, slow] = [(); 6].map(|()| AtomicU32::new(0));
+        let [until, probing, judged, sentence, returned, came] = [(); 6].map(|()| AtomicU64::new(0));
+        let [trouble, failed, new_good, new_bad, good, bad] = [(); 6].map(|()| AtomicU64::new(0));
         Self {
             record: Record::default(),
-            consecutive: AtomicU32::new(0),
-            failed: AtomicU64::new(0),
-            until: AtomicU64::new(0),
-            probing: AtomicU64::new(0),
-            sentence: AtomicU64::new(0),
-            returned: AtomicU64::new(0),
-            trouble: AtomicU64::new(0),
-            ejections: AtomicU32::new(0),
-            cause: AtomicU32::new(0),
-            new_good: AtomicU64::new(0),
-            new_bad: AtomicU64::new(0),
-            good: AtomicU64::new(0),
-            bad: AtomicU64::new(0),
-            slow: AtomicU32::new(0),
+            row,
+            until,
+            probing,
+            judged,
+            sentence,
+            proven,
+            relapses,
+            returned,
+            came,
+            trouble,
+            failed,
+            ejections,
+            cause,
+            new_good,
+            new_bad,
+            good,
+            bad,
+            slow,
         }
     }
 }
@@ -199,6 +252,9 @@ impl Default for PoolState {
             busy: AtomicU32::new(0),
             next_probe: AtomicU64::new(u64::MAX),
             last_probe: AtomicU64::new(0),
+            spared: AtomicU32::new(0),
+            needed: AtomicU64::new(0),
+            arrived: AtomicU64::new(0),
             evaluated: AtomicU64::new(0),
             generation: AtomicU32::new(0),
             panics: AtomicU64::new(0),
@@ -212,14 +268,58 @@ impl OutlierState {
         self.until.load(Ordering::Relaxed) != 0
     }
 
-    /// It answered. Writes only where something was held against it.
+    /// It answered, while it takes requests. Writes only where something was held against it.
     pub fn succeeded(&self, shape: impl FnOnce() -> Shape, now: u64) {
-        if self.record.is_clean() {
+        if self.record.is_clean() && self.row.load(Ordering::Relaxed) == 0 {
             return;
         }
         self.record.succeeded(shape(), now);
-        if self.consecutive.load(Ordering::Relaxed) != 0 {
-            self.consecutive.store(0, Ordering::Relaxed);
+        self.note_good();
+    }
+
+    fn note_good(&self) {
+        let _ = self.row.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |row| match row {
+            0 => None,
+            row if row < GOOD => Some(GOOD + 1),
+            row if row + 1 >= GOOD + WELL => Some(0),
+            row => Some(row + 1),
+        });
+    }
+
+    /// Failures in a row, with this one.
+    fn note_bad(&self) -> u32 {
+        let next = |row: u32| if row >= GOOD { 1 } else { (row + 1).min(GOOD - 1) };
+        let before = self.row.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |row| Some(next(row)));
+        next(before.unwrap_or_default())
+    }
+
+    /// Its last failures in a row; 0 where it has answered since.
+    fn bad_row(&self) -> u32 {
+        let row = self.row.load(Ordering::Relaxed);
+        if row < GOOD { row } else { 0 }
+    }
+
+    /// Whether so many of its last attempts failed that it has to be taken for dead.
+    pub fn is_dead(&self, rules: &Outlier) -> bool {
+        self.bad_row() >= rules.consecutive
+    }
+
+    /// Whether its last attempts were good ones.
+    fn is_well(&self) -> bool {
+        self.row.load(Ordering::Relaxed) == 0
+    }
+
+    /// How many good answers in a row bring it back.
+    fn asked_for(&self) -> u32 {
+        WELL << self.relapses.load(Ordering::Relaxed).min(HARDEST)
+    }
+
+    fn cause(&self) -> Cause {
+        match self.cause.load(Ordering::Relaxed) {
+            0 => Cause::Consecutive,
+            1 => Cause::Share,
+            2 => Cause::Latency,
+            _ => Cause::Probe,
         }
     }
 
@@ -230,7 +330,7 @@ impl OutlierState {
 
     /// Whether the last news of it is bad, and no older than `within` milliseconds: a failure, or being overtaken.
     pub fn is_failing(&self, now: u64, within: u64) -> bool {
-        self.consecutive.load(Ordering::Relaxed) > 0 && now.saturating_sub(self.failed.load(Ordering::Relaxed)) < within
+        self.bad_row() > 0 && now.saturating_sub(self.failed.load(Ordering::Relaxed)) < within
     }
 
     /// When it last came back; 0 for never.
@@ -268,13 +368,7 @@ impl OutlierState {
         if self.probing.load(Ordering::Relaxed) != 0 {
             return EjectionState::Probing;
         }
-        let cause = match self.cause.load(Ordering::Relaxed) {
-            0 => Cause::Consecutive,
-            1 => Cause::Share,
-            2 => Cause::Latency,
-            _ => Cause::Probe,
-        };
-        EjectionState::Out { left: until.saturating_sub(now), cause }
+        EjectionState::Out { left: until.saturating_sub(now), cause: self.cause() }
     }
 
     /// The share of its attempts that failed in the last ten seconds or so, and how many there were.
@@ -288,16 +382,14 @@ impl OutlierState {
         (if all > 0.0 { bad / all } else { 0.0 }, all / 1e3)
     }
 
-    /// How long it is out this time: twice as long as the last time, unless it has been good since.
-    fn sentence(&self, now: u64, rules: &Outlier, random: f64) -> u64 {
-        let base = millis(rules.base_ejection);
-        let last = self.sentence.load(Ordering::Relaxed);
-        let good_for = now.saturating_sub(self.returned.load(Ordering::Relaxed));
-        let forgiven = last == 0 || !self.is_out() && good_for >= last.saturating_mul(FORGIVEN_AFTER).max(base);
-        let next = if forgiven { base } else { last.saturating_mul(2).max(base) }.min(millis(rules.max_ejection));
+    /// It is out until a time from now: twice as long as the last time.
+    fn keep_out(&self, rules: &Outlier, now: u64, random: f64) {
+        let (base, most) = (millis(rules.base_ejection), millis(rules.max_ejection));
+        let next = self.sentence.load(Ordering::Relaxed).saturating_mul(2).max(base).min(most);
         self.sentence.store(next, Ordering::Relaxed);
         // So that those ejected together do not come back together.
-        ((next as f64 * (0.8 + 0.4 * random)) as u64).min(millis(rules.max_ejection))
+        let drawn = ((next as f64 * (0.8 + 0.4 * random)) as u64).min(most);
+        self.until.store(now + drawn.max(1), Ordering::Release);
     }
 }
 
@@ -307,14 +399,13 @@ impl PoolState {
         self.generation.load(Ordering::Relaxed)
     }
 
+    fn changed(&self) {
+        self.generation.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Picks that found nobody else, and took an ejected endpoint.
     pub fn panics(&self) -> u64 {
         self.panics.load(Ordering::Relaxed)
-    }
-
-    /// A pick found nobody else.
-    pub fn panicked(&self) {
-        self.panics.fetch_add(1, Ordering::Relaxed);
     }
 
     /// An attempt failed by the endpoint's fault, or was overtaken by a later one.
@@ -323,25 +414,59 @@ impl PoolState {
         members: &(impl Members + ?Sized),
         index: usize,
         rules: &Outlier,
-        Failure { shape, trouble }: Failure,
+        Failure { shape, trouble, begun }: Failure,
         now: u64,
         random: f64,
     ) -> Held {
         let state = members.state(index);
-        if !state.record.failed(shape, DEAD_AFTER, now) || self.is_its_own(members, index, shape) {
-            return Held { row: 1, ejected: false };
+        let old = begun < state.judged.load(Ordering::Relaxed);
+        // What fails alone at one that is out is held against it: that may be what it is out for.
+        let tells = !old && (state.record.failed(shape, DEAD_AFTER, now) || state.is_out());
+        if !tells || self.is_its_own(members, index, shape) {
+            return Held { row: 1, changes: Vec::new() };
         }
-        let row = state.consecutive.fetch_add(1, Ordering::AcqRel).saturating_add(1);
+        let row = state.note_bad();
         state.failed.store(now, Ordering::Relaxed);
         if row >= trouble {
             state.trouble.store(now, Ordering::Relaxed);
-            self.generation.fetch_add(1, Ordering::Relaxed);
+            self.changed();
         }
-        let may = rules.enabled && row >= rules.consecutive && !state.is_out();
-        let ejected = may
-            && !self.is_shared(members, index, row, now)
-            && self.eject(members, index, rules, now, random, Cause::Consecutive);
-        Held { row, ejected }
+        if state.is_out() {
+            self.failed_again(members, index, rules, now, random);
+            return Held { row: 0, changes: Vec::new() };
+        }
+        let mut changes = Vec::new();
+        if rules.enabled && state.is_dead(rules) {
+            changes = self.takes_for_dead(members, index, rules, now, random);
+        }
+        Held { row, changes }
+    }
+
+    /// An endpoint that is ejected answered, whatever the request was sent to it for. Who was ejected for its latency
+    /// comes back only when that is not far outside its peers' any more.
+    pub fn answered(
+        &self,
+        members: &(impl Members + ?Sized),
+        index: usize,
+        rules: &Outlier,
+        GoodAnswer { shape, took_us, begun }: GoodAnswer,
+        now: u64,
+        random: f64,
+    ) -> Vec<Change> {
+        let state = members.state(index);
+        if begun < state.judged.load(Ordering::Relaxed) || !state.is_out() {
+            return Vec::new();
+        }
+        state.record.succeeded(shape, now);
+        if state.cause() == Cause::Latency && evaluate::is_outside(members, index, took_us, rules) {
+            // Neither good nor dead.
+            state.row.store(GOOD, Ordering::Relaxed);
+            self.failed_again(members, index, rules, now, random);
+        } else {
+            state.note_good();
+            self.proves_itself(members, index, now);
+        }
+        self.recall(members, rules, now)
     }
 
     /// An endpoint failed in a way that is no sign of its being dead.
@@ -359,164 +484,6 @@ impl PoolState {
             fail += usize::from(state.record.alone() & shape.bit() != 0);
         }
         fail * 2 > all
-    }
-
-    /// Whether what happens to an endpoint happens to the others, too.
-    fn is_shared(&self, members: &(impl Members + ?Sized), index: usize, row: u32, now: u64) -> bool {
-        let others = || (0..members.count()).filter(|i| *i != index).map(|i| members.state(i)).filter(|s| !s.is_out());
-        let fails = |state: &OutlierState| {
-            state.consecutive.load(Ordering::Relaxed) > 0 && now.saturating_sub(state.trouble()) < RECENT
-        };
-        if others().all(fails) {
-            return true;
-        }
-        // Whatever it fails at, somebody who answers other things fails at.
-        let elsewhere = others().fold(0, |shapes, state| shapes | state.record.alone());
-        if members.state(index).record.failing() & !elsewhere == 0 {
-            return true;
-        }
-        let (bad, all) = others().fold((0.0, 0.0), |(bad, all), state| {
-            let (share, attempts) = state.share();
-            (bad + share * attempts, all + attempts)
-        });
-        all >= 10.0 && bad > 0.0 && (bad / all).powi(i32::try_from(row).unwrap_or(i32::MAX)) > CHANCE
-    }
-
-    /// Ejects, if that leaves enough of the pool.
-    fn eject(
-        &self,
-        members: &(impl Members + ?Sized),
-        index: usize,
-        rules: &Outlier,
-        now: u64,
-        random: f64,
-        cause: Cause,
-    ) -> bool {
-        // Whoever comes second lets it be: the next failure tries again.
-        if self.busy.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed).is_err() {
-            return false;
-        }
-        let state = members.state(index);
-        let (out, count) = (self.out(members), members.count());
-        let may = (rules.max_ejected * count as f64) as usize;
-        let ejects = !state.is_out() && out < may.min(count.saturating_sub(1));
-        if ejects {
-            let sentence = state.sentence(now, rules, random);
-            state.cause.store(cause as u32, Ordering::Relaxed);
-            state.ejections.fetch_add(1, Ordering::Relaxed);
-            state.probing.store(0, Ordering::Relaxed);
-            state.until.store(now + sentence.max(1), Ordering::Release);
-            self.plan(members);
-        }
-        self.generation.fetch_add(1, Ordering::Relaxed);
-        self.busy.store(0, Ordering::Release);
-        ejects
-    }
-
-    fn out(&self, members: &(impl Members + ?Sized)) -> usize {
-        (0..members.count()).filter(|i| members.state(*i).is_out()).count()
-    }
-
-    /// Whether most of a pool is out.
-    fn mostly_out(&self, members: &(impl Members + ?Sized)) -> bool {
-        self.out(members) * 2 > members.count()
-    }
-
-    /// Reckons when the next endpoint may be tried.
-    fn plan(&self, members: &(impl Members + ?Sized)) {
-        let waiting = (0..members.count())
-            .map(|i| members.state(i))
-            .filter(|s| s.is_out() && s.probing.load(Ordering::Relaxed) == 0)
-            .map(|s| s.until.load(Ordering::Relaxed));
-        let mut next = waiting.min().unwrap_or(u64::MAX);
-        if next != u64::MAX && self.mostly_out(members) {
-            next = next.min(self.last_probe.load(Ordering::Relaxed) + HURRY);
-        }
-        self.next_probe.store(next, Ordering::Relaxed);
-    }
-
-    /// An endpoint that this request has to try; none while no one is due, which is one load. `usable` leaves out those that the
-    /// request has been to. What is claimed has to come to [`PoolState::probed`] or [`PoolState::released`].
-    pub fn claim_probe(
-        &self,
-        members: &(impl Members + ?Sized),
-        repeatable: bool,
-        now: u64,
-        usable: impl Fn(usize) -> bool,
-    ) -> Option<usize> {
-        let patience = if repeatable { 0 } else { PATIENCE };
-        if now < self.next_probe.load(Ordering::Relaxed).saturating_add(patience) {
-            return None;
-        }
-        let hurry = self.mostly_out(members) && now >= self.last_probe.load(Ordering::Relaxed) + HURRY + patience;
-        let due = |state: &OutlierState| {
-            let until = state.until.load(Ordering::Acquire);
-            until != 0 && (hurry || now >= until.saturating_add(patience))
-        };
-        // The one that has waited longest: whoever failed its last try waits for the others' first.
-        let longest = (0..members.count())
-            .filter(|i| usable(*i) && due(members.state(*i)) && members.state(*i).probing.load(Ordering::Relaxed) == 0)
-            .min_by_key(|i| members.state(*i).until.load(Ordering::Relaxed));
-        let claimed = longest.filter(|i| {
-            let probing = &members.state(*i).probing;
-            probing.compare_exchange(0, now, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-        });
-        if claimed.is_some() {
-            self.last_probe.store(now, Ordering::Relaxed);
-            self.generation.fetch_add(1, Ordering::Relaxed);
-        }
-        self.plan(members);
-        claimed
-    }
-
-    /// The request that tried an endpoint has an outcome: an answer that took so many microseconds, or none. One that was
-    /// ejected for its latency comes back only when that is not far outside its peers' any more.
-    pub fn probed(
-        &self,
-        members: &(impl Members + ?Sized),
-        index: usize,
-        took_us: Option<u64>,
-        rules: &Outlier,
-        now: u64,
-        random: f64,
-    ) {
-        let state = members.state(index);
-        let was_slow = state.cause.load(Ordering::Relaxed) == Cause::Latency as u32;
-        if took_us.is_some_and(|took| !was_slow || !evaluate::is_outside(members, index, took, rules)) {
-            let relief = self.mostly_out(members);
-            state.consecutive.store(0, Ordering::Relaxed);
-            state.slow.store(0, Ordering::Relaxed);
-            state.good.store(0, Ordering::Relaxed);
-            state.bad.store(0, Ordering::Relaxed);
-            state.returned.store(now, Ordering::Relaxed);
-            state.until.store(0, Ordering::Release);
-            if relief {
-                for other in (0..members.count()).map(|i| members.state(i)).filter(|s| s.is_out()) {
-                    other.sentence.store(0, Ordering::Relaxed);
-                    // Never to 0, which would bring it back unseen.
-                    let _ = other.until.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |until| {
-                        (until != 0).then_some(until.min(now.max(1)))
-                    });
-                }
-            }
-        } else {
-            state.trouble.store(now, Ordering::Relaxed);
-            if !was_slow {
-                state.cause.store(Cause::Probe as u32, Ordering::Relaxed);
-            }
-            let sentence = state.sentence(now, rules, random);
-            state.until.store(now + sentence.max(1), Ordering::Release);
-        }
-        state.probing.store(0, Ordering::Release);
-        self.generation.fetch_add(1, Ordering::Relaxed);
-        self.plan(members);
-    }
-
-    /// The request that was to try an endpoint ended without an outcome: another one may.
-    pub fn released(&self, members: &(impl Members + ?Sized), index: usize) {
-        members.state(index).probing.store(0, Ordering::Release);
-        self.generation.fetch_add(1, Ordering::Relaxed);
-        self.plan(members);
     }
 }
 

@@ -103,11 +103,16 @@ impl Record {
         self.alone.load(Ordering::Relaxed) & shape.bit() == 0
     }
 
+    /// Forgets everything.
+    pub(super) fn clear(&self) {
+        self.failing.store(0, Ordering::Relaxed);
+        self.alone.store(0, Ordering::Relaxed);
+    }
+
     /// One was answered.
     pub fn succeeded(&self, shape: Shape, now: u64) {
         if now.saturating_sub(self.failed.load(Ordering::Relaxed)) >= FORGOTTEN {
-            self.failing.store(0, Ordering::Relaxed);
-            self.alone.store(0, Ordering::Relaxed);
+            self.clear();
             return;
         }
         if self.since.load(Ordering::Relaxed) != now {

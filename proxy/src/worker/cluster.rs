@@ -23,8 +23,9 @@ use crate::counts::{Circuit, Ejection, Level, ServiceTally};
 use crate::relay::StreamFaultHooks;
 use crate::resilience::budget::Terms;
 use crate::resilience::limit::Limiter;
-use crate::resilience::outlier::Cause;
+use crate::resilience::outlier::{Cause, Change};
 use crate::snapshot::{Cluster, EndpointId};
+use crate::timer;
 use crate::upstream::Upstream;
 use crate::worker::gate::Gate;
 use crate::worker::latency_classes::LatencyClasses;
@@ -107,11 +108,11 @@ pub struct Pick<'s> {
     pub upstream: Rc<Upstream>,
     /// Its place in the pool.
     pub index: usize,
-    /// Whether the attempt tries an endpoint that is ejected.
+    /// Whether the attempt tries an endpoint that is ejected, or that came while its service was dead.
     pub probe: Option<Probe<'s>>,
 }
 
-/// The right to try an ejected endpoint. Where it is dropped without an outcome, another attempt may try the endpoint.
+/// The right to try an endpoint. Once it is dropped, another attempt may try the endpoint.
 #[derive(Debug)]
 pub struct Probe<'s> {
     side: &'s WorkerCluster,
@@ -120,7 +121,8 @@ pub struct Probe<'s> {
 
 impl Drop for Probe<'_> {
     fn drop(&mut self) {
-        self.side.cluster.shared.pool.released(&*self.side.cluster.endpoints, self.index);
+        let ms = self.side.ms(timer::now());
+        self.side.cluster.shared.pool.released(&*self.side.cluster.endpoints, self.index, ms);
     }
 }
 
@@ -208,7 +210,7 @@ impl WorkerCluster {
 
     /// An endpoint that has not been tried. A request that may not be `repeatable` gets one of the safest.
     pub fn pick(&self, tried: &Tried, repeatable: bool, now: Instant) -> Option<Pick<'_>> {
-        let shared = &self.cluster.shared;
+        let (shared, rules) = (&self.cluster.shared, &self.cluster.policy.outlier);
         let ms = self.ms(now);
         if let Some(at) = self.supposed.get()
             && now.saturating_duration_since(at) >= self.suppose_every()
@@ -221,7 +223,7 @@ impl WorkerCluster {
         let untried = |index: usize| self.upstreams.get(index).is_some_and(|m| !tried.has(m.upstream.id));
         // Only a first attempt probes an ejected endpoint: a retry is there to succeed.
         if tried.is_empty()
-            && let Some(index) = shared.pool.claim_probe(&*self.cluster.endpoints, repeatable, ms, untried)
+            && let Some(index) = shared.pool.claim_probe(&*self.cluster.endpoints, rules, repeatable, ms, untried)
         {
             let probe = Some(Probe { side: self, index });
             return Some(Pick { upstream: Rc::clone(&self.upstreams[index].upstream), index, probe });
@@ -232,12 +234,15 @@ impl WorkerCluster {
             let choice = Choice { members, cluster, newcomers, tried, only, ms, now };
             self.balancer.pick(&choice)
         };
+        // Where a dead one has to stay in, it is there for when nobody else is.
+        let short = shared.pool.is_short(ms) && rules.max_ejected > 0.0;
         let index = safe
             .as_deref()
             .and_then(|left| choice(Only::Safest(left)))
+            .or_else(|| if short { choice(Only::Alive) } else { None })
             .or_else(|| choice(Only::In))
             // Only ejected endpoints are left: one of them is better than none.
-            .or_else(|| choice(Only::Untried).inspect(|_| shared.pool.panicked()))?;
+            .or_else(|| choice(Only::Untried).inspect(|_| shared.pool.panicked(ms)))?;
         self.upstreams.get(index).map(|m| Pick { upstream: Rc::clone(&m.upstream), index, probe: None })
     }
 
@@ -315,16 +320,31 @@ impl WorkerCluster {
         self.deposit();
         shared.budget.settle(&self.terms, ms);
         self.latency_classes.borrow_mut().refresh(&shared.shared_estimates, now);
-        let ejected = shared.pool.evaluate(&*self.cluster.endpoints, &self.cluster.policy.outlier, ms, random);
-        for cause in ejected {
-            let (counted, text) = match cause {
-                Cause::Latency => (Ejection::Latency, cause.text()),
-                _ => (Ejection::Share, cause.text()),
-            };
-            self.counts.tally.borrow_mut().ejected(counted);
-            tracing::warn!(service = &*self.cluster.name, "ejected: {text}");
-        }
+        self.tell(&shared.pool.evaluate(&*self.cluster.endpoints, &self.cluster.policy.outlier, ms, random));
         self.show(ms);
+    }
+
+    /// Counts and logs who was ejected, and who came back.
+    fn tell(&self, changes: &[Change]) {
+        let address =
+            |index: usize| self.cluster.endpoints.get(index).map(|endpoint| tracing::field::display(endpoint.address));
+        for change in changes {
+            match *change {
+                Change::Out(index, cause) => {
+                    let counted = match cause {
+                        Cause::Latency => Ejection::Latency,
+                        Cause::Share => Ejection::Share,
+                        Cause::Consecutive | Cause::Probe => Ejection::Consecutive,
+                    };
+                    self.counts.tally.borrow_mut().ejected(counted);
+                    let text = cause.text();
+                    tracing::warn!(service = &*self.cluster.name, endpoint = address(index), "ejected: {text}");
+                }
+                Change::Back(index) => {
+                    tracing::info!(service = &*self.cluster.name, endpoint = address(index), "takes requests again");
+                }
+            }
+        }
     }
 
     fn show_limits(&self) {
@@ -345,7 +365,7 @@ impl WorkerCluster {
     /// Sets what metrics show of the service's state.
     fn show(&self, ms: u64) {
         let shared = &self.cluster.shared;
-        let out = self.cluster.endpoints.iter().filter(|e| e.shared.outlier.is_out()).count();
+        let out = self.cluster.endpoints.iter().filter(|e| e.shared.look(ms)).count();
         let gauges = shared.metrics.gauges();
         gauges.endpoints_ejected(u32::try_from(out).unwrap_or(u32::MAX));
         gauges.fail_open(out > 0 && out == self.cluster.endpoints.len());
@@ -375,6 +395,8 @@ const SUPPOSE_EVERY: Duration = Duration::from_millis(1);
 enum Only<'a> {
     /// The safest of those that are not ejected.
     Safest(&'a [bool]),
+    /// Those of them that are not dead.
+    Alive,
     /// Those that are not ejected.
     In,
     /// All, ejected or not.
@@ -401,20 +423,23 @@ impl Candidates for Choice<'_> {
 
     fn share(&self, index: usize) -> f64 {
         let Some(shared) = self.cluster.endpoints.get(index).map(|e| &e.shared) else { return 1.0 };
-        let new = self.newcomers.share(shared.joined.load(Ordering::Relaxed), self.ms);
+        let mut share = self.newcomers.share(shared.joined.load(Ordering::Relaxed), self.ms);
         let returned = shared.outlier.returned();
-        if returned == 0 {
-            return new;
+        if returned != 0 {
+            let age = Duration::from_millis(self.ms.saturating_sub(returned));
+            share = slow_start::ramp(age, self.cluster.policy.slow_start, slow_start::FLOOR).min(share);
         }
-        let age = Duration::from_millis(self.ms.saturating_sub(returned));
-        slow_start::ramp(age, self.cluster.policy.slow_start, slow_start::FLOOR).min(new)
+        // What one that is new would not take would go to those who fail.
+        if share < 1.0 && self.cluster.shared.pool.is_short(self.ms) { 1.0 } else { share }
     }
 
     fn usable(&self, index: usize) -> bool {
         let Some(member) = self.members.get(index) else { return false };
-        let is_in = || self.cluster.endpoints.get(index).is_some_and(|e| !e.shared.outlier.is_out());
+        let outlier = || self.cluster.endpoints.get(index).map(|endpoint| &endpoint.shared.outlier);
+        let is_in = || outlier().is_some_and(|state| !state.is_out());
         let may = match self.only {
             Only::Safest(left) => left.get(index).is_some_and(|left| *left) && is_in(),
+            Only::Alive => is_in() && outlier().is_some_and(|state| !state.is_dead(&self.cluster.policy.outlier)),
             Only::In => is_in(),
             Only::Untried => true,
         };

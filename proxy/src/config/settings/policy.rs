@@ -187,7 +187,7 @@ pub struct Outlier {
     pub base_ejection: Duration,
     /// At most this long.
     pub max_ejection: Duration,
-    /// The largest share of a pool that is left out, 0.0 to 1.0. Never the last endpoint.
+    /// The largest share of a pool that is left out, 0.0 to 1.0; one endpoint at least, unless it is 0. Never the last one.
     pub max_ejected: f64,
 }
 

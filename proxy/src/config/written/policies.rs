@@ -185,11 +185,13 @@ group! {
         /// When its typical latency is so many times that of its peers; a whole number, at least 2.
         pub latency_factor: u32,
         /// For how long, the first time; each further time twice as long. Drawn from a fifth around it, so that instances do not
-        /// come back together.
+        /// come back together. Nobody waits so long who is needed: while a bad instance has to stay in, those that are out are
+        /// tried four times a second.
         pub base_ejection: Interval,
         /// For how long at most, the first time too.
         pub max_ejection: Interval,
-        /// The largest share of a pool that is left out. Never the last instance.
+        /// The largest share of a pool that is left out, and one instance at least unless it is `0%`. Never the last one. Beyond
+        /// that the worst are out and the best in.
         pub max_ejected: Share,
     }
 

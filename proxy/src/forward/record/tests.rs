@@ -164,7 +164,7 @@ fn who_cannot_be_picked_is_told_with_the_reason() {
         let rules = &side.cluster.policy.outlier;
         // Twice: it is out. Once: in doubt.
         for index in [1, 1, 2] {
-            let failure = Failure { shape: Shape::default(), trouble: 1 };
+            let failure = Failure { shape: Shape::default(), trouble: 1, begun: side.ms(now) };
             shared.pool.failed(endpoints, index, rules, failure, side.ms(now), 0.5);
         }
         let why =
@@ -192,7 +192,8 @@ fn an_upload_that_breaks_off_before_anything_was_taken_for_it_is_recorded_with_w
             let record = handed_in(&mut records);
             assert_eq!((record.service.as_deref(), record.asked), (Some("orders"), !fields.is_empty()));
             assert!(record.attempts.is_empty());
-            assert_eq!(record.returned.expect("what was returned").reason, Some(Reason::ClientGone.name()));
+            let reason = record.returned.expect("what was returned").reason;
+            assert_eq!(reason.as_deref(), Some(Reason::ClientGone.token()));
         });
     }
 }

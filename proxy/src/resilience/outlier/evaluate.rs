@@ -1,22 +1,21 @@
 //! What only shows over time: a share of failures, and latency. Looked at once a second, by whichever worker comes first.
 
-use super::{Cause, Members, Outlier, OutlierState, PoolState};
+use super::decide::{ABOVE, Survey, has_dead};
+use super::{Cause, Change, Members, Outlier, OutlierState, PoolState};
 use crate::resilience::sync::Ordering;
 
 /// From one look to the next, in milliseconds.
 const EVERY: u64 = 1_000;
 /// What a second leaves of what was counted: about ten seconds are remembered.
 const KEPT: f64 = 0.9;
-/// A share of failures has to lie so far above that of the others.
-const ABOVE: f64 = 0.3;
 /// A latency has to lie so far above that of the others, in microseconds: below that it hurts nobody.
 const SLOWER_BY_US: u64 = 50_000;
 /// Looks in a row at which it has to.
 const LOOKS: u32 = 3;
 
 impl PoolState {
-    /// Takes in what was counted, and ejects who stands out. Why each of them was.
-    pub fn evaluate(&self, members: &(impl Members + ?Sized), rules: &Outlier, now: u64, random: f64) -> Vec<Cause> {
+    /// Takes in what was counted, ejects who stands out, and brings back who may come. What was decided.
+    pub fn evaluate(&self, members: &(impl Members + ?Sized), rules: &Outlier, now: u64, random: f64) -> Vec<Change> {
         let before = self.evaluated.load(Ordering::Relaxed);
         if now < before + EVERY
             || self.evaluated.compare_exchange(before, now, Ordering::AcqRel, Ordering::Relaxed).is_err()
@@ -24,31 +23,43 @@ impl PoolState {
             return Vec::new();
         }
         let fresh: Vec<bool> = (0..members.count()).map(|i| take_in(members.state(i))).collect();
-        // What two who ejected and brought back at once may have left wrong is put right here.
-        self.plan(members);
+        // What two who decided at once may have left undone is done here.
+        let mut changes = self.recall(members, rules, now);
+        self.plan(members, now);
         if !rules.enabled || members.count() < 2 {
-            return Vec::new();
+            return changes;
         }
-        let mut ejected = Vec::new();
+        let (mut survey, mut bad_stays) = (Survey::of(members, rules, now), false);
         for (index, fresh) in fresh.into_iter().enumerate() {
             let state = members.state(index);
             if state.is_out() {
                 continue;
             }
-            let cause = if fails_more(members, index, rules) {
-                Some(Cause::Share)
+            let fails = fails_often(state, rules);
+            let cause = if fails && stands_out(state, &survey) {
+                Cause::Share
             } else if fresh && takes_longer(members, index, rules) {
-                Some(Cause::Latency)
+                Cause::Latency
             } else {
-                None
+                bad_stays |= fails;
+                continue;
             };
-            if let Some(cause) = cause
-                && self.eject(members, index, rules, now, random, cause)
-            {
-                ejected.push(cause);
+            // Whoever answers is not ejected while somebody is in who does not.
+            let decided = match state.is_well() && has_dead(members, rules) {
+                true => Vec::new(),
+                false => self.eject(members, index, rules, now, random, cause),
+            };
+            if decided.is_empty() {
+                bad_stays = true;
+            } else {
+                survey = Survey::of(members, rules, now);
+                changes.extend(decided);
             }
         }
-        ejected
+        if bad_stays {
+            self.is_needed(members, now);
+        }
+        changes
     }
 }
 
@@ -62,18 +73,15 @@ fn take_in(state: &OutlierState) -> bool {
     good + bad > 0
 }
 
-fn fails_more(members: &(impl Members + ?Sized), index: usize, rules: &Outlier) -> bool {
-    let (share, attempts) = members.state(index).share();
-    if attempts < f64::from(rules.min_attempts) || share < rules.failure_share {
-        return false;
-    }
-    let others = (0..members.count()).filter(|i| *i != index).map(|i| members.state(i)).filter(|s| !s.is_out());
-    let (bad, all) = others.fold((0.0, 0.0), |(bad, all), state| {
-        let (share, attempts) = state.share();
-        (bad + share * attempts, all + attempts)
-    });
-    // Nobody to compare with is no reason.
-    all > 0.0 && share >= bad / all + ABOVE
+fn fails_often(state: &OutlierState, rules: &Outlier) -> bool {
+    let (share, attempts) = state.share();
+    attempts >= f64::from(rules.min_attempts) && share >= rules.failure_share
+}
+
+fn stands_out(state: &OutlierState, survey: &Survey<'_>) -> bool {
+    let (share, (others, all)) = (state.share().0, survey.others(state));
+    // Where all the others are out, it is held against them; else nobody to compare with is no reason.
+    survey.is_alone() || all > 0.0 && share >= others + ABOVE
 }
 
 fn takes_longer(members: &(impl Members + ?Sized), index: usize, rules: &Outlier) -> bool {

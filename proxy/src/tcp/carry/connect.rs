@@ -79,7 +79,7 @@ async fn to_service(worker: &Rc<Worker>, name: &Arc<str>, timeout: Option<Durati
     let now = timer::now();
     let rules = &side.cluster.policy.breaker;
     let case = Case { worker, request: None, route: None, rules };
-    let admission = side.admit(&case, now);
+    let (admission, mut aimed) = side.admit(&case, now);
     if admission == Admission::Refused {
         return Err(Reason::BreakerOpen);
     }
@@ -94,7 +94,7 @@ async fn to_service(worker: &Rc<Worker>, name: &Arc<str>, timeout: Option<Durati
         if attempt > 0 && (!side.has_untried(&tried) || side.is_refused(&case)) {
             break;
         }
-        let Some(mut pick) = side.pick(&tried, true, now) else {
+        let Some(mut pick) = aimed.take().or_else(|| side.pick(&tried, true, now)) else {
             if attempt == 0 && admission == Admission::Probe {
                 side.not_asked(&case, now);
             }

@@ -2,15 +2,15 @@
 //!
 //! [ADR 16](../../../../docs/adr/0016-blame.md) says what is judged where, and why.
 
+use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Probe, WorkerCluster};
+use super::{Pick, Probe, WorkerCluster};
 use crate::clock::Instant;
 use crate::config::settings::Breaker;
-use crate::counts::Ejection;
 use crate::request::Request;
 use crate::resilience::breaker::{Admission, CircuitBreaker};
-use crate::resilience::outlier::Failure;
+use crate::resilience::outlier::{Failure, GoodAnswer};
 use crate::resilience::shape::Shape;
 use crate::worker::Worker;
 use crate::worker::attempt_info::AttemptInfo;
@@ -42,12 +42,24 @@ impl WorkerCluster {
     }
 
     /// Whether a request may make an attempt: always while its circuit is closed, and as a probe now and then while
-    /// it is open. A request that was admitted as a probe and makes no attempt has to [say so](Self::not_asked).
-    pub fn admit(&self, case: &Case<'_>, now: Instant) -> Admission {
-        match self.circuit(case) {
-            circuit if circuit.is_open() => circuit.admit(case.rules, case.shape(), self.ms(now)),
-            _ => Admission::Pass,
+    /// it is open. A request that was admitted as a probe and makes no attempt has to [say so](Self::not_asked), unless
+    /// it got an endpoint to try: one that has come since the circuit's endpoints began to fail.
+    pub fn admit(&self, case: &Case<'_>, now: Instant) -> (Admission, Option<Pick<'_>>) {
+        let circuit = self.circuit(case);
+        if !circuit.is_open() {
+            return (Admission::Pass, None);
         }
+        match self.newcomer(case, now).filter(|_| case.rules.enabled) {
+            Some(pick) => (Admission::Probe, Some(pick)),
+            None => (circuit.admit(case.rules, case.shape(), self.ms(now)), None),
+        }
+    }
+
+    fn newcomer(&self, case: &Case<'_>, now: Instant) -> Option<Pick<'_>> {
+        let (pool, outage) = (&self.cluster.shared.pool, self.circuit(case).outage());
+        let index = pool.claim_newcomer(&*self.cluster.endpoints, || case.shape(), outage, self.ms(now))?;
+        let probe = Some(Probe { side: self, index });
+        Some(Pick { upstream: Rc::clone(&self.upstreams.get(index)?.upstream), index, probe })
     }
 
     /// A request that was admitted as a probe made no attempt.
@@ -88,11 +100,24 @@ impl WorkerCluster {
     ) {
         info.upstream.answered(latency, now);
         if let Some(state) = self.cluster.endpoints.get(info.index).map(|endpoint| &endpoint.shared.outlier) {
-            state.succeeded(|| case.shape(), self.ms(now));
+            if state.is_out() {
+                self.shows_itself_well(info, latency, now, case);
+            } else {
+                state.succeeded(|| case.shape(), self.ms(now));
+            }
         }
-        if let Some(probe) = probe {
-            self.probed(probe, Some(latency), now, case.worker);
-        }
+        // Another attempt may try the endpoint only after what this one has shown.
+        drop(probe);
+    }
+
+    /// An endpoint that is ejected answered well.
+    #[cold]
+    fn shows_itself_well(&self, info: &AttemptInfo, latency: Duration, now: Instant, case: &Case<'_>) {
+        let (took_us, begun) = (latency.as_micros() as u64, self.ms(info.started));
+        let answer = GoodAnswer { shape: case.shape(), took_us, begun };
+        let (pool, rules) = (&self.cluster.shared.pool, &self.cluster.policy.outlier);
+        let (endpoints, now, random) = (&*self.cluster.endpoints, self.ms(now), case.worker.random());
+        self.tell(&pool.answered(endpoints, info.index, rules, answer, now, random));
     }
 
     /// An answer was bad, and no other endpoint's was better: nothing is held against an endpoint or the service. The
@@ -103,18 +128,21 @@ impl WorkerCluster {
 
     /// An attempt failed, and it is its endpoint's fault.
     pub fn bad(&self, info: &AttemptInfo, probe: Option<Probe<'_>>, now: Instant, case: &Case<'_>) {
-        self.worse(info, probe, now, case);
-        if self.circuit(case).failed(case.rules, case.shape(), self.ms(info.started), self.ms(now)) {
+        let row = self.worse(info, probe, now, case);
+        let (circuit, begun, now) = (self.circuit(case), self.ms(info.started), self.ms(now));
+        if circuit.is_open() && row != 1 {
+            circuit.still_fails(case.shape(), begun, now);
+        } else if circuit.failed(case.rules, case.shape(), begun, now) {
             self.counts.tally.borrow_mut().breaker_opened();
             tracing::warn!(service = &*self.cluster.name, "the circuit breaker has opened");
         }
     }
 
     /// An attempt failed, and another endpoint's answer was good. It counts against the endpoint and not against the
-    /// service.
-    pub fn worse(&self, info: &AttemptInfo, probe: Option<Probe<'_>>, now: Instant, case: &Case<'_>) {
+    /// service. Returns how many in a row that makes, as [`Held::row`](crate::resilience::outlier::Held::row).
+    pub fn worse(&self, info: &AttemptInfo, probe: Option<Probe<'_>>, now: Instant, case: &Case<'_>) -> u32 {
         self.counted(info, now, case);
-        self.hold_against(info, probe, now, case, true);
+        self.hold_against(info, probe, now, case, true)
     }
 
     /// An answer broke a rule, and no other endpoint was asked. It does not count as a failure in a row. It counts in
@@ -164,31 +192,14 @@ impl WorkerCluster {
         if info.index >= endpoints.len() {
             return 0;
         }
-        let shape = case.shape();
-        if let Some(probe) = probe {
-            // A request that fails at the others, too, does not tell whether this endpoint is back: another may probe
-            // it.
-            if !shared.pool.is_its_own(endpoints, info.index, shape) {
-                self.probed(probe, None, now, case.worker);
-            }
-            return 0;
-        }
-        let failure = Failure { shape, trouble: if surely { 1 } else { ROW_OF_TROUBLE } };
+        let trouble = if surely { 1 } else { ROW_OF_TROUBLE };
+        let failure = Failure { shape: case.shape(), trouble, begun: self.ms(info.started) };
         let rules = &self.cluster.policy.outlier;
         let held = shared.pool.failed(endpoints, info.index, rules, failure, self.ms(now), case.worker.random());
-        if held.ejected {
-            self.counts.tally.borrow_mut().ejected(Ejection::Consecutive);
-            tracing::warn!(service = &*self.cluster.name, endpoint = %info.upstream.address, "ejected: failures in a row");
-        }
+        self.tell(&held.changes);
+        // Another attempt may try the endpoint only after what this one has shown.
+        drop(probe);
         held.row
-    }
-
-    fn probed(&self, probe: Probe<'_>, took: Option<Duration>, now: Instant, worker: &Worker) {
-        let took = took.map(|took| took.as_micros() as u64);
-        let (shared, rules) = (&self.cluster.shared, &self.cluster.policy.outlier);
-        shared.pool.probed(&*self.cluster.endpoints, probe.index, took, rules, self.ms(now), worker.random());
-        // The probe has its outcome, so its drop must not release it.
-        std::mem::forget(probe);
     }
 }
 

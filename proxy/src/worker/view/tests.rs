@@ -187,7 +187,7 @@ fn what_one_worker_waits_for_too_long_keeps_requests_with_one_try_of_all_workers
     // It was overtaken once: bad news until it answers well, or for five seconds.
     let (shared, rules) = (&cluster.shared, &cluster.policy.outlier);
     let clock = side(&one).ms(now);
-    let failure = Failure { shape: Shape::default(), trouble: 2 };
+    let failure = Failure { shape: Shape::default(), trouble: 2, begun: clock };
     shared.pool.failed(&*cluster.endpoints, 2, rules, failure, clock, 0.5);
     assert_eq!(left(&other, now), [1, 2, 4]);
     assert_eq!(left(&other, now + Duration::from_secs(6)), [1, 2, 3, 4]);
