@@ -93,6 +93,8 @@ pub struct AdminInputs {
     pub draining: Arc<AtomicBool>,
     /// What renders `/metrics`.
     pub metrics: Metrics,
+    /// Whether it has series of each endpoint.
+    pub endpoint_metrics: bool,
     /// Faults.
     pub fault_manager: Arc<FaultManager>,
     /// TCP proxies.

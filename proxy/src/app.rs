@@ -201,6 +201,7 @@ impl App {
                     readiness: control.readiness(),
                     draining: drain.draining(),
                     metrics: metrics.clone(),
+                    endpoint_metrics: settings.endpoint_metrics,
                     records,
                     fault_manager: Arc::clone(&fault_manager),
                     tcp: tcp.clone(),
@@ -253,7 +254,9 @@ impl App {
                 let board = board.read();
                 let facts =
                     |service: &str| board.get(service).map_or_else(PoolFacts::default, |status| PoolFacts::of(status));
-                let mut page = self.metrics.render(&snapshot, self.reader.clock(now), &facts);
+                let clock = self.reader.clock(now);
+                let mut page = self.metrics.render(&snapshot, clock, &facts);
+                page.push_str(&self.metrics.render_endpoints(&snapshot, clock));
                 let proxies = self.tcp.facts();
                 page.push_str(&self.metrics.render_tcp(&proxies));
                 page.push_str(&self.metrics.render_faults(&snapshot, &proxies));

@@ -12,6 +12,7 @@
 //! on the proxy.
 
 mod account;
+mod endpoint;
 mod gauges;
 pub mod lately;
 pub mod paces;
@@ -23,6 +24,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
 pub use self::account::{Account, ByReason, Fate, First, Losses, Outcome, Rescue, Totals};
+pub use self::endpoint::{EndpointCounts, EndpointTally, Took};
 pub use self::gauges::{Circuit, Gauges, Level};
 pub(crate) use self::tally::Counts;
 pub use self::tally::{Ejection, ServiceTally};

@@ -1,8 +1,11 @@
 //! The one table of everything that can go wrong with a request.
 //!
-//! A [`Reason`] is the only way a request fails. Whatever has to be known of a failure (the status the client
-//! sees, the word in `Proxy-Status`, the flag in the access log, the gRPC code, whether another attempt may
-//! help, whether the endpoint is to blame) is a column here, so that no two places can disagree.
+//! A [`Reason`] is the only way a request fails. Whatever has to be known of a failure (its token, the status the client
+//! sees, the gRPC code, whether another attempt may help, whether the endpoint is to blame) is a column here, so that no two
+//! places can disagree. `docs/errors.md` is made from it ([`docs`]).
+
+pub mod docs;
+mod table;
 
 /// Why a request, or one attempt of it, failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -117,16 +120,9 @@ impl Reason {
         Reason::Internal,
     ];
 
-    /// Its name in answers and logs: `no_endpoint`.
-    pub fn name(self) -> String {
-        let mut name = String::new();
-        for c in format!("{self:?}").chars() {
-            if c.is_ascii_uppercase() && !name.is_empty() {
-                name.push('_');
-            }
-            name.push(c.to_ascii_lowercase());
-        }
-        name
+    /// Its one name, wherever it is told: `no_endpoint`.
+    pub const fn token(self) -> &'static str {
+        self.row().token
     }
 
     /// Whether one of our own limits refuses the request, whatever its endpoints would answer.
@@ -143,266 +139,6 @@ impl Reason {
                 | Self::Draining
         )
     }
-
-    /// Everything that is known of it.
-    pub const fn row(self) -> Row {
-        use Blame::{Answer, Client, Endpoint, Proxy};
-        use Retry::{Never, Replayable, Safe};
-        const fn row(
-            status: u16,
-            token: &'static str,
-            flag: &'static str,
-            grpc: u8,
-            blame: Blame,
-            retry: Retry,
-            advice: &'static str,
-        ) -> Row {
-            Row { status, token, flag, grpc, blame, retry, advice }
-        }
-        match self {
-            // gRPC codes: the mapping of HTTP statuses in grpc/doc/http-grpc-status-mapping.md, and 4 for deadlines.
-            Self::BadRequest => row(
-                400,
-                "http_request_error",
-                "BAD",
-                13,
-                Client,
-                Never,
-                "the request breaks HTTP's grammar or its framing rules",
-            ),
-            Self::UnsupportedCoding => row(
-                501,
-                "http_request_error",
-                "BAD",
-                13,
-                Client,
-                Never,
-                "only `Transfer-Encoding: chunked` is understood",
-            ),
-            Self::HeadTooLarge => row(
-                431,
-                "http_request_error",
-                "BIG",
-                13,
-                Client,
-                Never,
-                "the head, or what follows the body, is larger than `http.max_head_size` or has more lines than `http.max_headers`",
-            ),
-            Self::HeadTimeout => row(
-                408,
-                "http_request_error",
-                "SLO",
-                14,
-                Client,
-                Never,
-                "the head did not arrive within `http.header_timeout`",
-            ),
-            Self::BodyTimeout => row(
-                408,
-                "http_request_error",
-                "SLO",
-                14,
-                Client,
-                Never,
-                "the body stopped arriving for `http.stream_idle_timeout`",
-            ),
-            Self::TooSlow => row(
-                408,
-                "http_request_error",
-                "SLO",
-                14,
-                Client,
-                Never,
-                "connections or memory are short, and the request came, or the answer was read, more slowly than `http.min_rate` asks",
-            ),
-            Self::MemoryShort => row(
-                503,
-                "proxy_internal_response",
-                "MEM",
-                14,
-                Proxy,
-                Never,
-                "buffers take all the memory that they may, `http.max_buffered`",
-            ),
-            Self::ConnectMethod => row(
-                405,
-                "http_request_denied",
-                "CON",
-                12,
-                Client,
-                Never,
-                "CONNECT is not offered; use plain http:// URLs through the proxy, it speaks TLS to nobody on your behalf",
-            ),
-            Self::Loop => row(
-                508,
-                "proxy_loop_detected",
-                "LOP",
-                13,
-                Client,
-                Never,
-                "the request has passed this proxy four times before; look for a service registered under the proxy's own address",
-            ),
-            Self::MaxForwards => row(200, "http_request_denied", "MAX", 13, Client, Never, "Max-Forwards is used up"),
-            Self::NoRoute => row(
-                404,
-                "destination_not_found",
-                "NR",
-                12,
-                Client,
-                Never,
-                "no route matches, and the host is no service's name",
-            ),
-            Self::NameNotAllowed => {
-                row(404, "destination_not_found", "NA", 12, Client, Never, "the name is outside `names.allow`")
-            }
-            Self::UnknownService => row(
-                404,
-                "destination_not_found",
-                "US",
-                12,
-                Client,
-                Never,
-                "the registry has never seen an instance of this service; check the name, and that it is registered",
-            ),
-            Self::RegistryTimeout => row(
-                503,
-                "destination_unavailable",
-                "RT",
-                14,
-                Proxy,
-                Never,
-                "the registry has not answered yet; see /api/v1/services on the admin port",
-            ),
-            Self::TooManyNames => row(
-                503,
-                "proxy_internal_error",
-                "TN",
-                14,
-                Proxy,
-                Never,
-                "more names are in use than `names.max_watches` allows",
-            ),
-            Self::NoEndpoint => row(
-                503,
-                "destination_unavailable",
-                "UH",
-                14,
-                Endpoint,
-                Never,
-                "the service is known and has no healthy instance",
-            ),
-            Self::ConnectionLimit => {
-                row(503, "connection_limit_reached", "UO", 14, Proxy, Safe, "every instance is at `max_connections`")
-            }
-            Self::OutOfResources => row(
-                503,
-                "proxy_internal_error",
-                "OOR",
-                14,
-                Proxy,
-                Safe,
-                "the proxy has no file descriptor, memory or local port left for another connection; raise its limits",
-            ),
-            Self::ConnectFailed => {
-                row(502, "connection_refused", "UF", 14, Endpoint, Safe, "the instance could not be connected to")
-            }
-            Self::ConnectTimeout => row(
-                504,
-                "connection_timeout",
-                "UF",
-                14,
-                Endpoint,
-                Safe,
-                "the connection was not made within `connect_timeout`",
-            ),
-            Self::UpstreamClosed => row(
-                502,
-                "connection_terminated",
-                "UC",
-                14,
-                Endpoint,
-                Replayable,
-                "the instance closed the connection before it answered",
-            ),
-            Self::UpstreamProtocol => row(
-                502,
-                "http_protocol_error",
-                "UPE",
-                14,
-                Answer,
-                Replayable,
-                "the instance's answer breaks HTTP's grammar or its framing rules",
-            ),
-            Self::UpstreamHeadTooLarge => row(
-                502,
-                "http_response_header_section_size",
-                "UPE",
-                14,
-                Answer,
-                Replayable,
-                "the instance's head, or what follows its body, is larger than `http.max_head_size` or has more lines than `http.max_headers`",
-            ),
-            Self::Timeout => row(504, "http_response_timeout", "UT", 4, Endpoint, Never, "no answer within `timeout`"),
-            Self::UpstreamStatus => {
-                row(503, "http_request_error", "URX", 14, Endpoint, Replayable, "the instance answered that it cannot")
-            }
-            Self::UpstreamError => {
-                row(500, "http_request_error", "URX", 13, Endpoint, Replayable, "the instance answered with an error")
-            }
-            Self::BreakerOpen => row(
-                503,
-                "destination_unavailable",
-                "UCB",
-                14,
-                Proxy,
-                Never,
-                "the service's circuit breaker is open: no instance has answered lately, and one request at a time is let through to see",
-            ),
-            Self::LimitReached => row(
-                503,
-                "connection_limit_reached",
-                "UO",
-                14,
-                Proxy,
-                Never,
-                "the service is overloaded: as many requests are at it as `limit` lets in",
-            ),
-            Self::QueueTimeout => row(
-                503,
-                "connection_limit_reached",
-                "UO",
-                14,
-                Proxy,
-                Never,
-                "the service is overloaded: the request waited for its turn as long as `limit.queue_timeout` lets it",
-            ),
-            Self::BulkheadFull => row(
-                503,
-                "connection_limit_reached",
-                "BH",
-                14,
-                Proxy,
-                Never,
-                "the caller or the route has as many requests in flight as its `bulkhead` lets it",
-            ),
-            Self::ClientGone => {
-                row(499, "connection_terminated", "DC", 1, Client, Never, "the client closed its connection")
-            }
-            Self::Draining => row(503, "proxy_internal_response", "DR", 14, Proxy, Never, "the proxy is shutting down"),
-            Self::FaultReset => row(
-                502,
-                "connection_terminated",
-                "FI",
-                14,
-                Proxy,
-                Never,
-                "an injected edge fault reset the connection; `outrigger fault list` shows it",
-            ),
-            Self::Internal => {
-                row(500, "proxy_internal_error", "INT", 13, Proxy, Never, "a fault of the proxy; please report it")
-            }
-        }
-    }
 }
 
 impl std::fmt::Display for Reason {
@@ -416,12 +152,13 @@ impl std::error::Error for Reason {}
 /// A line of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row {
+    /// Its one name: in `Proxy-Status`, the access log, metrics, explanations and `docs/errors.md`. It is the type that is
+    /// registered for `Proxy-Status` where that means this and nothing else.
+    pub token: &'static str,
     /// The status of the answer.
     pub status: u16,
-    /// The error token of `Proxy-Status`, RFC 9209 section 2.3.
-    pub token: &'static str,
-    /// The flag in the access log, after Envoy's and HAProxy's habit.
-    pub flag: &'static str,
+    /// The registered type for `error` in `Proxy-Status`, RFC 9209 section 2.3.
+    pub proxy_status: &'static str,
     /// The status for a gRPC client.
     pub grpc: u8,
     /// Who is to blame; only what an endpoint or its answer is to blame for may count against it.

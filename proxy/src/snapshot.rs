@@ -10,16 +10,16 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::clock::Instant;
 use crate::config::settings::Policy;
-use crate::counts::ServiceMetrics;
 use crate::counts::lately::Lately;
 use crate::counts::paces::Paces;
+use crate::counts::{EndpointCounts, ServiceMetrics};
 use crate::fault::active::{FaultTarget, Sort};
 use crate::resilience::breaker::CircuitBreaker;
 use crate::resilience::budget::{RetryBudget, Terms};
@@ -223,20 +223,36 @@ pub struct EndpointShared {
     pub freed: Notify,
     /// Requests in flight.
     pub in_flight: AtomicI64,
-    /// Attempts since the start.
-    pub attempts: AtomicU64,
+    /// What is counted of it.
+    pub counts: EndpointCounts,
     /// Attempts of about the last ten seconds.
     pub lately: Lately,
-    /// Attempts that failed.
-    pub failures: AtomicU64,
+    /// When it was first looked at, or was last ejected or readmitted, in milliseconds of the joint's clock, as a worker's
+    /// tick saw it; 0 before the first.
+    pub changed: AtomicU64,
+    /// Whether it was ejected when a worker's tick last looked.
+    pub seen_out: AtomicBool,
     /// What the balancer goes by ([`Ewma`](crate::balance::Ewma)) in microseconds, of the worker that wrote last; 0 for none yet.
-    pub latency_us: AtomicU64,
+    pub score_us: AtomicU64,
     /// What its answers typically take, in microseconds, of the worker that wrote last; 0 for not known.
     pub median_us: AtomicU64,
     /// Attempts that wait for longer than nearly all do.
     pub overdue: AtomicU32,
     /// What is held against it.
     pub outlier: OutlierState,
+}
+
+impl EndpointShared {
+    /// Whether it is ejected. Notes since when that is so, or not. Asked at ticks.
+    pub fn look(&self, ms: u64) -> bool {
+        let out = self.outlier.is_out();
+        // Nothing is written while nothing changes.
+        if self.changed.load(Ordering::Relaxed) == 0 || self.seen_out.load(Ordering::Relaxed) != out {
+            self.seen_out.store(out, Ordering::Relaxed);
+            self.changed.store(ms, Ordering::Relaxed);
+        }
+        out
+    }
 }
 
 /// What the data plane asks of the control plane.

@@ -20,6 +20,7 @@ use std::time::Duration;
 use crate::balance::{Ewma, Load, ewma};
 use crate::clock::Instant;
 use crate::config::settings::Policy;
+use crate::counts::EndpointTally;
 use crate::error::Reason;
 use crate::net::{Io, is_own_lack};
 use crate::relay::StreamFaultHooks;
@@ -58,7 +59,8 @@ pub struct Upstream {
     answered_at: Cell<Instant>,
     reported: Cell<u32>,
     median: Cell<RunningMedian>,
-    attempts: Cell<u64>,
+    /// For whoever asks which endpoint fails, or is slow.
+    tally: EndpointTally,
     good: Cell<u64>,
     failures: Cell<u64>,
 }
@@ -112,7 +114,7 @@ impl Drop for Open {
 }
 
 /// The part of an endpoint's silence that counts as its latency.
-const SILENCE: f64 = 1.0 / 8.0;
+const SILENCE: f64 = 1.0 / 16.0;
 /// How long a request waits for a connection after a slow client was told to let go of one.
 const SOON: Duration = Duration::from_millis(500);
 
@@ -163,7 +165,7 @@ impl Upstream {
             answered_at: Cell::new(now),
             reported: Cell::new(0),
             median: Cell::default(),
-            attempts: Cell::new(0),
+            tally: EndpointTally::default(),
             good: Cell::new(0),
             failures: Cell::new(0),
         }
@@ -172,7 +174,7 @@ impl Upstream {
     /// What the balancer compares.
     ///
     /// Silence counts as latency: an endpoint that owes answers and gives none takes at least that long, and its average
-    /// does not say so before it answers. Of one that has answered before, an eighth of its silence counts, because among
+    /// does not say so before it answers. Of one that has answered before, a sixteenth of its silence counts, because among
     /// many requests some take several times what is typical. One that was never heard of has no such credit.
     pub fn load(&self, now: Instant, weight: f64) -> Load {
         let mut latency = self.load.value(now).max(ewma::FLOOR_US);
@@ -199,7 +201,7 @@ impl Upstream {
 
     /// An attempt begins; it counts as load until the guard is dropped.
     pub fn begin(self: &Rc<Self>) -> InFlight {
-        self.attempts.set(self.attempts.get() + 1);
+        self.tally.attempted();
         self.in_flight.set(self.in_flight.get() + 1);
         InFlight(Rc::clone(self))
     }
@@ -243,13 +245,14 @@ impl Upstream {
     pub fn answered(&self, latency: Duration, now: Instant) {
         self.answered_at.set(now);
         self.good.set(self.good.get() + 1);
+        self.tally.took(latency);
         self.load.observe(latency, now);
         self.note(latency);
     }
 
-    /// An attempt was given up after `elapsed`. Its answer would have taken at least as long.
+    /// An attempt was given up after `elapsed`. Its answer would have taken at least as long. That is no failure.
     pub fn outlasted(&self, elapsed: Duration, now: Instant) {
-        self.failures.set(self.failures.get() + 1);
+        self.tally.overtaken(elapsed);
         self.load.outlast(elapsed, now);
         self.note(elapsed);
     }
@@ -268,6 +271,7 @@ impl Upstream {
     /// An attempt failed by the endpoint's fault.
     pub fn failed(&self, now: Instant) {
         self.failures.set(self.failures.get() + 1);
+        self.tally.failed();
         self.load.penalise(now);
     }
 
@@ -383,23 +387,23 @@ impl Upstream {
         self.h2.borrow_mut().clear();
     }
 
-    /// Adds to the endpoint's shared numbers what this worker has counted since the last time.
-    /// `ms` is on the joint's clock.
+    /// Adds to the endpoint's shared numbers what this worker has counted since the last time. `ms` is `now` on the joint's
+    /// clock.
     pub fn report(&self, now: Instant, ms: u64) {
         let in_flight = self.in_flight.get();
         let before = self.reported.replace(in_flight);
         if in_flight != before {
             self.shared.in_flight.fetch_add(i64::from(in_flight) - i64::from(before), Ordering::Relaxed);
         }
-        let attempts = self.attempts.take();
+        let attempts = self.tally.drain(&self.shared.counts, ms);
         let (good, failures) = (self.good.take(), self.failures.take());
         self.shared.outlier.count(good, failures);
-        if attempts + good + failures > 0 {
-            self.shared.attempts.fetch_add(attempts, Ordering::Relaxed);
+        if attempts > 0 {
             self.shared.lately.add(attempts, ms);
-            self.shared.failures.fetch_add(failures, Ordering::Relaxed);
+        }
+        if attempts + good + failures > 0 {
             // Latencies are far below the range of either type.
-            self.shared.latency_us.store(self.load.value(now) as u64, Ordering::Relaxed);
+            self.shared.score_us.store(self.load.value(now) as u64, Ordering::Relaxed);
             let median = self.expected().map_or(0, |median| median.as_micros() as u64);
             self.shared.median_us.store(median, Ordering::Relaxed);
         }
@@ -467,6 +471,11 @@ impl Upstream {
         let connection = Connection::new(io, open, timer::now());
         let connection = http2::handshake(connection, crate::http::Limits::default()).await.unwrap();
         self.h2.borrow_mut().push(Rc::new(connection));
+    }
+
+    /// Failures since the last report.
+    pub fn own_failures(&self) -> u64 {
+        self.failures.get()
     }
 
     /// Connections that are counted as open.

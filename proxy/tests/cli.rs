@@ -239,9 +239,10 @@ fn http(status: &str, body: &str) -> String {
 
 const SERVICES: &str = r#"{"generation":7,"services":[{"name":"orders","standing":"known","source":"consul at http://c:8500",
 "age_ms":1234,"last_error":"timed out","new_key":1,"endpoints":[{"id":3,"instance":"dc1/node/orders-1","address":"10.0.0.1:80",
-"weight":1,"health":"passing","in_flight":0,"connections":2,"attempts":10,"failures":4,"latency_ms":1.26},
+"weight":1,"health":"passing","in_flight":0,"connections":2,"attempts":10,"failures":4,"overtaken":3,"answers":9,
+"p50_ms":2.05,"p99_ms":17.4,"score_ms":1.26,"state":"in","share":1.0,"since_ms":61000},
 {"id":4,"instance":"i2","address":"10.0.0.2:80","weight":1,"health":"passing","check":"passing","in_flight":0,"connections":0,
-"attempts":10,"failures":4,"latency_ms":null,"state":"ejected","share":0.0,"why":"ejected (latency)",
+"attempts":10,"failures":4,"score_ms":null,"state":"ejected","share":0.0,"why":"ejected (latency)",
 "due":0.5,"got":0.021,"deviates":"it takes longer than others"}],
 "breaker":"open","all_failing":true,
 "left_out":[{"instance":"dc1/node/orders-2","reason":"critical"}],
@@ -259,7 +260,27 @@ fn services_shows_what_a_proxy_answers() {
     assert!(told.contains("last error: timed out"), "{told}");
     let first = told.lines().find(|line| line.contains("10.0.0.1:80")).unwrap();
     let words: Vec<&str> = first.split_whitespace().collect();
-    let row = ["dc1/node/orders-1", "10.0.0.1:80", "1", "-", "passing", "-", "0", "2", "10", "4", "1.3", "ms", "-"];
+    let row = [
+        "dc1/node/orders-1",
+        "10.0.0.1:80",
+        "1",
+        "-",
+        "passing",
+        "-",
+        "0",
+        "2",
+        "10",
+        "4",
+        "3",
+        "2.0",
+        "ms",
+        "17.4",
+        "ms",
+        "1.3",
+        "ms",
+        "its",
+        "share",
+    ];
     assert_eq!(words, row, "{told}");
     assert!(told.contains("  1       2.1 %, not 50.0 %: it takes longer than others  passing "), "{told}");
     let ejected = told.lines().find(|line| line.contains("10.0.0.2:80")).unwrap();
@@ -275,6 +296,43 @@ fn services_shows_what_a_proxy_answers() {
     let output = outrigger(&["services", "--json", "--admin", &url]);
     ends_with(&output, 0);
     assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap()["generation"], 7);
+}
+
+const ORDERS: &str = r#"{"name":"orders","standing":"known","source":"consul at http://c:8500","age_ms":1234,"last_error":null,
+"breaker":"closed","endpoints":[
+{"id":3,"instance":"dc1/node/orders-1","address":"10.123.123.121:8080","weight":3,"health":"passing","check":"passing",
+"in_flight":2,"connections":4,"attempts":123456,"failures":0,"overtaken":12,"answers":900,"p50_ms":2.048,"p99_ms":17.4,
+"score_ms":1.26,"state":"in","share":1.0,"why":null,"since_ms":61000},
+{"id":4,"instance":"dc1/node/orders-2","address":"10.123.123.122:8080","weight":1,"health":"passing","in_flight":0,"connections":0,
+"attempts":40,"failures":4,"overtaken":0,"p50_ms":null,"p99_ms":null,"score_ms":null,"state":"ejected","share":0.0,
+"why":"ejected (failures in a row): tried again in 14.5 s","since_ms":3100}],"left_out":[],
+"learned":[{"route":"routes[1]","method":"GET","samples":812,"p50_ms":1.24,"p99_ms":8.0,"per_try_ms":24.0,
+"per_try":"3 times the p99, within floor and ceiling","hedge_ms":null,"hedge":"a worker needs 30 answers and has 12"}]}"#;
+
+#[test]
+fn services_of_one_name_shows_which_endpoint_fails_and_which_is_slow_in_80_columns() {
+    let (url, served) = answer_once(http("200 OK", ORDERS));
+    let output = outrigger(&["services", "orders", "--admin", &url]);
+    ends_with(&output, 0);
+    let expected = "\
+orders (known), consul at http://c:8500, confirmed 1 s ago
+  ENDPOINT             ATTEMPTS  FAILED  OVERTAKEN  P50     P99      SCORE
+  10.123.123.121:8080  123456    0       12         2.0 ms  17.4 ms  1.3 ms
+     in for 61 s, gets its share
+     dc1/node/orders-1: weight 3, registry passing, check passing; 2 in flight,
+      4 connections
+  10.123.123.122:8080  40        4       0          -       -        -
+     ejected for 3 s, gets none: ejected (failures in a row): tried again in
+      14.5 s
+     dc1/node/orders-2: weight 1, registry passing; 0 in flight, 0 connections
+  ANSWERS TO     KNOWN  P50     P99     NEXT TRY  HEDGED
+  GET routes[1]  812    1.2 ms  8.0 ms  24.0 ms   -
+     next try: 3 times the p99, within floor and ceiling; hedged: a worker needs
+      30 answers and has 12
+";
+    assert_eq!(stdout(&output), expected);
+    assert!(stdout(&output).lines().all(|line| line.chars().count() <= 80));
+    assert!(served.join().unwrap().starts_with("GET /api/v1/services/orders HTTP/1.1\r\n"));
 }
 
 #[test]

@@ -28,8 +28,11 @@ enum Shows {
 use Shows::{Between, Exactly};
 
 /// Metrics that another test causes, by its file.
-const ELSEWHERE: [(&str, &str); 25] = [
+const ELSEWHERE: [(&str, &str); 28] = [
     ("outrigger_upstream_connections", "protocol/pressure.rs"),
+    ("outrigger_endpoint_failures_total", "resilience/endpoints.rs"),
+    ("outrigger_endpoint_overtaken_total", "resilience/endpoints.rs"),
+    ("outrigger_endpoint_ejected", "resilience/endpoints.rs"),
     ("outrigger_rescued_total", "resilience/account.rs"),
     ("outrigger_refused_by_limits_total", "resilience/account.rs"),
     ("outrigger_hedges_total", "resilience/hedge.rs"),
@@ -143,6 +146,9 @@ fn traffic() -> Caused {
             ("outrigger_upstream_connections_opened_total", "service=\"dead\"", Between(1.0, 2.0)),
             ("outrigger_in_flight_requests", "service=\"app\"", Exactly(1.0)),
             ("outrigger_endpoints", "service=\"app\"", Exactly(2.0)),
+            ("outrigger_endpoint_attempts_total", "service=\"app\"", Exactly(6.0)),
+            ("outrigger_endpoint_latency_seconds", "service=\"app\" quantile=\"0.99\"", Between(1e-6, 60.0)),
+            ("outrigger_endpoint_score_seconds", "service=\"app\"", Between(1e-6, 60.0)),
             ("outrigger_endpoints", "service=\"half\"", Exactly(1.0)),
             ("outrigger_instances_left_out", "service=\"half\"", Exactly(1.0)),
             ("outrigger_outcomes_total", "service=\"app\" outcome=\"success\"", Exactly(3.0)),

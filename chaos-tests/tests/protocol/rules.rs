@@ -46,7 +46,7 @@ fn cases() -> Vec<Case> {
     let case =
         |what, path: &str, fields, trailers, expected| Case { what, path: path.into(), fields, trailers, expected };
     let too_large = || Refused(431, "head_too_large");
-    let upstream = || Refused(502, "upstream_head_too_large");
+    let upstream = || Refused(502, "http_response_header_section_size");
     let asked = |what, fields, expected| case(what, "/", fields, vec![], expected);
     let sent = |what, trailers, expected| case(what, "/drain", vec![], trailers, expected);
     let answered = |what, path: &str, n: usize, expected| case(what, &format!("/{path}/{n}"), vec![], vec![], expected);
@@ -96,7 +96,7 @@ fn ask(client: Speaks, proxy: &Proxy, case: &Case) -> (Outcome, usize) {
         200 => (Passed, trailers),
         status => {
             let text = String::from_utf8_lossy(body);
-            let known = ["upstream_head_too_large", "head_too_large", "bad_request"];
+            let known = ["http_response_header_section_size", "head_too_large", "bad_request"];
             let reason = known.into_iter().find(|name| text.starts_with(&format!("outrigger: {status} {name}: ")));
             (Refused(status, reason.unwrap_or("nothing that names it")), trailers)
         }
@@ -149,7 +149,7 @@ fn what_exceeds_a_limit_is_an_error_that_names_it_over_either_protocol() {
             for case in cases() {
                 let (outcome, trailers) = ask(client, &proxy, &case);
                 let whole = outcome != Passed || (trailers > 0) == case.path.contains("-end");
-                let in_time = case.expected == Broken && outcome == Refused(502, "upstream_head_too_large");
+                let in_time = case.expected == Broken && outcome == Refused(502, "http_response_header_section_size");
                 if outcome != case.expected && !in_time || !whole {
                     let Case { what, expected, .. } = case;
                     wrong.push(format!(

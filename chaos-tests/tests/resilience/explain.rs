@@ -1,11 +1,14 @@
 //! The life of one request, told to whoever asks for it.
 
 use chaos_tests::fleet::{Fault, Scripted};
-use chaos_tests::proxy::Proxy;
+use chaos_tests::proxy::{Proxy, free_address};
 use chaos_tests::raw::{ask, get};
-use serde_json::Value;
+use chaos_tests::{SOON, wait_for};
+use serde_json::{Value, json};
 
-use crate::stage::{OK, POST, Word, failing_while, get_with, one_by_one, printed, record};
+use crate::stage::{
+    OK, POST, Word, answering_after, error, failing_while, get_with, one_by_one, printed, record, wait_for_metric,
+};
 
 #[test]
 fn the_life_of_a_request_that_was_tried_again_is_told_to_who_asks_for_it() {
@@ -62,4 +65,36 @@ fn a_request_that_fails_is_explained_without_being_asked_and_one_that_goes_well_
     let list = printed(&proxy, &["explain"]);
     assert!(list.contains(failed.field("x-request-id").unwrap()) && list.contains("it failed"), "{list}");
     assert!(!list.contains(well.field("x-request-id").unwrap()), "{list}");
+}
+
+#[test]
+fn a_reason_has_one_token_wherever_it_is_told() {
+    let silent = Word::default();
+    let (dead, stuck) = (free_address(), answering_after(&silent));
+    let page = include_str!("../../../docs/errors.md");
+    let never = json!({ "max": 0 });
+    for (origin, token) in [(dead, "connect_failed"), (stuck.address, "http_response_timeout")] {
+        let mut config = one_by_one(&[origin]);
+        config["access_log"] = json!(true);
+        let app = &mut config["services"]["app"];
+        (app["retries"], app["timeout"]) = (never.clone(), json!("200ms"));
+        let proxy = Proxy::start(&config);
+        let answer = get(proxy.address, "a", "/");
+        assert!(error(&answer).contains(&format!("; details=\"{token}: app: ")), "{}", error(&answer));
+        let text = format!("outrigger: {} {token}: app: ", answer.status());
+        assert!(answer.text().starts_with(&text), "{}", answer.text());
+        assert_eq!(record(&proxy, &answer)["returned"]["reason"], token);
+        wait_for("the access log", SOON, || proxy.log().contains(&format!("\"reason\":\"{token}\"")));
+        let reason = format!("reason=\"{token}\"");
+        for (name, label) in [
+            ("outrigger_refused_total", &reason),
+            ("outrigger_lost_total", &reason),
+            ("outrigger_attempts_total", &format!("result=\"{token}\"")),
+        ] {
+            wait_for_metric(&proxy, name, &["service=\"app\"", label], 1.0);
+        }
+        let told: Value = serde_json::from_str(&printed(&proxy, &["availability", "--json"])).expect("JSON");
+        assert_eq!(told["services"][0]["lost"][token], 1, "{told}");
+        assert!(page.contains(&format!("\n## `{token}`\n")), "{token} is not on the page");
+    }
 }

@@ -17,6 +17,7 @@ mod bodies;
 mod breaker;
 mod deadlines;
 mod ejection;
+mod endpoints;
 mod explain;
 mod fallback;
 mod hedge;

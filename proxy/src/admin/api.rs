@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -70,6 +71,8 @@ pub struct EndpointEntry {
     pub share: f64,
     /// Why it gets that and not its whole share, or although somebody speaks against it; none where there is nothing to say.
     pub why: Option<String>,
+    /// For how long it has been in this state, in milliseconds.
+    pub since_ms: Option<u64>,
     /// The part of the requests that its weight gives it among those that are in, 0.0 to 1.0.
     pub due: f64,
     /// The part of the attempts that it got in about the last ten seconds; none where there were too few.
@@ -82,10 +85,19 @@ pub struct EndpointEntry {
     pub connections: u32,
     /// Since the endpoint is known.
     pub attempts: u64,
-    /// Of those.
+    /// Of those, the ones that failed by its own fault.
     pub failures: u64,
+    /// Of those, the ones that were given up: another attempt was faster, or the client had left. They are no failures.
+    pub overtaken: u64,
+    /// How many answers of the last minute or two the quantiles stand on. An attempt that was given up is one of them, with the
+    /// time it had had.
+    pub answers: u32,
+    /// What half of these answers took at most, of all workers; none without answers.
+    pub p50_ms: Option<f64>,
+    /// What all but a hundredth of them took at most.
+    pub p99_ms: Option<f64>,
     /// What the balancer goes by: the average of its answers as one worker sees it, failures included; none before the first.
-    pub latency_ms: Option<f64>,
+    pub score_ms: Option<f64>,
 }
 
 /// An instance that takes no traffic.
@@ -132,7 +144,7 @@ pub fn service(snapshot: &Snapshot, cluster: &Cluster, status: Option<&ServiceSt
             .endpoints
             .iter()
             .zip(shares(cluster, &pool, clock))
-            .map(|(endpoint, share)| entry(endpoint, &pool, share, status))
+            .map(|(endpoint, share)| entry(endpoint, &pool, share, status, clock))
             .collect(),
         left_out: left_out
             .iter()
@@ -142,10 +154,18 @@ pub fn service(snapshot: &Snapshot, cluster: &Cluster, status: Option<&ServiceSt
     }
 }
 
-fn entry(endpoint: &Endpoint, pool: &Pool<'_>, lately: Share, status: Option<&ServiceStatus>) -> EndpointEntry {
-    let Traffic { state, share, why } = pool.traffic(endpoint);
+fn entry(
+    endpoint: &Endpoint,
+    pool: &Pool<'_>,
+    lately: Share,
+    status: Option<&ServiceStatus>,
+    clock: u64,
+) -> EndpointEntry {
+    let Traffic { state, share, why, since_ms } = pool.traffic(endpoint);
     let shared = &endpoint.shared;
-    let latency = shared.latency_us.load(Relaxed);
+    let score = shared.score_us.load(Relaxed);
+    let took = shared.counts.took(clock);
+    let ms = |time: Duration| time.as_secs_f64() * 1e3;
     EndpointEntry {
         id: endpoint.id.0,
         instance: Arc::clone(&endpoint.instance),
@@ -160,14 +180,19 @@ fn entry(endpoint: &Endpoint, pool: &Pool<'_>, lately: Share, status: Option<&Se
         state,
         share,
         why,
+        since_ms,
         due: lately.due,
         got: lately.got,
         deviates: lately.why,
         // Workers report one after the other, so for a moment there may seem to be fewer than none.
         in_flight: shared.in_flight.load(Relaxed).max(0),
         connections: shared.connections.load(Relaxed),
-        attempts: shared.attempts.load(Relaxed),
-        failures: shared.failures.load(Relaxed),
-        latency_ms: (latency > 0).then(|| latency as f64 / 1e3),
+        attempts: shared.counts.attempts.load(Relaxed),
+        failures: shared.counts.failures.load(Relaxed),
+        overtaken: shared.counts.overtaken.load(Relaxed),
+        answers: took.map_or(0, |took| took.samples),
+        p50_ms: took.map(|took| ms(took.p50)),
+        p99_ms: took.map(|took| ms(took.p99)),
+        score_ms: (score > 0).then(|| score as f64 / 1e3),
     }
 }

@@ -66,9 +66,9 @@ pub struct Account {
     /// Answered by a fallback.
     pub degraded: u64,
     /// By what they were lost to; only what there was.
-    pub lost: BTreeMap<String, u64>,
+    pub lost: BTreeMap<&'static str, u64>,
     /// Refused by one of our limits before any attempt failed: by which; only what there was.
-    pub refused: BTreeMap<String, u64>,
+    pub refused: BTreeMap<&'static str, u64>,
     /// The client left at once.
     pub abandoned: u64,
     /// 4xx, or a message that breaks the rules.
@@ -133,7 +133,7 @@ fn dependency(name: Arc<str>, declared: bool, totals: &Totals, covered: Duration
 fn account(totals: &Totals) -> Account {
     let by_reason = |counts: &ByReason| {
         let some = Reason::ALL.iter().zip(counts).filter(|(_, count)| **count > 0);
-        some.map(|(reason, count)| (reason.name(), *count)).collect()
+        some.map(|(reason, count)| (reason.token(), *count)).collect()
     };
     Account {
         carried: totals.carried,

@@ -106,6 +106,9 @@ fn look_up(request: &Parts, queue: &Desk) -> Response<Full<Bytes>> {
             let clock = inputs.reader.clock(Instant::now());
             let facts = facts(queue);
             let mut page = inputs.metrics.render(&inputs.reader.snapshot(), clock, &facts);
+            if inputs.endpoint_metrics {
+                page.push_str(&inputs.metrics.render_endpoints(&inputs.reader.snapshot(), clock));
+            }
             let proxies = inputs.tcp.facts();
             page.push_str(&inputs.metrics.render_tcp(&proxies));
             page.push_str(&inputs.metrics.render_faults(&inputs.reader.snapshot(), &proxies));

@@ -56,7 +56,7 @@ pub fn shares(cluster: &Cluster, pool: &Pool<'_>, clock: u64) -> Vec<Share> {
 
 /// What the balancer takes each of them for, in microseconds: below a millisecond it sees no difference.
 fn latencies(endpoints: &[std::sync::Arc<Endpoint>]) -> Vec<f64> {
-    let latency = |endpoint: &std::sync::Arc<Endpoint>| match endpoint.shared.latency_us.load(Relaxed) {
+    let latency = |endpoint: &std::sync::Arc<Endpoint>| match endpoint.shared.score_us.load(Relaxed) {
         0 => 0.0,
         micros => (micros as f64).max(crate::balance::ewma::FLOOR_US),
     };
@@ -83,7 +83,7 @@ mod tests {
             let one =
                 Endpoint { id, instance, address, weight: *weight, health: Health::Passing, shared: Arc::default() };
             one.shared.lately.add(*count, NOW);
-            one.shared.latency_us.store(*latency, Relaxed);
+            one.shared.score_us.store(*latency, Relaxed);
             Arc::new(one)
         };
         let shared = ClusterShared::new("orders", ServiceMetrics::new("orders"), &policy, Clock::new(now), now);

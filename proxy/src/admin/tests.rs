@@ -15,7 +15,7 @@ use crate::control::first_snapshot;
 use crate::control::testing::{declare_static, settings};
 use crate::counts::ServiceTally;
 use crate::counts::paces::Pace;
-use crate::counts::{Account, Fate, Rescue};
+use crate::counts::{Account, EndpointTally, Fate, Rescue};
 use crate::error::Reason;
 use crate::fault_manager::FaultManager;
 use crate::resilience::latency_policy::Known;
@@ -60,6 +60,7 @@ fn start(waiting: Option<&str>) -> Running {
         readiness: Readiness::fixed(waiting),
         draining: Arc::clone(&draining),
         metrics: metrics::install(),
+        endpoint_metrics: true,
         tcp: TcpProxies::new(FaultManager::new(Default::default(), reader.clone()), 0).0,
         fault_manager: FaultManager::new(Default::default(), reader),
         access: Default::default(),
@@ -125,7 +126,7 @@ fn the_shape_of_services_is_exact() {
     let snapshot = running.publisher.current();
     let endpoint = &snapshot.clusters["legacy"].endpoints[0];
     endpoint.shared.connections.store(2, Relaxed);
-    endpoint.shared.attempts.store(10, Relaxed);
+    endpoint.shared.counts.attempts.store(10, Relaxed);
     endpoint.shared.in_flight.store(-1, Relaxed);
     let orders = json!({
         "name": "orders", "standing": "awaited", "source": "consul at http://127.0.0.1:8500", "age_ms": null,
@@ -137,15 +138,28 @@ fn the_shape_of_services_is_exact() {
         "breaker": "closed", "all_failing": false,
         "endpoints": [{"id": 1, "instance": "10.0.0.1:80", "address": "10.0.0.1:80", "weight": 1, "health": "passing",
             "check": "passing", "absent": true, "state": "in", "share": 1.0, "due": 1.0, "got": null, "deviates": null,
-            "why": "no longer in the registry, kept because its checks pass", "in_flight": 0, "connections": 2, "attempts": 10, "failures": 0, "latency_ms": null}],
+            "why": "no longer in the registry, kept because its checks pass", "since_ms": null, "in_flight": 0, "connections": 2, "attempts": 10,
+            "failures": 0, "overtaken": 0, "answers": 0, "p50_ms": null, "p99_ms": null, "score_ms": null}],
         "left_out": [], "learned": [],
     });
     let answer = get(&running, "/api/v1/services");
     assert_eq!(answer.headers["content-type"], "application/json");
     assert_eq!(answer.json(), json!({"generation": 0, "services": [legacy, orders]}));
 
-    endpoint.shared.latency_us.store(1200, Relaxed);
-    legacy["endpoints"][0]["latency_ms"] = json!(1.2);
+    endpoint.shared.score_us.store(1200, Relaxed);
+    legacy["endpoints"][0]["score_ms"] = json!(1.2);
+    let tally = EndpointTally::default();
+    (0..99).for_each(|_| tally.took(Duration::from_micros(1_000)));
+    tally.failed();
+    tally.overtaken(Duration::from_millis(60));
+    let clock = snapshot.clock.ms(Instant::now());
+    tally.drain(&endpoint.shared.counts, clock);
+    for (key, value) in [("failures", json!(1)), ("overtaken", json!(1)), ("answers", json!(100))] {
+        legacy["endpoints"][0][key] = value;
+    }
+    for (key, value) in [("p50_ms", json!(1.024)), ("p99_ms", json!(1.024))] {
+        legacy["endpoints"][0][key] = value;
+    }
     assert_eq!(get(&running, "/api/v1/services/leg%61cy").json(), legacy);
     assert_eq!(get(&running, "/api/v1/services/nobody").status, 404);
 
@@ -199,7 +213,7 @@ fn the_shape_of_availability_is_exact() {
         "first": {"good": 7, "failed": 3, "overtaken": 0},
         "carried": 0, "started": 11, "first_good": 7,
         "rescued": {"retry": 1, "other_endpoint": 0, "try_timeout": 0, "hedge": 0},
-        "unknown": 0, "degraded": 1, "lost": {"timeout": 1}, "refused": {}, "abandoned": 0, "client_errors": 0,
+        "unknown": 0, "degraded": 1, "lost": {"http_response_timeout": 1}, "refused": {}, "abandoned": 0, "client_errors": 0,
         "in_flight": 1,
     });
     let mut answer = get(&running, "/api/v1/availability").json();
@@ -264,10 +278,13 @@ fn a_request_that_was_handed_in_can_be_explained() {
         }
     };
     let record: Record = serde_json::from_str(&found.body).unwrap();
-    assert!(record.to_string().contains("504, failure (timeout) after 7.0 ms"), "{record}");
+    assert!(record.to_string().contains("504, failure (http_response_timeout) after 7.0 ms"), "{record}");
     let list = get(&running, "/api/v1/explain").json();
     let line = &list["requests"][0];
-    assert_eq!((&line["id"], &line["kept"], &line["reason"]), (&json!("a/b"), &json!("failed"), &json!("timeout")));
+    assert_eq!(
+        (&line["id"], &line["kept"], &line["reason"]),
+        (&json!("a/b"), &json!("failed"), &json!("http_response_timeout"))
+    );
     let unknown = get(&running, "/api/v1/explain/nobody");
     assert_eq!(unknown.status, 404);
     assert!(unknown.body.contains("no record of this request"), "{}", unknown.body);

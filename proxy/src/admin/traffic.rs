@@ -23,6 +23,8 @@ pub struct Traffic {
     pub share: f64,
     /// A sentence; none where there is nothing to say.
     pub why: Option<String>,
+    /// For how long it has been so, in milliseconds; none where nobody has looked yet.
+    pub since_ms: Option<u64>,
 }
 
 /// A pool as it stands at a time.
@@ -75,7 +77,15 @@ impl<'p> Pool<'p> {
         if endpoint.shared.connections.load(Relaxed) >= self.cluster.policy.max_connections {
             why.push(format!("all its {} connections are in use or kept", self.cluster.policy.max_connections));
         }
-        Traffic { state, share, why: (!why.is_empty()).then(|| why.join("; ")) }
+        let since_ms = self.since(endpoint);
+        Traffic { state, share, why: (!why.is_empty()).then(|| why.join("; ")), since_ms }
+    }
+
+    /// For how long an endpoint has been in its state. A slow start begins with the joining or the return.
+    fn since(&self, endpoint: &Endpoint) -> Option<u64> {
+        let shared = &endpoint.shared;
+        let since = [shared.changed.load(Relaxed), shared.joined.load(Relaxed)].into_iter().max();
+        since.filter(|since| *since > 0).map(|since| self.clock.saturating_sub(since))
     }
 
     /// The part of its share, and since when it is there, for one that does not have the whole yet.
@@ -209,6 +219,19 @@ mod tests {
         assert_eq!(told(&cluster, &status, NOW), quarter);
         cluster.endpoints.iter().for_each(|endpoint| endpoint.shared.joined.store(NOW - 500, Relaxed));
         assert_eq!(told(&cluster, &status, NOW).0, "in", "all are new");
+    }
+
+    #[test]
+    fn a_state_has_its_age() {
+        let (cluster, status) = (cluster(2), ServiceStatus::default());
+        let shared = &cluster.endpoints[0].shared;
+        let age = |at: u64| Pool::new(&cluster, Some(&status), at).traffic(&cluster.endpoints[0]).since_ms;
+        assert_eq!(age(NOW), None, "nobody has looked yet");
+        assert!(!shared.look(NOW) && !shared.look(NOW + 100));
+        assert_eq!(age(NOW + 300), Some(300));
+        shared.outlier.put_out(NOW + 5_000);
+        assert!(shared.look(NOW + 500) && shared.look(NOW + 700));
+        assert_eq!(age(NOW + 1_500), Some(1_000), "since it is out");
     }
 
     #[test]

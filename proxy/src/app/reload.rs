@@ -85,7 +85,11 @@ fn name_fixed(started: &Settings, next: &Settings) {
         ("faults", started.faults != next.faults),
         ("workers", started.workers != next.workers),
         ("http", started.http != next.http),
-        ("admin", (started.admin, &started.admin_access) != (next.admin, &next.admin_access)),
+        (
+            "admin",
+            (started.admin, &started.admin_access, started.endpoint_metrics)
+                != (next.admin, &next.admin_access, next.endpoint_metrics),
+        ),
         ("access_log", started.access_log != next.access_log),
         ("query_values", started.query_values != next.query_values),
         ("shutdown", started.shutdown != next.shutdown),

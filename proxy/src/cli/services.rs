@@ -5,15 +5,24 @@ use std::process::ExitCode;
 
 use serde::Deserialize;
 
-use super::ask::{ask, understand};
+use super::ask::{ask, escaped, understand};
 use super::output::{Paint, fail, print, table};
 
 /// Ask a running proxy for its services and their instances.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   outrigger services
-  outrigger services --admin http://127.0.0.1:9901 --json | jq '.services[].name'")]
+  outrigger services orders
+  outrigger services --admin http://127.0.0.1:9901 --json | jq '.services[].name'
+
+Of one service, each endpoint has a line of numbers, and below it its state, for how long it is in it, and why. FAILED are
+attempts that failed by the endpoint's own fault, OVERTAKEN those that were given up because another attempt was faster or
+the client had left. P50 and P99 are what its answers of the last minute or two took, by all workers. SCORE is what the
+balancer goes by: an average of one worker's, failures included.")]
 pub struct Args {
+    /// Only this one, with what its endpoints do.
+    #[arg(value_name = "NAME")]
+    service: Option<String>,
     /// Where the proxy's admin API listens.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9901")]
     admin: String,
@@ -69,7 +78,16 @@ struct Endpoint {
     connections: u64,
     attempts: u64,
     failures: u64,
-    latency_ms: Option<f64>,
+    #[serde(default)]
+    overtaken: u64,
+    #[serde(default)]
+    p50_ms: Option<f64>,
+    #[serde(default)]
+    p99_ms: Option<f64>,
+    #[serde(default)]
+    score_ms: Option<f64>,
+    #[serde(default)]
+    since_ms: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -92,15 +110,24 @@ struct LeftOut {
 }
 
 pub fn run(args: Args) -> ExitCode {
-    let body = match ask(&args.admin, "/api/v1/services") {
+    let path = match &args.service {
+        Some(name) => format!("/api/v1/services/{}", escaped(name)),
+        None => "/api/v1/services".to_owned(),
+    };
+    let body = match ask(&args.admin, &path) {
         Ok(body) => body,
         Err(message) => return fail(message),
     };
     if args.json {
         return print(format_args!("{}\n", body.trim_end()), ExitCode::SUCCESS);
     }
-    match understand::<Answer>(&args.admin, &body) {
-        Ok(answer) => print(page(&answer, Paint::of(&io::stdout())), ExitCode::SUCCESS),
+    let paint = Paint::of(&io::stdout());
+    let page = match args.service {
+        Some(_) => understand::<Service>(&args.admin, &body).map(|service| section(&service, paint, &NARROW)),
+        None => understand::<Answer>(&args.admin, &body).map(|answer| page(&answer, paint)),
+    };
+    match page {
+        Ok(page) => print(page, ExitCode::SUCCESS),
         Err(message) => fail(message),
     }
 }
@@ -109,10 +136,21 @@ fn page(answer: &Answer, paint: Paint) -> String {
     if answer.services.is_empty() {
         return "no services yet: none is declared, and none was used by its name\n".to_owned();
     }
-    answer.services.iter().map(|s| section(s, paint)).collect::<Vec<_>>().join("\n")
+    answer.services.iter().map(|s| section(s, paint, &WIDE)).collect::<Vec<_>>().join("\n")
 }
 
-fn section(service: &Service, paint: Paint) -> String {
+/// How wide a section's tables are.
+struct Layout {
+    endpoints: fn(&[Endpoint]) -> String,
+    learned: fn(&[Learned]) -> String,
+}
+
+/// A line for each, as wide as it gets.
+const WIDE: Layout = Layout { endpoints: overview, learned };
+/// Of 80 columns.
+const NARROW: Layout = Layout { endpoints, learned: learned_below };
+
+fn section(service: &Service, paint: Paint, layout: &Layout) -> String {
     let age = service.age_ms.map_or("never confirmed".to_owned(), |ms| format!("confirmed {} ago", ago(ms)));
     let mut page = format!("{} ({}), {}, {age}\n", paint.bold(&service.name), service.standing, service.source);
     if let Some(error) = &service.last_error {
@@ -132,51 +170,106 @@ fn section(service: &Service, paint: Paint) -> String {
     if service.endpoints.is_empty() {
         page.push_str("  no endpoints\n");
     } else {
-        let head = [
-            "  INSTANCE",
-            "ADDRESS",
-            "WEIGHT",
-            "SHARE",
-            "REGISTRY",
-            "CHECK",
-            "IN FLIGHT",
-            "CONNECTIONS",
-            "ATTEMPTS",
-            "FAILURES",
-            "LATENCY",
-            "TRAFFIC",
-        ];
-        let mut rows = vec![head.map(str::to_owned).to_vec()];
-        rows.extend(service.endpoints.iter().map(row));
-        page.push_str(&table(&rows));
+        page.push_str(&(layout.endpoints)(&service.endpoints));
     }
     for left_out in &service.left_out {
         page.push_str(&format!("  left out: {} ({})\n", left_out.instance, left_out.reason));
     }
     if !service.learned.is_empty() {
-        let head = ["  ANSWERS TO", "KNOWN", "P50", "P99", "NEXT TRY AFTER", "HEDGED AFTER"];
-        let mut rows = vec![head.map(str::to_owned).to_vec()];
-        rows.extend(service.learned.iter().map(learned));
-        page.push_str(&table(&rows));
+        page.push_str(&(layout.learned)(&service.learned));
     }
     page
 }
 
-fn row(endpoint: &Endpoint) -> Vec<String> {
-    vec![
-        format!("  {}", endpoint.instance),
-        endpoint.address.clone(),
-        endpoint.weight.to_string(),
-        share(endpoint),
-        endpoint.health.clone(),
-        endpoint.check.clone().unwrap_or_else(|| "-".to_owned()),
-        endpoint.in_flight.to_string(),
-        endpoint.connections.to_string(),
-        endpoint.attempts.to_string(),
-        endpoint.failures.to_string(),
-        time(endpoint.latency_ms),
-        traffic(endpoint),
-    ]
+/// A line for each endpoint, as wide as it gets.
+fn overview(endpoints: &[Endpoint]) -> String {
+    let head = [
+        "  INSTANCE",
+        "ADDRESS",
+        "WEIGHT",
+        "SHARE",
+        "REGISTRY",
+        "CHECK",
+        "IN FLIGHT",
+        "CONNECTIONS",
+        "ATTEMPTS",
+        "FAILED",
+        "OVERTAKEN",
+        "P50",
+        "P99",
+        "SCORE",
+        "TRAFFIC",
+    ];
+    let row = |endpoint: &Endpoint| {
+        vec![
+            format!("  {}", endpoint.instance),
+            endpoint.address.clone(),
+            endpoint.weight.to_string(),
+            share(endpoint),
+            endpoint.health.clone(),
+            endpoint.check.clone().unwrap_or_else(|| "-".to_owned()),
+            endpoint.in_flight.to_string(),
+            endpoint.connections.to_string(),
+            endpoint.attempts.to_string(),
+            endpoint.failures.to_string(),
+            endpoint.overtaken.to_string(),
+            time(endpoint.p50_ms),
+            time(endpoint.p99_ms),
+            time(endpoint.score_ms),
+            traffic(endpoint),
+        ]
+    };
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    rows.extend(endpoints.iter().map(row));
+    table(&rows)
+}
+
+/// Which endpoint fails, and which is slow, on a terminal of 80 columns: the numbers, and below them what they come to.
+fn endpoints(endpoints: &[Endpoint]) -> String {
+    let head = ["  ENDPOINT", "ATTEMPTS", "FAILED", "OVERTAKEN", "P50", "P99", "SCORE"];
+    let row = |endpoint: &Endpoint| {
+        let counts = [endpoint.attempts, endpoint.failures, endpoint.overtaken].map(|count| count.to_string());
+        let times = [endpoint.p50_ms, endpoint.p99_ms, endpoint.score_ms].map(time);
+        [vec![format!("  {}", endpoint.address)], counts.to_vec(), times.to_vec()].concat()
+    };
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    rows.extend(endpoints.iter().map(row));
+    with_below(&rows, endpoints.iter().map(|endpoint| wrapped(&standing(endpoint)) + &wrapped(&place(endpoint))))
+}
+
+/// `ejected for 3 s, gets none: ejected (failures in a row): tried again in 4.5 s`
+fn standing(endpoint: &Endpoint) -> String {
+    let state = endpoint.state.as_deref().unwrap_or("in").replace('_', " ");
+    let since = endpoint.since_ms.map(|ms| format!(" for {}", ago(ms))).unwrap_or_default();
+    format!("{state}{since}, gets {}", traffic(endpoint))
+}
+
+/// Who it is, and what is there now.
+fn place(endpoint: &Endpoint) -> String {
+    let Endpoint { instance, weight, health, in_flight, connections, .. } = endpoint;
+    let check = endpoint.check.as_ref().map(|check| format!(", check {check}")).unwrap_or_default();
+    let got = endpoint.got.map(|_| format!(" (of the attempts lately {})", share(endpoint))).unwrap_or_default();
+    let now = format!("{in_flight} in flight, {connections} connections");
+    format!("{instance}: weight {weight}{got}, registry {health}{check}; {now}")
+}
+
+/// Indented lines of 80 columns at most, unless a word is longer.
+fn wrapped(text: &str) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        // A further line is indented by one more.
+        let room = if lines.len() == 1 { 75 } else { 74 };
+        let Some(line) = lines.last_mut() else { continue };
+        if line.is_empty() {
+            line.push_str(word);
+        } else if line.chars().count() + 1 + word.chars().count() <= room {
+            line.push_str(&format!(" {word}"));
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    let indented = lines.iter().enumerate().map(|(at, line)| format!("{:1$}{line}\n", "", if at == 0 { 5 } else { 6 }));
+    indented.collect()
 }
 
 /// What it gets of its service's requests, and what it should where that is something else.
@@ -200,19 +293,46 @@ fn traffic(endpoint: &Endpoint) -> String {
     endpoint.why.as_ref().map_or(gets.to_owned(), |why| format!("{gets}: {why}"))
 }
 
-fn learned(learned: &Learned) -> Vec<String> {
+/// What was learned of answers, with the reasons beside the times.
+fn learned(learned: &[Learned]) -> String {
+    let head = ["  ANSWERS TO", "KNOWN", "P50", "P99", "NEXT TRY AFTER", "HEDGED AFTER"];
     let after = |after: Option<f64>, why: &str| format!("{} ({why})", time(after));
-    vec![
-        match &learned.route {
-            Some(route) => format!("  {} {route}", learned.method),
-            None => format!("  {}", learned.method),
-        },
-        learned.samples.to_string(),
-        time(learned.p50_ms),
-        time(learned.p99_ms),
-        after(learned.per_try_ms, &learned.per_try),
-        after(learned.hedge_ms, &learned.hedge),
-    ]
+    let row = |learned: &Learned| {
+        let after = [after(learned.per_try_ms, &learned.per_try), after(learned.hedge_ms, &learned.hedge)];
+        [known(learned), after.to_vec()].concat()
+    };
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    rows.extend(learned.iter().map(row));
+    table(&rows)
+}
+
+/// The same with the reasons below.
+fn learned_below(learned: &[Learned]) -> String {
+    let head = ["  ANSWERS TO", "KNOWN", "P50", "P99", "NEXT TRY", "HEDGED"];
+    let row = |learned: &Learned| [known(learned), [learned.per_try_ms, learned.hedge_ms].map(time).to_vec()].concat();
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    rows.extend(learned.iter().map(row));
+    let why = |learned: &Learned| format!("next try: {}; hedged: {}", learned.per_try, learned.hedge);
+    with_below(&rows, learned.iter().map(|learned| wrapped(&why(learned))))
+}
+
+fn known(learned: &Learned) -> Vec<String> {
+    let what = match &learned.route {
+        Some(route) => format!("  {} {route}", learned.method),
+        None => format!("  {}", learned.method),
+    };
+    vec![what, learned.samples.to_string(), time(learned.p50_ms), time(learned.p99_ms)]
+}
+
+/// A table, and below each of its lines but the head what belongs to it.
+fn with_below(rows: &[Vec<String>], below: impl Iterator<Item = String>) -> String {
+    let text = table(rows);
+    let mut lines = text.lines();
+    let mut page = format!("{}\n", lines.next().unwrap_or_default());
+    for (line, below) in lines.zip(below) {
+        page.push_str(&format!("{line}\n{below}"));
+    }
+    page
 }
 
 fn time(ms: Option<f64>) -> String {

@@ -51,6 +51,7 @@ pub(super) fn settings(config: &Config, tree: &Tree, errors: &mut Vec<ConfigErro
         faults: build.faults(),
         shutdown: build.shutdown(),
         access_log: config.access_log,
+        endpoint_metrics: config.admin.endpoint_metrics,
         query_values: config.query_values,
         ready_grace: config.ready_grace.0,
     }

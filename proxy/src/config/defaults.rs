@@ -107,7 +107,7 @@ impl Default for Names {
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { enabled: true, address: loopback(9901), hosts: Vec::new(), token_file: None }
+        Self { enabled: true, address: loopback(9901), hosts: Vec::new(), token_file: None, endpoint_metrics: true }
     }
 }
 

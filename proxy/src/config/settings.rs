@@ -43,6 +43,8 @@ pub struct Settings {
     pub admin: Option<SocketAddr>,
     /// Who may ask it, and who may change something through it.
     pub admin_access: AdminAccess,
+    /// Whether metrics have series of each endpoint.
+    pub endpoint_metrics: bool,
     /// How far faults may reach, and whether there are any.
     pub faults: FaultLimits,
     /// How the process ends.

@@ -125,6 +125,9 @@ pub struct Admin {
     /// `OUTRIGGER_ADMIN_TOKEN`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_file: Option<std::path::PathBuf>,
+    /// Whether `/metrics` has series of each endpoint, eight at most, which end with it. For thousands of instances they may
+    /// be more than whoever scrapes wants to keep; `outrigger services NAME` tells the same.
+    pub endpoint_metrics: bool,
 }
 
 /// How the process ends on SIGTERM.

@@ -66,6 +66,7 @@ pub fn settings(declared: &[&str]) -> Settings {
         faults: Default::default(),
         admin: None,
         admin_access: Default::default(),
+        endpoint_metrics: true,
         shutdown: Shutdown { lame_duck: Duration::ZERO, deadline: Duration::ZERO },
         access_log: false,
         query_values: false,

@@ -49,13 +49,15 @@ impl Refusal<'_> {
             Dialect::Grpc => Bytes::new(),
             Dialect::Web { text } => grpc::web_trailers(&row.grpc.to_string(), &percent_encoded(&message), text).into(),
             Dialect::None if json => Bytes::from(self.json(&message)),
-            Dialect::None => Bytes::from(format!("outrigger: {} {}: {message}\n", row.status, self.reason.name())),
+            Dialect::None => Bytes::from(format!("outrigger: {} {}: {message}\n", row.status, row.token)),
         };
         let mut push = |name: &str, value: &str| {
             // All of these are short and made of printable ASCII.
             let _ = head.push(name.as_bytes(), value.as_bytes());
         };
-        push("Proxy-Status", &format!("outrigger; error={}; details=\"{}\"", row.token, quoted(&message)));
+        // The registered type often stands for several reasons; the token for one.
+        let details = quoted(&format!("{}: {message}", row.token));
+        push("Proxy-Status", &format!("outrigger; error={}; details=\"{details}\"", row.proxy_status));
         push("Date", &httpdate::fmt_http_date(std::time::SystemTime::now()));
         match dialect {
             Dialect::Grpc => {
@@ -88,7 +90,7 @@ impl Refusal<'_> {
         let error = serde_json::json!({
             "from": "outrigger",
             "status": self.reason.row().status,
-            "reason": self.reason.name(),
+            "reason": self.reason.token(),
             "service": self.service,
             "message": message,
             "request_id": id,

@@ -146,10 +146,10 @@ impl Degraded {
     /// before ours and both can be read.
     pub const FIELD: &'static str = "Outrigger-Degraded";
 
-    /// A member of that list: `stale;reason=timeout;age=12`, `service;reason=no_endpoint;name="search-lite"`,
+    /// A member of that list: `stale;reason=http_response_timeout;age=12`, `service;reason=no_endpoint;name="search-lite"`,
     /// `static;reason=breaker_open`.
     pub fn value(&self) -> String {
-        let mut value = format!("{};reason={}", self.by.name(), self.reason.name());
+        let mut value = format!("{};reason={}", self.by.name(), self.reason.token());
         match &self.by {
             // RFC 9651 has integers of fifteen digits; this is less than a century.
             By::Stale(age) => _ = write!(value, ";age={}", age.as_secs().min(u64::from(u32::MAX))),
@@ -243,16 +243,22 @@ mod tests {
     #[test]
     fn the_mark_is_a_structured_field() {
         let mark = |by, reason| Degraded { by, reason }.value();
-        assert_eq!(mark(By::Stale(Duration::from_millis(12_900)), Reason::Timeout), "stale;reason=timeout;age=12");
+        assert_eq!(
+            mark(By::Stale(Duration::from_millis(12_900)), Reason::Timeout),
+            "stale;reason=http_response_timeout;age=12"
+        );
         assert_eq!(mark(By::Fixed, Reason::BreakerOpen), "static;reason=breaker_open");
         assert_eq!(
             mark(By::Service("a\"b\\c\u{e9}\r\n".into()), Reason::NoEndpoint),
             r#"service;reason=no_endpoint;name="a\"b\\c???""#
         );
-        assert_eq!(mark(By::Stale(Duration::MAX), Reason::Timeout), "stale;reason=timeout;age=4294967295");
+        assert_eq!(
+            mark(By::Stale(Duration::MAX), Reason::Timeout),
+            "stale;reason=http_response_timeout;age=4294967295"
+        );
         for &reason in Reason::ALL {
             // A token: begins with a letter, and is made of what a token may have.
-            let name = reason.name();
+            let name = reason.token();
             assert!(name.starts_with(|c: char| c.is_ascii_lowercase()), "{name}");
             assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_' || b.is_ascii_digit()), "{name}");
         }

@@ -24,7 +24,8 @@ const PER_OCTAVE: u32 = 8;
 const FIRST_OCTAVE: u32 = 6;
 /// 2^30 µs are 18 minutes.
 const OCTAVES: u32 = 24;
-const BUCKETS: usize = (OCTAVES * PER_OCTAVE) as usize;
+/// How many buckets there are.
+pub const BUCKETS: usize = (OCTAVES * PER_OCTAVE) as usize;
 /// A generation has at least so many samples...
 const ENOUGH: u32 = 1_000;
 /// ...and is at least so old, before it is put aside...
@@ -80,8 +81,7 @@ impl Sketch {
 
     /// An answer took so long.
     pub fn observe(&mut self, latency: Duration) {
-        let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-        self.young.counts[bucket(micros)] += 1;
+        self.young.counts[bucket(latency)] += 1;
         self.young.seen += 1;
     }
 
@@ -132,8 +132,9 @@ impl Generation {
     }
 }
 
-/// Which bucket a number of microseconds falls into. Bucket `b` of octave `o` holds what is below `2^o + (b + 1) 2^o / 8`.
-fn bucket(micros: u64) -> usize {
+/// Which bucket a latency falls into. Bucket `b` of octave `o` holds what is below `2^o + (b + 1) 2^o / 8` µs.
+pub fn bucket(latency: Duration) -> usize {
+    let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
     let floor = 1u64 << FIRST_OCTAVE;
     if micros < floor {
         return 0;
@@ -145,7 +146,7 @@ fn bucket(micros: u64) -> usize {
 }
 
 /// The upper bound of a bucket.
-fn upper(index: usize) -> Duration {
+pub fn upper(index: usize) -> Duration {
     let (octave, within) = (index as u32 / PER_OCTAVE + FIRST_OCTAVE, index as u64 % u64::from(PER_OCTAVE));
     Duration::from_micros((1 << octave) + ((within + 1) << (octave - PER_OCTAVE.ilog2())))
 }
@@ -205,9 +206,9 @@ mod tests {
     fn every_bucket_ends_where_the_next_begins() {
         for index in 0..BUCKETS - 1 {
             let end = upper(index).as_micros() as u64;
-            assert_eq!((bucket(end - 1), bucket(end)), (index, index + 1));
+            assert_eq!((bucket(us(end - 1)), bucket(us(end))), (index, index + 1));
         }
-        assert_eq!(bucket(u64::MAX), BUCKETS - 1);
+        assert_eq!(bucket(Duration::MAX), BUCKETS - 1);
     }
 
     #[test]

@@ -261,7 +261,7 @@ impl<'e> Line<'e> {
             route: entry.route.as_deref(),
             endpoint: entry.endpoint,
             status: entry.status,
-            reason: entry.reason.map(|reason| reason.row().flag),
+            reason: entry.reason.map(Reason::token),
             attempts: entry.attempts,
             request_bytes: entry.request_bytes,
             response_bytes: entry.response_bytes,

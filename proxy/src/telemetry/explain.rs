@@ -158,7 +158,7 @@ impl Record {
             at_ms: self.at(now),
             status,
             verdict: Verdict::NotCounted,
-            reason: reason.map(Reason::name),
+            reason: reason.map(|reason| reason.token().to_owned()),
             fate: String::new(),
             rescued_by: None,
         });
@@ -173,7 +173,7 @@ impl Record {
             Some(Outcome::Success) => Verdict::Success,
             Some(Outcome::Degraded) => Verdict::Degraded,
             Some(Outcome::Failure(reason)) => {
-                returned.reason = Some(reason.name());
+                returned.reason = Some(reason.token().to_owned());
                 Verdict::Failure
             }
             None => Verdict::NotCounted,

@@ -115,6 +115,11 @@ impl Metrics {
         text
     }
 
+    /// Which endpoint fails, and which is slow, in the same format. `clock` is the joint's.
+    pub fn render_endpoints(&self, snapshot: &Snapshot, clock: u64) -> String {
+        render::endpoints(snapshot, clock)
+    }
+
     /// What went through plain TCP proxies, in the same format.
     pub fn render_tcp(&self, proxies: &[TcpFacts]) -> String {
         render::tcp(proxies)

@@ -182,6 +182,7 @@ pub const FOLDERS: &[Folder] = &[
             "relay",
             "request",
             "snapshot",
+            "counts",
             "balance",
             "resilience",
             "config",

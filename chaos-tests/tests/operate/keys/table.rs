@@ -292,6 +292,7 @@ pub const TABLE: &[(&str, &str)] = &[
     ("admin.address", "operate::keys::process::the_admin_api_is_where_it_was_put_or_nowhere"),
     ("admin.hosts", "operate::keys::process::the_admin_api_answers_to_its_names_and_changes_need_its_token"),
     ("admin.token_file", "operate::keys::process::the_admin_api_answers_to_its_names_and_changes_need_its_token"),
+    ("admin.endpoint_metrics", "resilience::endpoints::the_series_of_endpoints_can_be_switched_off"),
     ("faults", "faults::safety::in_production_faults_are_refused_unless_they_were_allowed_at_the_start"),
     ("faults.enabled", "faults::safety::in_production_faults_are_refused_unless_they_were_allowed_at_the_start"),
     ("faults.max_active", "operate::keys::process::faults_reach_as_far_as_they_may_and_no_further"),

@@ -64,7 +64,7 @@ fn another_services_answer_is_that_services_to_account_for() {
         tokio::time::sleep(Duration::from_millis(10)).await;
         scene.lite[0].write_all(OK).await.unwrap();
         let (head, body) = scene.answer(2).await;
-        assert_eq!((mark(&head), &*body), (Some("service;reason=timeout;name=\"lite\""), "ok"));
+        assert_eq!((mark(&head), &*body), (Some("service;reason=http_response_timeout;name=\"lite\""), "ok"));
         // What was waited for the first is nothing that the second took.
         let took = scene.stage.upstream("lite").latency().value(timer::now());
         assert!(took < 100_000.0, "{took} microseconds");

@@ -67,7 +67,7 @@ fn a_fixed_answer_is_what_was_written_with_a_mark() {
         "content-length: 2",
         "content-type: application/json",
         &date,
-        "outrigger-degraded: static;reason=timeout",
+        "outrigger-degraded: static;reason=http_response_timeout",
     ];
     assert_eq!((fields, body), (expected.map(str::to_owned).to_vec(), b"[]".to_vec()));
 

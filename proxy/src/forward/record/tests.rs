@@ -192,7 +192,8 @@ fn an_upload_that_breaks_off_before_anything_was_taken_for_it_is_recorded_with_w
             let record = handed_in(&mut records);
             assert_eq!((record.service.as_deref(), record.asked), (Some("orders"), !fields.is_empty()));
             assert!(record.attempts.is_empty());
-            assert_eq!(record.returned.expect("what was returned").reason, Some(Reason::ClientGone.name()));
+            let reason = record.returned.expect("what was returned").reason;
+            assert_eq!(reason.as_deref(), Some(Reason::ClientGone.token()));
         });
     }
 }

@@ -64,7 +64,7 @@ fn a_line_is_json_with_every_field() {
     let whole = json!({
         "time": "2000-02-29T12:34:56.789Z", "client": "[::1]:4000", "protocol": "HTTP/1.1", "method": "GET",
         "host": "shop.local:8080", "path": "/a\"b\n", "service": "cart", "route": "routes[2]",
-        "endpoint": "10.0.0.1:80", "status": 503, "reason": Reason::NoEndpoint.row().flag, "attempts": 2,
+        "endpoint": "10.0.0.1:80", "status": 503, "reason": Reason::NoEndpoint.token(), "attempts": 2,
         "request_bytes": 3, "response_bytes": 4, "duration_ms": 1.5, "request_id": "id",
     });
     assert_eq!(lines[0], whole);

@@ -282,7 +282,7 @@ pub enum Ending {
 impl Ending {
     /// With nothing, because of this.
     pub fn failed(reason: Reason) -> Self {
-        Self::Failed(reason.name())
+        Self::Failed(reason.token().to_owned())
     }
 }
 

@@ -156,7 +156,7 @@ fn the_newest_win_each_in_their_own_group() {
     assert_eq!(list.len(), 258);
     assert_eq!(
         (list[0].id.as_str(), list[0].kept, list[0].reason.as_deref()),
-        ("lost-9999", Group::Failed, Some("timeout"))
+        ("lost-9999", Group::Failed, Some("http_response_timeout"))
     );
     assert_eq!((list[257].id.as_str(), list[257].kept), ("asked", Group::Asked));
     assert!(shelves.find("slow").is_some() && shelves.find("lost-9744").is_some());

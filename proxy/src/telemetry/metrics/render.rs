@@ -1,6 +1,7 @@
 //! The text that Prometheus reads, for everything that does not go through the `metrics` crate.
 
 use std::fmt::{Display, Write};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -9,10 +10,12 @@ use std::time::SystemTime;
 use super::process::Process;
 use super::table::{TABLE, name};
 use super::{OTHER_LABEL, PoolFacts, TcpFacts, age_ms};
-use crate::counts::{BUCKETS_US, ByReason, Counts, Ejection, Gauges, Level, Losses, OTHER, Rescue, TcpCounts, Totals};
+use crate::counts::{
+    BUCKETS_US, ByReason, Counts, Ejection, EndpointCounts, Gauges, Level, Losses, OTHER, Rescue, TcpCounts, Totals,
+};
 use crate::error::Reason;
 use crate::fault::active::Tally;
-use crate::snapshot::{Cluster, Snapshot};
+use crate::snapshot::{Cluster, EndpointShared, Snapshot};
 use crate::telemetry::availability::Window;
 use crate::telemetry::status::CheckStatus;
 
@@ -27,11 +30,7 @@ pub fn services(snapshot: &Snapshot, clock: u64, facts: &dyn Fn(&str) -> PoolFac
         .map(|metrics| (escape(&metrics.service), &metrics.counts))
         .chain([(OTHER_LABEL.to_owned(), &OTHER)])
         .collect();
-    let known: Vec<(String, &Cluster)> = clusters
-        .iter()
-        .filter(|cluster| cluster.shared.metrics.is_confirmed())
-        .map(|cluster| (escape(&cluster.name), &***cluster))
-        .collect();
+    let known = known(snapshot);
 
     let mut page = Page(String::with_capacity(1024 + 2048 * counted.len()));
     page.family(name::REQUESTS);
@@ -44,7 +43,7 @@ pub fn services(snapshot: &Snapshot, clock: u64, facts: &dyn Fn(&str) -> PoolFac
     page.family(name::REFUSED);
     for (service, counts) in &counted {
         for (reason, count) in Reason::ALL.iter().zip(&counts.refused) {
-            page.nonzero(name::REFUSED, service, "reason", &reason.name(), count);
+            page.nonzero(name::REFUSED, service, "reason", reason.token(), count);
         }
     }
     page.family(name::DURATION);
@@ -55,7 +54,7 @@ pub fn services(snapshot: &Snapshot, clock: u64, facts: &dyn Fn(&str) -> PoolFac
     for (service, counts) in &counted {
         page.nonzero(name::ATTEMPTS, service, "result", "ok", &counts.good_attempts);
         for (reason, count) in Reason::ALL.iter().zip(&counts.failed_attempts) {
-            page.nonzero(name::ATTEMPTS, service, "result", &reason.name(), count);
+            page.nonzero(name::ATTEMPTS, service, "result", reason.token(), count);
         }
     }
     page.by_service(name::RETRIES, counted.iter().map(|(s, c)| (s, c.retries.load(Relaxed))));
@@ -84,6 +83,68 @@ pub fn services(snapshot: &Snapshot, clock: u64, facts: &dyn Fn(&str) -> PoolFac
     let limits = known.iter().map(|(service, cluster)| (service, limit(cluster)));
     page.by_service(name::LIMIT, limits);
     page.single(name::GENERATION, snapshot.generation);
+    page.0
+}
+
+/// The services that are known to exist, by their names.
+fn known(snapshot: &Snapshot) -> Vec<(String, &Cluster)> {
+    let mut known: Vec<(String, &Cluster)> = snapshot
+        .clusters
+        .values()
+        .filter(|cluster| cluster.shared.metrics.is_confirmed())
+        .map(|cluster| (escape(&cluster.name), &**cluster))
+        .collect();
+    known.sort_unstable_by(|(_, a), (_, b)| a.name.cmp(&b.name));
+    known
+}
+
+/// Which endpoint fails, and which is slow.
+pub fn endpoints(snapshot: &Snapshot, clock: u64) -> String {
+    // Instances may be registered at one address more than once, and a series must not be there twice.
+    let mut each: Vec<(String, SocketAddr, &EndpointShared)> = Vec::new();
+    for (service, cluster) in known(snapshot) {
+        let mut of: Vec<_> = cluster.endpoints.iter().map(|e| (service.clone(), e.address, &*e.shared)).collect();
+        of.sort_by_key(|(_, address, _)| *address);
+        of.dedup_by_key(|(_, address, _)| *address);
+        each.append(&mut of);
+    }
+    let mut page = Page(String::with_capacity(512 * each.len()));
+    let counters: [(&str, EndpointRead); 3] = [
+        (name::ENDPOINT_ATTEMPTS, |counts| &counts.attempts),
+        (name::ENDPOINT_FAILURES, |counts| &counts.failures),
+        (name::ENDPOINT_OVERTAKEN, |counts| &counts.overtaken),
+    ];
+    for (name, count) in counters {
+        page.family(name);
+        for (service, address, shared) in &each {
+            let count = count(&shared.counts).load(Relaxed);
+            page.line(format_args!("{name}{{service=\"{service}\",endpoint=\"{address}\"}} {count}"));
+        }
+    }
+    let name = name::ENDPOINT_LATENCY;
+    page.family(name);
+    for (service, address, shared) in &each {
+        let Some(took) = shared.counts.took(clock) else { continue };
+        for (quantile, took) in [("0.5", took.p50), ("0.99", took.p99)] {
+            let (labels, took) = (format!("service=\"{service}\",endpoint=\"{address}\""), took.as_secs_f64());
+            page.line(format_args!("{name}{{{labels},quantile=\"{quantile}\"}} {took}"));
+        }
+    }
+    let name = name::ENDPOINT_SCORE;
+    page.family(name);
+    for (service, address, shared) in &each {
+        let score = shared.score_us.load(Relaxed);
+        if score > 0 {
+            let score = score as f64 / 1e6;
+            page.line(format_args!("{name}{{service=\"{service}\",endpoint=\"{address}\"}} {score}"));
+        }
+    }
+    let name = name::ENDPOINT_EJECTED;
+    page.family(name);
+    for (service, address, shared) in &each {
+        let out = u8::from(shared.outlier.is_out());
+        page.line(format_args!("{name}{{service=\"{service}\",endpoint=\"{address}\"}} {out}"));
+    }
     page.0
 }
 
@@ -133,7 +194,7 @@ fn accounts(page: &mut Page, counted: &[(String, &Counts)], facts: &[(&String, P
         page.family(name);
         for (service, totals) in &accounts {
             for (reason, count) in Reason::ALL.iter().zip(counts(&totals.losses)) {
-                page.positive(name, service, "reason", &reason.name(), *count);
+                page.positive(name, service, "reason", reason.token(), *count);
             }
         }
     }
@@ -234,6 +295,7 @@ pub fn faults(snapshot: &Snapshot, proxies: &[TcpFacts]) -> String {
 
 type Reading = fn(&TcpCounts) -> i64;
 type LossesRead = fn(&Losses) -> &ByReason;
+type EndpointRead = fn(&EndpointCounts) -> &AtomicU64;
 
 /// No process lives long enough for more.
 fn whole(count: &AtomicU64) -> i64 {

@@ -15,6 +15,12 @@ pub(super) mod name {
     pub const CONNECTIONS: &str = "outrigger_upstream_connections";
     pub const IN_FLIGHT: &str = "outrigger_in_flight_requests";
     pub const ENDPOINTS: &str = "outrigger_endpoints";
+    pub const ENDPOINT_ATTEMPTS: &str = "outrigger_endpoint_attempts_total";
+    pub const ENDPOINT_FAILURES: &str = "outrigger_endpoint_failures_total";
+    pub const ENDPOINT_OVERTAKEN: &str = "outrigger_endpoint_overtaken_total";
+    pub const ENDPOINT_LATENCY: &str = "outrigger_endpoint_latency_seconds";
+    pub const ENDPOINT_SCORE: &str = "outrigger_endpoint_score_seconds";
+    pub const ENDPOINT_EJECTED: &str = "outrigger_endpoint_ejected";
     pub const REGISTRY_AGE: &str = "outrigger_registry_age_seconds";
     pub const REGISTRY_FAILING: &str = "outrigger_registry_failing";
     pub const LEFT_OUT: &str = "outrigger_instances_left_out";
@@ -144,6 +150,32 @@ pub const TABLE: &[Metric] = &[
     metric(name::CONNECTIONS, Gauge, &["service"], "Open connections to endpoints."),
     metric(name::IN_FLIGHT, Gauge, &["service"], "Requests at endpoints now, as of the workers' last ticks."),
     metric(name::ENDPOINTS, Gauge, &["service"], "Endpoints that take traffic."),
+    metric(name::ENDPOINT_ATTEMPTS, Counter, &["service", "endpoint"], "Attempts at the endpoint."),
+    metric(
+        name::ENDPOINT_FAILURES,
+        Counter,
+        &["service", "endpoint"],
+        "Of those, the ones that failed by the endpoint's own fault.",
+    ),
+    metric(
+        name::ENDPOINT_OVERTAKEN,
+        Counter,
+        &["service", "endpoint"],
+        "Of those, the ones that were given up because another attempt was faster, or the client had left. They are no failures.",
+    ),
+    metric(
+        name::ENDPOINT_LATENCY,
+        Gauge,
+        &["service", "endpoint", "quantile"],
+        "What its answers of the last minute or two took at most, in half of all cases (0.5) and in all but a hundredth (0.99); an attempt that was given up counts with the time it had had. Absent without answers.",
+    ),
+    metric(
+        name::ENDPOINT_SCORE,
+        Gauge,
+        &["service", "endpoint"],
+        "What the balancer goes by: the average of the endpoint's answers as one worker sees it, failures included. Absent before the first answer.",
+    ),
+    metric(name::ENDPOINT_EJECTED, Gauge, &["service", "endpoint"], "1 while the endpoint is ejected."),
     metric(
         name::REGISTRY_AGE,
         Gauge,
@@ -231,7 +263,7 @@ pub const TABLE: &[Metric] = &[
         name::EJECTIONS,
         Counter,
         &["service", "cause"],
-        "Endpoints that were left out for a while: after consecutive failures, a share of failures, or for their latency.",
+        "Endpoints that were left out for a while: after consecutive failures, a share of failures, silence (attempts in a row that were overtaken), or for their latency.",
     ),
     metric(name::EJECTED, Gauge, &["service"], "Endpoints that are left out now."),
     metric(
@@ -369,7 +401,8 @@ pub fn document() -> String {
          `GET /metrics` on the admin port, in Prometheus' text format.\n\n\
          Labels are bounded: `service` has the services that are followed now and `(other)`, under which all names \
          count of which no registry has an instance, and all direct destinations; `code` is `1xx` to `5xx` or `other`; `reason` is a row of the \
-         table of errors; `proxy` has the TCP proxies that there are now. A service's series end when it is no longer followed, and begin at 0 when it is again.\n\n\
+         table of errors; `proxy` has the TCP proxies that there are now; `endpoint` has the addresses that take traffic now, its series end with the endpoint, and \
+         `admin.endpoint_metrics: false` leaves all of them out. A service's series end when it is no longer followed, and begin at 0 when it is again.\n\n\
          | Name | Type | Labels | |\n|---|---|---|---|\n",
     );
     for Metric { name, kind, labels, help, .. } in TABLE {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::settings::Policy;
-use crate::counts::{Account, Circuit, Ejection, Fate, Level, Rescue, ServiceMetrics, ServiceTally};
+use crate::counts::{Account, Circuit, Ejection, EndpointTally, Fate, Level, Rescue, ServiceMetrics, ServiceTally};
 use crate::error::Reason;
 use crate::snapshot::{Clock, Cluster, ClusterShared, DiscoveryState, Endpoint, EndpointId, Health};
 
@@ -142,7 +142,7 @@ fn what_became_of_requests_is_in_the_metrics() {
         r#"outrigger_account_total{service="orders",fate="client_error"} 1"#,
         r#"outrigger_account_in_flight{service="orders"} 1"#,
         r#"outrigger_rescued_total{service="orders",by="retry"} 1"#,
-        r#"outrigger_lost_total{service="orders",reason="timeout"} 2"#,
+        r#"outrigger_lost_total{service="orders",reason="http_response_timeout"} 2"#,
         r#"outrigger_refused_by_limits_total{service="orders",reason="breaker_open"} 1"#,
         r#"outrigger_availability_ratio{service="orders",stage="before",window="5m"} 0.5"#,
         r#"outrigger_availability_ratio{service="orders",stage="after",window="5m"} 0.75"#,
@@ -150,6 +150,35 @@ fn what_became_of_requests_is_in_the_metrics() {
         has(&text, line);
     }
     assert!(!text.contains(r#"window="1h""#), "no requests, no share");
+}
+
+#[test]
+fn each_endpoint_has_series_that_say_whether_it_fails_or_is_slow() {
+    let known = snapshot(ServiceMetrics::new("orders"), "orders");
+    let endpoint = &known.clusters["orders"].endpoints[0];
+    let text = install().render_endpoints(&known, 60_000);
+    has(&text, r#"outrigger_endpoint_attempts_total{service="orders",endpoint="127.0.0.1:1"} 0"#);
+    assert!(!text.contains("outrigger_endpoint_latency_seconds{"), "nothing was answered: {text}");
+    let tally = EndpointTally::default();
+    (0..98).for_each(|_| tally.took(Duration::from_micros(1_000)));
+    (0..2).for_each(|_| tally.overtaken(Duration::from_micros(64_000)));
+    tally.attempted();
+    tally.failed();
+    tally.drain(&endpoint.shared.counts, 60_000);
+    endpoint.shared.score_us.store(1_500, Relaxed);
+    let text = install().render_endpoints(&known, 60_000);
+    for line in [
+        r#"outrigger_endpoint_attempts_total{service="orders",endpoint="127.0.0.1:1"} 1"#,
+        r#"outrigger_endpoint_failures_total{service="orders",endpoint="127.0.0.1:1"} 1"#,
+        r#"outrigger_endpoint_overtaken_total{service="orders",endpoint="127.0.0.1:1"} 2"#,
+        r#"outrigger_endpoint_latency_seconds{service="orders",endpoint="127.0.0.1:1",quantile="0.5"} 0.001024"#,
+        r#"outrigger_endpoint_latency_seconds{service="orders",endpoint="127.0.0.1:1",quantile="0.99"} 0.065536"#,
+        r#"outrigger_endpoint_score_seconds{service="orders",endpoint="127.0.0.1:1"} 0.0015"#,
+        r#"outrigger_endpoint_ejected{service="orders",endpoint="127.0.0.1:1"} 0"#,
+    ] {
+        has(&text, line);
+    }
+    assert!(!install().render(&known, 60_000, &facts).contains("endpoint="), "they are a page of their own");
 }
 
 #[test]
@@ -222,6 +251,7 @@ fn every_family_is_declared_once_and_is_in_the_table() {
     clients.turned_away();
     clients.flush();
     let mut text = installed.render(&snapshot(ServiceMetrics::new("a"), "a"), 1000, &facts);
+    text.push_str(&installed.render_endpoints(&snapshot(ServiceMetrics::new("a"), "a"), 1000));
     text.push_str(&installed.render_tcp(&[]));
     text.push_str(&installed.render_faults(&snapshot(ServiceMetrics::new("a"), "a"), &[]));
     for metric in TABLE {

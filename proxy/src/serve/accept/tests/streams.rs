@@ -182,3 +182,31 @@ fn more_streams_than_a_task_may_poll_at_once_are_all_answered() {
         assert_eq!(bytes, 200 * 100_000);
     });
 }
+
+#[test]
+fn a_request_that_ends_with_its_stream_or_its_connection_is_accounted_for() {
+    for reset in [true, false] {
+        // Who leaves at once has left; who leaves after a while has waited in vain.
+        for (waits, fate) in [(10, "abandoned"), (500, "lost")] {
+            paused(async {
+                let stage = Stage::new(ORDERS, 1);
+                let mut endpoint = stage.endpoint("orders");
+                let mut client = Peer::client(connect(&stage), 65_535).await;
+                get(&mut client, 1).await;
+                read_until(&mut endpoint, "\r\n\r\n").await;
+                tokio::time::sleep(std::time::Duration::from_millis(waits)).await;
+                if reset {
+                    client.send(&frame(frames::RESET, 0, 1, &[0, 0, 0, 8])).await;
+                } else {
+                    drop(client);
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                stage.worker.tick();
+                let account = stage.side("orders").cluster.shared.metrics.totals();
+                let fates: Vec<_> = account.fates().into_iter().filter(|(_, requests)| *requests > 0).collect();
+                assert_eq!((account.started, fates), (1, vec![(fate, 1)]), "reset: {reset}");
+                assert!(account.reconciles(), "{account:?}");
+            });
+        }
+    }
+}
