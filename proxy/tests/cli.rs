@@ -177,6 +177,16 @@ fn completions_name_the_commands() {
     ends_with(&outrigger(&["completions", "csh"]), 2);
 }
 
+fn help_with_examples(command: &[&str]) -> String {
+    let output = outrigger(&[command, &["--help"]].concat());
+    ends_with(&output, 0);
+    let help = stdout(&output);
+    let called = format!("outrigger {}", command.join(" "));
+    let (_, examples) = help.split_once("Example").unwrap_or_else(|| panic!("{command:?}: {help}"));
+    assert!(examples.contains(&called), "{command:?}: {help}");
+    help
+}
+
 #[test]
 fn help_has_examples_for_every_command_and_the_exit_codes() {
     let help = stdout(&outrigger(&["--help"]));
@@ -186,10 +196,11 @@ fn help_has_examples_for_every_command_and_the_exit_codes() {
         commands.lines().filter_map(|l| l.split_whitespace().next()).filter(|c| *c != "help").collect();
     assert!(commands.len() >= 6, "{commands:?}");
     for command in commands {
-        let output = outrigger(&[command, "--help"]);
-        ends_with(&output, 0);
-        assert!(stdout(&output).contains("Example"), "{command}: {}", stdout(&output));
-        assert!(stdout(&output).contains(&format!("outrigger {command}")), "{command}");
+        let help = help_with_examples(&[command]);
+        let further = help.split_once("Commands:").map_or("", |(_, rest)| rest.split("Options:").next().unwrap());
+        for further in further.lines().filter_map(|line| line.split_whitespace().next()).filter(|c| *c != "help") {
+            help_with_examples(&[command, further]);
+        }
     }
     assert_eq!(stdout(&outrigger(&["--version"])), format!("outrigger {}\n", env!("CARGO_PKG_VERSION")));
 }

@@ -85,7 +85,7 @@ fn a_controller_that_is_killed_takes_its_faults_with_it() {
 }
 
 #[test]
-fn the_last_healthy_endpoint_is_left_alone_unless_it_is_asked_for_by_name() {
+fn the_last_healthy_endpoint_is_left_alone_unless_all_are_asked_for() {
     let origins = [Origin::named("a"), Origin::named("b")];
     let proxy = before(&origins.each_ref());
     let down = |endpoints| fault("abort", json!({ "status": 503 }), json!({ "endpoints": endpoints }));

@@ -53,6 +53,10 @@ enum Command {
 
 /// Run a plan.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  outrigger drill run drill.yaml
+  outrigger drill run drill.yaml --only payments --json matrix.json
+  outrigger drill run drill.yaml --baseline matrix.json")]
 struct Run {
     /// The plan.
     #[arg(value_name = "PLAN")]
@@ -65,6 +69,8 @@ struct Run {
 
 /// Write a matrix in another form: one that was saved as JSON, or that of a plan, which is run for it.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  outrigger drill matrix matrix.json --html matrix.html")]
 struct Render {
     /// A matrix or a report (.json), or a plan.
     #[arg(value_name = "FILE")]
@@ -77,6 +83,8 @@ struct Render {
 
 /// Check a plan, and say what it would do. Nothing is asked and nothing is injected.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  outrigger drill check drill.yaml")]
 struct Check {
     /// The plan.
     #[arg(value_name = "PLAN")]

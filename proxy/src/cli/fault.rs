@@ -44,6 +44,29 @@ enum Command {
 
 /// Inject a fault.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Types over HTTP, and what they want to know (durations as 250ms, 2s):
+  delay fixed=2s                  or min=1s max=3s, or median=80ms p99=2s
+  abort status=503                or grpc_status=14, or reset=true
+  rewrite_status status=500       or with from=404
+  truncate after=1KiB
+  throttle rate=64KiB             bytes a second
+  corrupt bytes=1%
+Types over any bytes, as Toxiproxy has them:
+  latency latency=1000 jitter=50  milliseconds
+  bandwidth rate=100              kilobytes a second
+  slow_close delay=1000           milliseconds
+  timeout timeout=1000            milliseconds
+  reset_peer timeout=0            milliseconds
+  slicer average_size=64 size_variation=32 delay=10       delay: microseconds
+  limit_data bytes=1000
+  down
+
+A fault that would leave no healthy endpoint alone is refused, unless --endpoints all says that it is meant.
+
+Examples:
+  outrigger fault add delay fixed=2s --service payments --endpoints 1
+  outrigger fault add abort status=503 --service payments --endpoints all --percent 20% --ttl 30s
+  outrigger fault add latency latency=1000 --proxy cache --hold       ends with Ctrl-C")]
 struct Add {
     /// delay, abort, rewrite_status, truncate, throttle, corrupt; or latency, bandwidth, slow_close, timeout, reset_peer,
     /// slicer, limit_data, down.
@@ -109,6 +132,9 @@ struct Add {
 
 /// List the faults there are.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  outrigger fault list
+  outrigger fault list --json --admin http://10.0.0.7:9901")]
 struct List {
     #[command(flatten)]
     admin: Admin,
@@ -116,6 +142,10 @@ struct List {
 
 /// End a fault, or all of them.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  outrigger fault clear              all of them
+  outrigger fault clear 3
+  outrigger fault clear --controller 'drill checkout'")]
 struct Clear {
     /// The fault's number. Without one: all.
     id: Option<u64>,

@@ -93,7 +93,7 @@ fn all() -> Share {
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's shape")]
 fn is_all(share: &Share) -> bool {
-    share.0 >= 1.0
+    share.0 == 1.0
 }
 
 /// Which endpoints of a service: `all`, a number (`1`), a share (`50%`), or a list of addresses.

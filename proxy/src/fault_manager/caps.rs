@@ -99,7 +99,7 @@ fn endpoints<'a>(
         .flat_map(|aim| healthy.iter().filter(|address| aim.takes_in(**address)))
         .copied()
         .collect();
-    let advice = "name fewer (an address, a number, a share), or say `all` where that is meant";
+    let advice = "name fewer (an address, a number, a share), or say `all` (`--endpoints all`) where that is meant";
     if met.len() >= total {
         let message =
             format!("this leaves no healthy endpoint of `{name}` alone ({total} of {total} are met); {advice}");

@@ -115,3 +115,11 @@ fn delays_are_spread_as_was_asked() {
     near(skewed[99_000], 2.0);
     assert!(skewed[99_999] <= 20.0);
 }
+
+#[test]
+fn a_share_above_all_is_not_written_as_all() {
+    let mut spec: Spec =
+        serde_json::from_value(json!({ "type": "delay", "service": "a", "attributes": { "fixed": "1s" } })).unwrap();
+    spec.percent = Share(1.2);
+    assert_eq!(serde_json::to_value(&spec).unwrap()["percent"], "120%");
+}
