@@ -59,3 +59,8 @@ availability *ARGS:
 # there. OUTRIGGER_SEED=7 runs one seed alone, OUTRIGGER_SEEDS=2000 as many as that.
 simulate:
     RUSTFLAGS='--cfg sim' cargo test -p outrigger --test simulation --target-dir target/sim
+
+# How much of a small service's work is of use while it is given too much, beside the best fixed limit: docs/overload.md. In virtual
+# time, about an hour; CAPACITY=50 TIMES=10 OUTRIGGER_SEEDS=4 take a part of it, SLOTS, WORKERS and HALVES another.
+overload:
+    cargo test --profile quick --locked -p outrigger --lib limit::tests::sweep::the_whole_sweep -- --ignored --nocapture

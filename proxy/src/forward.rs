@@ -219,8 +219,13 @@ impl RequestContext<'_> {
             happened => happened,
         };
         let result = Box::pin(recovery::recover(Recovery::after(first, record), happened, clock, x)).await;
-        let good = result.as_ref().is_ok_and(|answer| failure_of(answer.status()).is_none());
-        admitted.done(good, record.heard.unwrap_or_else(timer::now));
+        match &result {
+            Err(Reason::Timeout) => admitted.expired(timer::now()),
+            result => {
+                let good = result.as_ref().is_ok_and(|answer| failure_of(answer.status()).is_none());
+                admitted.done(good, record.heard.unwrap_or_else(timer::now));
+            }
+        }
         record.admitted = Some(admitted);
         result
     }

@@ -117,9 +117,24 @@ fn restart(scenario: Scenario, end: fn(usize) -> Step) -> Scenario {
     Scenario { steps: (0..INSTANCES).flat_map(turn).collect(), ..scenario }
 }
 
+const OVER: &str = "≥ 90 % of capacity, back within 1 s";
+const SMALL: &str = "≥ 85 % of capacity, back within 1 s";
+
+/// One service whose instances can do so much each.
+fn overload(name: &'static str, says: &'static str, goal: &'static str, capacity: Capacity) -> Scenario {
+    Scenario {
+        services: 1,
+        steps: vec![(BEFORE, Step::Fault(None, None, Fault::Capacity(capacity.clone())))],
+        measure: Measure::Goodput,
+        window: Some((0.0, 7.0)),
+        focus: Some(0),
+        capacity: Some(capacity),
+        ..plain(name, says, goal)
+    }
+}
+
 /// All rows, in the order of the table.
 pub fn all() -> Vec<Scenario> {
-    let capacity = Capacity::new(4, 100);
     let dead = Fault::FailFast(FailFast { status: 503 });
     vec![
         plain("calm", "nothing, N=10", "100 %"),
@@ -176,15 +191,10 @@ pub fn all() -> Vec<Scenario> {
                 "100 % answered, ≤ 1.2 × amplification, back within 1 s",
             )
         },
-        Scenario {
-            services: 1,
-            steps: vec![(BEFORE, Step::Fault(None, None, Fault::Capacity(capacity.clone())))],
-            measure: Measure::Goodput,
-            window: Some((0.0, 7.0)),
-            focus: Some(0),
-            capacity: Some(capacity),
-            ..plain("overload", "twice the capacity for 7 s, then half", "≥ 90 % of capacity, back within 1 s")
-        },
+        overload("overload", "twice the capacity for 7 s, then half", OVER, Capacity::new(4, 100)),
+        overload("overload-50", "twice the capacity of 50 requests/s", SMALL, Capacity::new(1, 100)),
+        overload("overload-100", "twice the capacity of 100 requests/s", SMALL, Capacity::new(2, 100)),
+        overload("overload-500", "twice the capacity of 500 requests/s", SMALL, Capacity::new(4, 40)),
         restart(plain("restart-abrupt", "rolling restart, abrupt, N=10", "GETs 100 %, total ≥ 99.95 %"), Step::Kill),
         restart(
             plain("restart-graceful", "rolling restart, graceful, N=10", "GETs 100 %, total ≥ 99.95 %"),

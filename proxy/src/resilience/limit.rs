@@ -7,8 +7,9 @@
 //! refused, the sheddable first: they have a place only while four fifths of the limit are free.
 //!
 //! What belongs to whom. A fixed number is the operator's word about the process, so it is one shared counter, which
-//! only services with such a number pay for. The adaptive limit is a worker's own; its shared part, how many workers
-//! limit, is written when that changes. Each worker has its own queue, with its share of the places.
+//! only services with such a number pay for. The adaptive limit is the process's, too, and found from what all workers see;
+//! they bring it every few milliseconds, and count together only while there is a limit. Each worker has its own queue, with
+//! its share of the places.
 //!
 //! None starves. A place that becomes free goes to the next in line of the worker that had it; with a shared counter, a
 //! worker with little in flight could wait for ever beside a busy one. So a worker whose next in line has had no turn for
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use self::adaptive::{Adaptive, Done, Ticket};
+use self::adaptive::{Adaptive, Done, Overload, Ticket};
 use self::bulkhead::Bulkheads;
 use self::queue::Queue;
 use super::sync::{AtomicI64, AtomicU32, AtomicU64, Ordering};
@@ -49,8 +50,9 @@ pub struct Shared {
     /// Workers that limit.
     limiting: AtomicU32,
     bulkheads: OnceLock<Bulkheads>,
+    /// What is known of its load. Not there where nobody wants to know.
+    overload: OnceLock<Arc<Overload>>,
     // Sums of what the workers last reported.
-    limit: AtomicI64,
     in_flight: AtomicI64,
     queued: AtomicI64,
     refused: AtomicU64,
@@ -88,7 +90,7 @@ impl Shared {
         let limiting = self.limiting.load(Ordering::Relaxed);
         Status {
             limiting,
-            limit: (limiting > 0).then(|| read(&self.limit)),
+            limit: self.overload.get().and_then(|overload| overload.limit()).filter(|_| limiting > 0),
             in_flight: read(&self.in_flight),
             queued: read(&self.queued),
             refused: self.refused.load(Ordering::Relaxed),
@@ -135,7 +137,7 @@ pub struct Limiter<T> {
     is_limiting: bool,
     wants: bool,
     turn: Instant,
-    reported: (i64, i64, i64),
+    reported: (i64, i64),
 }
 
 impl<T> Limiter<T> {
@@ -151,7 +153,7 @@ impl<T> Limiter<T> {
             is_limiting: false,
             wants: false,
             turn: now,
-            reported: (0, 0, 0),
+            reported: (0, 0),
         };
         limiter.configure(limit, workers, now);
         limiter
@@ -161,7 +163,10 @@ impl<T> Limiter<T> {
     pub fn configure(&mut self, limit: &Limit, workers: usize, now: Instant) {
         self.max_in_flight = limit.max_in_flight;
         match (limit.adaptive, &self.adaptive) {
-            (true, None) => self.adaptive = Some(Adaptive::new(now)),
+            (true, None) => {
+                let overload = self.shared.overload.get_or_init(|| Arc::new(Overload::new(now)));
+                self.adaptive = Some(Adaptive::new(overload, now));
+            }
             (false, Some(_)) => self.adaptive = None,
             _ => {}
         }
@@ -173,10 +178,7 @@ impl<T> Limiter<T> {
 
     /// A request comes. `item` is made only where it waits.
     pub fn enter(&mut self, ask: Ask, item: impl FnOnce() -> T, now: Instant) -> Entry<T> {
-        let shared = &self.shared;
-        let limiting =
-            self.adaptive.as_mut().is_some_and(|a| a.offered(|| shared.limiting.load(Ordering::Relaxed) > 0, now));
-        if limiting != self.is_limiting {
+        if self.adaptive.as_mut().is_some_and(|adaptive| adaptive.offered(now)) != self.is_limiting {
             self.note_limiting();
         }
         // Whoever waits comes first, unless it is worth less.
@@ -184,7 +186,9 @@ impl<T> Limiter<T> {
         if first && let Some(pass) = self.take(ask.priority) {
             return Entry::Now(pass);
         }
-        if let Some(adaptive) = &mut self.adaptive {
+        if self.is_limiting
+            && let Some(adaptive) = &mut self.adaptive
+        {
             adaptive.felt(now);
         }
         if self.queue.places == 0 {
@@ -220,7 +224,7 @@ impl<T> Limiter<T> {
         }
         let priority = self.queue.peek()?;
         let Some(pass) = self.take(priority) else {
-            if self.max_in_flight.is_some() && now.saturating_duration_since(self.turn) >= TURN {
+            if (self.max_in_flight.is_some() || self.is_limiting) && now.saturating_duration_since(self.turn) >= TURN {
                 self.want(true);
             }
             return None;
@@ -268,9 +272,10 @@ impl<T> Limiter<T> {
 
     /// This worker's part of [`Shared::status`].
     pub fn status(&self) -> Status {
+        let share = |limit: u32| limit.div_ceil(self.shared.limiting.load(Ordering::Relaxed).max(1));
         Status {
             limiting: u32::from(self.is_limiting),
-            limit: self.adaptive.as_ref().and_then(Adaptive::limit),
+            limit: self.adaptive.as_ref().and_then(Adaptive::limit).filter(|_| self.is_limiting).map(share),
             in_flight: self.in_flight,
             queued: self.queue.len() as u32,
             refused: self.refused,
@@ -279,15 +284,12 @@ impl<T> Limiter<T> {
 
     /// Adds what has changed since the last time to the process's numbers. At the worker's ticks.
     pub fn report(&mut self) {
-        let adaptive = self.adaptive.as_ref().and_then(Adaptive::limit);
-        let now = (adaptive.map_or(0, i64::from), i64::from(self.in_flight), self.queue.len() as i64);
-        self.tell(now);
+        self.tell((i64::from(self.in_flight), self.queue.len() as i64));
     }
 
-    fn tell(&mut self, now: (i64, i64, i64)) {
+    fn tell(&mut self, now: (i64, i64)) {
         let before = std::mem::replace(&mut self.reported, now);
-        let sums = [&self.shared.limit, &self.shared.in_flight, &self.shared.queued];
-        for (sum, change) in sums.iter().zip([now.0 - before.0, now.1 - before.1, now.2 - before.2]) {
+        for (sum, change) in [(&self.shared.in_flight, now.0 - before.0), (&self.shared.queued, now.1 - before.1)] {
             if change != 0 {
                 sum.fetch_add(change, Ordering::Relaxed);
             }
@@ -300,15 +302,17 @@ impl<T> Limiter<T> {
 
     fn take(&mut self, priority: Priority) -> Option<Pass> {
         let share = if priority == Priority::Sheddable { SHEDDABLE } else { 1.0 };
-        if self.is_limiting && self.adaptive.as_ref().is_some_and(|adaptive| !adaptive.has_room(share)) {
+        if self.is_limiting
+            && let Some(adaptive) = &self.adaptive
+            && (self.barges() || !adaptive.has_room(share))
+        {
             return None;
         }
         let fixed = match self.max_in_flight {
             Some(most) => {
                 let most = if share < 1.0 { (f64::from(most) * share).ceil() as u32 } else { most };
-                let barging = !self.wants && self.shared.wanting.load(Ordering::Relaxed) > 0;
                 let free = |seen| (seen < most).then_some(seen + 1);
-                if barging || self.shared.fixed.fetch_update(Ordering::AcqRel, Ordering::Relaxed, free).is_err() {
+                if self.barges() || self.shared.fixed.fetch_update(Ordering::AcqRel, Ordering::Relaxed, free).is_err() {
                     return None;
                 }
                 true
@@ -317,6 +321,11 @@ impl<T> Limiter<T> {
         };
         self.in_flight += 1;
         Some(Pass { ticket: self.adaptive.as_mut().map(Adaptive::begin), fixed })
+    }
+
+    /// Whether a place would be taken from another worker's next in line.
+    fn barges(&self) -> bool {
+        !self.wants && self.shared.wanting.load(Ordering::Relaxed) > 0
     }
 
     fn forget(&mut self, pass: Pass) {
@@ -348,7 +357,7 @@ impl<T> Drop for Limiter<T> {
         self.want(false);
         self.adaptive = None;
         self.note_limiting();
-        self.tell((0, 0, 0));
+        self.tell((0, 0));
     }
 }
 

@@ -83,6 +83,11 @@ impl Admitted {
         self.tell(done);
     }
 
+    /// Tells the limiter that nobody waits for the answer any more: it takes at least as long as the request has been out.
+    pub fn expired(&self, now: Instant) {
+        self.tell(Done::Cancelled(now.saturating_duration_since(self.since)));
+    }
+
     fn tell(&self, done: Done) {
         if !self.told.replace(true) {
             self.gate.borrow_mut().done(&self.pass, done);
@@ -93,7 +98,7 @@ impl Admitted {
 impl Drop for Admitted {
     fn drop(&mut self) {
         if !self.told.get() {
-            self.tell(Done::Cancelled(timer::now().saturating_duration_since(self.since)));
+            self.expired(timer::now());
         }
         if self.gate.borrow_mut().end(self.pass) {
             serve(&self.gate);

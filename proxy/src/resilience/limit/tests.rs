@@ -1,2 +1,3 @@
 mod promises;
 mod sim;
+mod sweep;

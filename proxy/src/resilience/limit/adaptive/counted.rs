@@ -36,17 +36,19 @@ impl Counted {
         Self { start, newest: 0, oldest: 0, steps: Box::new([0; STEPS]), sum: 0 }
     }
 
-    /// Whoever is older than `age` no longer counts, not even where a later call gives more time.
-    pub fn pass(&mut self, age: Duration, now: Instant) {
+    /// Whoever is older than `age` no longer counts, not even where a later call gives more time. How many that were.
+    pub fn pass(&mut self, age: Duration, now: Instant) -> u32 {
         let step = |time: Duration| (time.as_nanos() / STEP.as_nanos()) as u64;
         self.newest = self.newest.max(step(now.saturating_duration_since(self.start)));
         let kept = (step(age) + 1).min(STEPS as u64 - 1);
         let oldest = self.newest.saturating_sub(kept).max(self.oldest);
         // After a long silence every step is over, once round is enough.
+        let before = self.sum;
         for gone in self.oldest..oldest.min(self.oldest + STEPS as u64) {
             self.sum -= std::mem::take(&mut self.steps[gone as usize % STEPS]);
         }
         self.oldest = oldest;
+        before - self.sum
     }
 
     /// One more, as of the last [`pass`](Self::pass).
@@ -57,13 +59,15 @@ impl Counted {
     }
 
     /// One was answered, or is gone. One that entered elsewhere, before a reload switched the limit off and on, was never
-    /// counted here.
-    pub fn leave(&mut self, since: Since) {
+    /// counted here. Whether it counted until now.
+    pub fn leave(&mut self, since: Since) -> bool {
         let step = &mut self.steps[since.0 as usize % STEPS];
-        if (self.oldest..=self.newest).contains(&since.0) && *step > 0 {
+        let counted = (self.oldest..=self.newest).contains(&since.0) && *step > 0;
+        if counted {
             *step -= 1;
             self.sum -= 1;
         }
+        counted
     }
 
     /// How many count.

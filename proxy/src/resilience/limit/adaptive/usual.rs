@@ -6,12 +6,16 @@
 
 use std::time::Duration;
 
+use super::super::cohort::{Counts, Spread};
 use crate::clock::Instant;
 
 /// Arrivals over which their rate is smoothed: its error is a tenth.
 const SMOOTH: f64 = 64.0;
 /// How long good health has to last before its load is believed; an overload needs less to show.
 const EPOCH: Duration = Duration::from_secs(1);
+
+/// How far from the least to the most a limit begins: below what it will be, because a queue is there already.
+const FIRST: f64 = 0.15;
 
 /// The service in good health.
 #[derive(Debug, Default)]
@@ -29,6 +33,10 @@ pub struct Usual {
     arrivals: f64,
     /// Arrivals so far.
     seen: f64,
+    /// How long answers take.
+    pub spread: Spread,
+    /// Requests that set out, and those of them that are known to have been answered soon.
+    sent: (f64, f64),
     /// The last two cohorts: arrivals, and in how many seconds.
     last: ((f64, f64), (f64, f64)),
     epoch: Option<Instant>,
@@ -74,12 +82,18 @@ impl Usual {
 
     /// The latency that a limit aims at: enough of a queue that no endpoint is ever idle.
     pub fn target(&self) -> f64 {
-        self.latency + self.latency.max(0.5 * self.service()).max(0.02)
+        self.latency + (0.6 * self.latency).max(0.5 * self.service()).max(0.02)
     }
 
     /// What a request takes on average, where nothing waits. Kept near the quartile: long polls are not service.
     pub fn service(&self) -> f64 {
         (self.carried.0 / self.carried.1.max(1.0)).clamp(self.latency, 10.0 * self.latency)
+    }
+
+    /// The limit to begin with at this throughput.
+    pub fn first(&self, throughput: f64) -> f64 {
+        let (least, most) = self.range(throughput);
+        least + (most - least) * FIRST
     }
 
     /// Where a limit lies for this throughput: at the least, nobody waits and no slot is idle; at the most, all wait for
@@ -91,10 +105,22 @@ impl Usual {
         (least.max(1.0), least.max(1.0) + 3.0 * wait + 1.0)
     }
 
-    /// A request was answered after so many seconds.
-    pub fn carried(&mut self, seconds: f64) {
+    /// So many requests were answered, after so many seconds together.
+    pub fn carried(&mut self, seconds: f64, count: f64) {
         self.carried.0 += seconds;
-        self.carried.1 += 1.0;
+        self.carried.1 += count;
+    }
+
+    /// Whether nearly all that sets out is answered soon: there are no long polls.
+    pub fn is_answered(&self) -> bool {
+        self.sent.1 >= 0.95 * self.sent.0
+    }
+
+    /// A cohort of good health, some time later.
+    pub fn outcome(&mut self, counts: &Counts) {
+        self.spread.learn(0.95, counts);
+        self.sent.0 = 0.95 * self.sent.0 + f64::from(counts.sent);
+        self.sent.1 = 0.95 * self.sent.1 + f64::from(counts.known());
     }
 
     /// A cohort of good health, while so many a second were answered.

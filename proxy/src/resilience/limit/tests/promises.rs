@@ -133,3 +133,52 @@ fn nothing_is_refused_when_traffic_grows_ten_fold_in_a_second() {
         world.rate = Box::new(move |t| rate * (1.0 + 9.0 * (t - 5.0).clamp(0.0, 1.0)));
     });
 }
+
+#[test]
+fn nothing_is_refused_when_load_rises_ten_fold_at_once_to_three_quarters_of_the_capacity() {
+    is_invisible(&STEADY, |world, mean, rate| {
+        let slots = (rate * 10.0 * mean / FIVE as f64 / 0.75).ceil().max(2.0) as usize;
+        world.service = Service::Queues { servers: FIVE, slots };
+        world.rate = Box::new(move |t| if t < 5.0 { rate } else { 10.0 * rate });
+    });
+}
+
+#[test]
+fn nothing_is_refused_where_every_answer_takes_seconds() {
+    for takes in [1.0, 3.0] {
+        is_invisible(&[Spread::Constant, Spread::Lognormal, Spread::Bimodal], |world, _, rate| {
+            world.mean = Box::new(move |_| takes);
+            world.rate = Box::new(move |t| if t < 6.0 { 0.1 * rate } else { 0.4 * rate });
+        });
+    }
+}
+
+#[test]
+fn nothing_is_refused_when_a_dependency_becomes_twice_as_slow_and_nothing_queues() {
+    let kinds = [Spread::Constant, Spread::Lognormal, Spread::Bimodal];
+    is_invisible(&kinds, |world, mean, _| {
+        world.mean = Box::new(move |t| if (5.0..8.0).contains(&t) { 2.0 * mean } else { mean });
+    });
+    // And over some seconds, while there is more to do.
+    is_invisible(&kinds, |world, mean, rate| {
+        world.mean = Box::new(move |t| mean * (1.0 + ((t - 5.0) / 4.0).clamp(0.0, 1.0)));
+        world.rate = Box::new(move |t| rate * (1.0 + ((t - 5.0) / 4.0).clamp(0.0, 1.0)));
+    });
+}
+
+#[test]
+fn nothing_is_refused_for_a_burst_that_is_worked_off_within_half_a_second() {
+    is_invisible(&STEADY, |world, mean, rate| {
+        let (service, capacity) = servers(2.0 * rate, mean);
+        world.service = service;
+        world.rate = Box::new(move |t| if (t % 2.0) > 1.98 { 0.4 * capacity / 0.02 } else { 0.8 * rate });
+    });
+}
+
+#[test]
+fn nothing_is_refused_when_a_service_pauses_for_a_moment() {
+    // As one that collects garbage does.
+    is_invisible(&[Spread::Constant], |world, mean, _| {
+        world.mean = Box::new(move |t| if (t % 3.0) > 2.7 { mean + 3.0 - t % 3.0 } else { mean });
+    });
+}

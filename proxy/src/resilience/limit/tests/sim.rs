@@ -20,6 +20,10 @@ pub enum Spread {
     Mixed,
     /// One in a hundred takes a hundred times as long as the others.
     SlowTail,
+    /// As answers often are: p99 is 3.2 times the median.
+    Lognormal,
+    /// One in five takes six times as long as the others.
+    Bimodal,
 }
 
 /// What a request waits for.
@@ -331,6 +335,13 @@ impl Run<'_> {
                 let mixed = 0.5 + 0.5 * self.exponential();
                 if self.rng.u32(0..100) == 0 { 100.0 * mixed } else { mixed }
             }
+            Spread::Lognormal => {
+                let normal =
+                    (-2.0 * (1.0 - self.rng.f64()).ln()).sqrt() * (std::f64::consts::TAU * self.rng.f64()).cos();
+                (0.5 * normal - 0.125).exp()
+            }
+            Spread::Bimodal if self.rng.u32(0..5) == 0 => 3.0,
+            Spread::Bimodal => 0.5,
         };
         self.after(mean * factor, Event::Served { server, request: id });
     }
