@@ -51,9 +51,11 @@ pub struct Load {
 
 /// The part of a load that another has to be under to be clearly less.
 pub const CLEARLY: f64 = 0.5;
+/// The part of a load that another has to be under to be less without doubt.
+const SURELY: f64 = 0.25;
 
 /// Requests in flight that are this many standard deviations away from what the weights give are no chance.
-const DEVIATIONS: f64 = 3.0;
+const DEVIATIONS: f64 = 4.0;
 
 impl Load {
     /// The latency times what waits for it, the next request included.
@@ -61,21 +63,23 @@ impl Load {
         self.latency * (1.0 + f64::from(self.in_flight) / self.weight)
     }
 
-    /// Whether this is clearly more than the other.
+    /// How likely a turn goes to the other: never unless that is clearly less, always where it is less without doubt.
     ///
     /// Two that are equally good never have the same in flight, nor is what they have proportional to their weights: of
     /// four requests, a weight of one in ten cannot have 0.4. So what is in flight counts where it is no chance: where it
     /// is further from the weights than such numbers are when each request goes to one of the two by weight.
-    pub fn is_clearly_above(&self, other: &Self) -> bool {
+    ///
+    /// Between *clearly* and *without doubt* some turns are kept. An estimate that is wrong by chance is wrong by a little, and
+    /// is put right by the answers to those.
+    pub fn yields_to(&self, other: &Self) -> f64 {
         let (own, all) = (f64::from(self.in_flight), f64::from(self.in_flight + other.in_flight));
         let part = self.weight / (self.weight + other.weight);
         // One is what the next request makes.
         let beyond = (own - all * part).abs() - 1.0;
-        if beyond > 0.0 && beyond * beyond > DEVIATIONS * DEVIATIONS * all * part * (1.0 - part) {
-            other.cost() < self.cost() * CLEARLY
-        } else {
-            other.latency < self.latency * CLEARLY
-        }
+        let counts = beyond > 0.0 && beyond * beyond > DEVIATIONS * DEVIATIONS * all * part * (1.0 - part);
+        let (own, others) = if counts { (self.cost(), other.cost()) } else { (self.latency, other.latency) };
+        let clearly = own * CLEARLY - others;
+        if clearly <= 0.0 { 0.0 } else { clearly / (own * (CLEARLY - SURELY)) }
     }
 }
 

@@ -114,7 +114,7 @@ impl Drop for Open {
 }
 
 /// The part of an endpoint's silence that counts as its latency.
-const SILENCE: f64 = 1.0 / 8.0;
+const SILENCE: f64 = 1.0 / 16.0;
 /// How long a request waits for a connection after a slow client was told to let go of one.
 const SOON: Duration = Duration::from_millis(500);
 
@@ -174,7 +174,7 @@ impl Upstream {
     /// What the balancer compares.
     ///
     /// Silence counts as latency: an endpoint that owes answers and gives none takes at least that long, and its average
-    /// does not say so before it answers. Of one that has answered before, an eighth of its silence counts, because among
+    /// does not say so before it answers. Of one that has answered before, a sixteenth of its silence counts, because among
     /// many requests some take several times what is typical. One that was never heard of has no such credit.
     pub fn load(&self, now: Instant, weight: f64) -> Load {
         let mut latency = self.load.value(now).max(ewma::FLOOR_US);
@@ -250,9 +250,8 @@ impl Upstream {
         self.note(latency);
     }
 
-    /// An attempt was given up after `elapsed`. Its answer would have taken at least as long.
+    /// An attempt was given up after `elapsed`. Its answer would have taken at least as long. That is no failure.
     pub fn outlasted(&self, elapsed: Duration, now: Instant) {
-        self.failures.set(self.failures.get() + 1);
         self.tally.overtaken(elapsed);
         self.load.outlast(elapsed, now);
         self.note(elapsed);
@@ -278,7 +277,7 @@ impl Upstream {
 
     /// A free connection: the one that was used last and is not closed. A request that is not `replayable` gets a
     /// connection that was used within the last second, or within the time that the endpoint's connections were found to
-    /// stay good ([`IdleLife`]), and only after the socket was asked whether the endpoint has closed it.
+    /// stay good (`IdleLife`), and only after the socket was asked whether the endpoint has closed it.
     pub fn reuse(&self, replayable: bool, idle_timeout: Duration, now: Instant) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
         loop {
@@ -472,6 +471,11 @@ impl Upstream {
         let connection = Connection::new(io, open, timer::now());
         let connection = http2::handshake(connection, crate::http::Limits::default()).await.unwrap();
         self.h2.borrow_mut().push(Rc::new(connection));
+    }
+
+    /// Failures since the last report.
+    pub fn own_failures(&self) -> u64 {
+        self.failures.get()
     }
 
     /// Connections that are counted as open.

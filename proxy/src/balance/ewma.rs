@@ -6,8 +6,8 @@
 //! heavier one has more samples and therefore the higher peak, and one pause of its process would keep its requests away
 //! for half a minute. The mean is robust and still quick:
 //!
-//! * A sample counts as at most four times the estimate. One outlier moves it by a tenth. An endpoint that has become ten
-//!   times slower has doubled it after eight answers.
+//! * A sample counts as at most three times the estimate. One outlier moves it by a sixteenth. An endpoint that has become
+//!   ten times slower has doubled it after twelve answers.
 //! * The first samples weigh more than later ones, of which each is a thirty-second part.
 //! * Evidence ages. Without news the estimate goes back to what is typical of the pool, so that an endpoint that nobody
 //!   dares to use is tried again, and one that is asked rarely is no different from one that is asked often. What stands
@@ -36,10 +36,10 @@ pub const FLOOR_US: f64 = 1_000.0;
 const SAMPLES: u32 = 32;
 
 /// As so many samples what is typical of the pool is weighed, for an endpoint that has not answered yet.
-const SUPPOSED_SAMPLES: u32 = 4;
+const SUPPOSED_SAMPLES: u32 = 8;
 
 /// A sample counts as at most so many times the estimate.
-const CLIP: f64 = 4.0;
+const CLIP: f64 = 3.0;
 
 /// What one failure multiplies the estimate by. One alone stays on the edge of what moves requests
 /// ([`CLEARLY`](super::CLEARLY)), because every endpoint fails now and then; a second one soon after moves

@@ -12,14 +12,15 @@
 //!   around the line of weights, from a random start. With nothing wrong the first choice is the pick, so weights
 //!   hold within a few requests.
 //! * The *second* is another candidate, at random by weight.
-//! * The second wins only if its load is less than half of the first's ([`CLEARLY`](super::CLEARLY)). Load is the latency
+//! * The second wins only if its load is less than half of the first's ([`CLEARLY`](super::CLEARLY)): now and then where it
+//!   is little less than half, always where it is a quarter ([`Load::yields_to`](super::Load::yields_to)). Load is the latency
 //!   ([`Ewma`](super::Ewma)), and where more is in flight than chance explains, latency × (1 + in flight ÷ weight).
 //!
 //! **Why half, and why beyond chance?** Two equally good endpoints never measure the same: latencies vary by tens of
 //! percent, and a single request in flight doubles what an idle endpoint has. If every such difference moved a request, the
 //! pick would follow the noise, and under noise a pick between two distinct candidates pulls unequal weights
 //! towards equal ones: the heavier one is challenged more often than it challenges. Where the noise is small beside the
-//! bounds, weights hold to a few percent (`tests/shares.rs`). Whatever deserves a reaction is far above them: an endpoint
+//! bounds, weights hold to a few percent (`worker/cluster/tests.rs`). Whatever deserves a reaction is far above them: an endpoint
 //! that is overloaded, slow or failing is soon off by ten, and one that hangs is silent and gathers requests.
 //!
 //! A candidate in slow start accepts being chosen, first or second, with the probability of its ramp
@@ -83,14 +84,9 @@ impl LoadBalancer for P2c {
         {
             first = other;
         }
-        match self.second(first, candidates) {
-            Some(second)
-                if candidates.load(first).is_clearly_above(&candidates.load(second))
-                    && self.shares.random().accepts(candidates.share(second)) =>
-            {
-                Some(second)
-            }
-            _ => Some(first),
-        }
+        let Some(second) = self.second(first, candidates) else { return Some(first) };
+        let yields = candidates.load(first).yields_to(&candidates.load(second));
+        let moves = yields > 0.0 && self.shares.random().accepts(yields * candidates.share(second));
+        Some(if moves { second } else { first })
     }
 }

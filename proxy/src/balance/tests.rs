@@ -351,8 +351,17 @@ fn what_is_in_flight_counts_where_it_is_no_chance() {
         (load(620, 1.0), load(300, 1.0), true),
         (load(0, 1.0), load(0, 1.0), false),
     ] {
-        assert_eq!(own.is_clearly_above(&other), is_above, "{own:?} and {other:?}");
+        assert_eq!(own.yields_to(&other) > 0.0, is_above, "{own:?} and {other:?}");
     }
+}
+
+#[test]
+fn a_turn_goes_elsewhere_the_more_surely_the_less_doubt_there_is() {
+    let load = |latency| Load { latency, in_flight: 0, weight: 1.0 };
+    let yields = [1.0, 0.51, 0.5, 0.375, 0.25, 0.01].map(|other| load(10.0).yields_to(&load(10.0 * other)));
+    assert_eq!(yields[..3], [0.0; 3]);
+    assert_eq!(yields[3], 0.5);
+    assert!(yields[4..].iter().all(|yields| *yields >= 1.0), "{yields:?}");
 }
 
 #[test]

@@ -23,11 +23,13 @@ pub enum Ejection {
     Share,
     /// Latency far outside its peers'.
     Latency,
+    /// No answer in time, in a row.
+    Silence,
 }
 
 impl Ejection {
     /// Each of them.
-    pub const ALL: [Self; 3] = [Self::Consecutive, Self::Share, Self::Latency];
+    pub const ALL: [Self; 4] = [Self::Consecutive, Self::Share, Self::Latency, Self::Silence];
 
     /// As a label.
     pub fn name(self) -> &'static str {
@@ -35,6 +37,7 @@ impl Ejection {
             Self::Consecutive => "consecutive",
             Self::Share => "share",
             Self::Latency => "latency",
+            Self::Silence => "silence",
         }
     }
 }

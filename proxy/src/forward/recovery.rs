@@ -143,7 +143,11 @@ impl<'r> Recovery<'r> {
         for attempt in self.race.live() {
             self.tried.add(attempt.info.upstream.id);
         }
-        if !self.allowance.has_one_beside(x.request.body.is_replayable()) || !x.side.has_untried(&self.tried) {
+        let has_another = match why {
+            Why::Hedge => x.side.has_untried_in(&self.tried),
+            _ => x.side.has_untried(&self.tried),
+        };
+        if !has_another || !self.allowance.has_one_beside(x.request.body.is_replayable()) {
             return;
         }
         let Some(token) = self.withdraw(why, now) else { return };

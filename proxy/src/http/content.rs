@@ -143,12 +143,8 @@ impl Content {
     pub fn consume(&mut self, buffer: &mut Buffer, n: usize) {
         let n = n.min(self.ready);
         self.ready -= n;
-        if self.ready == 0 && self.is_complete() {
-            buffer.consume(n + self.gap);
-            self.gap = 0;
-        } else {
-            buffer.consume(n);
-        }
+        let gap = if self.ready == 0 { std::mem::take(&mut self.gap) } else { 0 };
+        buffer.consume(n + gap);
     }
 
     /// Whether the buffer holds more than this body, once that is complete: something of the next message, or

@@ -23,7 +23,8 @@ pub struct Framed {
     piece: usize,
     rest: Rest,
     chunked: bool,
-    first_chunk: bool,
+    /// Whether the line that ends the last chunk is still to be written.
+    open_chunk: bool,
     begun: bool,
     ended: bool,
 }
@@ -66,7 +67,7 @@ impl Framed {
             piece: 0,
             rest: Rest::of(body),
             chunked: body == Length::Chunked,
-            first_chunk: true,
+            open_chunk: false,
             begun: false,
             ended: false,
         }
@@ -85,14 +86,14 @@ impl Framed {
         self.rest.take(len)?;
         if self.chunked {
             self.drop_sent();
-            write::chunk_line(&mut self.lead, len, self.first_chunk);
-            self.first_chunk = false;
+            write::chunk_line(&mut self.lead, len, !self.open_chunk);
+            self.open_chunk = true;
         }
         self.piece = len;
         Ok(())
     }
 
-    /// The body is at its end. `last` writes what ends one in chunks; it is told whether there was none before.
+    /// The body is at its end. `last` writes what ends one in chunks; it is told whether no line is owed to the chunk before.
     pub fn end(&mut self, last: impl FnOnce(&mut Vec<u8>, bool)) -> Result<(), Bad> {
         if !self.wants() {
             return Err(Bad::Grammar);
@@ -100,10 +101,19 @@ impl Framed {
         self.rest.end()?;
         if self.chunked {
             self.drop_sent();
-            last(&mut self.lead, self.first_chunk);
+            last(&mut self.lead, !self.open_chunk);
         }
         self.ended = true;
         Ok(())
+    }
+
+    /// Nothing more of the body is there at the moment. The line that ends the last chunk goes out before its time, which
+    /// would be with the next chunk: there are readers that take a chunk for whole with that line only.
+    pub fn end_chunk(&mut self) {
+        if self.wants() && std::mem::take(&mut self.open_chunk) {
+            self.drop_sent();
+            write::end(&mut self.lead);
+        }
     }
 
     /// Whether all that was announced is written.

@@ -6,8 +6,10 @@
 //!
 //! **What counts.** Three things, because instances fail in three ways. *Failures in a row*: dead ones, at once. A *share of
 //! failures*: gray ones, that answer every second request, and never fail five times in a row. *Latency* far outside that
-//! of its peers: those that answer everything, too late to be of use. An attempt that was overtaken by a later one counts
-//! as a failure in a row: an endpoint that hangs shows it in nothing else, because nobody waits for it to the end.
+//! of its peers: those that answer everything, too late to be of use. An attempt that was overtaken by a later one is no
+//! failure, and it counts in a row with failures: an endpoint that hangs shows it in nothing else, because nobody waits for it
+//! to the end. A row of nothing else is called what it is, *no answer in time* ([`Cause::Silent`]), and who was ejected for it
+//! has to be as quick as its peers to come back.
 //! Attempts that were under way when an endpoint was ejected or came back say how it was *then*, and count for nothing.
 //!
 //! **An error that all share is nobody's.** Where a database is gone, every instance fails, and to eject them one after the
@@ -79,6 +81,8 @@ pub struct OutlierState {
     failed: AtomicU64,
     ejections: AtomicU32,
     cause: AtomicU32,
+    /// 1 where the attempts of its row, or its last probe, were overtaken, and none failed.
+    silent: AtomicU32,
     /// Attempts that workers have counted since the last evaluation.
     new_good: AtomicU64,
     new_bad: AtomicU64,
@@ -129,6 +133,8 @@ pub enum Cause {
     Latency,
     /// It was tried, and failed again.
     Probe,
+    /// Attempts in a row were overtaken, and none failed.
+    Silent,
 }
 
 /// A failure that is held against an endpoint, or an attempt at it that was overtaken.
@@ -193,6 +199,7 @@ impl Cause {
         match self {
             Self::Consecutive => "failures in a row",
             Self::Share => "share of failures",
+            Self::Silent => "no answer in time",
             Self::Latency => "latency",
             Self::Probe => "tried again and failed",
         }
@@ -219,7 +226,7 @@ const FORGIVEN_AFTER: u64 = 30_000;
 
 impl Default for OutlierState {
     fn default() -> Self {
-        let [row, proven, relapses, ejections, cause, slow] = [(); 6].map(|()| AtomicU32::new(0));
+        let [row, proven, relapses, ejections, cause, silent, slow] = [(); 7].map(|()| AtomicU32::new(0));
         let [until, probing, judged, sentence, returned, came] = [(); 6].map(|()| AtomicU64::new(0));
         let [trouble, failed, new_good, new_bad, good, bad] = [(); 6].map(|()| AtomicU64::new(0));
         Self {
@@ -237,6 +244,7 @@ impl Default for OutlierState {
             failed,
             ejections,
             cause,
+            silent,
             new_good,
             new_bad,
             good,
@@ -319,8 +327,24 @@ impl OutlierState {
             0 => Cause::Consecutive,
             1 => Cause::Share,
             2 => Cause::Latency,
-            _ => Cause::Probe,
+            3 => Cause::Probe,
+            _ => Cause::Silent,
         }
+    }
+
+    /// An attempt is about to be held against it, which failed or was only `overtaken`.
+    pub fn is_accused(&self, overtaken: bool) {
+        if !overtaken {
+            self.silent.store(0, Ordering::Relaxed);
+        } else if self.bad_row() == 0 || self.is_out() {
+            self.silent.store(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A cause that speaks of failures, by its right name where nothing failed.
+    fn named(&self, cause: Cause) -> Cause {
+        let of_a_row = matches!(cause, Cause::Consecutive | Cause::Probe);
+        if of_a_row && self.silent.load(Ordering::Relaxed) == 1 { Cause::Silent } else { cause }
     }
 
     /// When it last failed or was overtaken; 0 for never.
@@ -458,7 +482,10 @@ impl PoolState {
             return Vec::new();
         }
         state.record.succeeded(shape, now);
-        if state.cause() == Cause::Latency && evaluate::is_outside(members, index, took_us, rules) {
+        let was_late = matches!(state.cause(), Cause::Latency | Cause::Silent);
+        if was_late && evaluate::is_outside(members, index, took_us, rules) {
+            // It answers after all, too late.
+            state.cause.store(Cause::Latency as u32, Ordering::Relaxed);
             // Neither good nor dead.
             state.row.store(GOOD, Ordering::Relaxed);
             self.failed_again(members, index, rules, now, random);

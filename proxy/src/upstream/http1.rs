@@ -51,6 +51,8 @@ struct Exchange {
     heard_at: Option<Instant>,
     /// The reservation for bytes that are held back.
     held: Option<Holding>,
+    /// Why nothing more of the answer comes.
+    failed: Option<Reason>,
 }
 
 /// A worker's free exchanges.
@@ -84,7 +86,8 @@ impl ExchangePool {
         asked: Asked,
     ) -> Attempt {
         let framed = Framed::new(head, body.length());
-        let sending = Sending { body, trailers, cursor: 0, framed, state: SendState::Going, written: false };
+        let sending =
+            Sending { body, trailers, cursor: 0, framed, state: SendState::Going, written: false, reset: false };
         Attempt(self.put(Exchange {
             wire: Wire {
                 connection: Some(connection),
@@ -105,6 +108,7 @@ impl ExchangePool {
             persistent: false,
             heard_at: None,
             held: None,
+            failed: None,
         }))
     }
 
@@ -309,15 +313,28 @@ impl Answer {
                 return Poll::Ready(Ok(0));
             }
             upload?;
-            self.0.heard_at = None;
-            match ready!(self.0.wire.poll_fill(cx)) {
-                Ok(n) if n > 0 => {}
-                Ok(_) if self.0.content.close() => continue,
-                Ok(_) => return Poll::Ready(Err(Reason::UpstreamClosed)),
-                Err(error) => return Poll::Ready(Err(closed(&error))),
-            }
-            self.advance().map_err(upstream_reason)?;
+            ready!(self.poll_more(cx))?;
         }
+    }
+
+    /// Reads more and decodes it. What went wrong stays so: a socket tells of a reset once, be it to who writes or to who
+    /// reads, and of an end from then on, which an answer without a stated length would be whole with.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Reason>> {
+        if let Some(reason) = self.0.failed {
+            return Poll::Ready(Err(reason));
+        }
+        self.0.heard_at = None;
+        let more = match ready!(self.0.wire.poll_fill(cx)) {
+            Ok(n) if n > 0 => self.advance().map_err(upstream_reason),
+            Ok(_) if !self.0.wire.sending.reset && self.0.content.close() => {
+                self.go_home();
+                Ok(())
+            }
+            Ok(_) => Err(Reason::UpstreamClosed),
+            Err(error) => Err(closed(&error)),
+        };
+        self.0.failed = more.err();
+        Poll::Ready(more)
     }
 
     /// The endpoint, until its connection was given back.
@@ -353,14 +370,7 @@ impl Answer {
                     return Poll::Ready(Ok(()));
                 }
             }
-            self.0.heard_at = None;
-            match ready!(self.0.wire.poll_fill(cx)) {
-                Ok(n) if n > 0 => {}
-                Ok(_) if self.0.content.close() => continue,
-                Ok(_) => return Poll::Ready(Err(Reason::UpstreamClosed)),
-                Err(error) => return Poll::Ready(Err(closed(&error))),
-            }
-            self.advance().map_err(upstream_reason)?;
+            ready!(self.poll_more(cx))?;
         }
     }
 
@@ -376,13 +386,7 @@ impl Answer {
                     return;
                 }
             }
-            self.0.heard_at = None;
-            match self.0.wire.poll_fill(cx) {
-                Poll::Ready(Ok(n)) if n > 0 => {}
-                Poll::Ready(Ok(_)) if self.0.content.close() => return self.go_home(),
-                _ => return,
-            }
-            if self.advance().is_err() {
+            if !matches!(self.poll_more(cx), Poll::Ready(Ok(()))) {
                 return;
             }
         }

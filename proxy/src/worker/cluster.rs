@@ -208,7 +208,8 @@ impl WorkerCluster {
 
     // Who is picked.
 
-    /// An endpoint that has not been tried. A request that may not be `repeatable` gets one of the safest.
+    /// An endpoint that has not been tried. A request that may not be `repeatable` gets one of the safest, and a further
+    /// attempt one of which nothing bad is known, where there is one.
     pub fn pick(&self, tried: &Tried, repeatable: bool, now: Instant) -> Option<Pick<'_>> {
         let (shared, rules) = (&self.cluster.shared, &self.cluster.policy.outlier);
         let ms = self.ms(now);
@@ -234,11 +235,13 @@ impl WorkerCluster {
             let choice = Choice { members, cluster, newcomers, tried, only, ms, now };
             self.balancer.pick(&choice)
         };
+        let sound = if tried.is_empty() { None } else { Some(self.sound(ms, now)) };
         // Where a dead one has to stay in, it is there for when nobody else is.
         let short = shared.pool.is_short(ms) && rules.max_ejected > 0.0;
         let index = safe
             .as_deref()
-            .and_then(|left| choice(Only::Safest(left)))
+            .and_then(|left| choice(Only::Among(left)))
+            .or_else(|| sound.as_deref().and_then(|left| choice(Only::Among(left))))
             .or_else(|| if short { choice(Only::Alive) } else { None })
             .or_else(|| choice(Only::In))
             // Only ejected endpoints are left: one of them is better than none.
@@ -263,6 +266,12 @@ impl WorkerCluster {
     /// Whether there is an endpoint that has not been tried.
     pub fn has_untried(&self, tried: &Tried) -> bool {
         self.upstreams.iter().any(|member| !tried.has(member.upstream.id))
+    }
+
+    /// Whether there is one of them that is not ejected: nobody hedges with an endpoint that is known to be bad.
+    pub fn has_untried_in(&self, tried: &Tried) -> bool {
+        let members = self.upstreams.iter().zip(self.cluster.endpoints.iter());
+        members.into_iter().any(|(member, e)| !tried.has(member.upstream.id) && !e.shared.outlier.is_out())
     }
 
     /// Whether the service is overloaded. A second attempt beside the first would only add to the load then.
@@ -334,6 +343,7 @@ impl WorkerCluster {
                     let counted = match cause {
                         Cause::Latency => Ejection::Latency,
                         Cause::Share => Ejection::Share,
+                        Cause::Silent => Ejection::Silence,
                         Cause::Consecutive | Cause::Probe => Ejection::Consecutive,
                     };
                     self.counts.tally.borrow_mut().ejected(counted);
@@ -393,9 +403,9 @@ const SUPPOSE_EVERY: Duration = Duration::from_millis(1);
 /// Which of the untried endpoints may be picked.
 #[derive(Clone, Copy)]
 enum Only<'a> {
-    /// The safest of those that are not ejected.
-    Safest(&'a [bool]),
-    /// Those of them that are not dead.
+    /// These, if they are not ejected.
+    Among(&'a [bool]),
+    /// Those that are neither ejected nor dead.
     Alive,
     /// Those that are not ejected.
     In,
@@ -438,7 +448,7 @@ impl Candidates for Choice<'_> {
         let outlier = || self.cluster.endpoints.get(index).map(|endpoint| &endpoint.shared.outlier);
         let is_in = || outlier().is_some_and(|state| !state.is_out());
         let may = match self.only {
-            Only::Safest(left) => left.get(index).is_some_and(|left| *left) && is_in(),
+            Only::Among(left) => left.get(index).is_some_and(|left| *left) && is_in(),
             Only::Alive => is_in() && outlier().is_some_and(|state| !state.is_dead(&self.cluster.policy.outlier)),
             Only::In => is_in(),
             Only::Untried => true,

@@ -17,12 +17,12 @@ fn known(latency: Duration, answers: u32, start: Instant) -> (Ewma, Instant) {
 }
 
 #[test]
-fn one_outlier_moves_nobody_and_an_endpoint_that_has_become_slow_is_seen_within_eight_answers() {
+fn one_outlier_moves_nobody_and_an_endpoint_that_has_become_slow_is_seen_within_twelve_answers() {
     let (ewma, now) = known(5 * MS, 100, Instant::now());
     ewma.observe(500 * MS, now);
     assert!(ewma.value(now) < 6_000.0, "{}", ewma.value(now));
     let (ewma, mut now) = known(5 * MS, 100, Instant::now());
-    for _ in 0..8 {
+    for _ in 0..12 {
         ewma.observe(50 * MS, now);
         now += 10 * MS;
     }
@@ -55,14 +55,14 @@ fn without_news_it_goes_back_to_what_is_typical_whether_read_or_not() {
 }
 
 #[test]
-fn what_stands_on_two_samples_is_doubted_within_seconds() {
+fn what_stands_on_a_few_samples_is_doubted_within_seconds() {
     let start = Instant::now();
     let ewma = Ewma::new(Some(5 * MS), start);
     ewma.observe(500 * MS, start);
     assert!(5_000.0 > ewma.value(start) * CLEARLY, "the first request may have been the one that took long");
-    ewma.observe(500 * MS, start);
+    (0..4).for_each(|_| ewma.observe(500 * MS, start));
     assert!(5_000.0 < ewma.value(start) * CLEARLY);
-    assert!(5_000.0 > ewma.value(start + Duration::from_secs(2)) * CLEARLY);
+    assert!(5_000.0 > ewma.value(start + Duration::from_secs(5)) * CLEARLY);
 }
 
 #[test]

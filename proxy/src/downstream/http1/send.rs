@@ -34,11 +34,17 @@ pub(super) async fn send(
             if !framed.has_begun() && !conn.interim.borrow().is_empty() {
                 match conn.poll_interim(cx) {
                     Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(_)) => return Poll::Ready(false),
+                    Poll::Ready(Err(_)) => {
+                        record.broken(Reason::ClientGone);
+                        return Poll::Ready(false);
+                    }
                     // A client that does not read has the same idle time here as for the answer.
                     Poll::Pending => {
                         record.waited();
-                        return pause.poll(conn, cx, request, idle);
+                        return pause.poll(conn, cx, request, idle).map(|_| {
+                            record.broken(Reason::ClientGone);
+                            false
+                        });
                     }
                 }
             }
@@ -63,6 +69,7 @@ pub(super) async fn send(
                     }
                     Poll::Pending => {
                         starved = true;
+                        framed.end_chunk();
                         Ok(())
                     }
                 };
@@ -81,10 +88,14 @@ pub(super) async fn send(
                 keep_little(conn, request, download);
                 if request.body.ended().is_some() && !conn.gone.get() && conn.poll_gone(cx, &mut pause.look).is_ready()
                 {
+                    record.broken(Reason::ClientGone);
                     return Poll::Ready(false);
                 }
                 record.waited();
-                return pause.poll(conn, cx, request, idle);
+                return pause.poll(conn, cx, request, idle).map(|left| {
+                    record.broken(if left { Reason::ClientGone } else { Reason::Timeout });
+                    false
+                });
             }
             // The borrow of the socket must end before the match: the rest of the upload is read from the same
             // socket.
@@ -98,7 +109,10 @@ pub(super) async fn send(
                         Held::progress(held, record.bytes(), false);
                     }
                 }
-                Poll::Ready(Err(_)) => return Poll::Ready(false),
+                Poll::Ready(Err(_)) => {
+                    record.broken(Reason::ClientGone);
+                    return Poll::Ready(false);
+                }
                 Poll::Pending => {
                     download.poll_upload(cx);
                     download.take_off(cx);
@@ -110,7 +124,10 @@ pub(super) async fn send(
                         conn.abort();
                         return Poll::Ready(false);
                     }
-                    return pause.poll(conn, cx, request, idle);
+                    return pause.poll(conn, cx, request, idle).map(|_| {
+                        record.broken(Reason::ClientGone);
+                        false
+                    });
                 }
             }
         }
@@ -150,14 +167,14 @@ struct Pause {
 }
 
 impl Pause {
-    /// Ready when nothing has moved in either direction for the idle time, or when the client has left in the middle
-    /// of its upload.
+    /// Ready when nothing has moved in either direction for the idle time, or, with true, when the client has left in the
+    /// middle of its upload.
     fn poll(&mut self, conn: &Conn, cx: &mut Context<'_>, request: &Request, idle: Duration) -> Poll<bool> {
         let own = *self.until.get_or_insert_with(|| timer::now() + idle);
         let mut latest = own;
         if request.body.ended().is_none() {
             if conn.poll_left(cx, &mut self.look).is_ready() {
-                return Poll::Ready(false);
+                return Poll::Ready(true);
             }
             latest = own.max(request.body.moved() + idle);
         }

@@ -197,3 +197,21 @@ fn an_upload_that_breaks_off_before_anything_was_taken_for_it_is_recorded_with_w
         });
     }
 }
+
+#[test]
+fn a_client_that_leaves_in_the_middle_of_its_answer_is_in_the_record() {
+    paused(async {
+        let (stage, mut records) = Stage::explained(&TWO.replace("idle_timeout", "hold: off, idle_timeout"));
+        let mut ends = stage.side("orders").endpoints();
+        let mut client = stage.client_with_room(LOOPBACK, 256);
+        client.write_all(b"GET /cart HTTP/1.1\r\nHost: orders\r\nX-Outrigger-Explain: 1\r\n\r\n").await.unwrap();
+        let (index, _) = asked(&mut ends).await;
+        ends[index].write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n").await.unwrap();
+        ends[index].write_all(&[b'x'; 50_000]).await.unwrap();
+        head(&mut client).await;
+        drop(client);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let returned = handed_in(&mut records).returned.expect("what was returned");
+        assert_eq!(returned.reason.as_deref(), Some(Reason::ClientGone.token()));
+    });
+}

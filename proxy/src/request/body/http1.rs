@@ -24,6 +24,12 @@ pub(super) struct OverH1 {
 impl OverH1 {
     /// Reads more and decodes it. False at the client's end.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Reason>> {
+        // A full buffer is read into by nobody. Where nothing of it is body, framing fills it: the head's place, and chunk
+        // lines before trailers.
+        if let Some(input) = self.input.as_mut().filter(|input| !input.has_room()) {
+            self.content.consume(input, 0);
+            input.compact();
+        }
         match ready!(self.peer.poll_fill(cx, &mut self.input)) {
             Ok(0) => Poll::Ready(Ok(false)),
             Ok(_) => Poll::Ready(self.advance(Some(cx)).map(|()| true)),

@@ -161,7 +161,7 @@ impl PoolState {
         }
         if ejects {
             state.goes(rules, now, random, cause);
-            changes.push(Change::Out(index, cause));
+            changes.push(Change::Out(index, state.cause()));
             self.plan(members, now);
         }
         self.changed();
@@ -233,7 +233,7 @@ impl OutlierState {
         } else {
             self.relapses.fetch_add(1, Ordering::Relaxed);
         }
-        self.cause.store(cause as u32, Ordering::Relaxed);
+        self.cause.store(self.named(cause) as u32, Ordering::Relaxed);
         self.ejections.fetch_add(1, Ordering::Relaxed);
         self.proven.store(0, Ordering::Relaxed);
         self.probing.store(0, Ordering::Relaxed);
@@ -256,8 +256,9 @@ impl OutlierState {
 
     /// What it is out for, after another failure.
     pub(super) fn tells_cause(&self, rules: &Outlier) {
-        if self.cause() == Cause::Consecutive || self.is_dead(rules) {
-            self.cause.store(Cause::Probe as u32, Ordering::Relaxed);
+        let of_a_row = matches!(self.cause(), Cause::Consecutive | Cause::Probe | Cause::Silent);
+        if of_a_row || self.is_dead(rules) {
+            self.cause.store(self.named(Cause::Probe) as u32, Ordering::Relaxed);
         }
     }
 }
@@ -286,6 +287,6 @@ fn rank(members: &(impl Members + ?Sized), index: usize, cause: Option<Cause>, r
         _ if state.is_dead(rules) => Rank::Dead,
         Cause::Share => Rank::Failing(state.share().0),
         Cause::Latency => Rank::Slow(members.median_us(index)),
-        Cause::Consecutive | Cause::Probe => Rank::Dead,
+        Cause::Consecutive | Cause::Probe | Cause::Silent => Rank::Dead,
     }
 }

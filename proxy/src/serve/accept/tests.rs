@@ -12,6 +12,7 @@ mod flow;
 mod frames;
 mod instances;
 mod messages;
+mod resets;
 mod streams;
 mod time;
 

@@ -263,7 +263,7 @@ pub const TABLE: &[Metric] = &[
         name::EJECTIONS,
         Counter,
         &["service", "cause"],
-        "Endpoints that were left out for a while: after consecutive failures, a share of failures, or for their latency.",
+        "Endpoints that were left out for a while: after consecutive failures, a share of failures, silence (attempts in a row that were overtaken), or for their latency.",
     ),
     metric(name::EJECTED, Gauge, &["service"], "Endpoints that are left out now."),
     metric(

@@ -32,6 +32,8 @@ pub(super) struct Sending {
     pub(super) framed: Framed,
     pub(super) state: SendState,
     pub(super) written: bool,
+    /// Whether the connection was reset, which is what an error of writing says.
+    pub(super) reset: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,10 +113,15 @@ impl Sending {
                         self.framed.end(|out, first| trailers::write_last_chunk(out, first, these))
                     }
                     Poll::Ready(Err(reason)) => return Poll::Ready(SendState::Failed(reason)),
-                    Poll::Pending if self.framed.is_written() => return Poll::Pending,
                     // What is there goes out: the client may wait for a 100 before it sends more (RFC 9110 section
                     // 10.1.1).
-                    Poll::Pending => Ok(()),
+                    Poll::Pending => {
+                        self.framed.end_chunk();
+                        if self.framed.is_written() {
+                            return Poll::Pending;
+                        }
+                        Ok(())
+                    }
                 };
                 if fits.is_err() {
                     return Poll::Ready(SendState::Failed(Reason::BadRequest));
@@ -131,7 +138,10 @@ impl Sending {
                     self.written = true;
                     self.cursor += n as u64;
                 }
-                Err(_) => return Poll::Ready(SendState::Refused),
+                Err(_) => {
+                    self.reset = true;
+                    return Poll::Ready(SendState::Refused);
+                }
             }
         }
     }

@@ -142,6 +142,7 @@ impl WorkerCluster {
     /// service. Returns how many in a row that makes, as [`Held::row`](crate::resilience::outlier::Held::row).
     pub fn worse(&self, info: &AttemptInfo, probe: Option<Probe<'_>>, now: Instant, case: &Case<'_>) -> u32 {
         self.counted(info, now, case);
+        self.is_accused(info, false);
         self.hold_against(info, probe, now, case, true)
     }
 
@@ -176,7 +177,14 @@ impl WorkerCluster {
         case: &Case<'_>,
     ) -> bool {
         info.upstream.outlasted(now.saturating_duration_since(info.started), now);
+        self.is_accused(info, true);
         self.hold_against(info, probe, now, case, stuck) == 1
+    }
+
+    fn is_accused(&self, info: &AttemptInfo, overtaken: bool) {
+        if let Some(endpoint) = self.cluster.endpoints.get(info.index) {
+            endpoint.shared.outlier.is_accused(overtaken);
+        }
     }
 
     /// How many failures in a row this one makes; 0 for one that was to be expected.

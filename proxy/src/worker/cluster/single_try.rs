@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use super::WorkerCluster;
+use super::{Member, WorkerCluster};
 use crate::clock::Instant;
 use crate::resilience::outlier::Members;
 use crate::resilience::single_try::{self, Doubts, FRESH_FOR, TROUBLE_FOR};
@@ -27,6 +27,8 @@ pub(super) struct Safe {
     left: Option<Vec<bool>>,
     /// After what time without an answer an endpoint is silent.
     silence: Duration,
+    /// What the pool's answers typically take, in microseconds; 0 for not known.
+    typical: u64,
 }
 
 impl WorkerCluster {
@@ -58,6 +60,24 @@ impl WorkerCluster {
         (count > 0 && count < all).then_some(left)
     }
 
+    /// Which endpoints nothing bad is known of at this moment: a further attempt is there to succeed. Unlike the safest they
+    /// may be few, or none.
+    pub(super) fn sound(&self, ms: u64, now: Instant) -> Vec<bool> {
+        let (silence, typical) = {
+            let safe = self.doubts(ms, now);
+            (safe.silence, safe.typical)
+        };
+        let endpoints = &*self.cluster.endpoints;
+        let is_sound = |(index, member): (usize, &Member)| {
+            let state = &endpoints.state(index);
+            let latency = (member.upstream.latency().value(now) as u64).max(endpoints.median_us(index));
+            !state.is_failing(ms, TROUBLE_FOR)
+                && !member.upstream.is_silent(silence, now)
+                && !single_try::is_slow(latency, typical)
+        };
+        self.upstreams.iter().enumerate().take(endpoints.len()).map(is_sound).collect()
+    }
+
     /// Keeps the `keep` endpoints with the freshest news, and any whose news is as fresh. Returns how many that is.
     fn with_fresh_news(&self, left: &mut [bool], keep: usize) -> usize {
         let news = |at: usize| self.upstreams[at].upstream.answered_at();
@@ -81,7 +101,7 @@ impl WorkerCluster {
         if stale {
             let (left, typical) = self.reckon(ms, now);
             let silence = single_try::silence(typical);
-            self.safe.replace(Safe { generation: Some(generation), reckoned: ms, left, silence });
+            self.safe.replace(Safe { generation: Some(generation), reckoned: ms, left, silence, typical });
         }
         self.safe.borrow()
     }

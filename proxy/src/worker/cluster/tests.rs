@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::*;
+use crate::resilience::outlier::EjectionState;
 use crate::testing::{Stage, paused};
 use crate::timer;
 use crate::upstream::InFlight;
@@ -216,15 +217,178 @@ fn of_a_burst_at_the_start_no_more_than_its_share_goes_to_an_instance_that_does_
         let mut service = Service::of(&[1; 3]);
         let latency = |index: usize| (index != 2).then_some(20 * MS);
         (0..60).for_each(|_| _ = service.send(latency));
-        assert_eq!(service.picked, [20, 20, 20]);
+        assert!(service.picked.iter().all(|picked| (18..=22).contains(picked)), "{:?}", service.picked);
         // The others have answered: it is taken for one of them, and not for the quickest.
         service.until(service.now + 21 * MS);
         (0..60).for_each(|_| _ = service.send(latency));
-        assert!(service.picked[2] <= 41, "{:?}", service.picked);
-        // It has been silent for three times as long as they take.
-        service.until(service.now + 40 * MS);
+        assert!(service.picked[2] <= 44, "{:?}", service.picked);
+        // It has been silent for four times as long as they take.
+        service.until(service.now + 62 * MS);
         let before = service.picked[2];
         (0..50).for_each(|_| _ = service.send(latency));
-        assert_eq!(service.picked[2], before);
+        // Now and then nobody else is drawn as the second choice.
+        assert!(service.picked[2] <= before + 3, "{:?}", service.picked);
+    });
+}
+
+/// Who of three instances, of which the first was tried, is picked for a further attempt; each is picked at least once.
+fn picked_beside(service: &Service) -> Vec<usize> {
+    let mut tried = Tried::default();
+    tried.add(service.side.upstreams[0].upstream.id);
+    let pick = |_| service.side.pick(&tried, true, service.now).unwrap().index;
+    let mut picked: Vec<usize> = (0..100).map(pick).collect();
+    picked.sort_unstable();
+    picked.dedup();
+    picked
+}
+
+#[test]
+fn a_further_attempt_goes_to_nobody_of_whom_something_bad_is_known_while_another_is_free() {
+    paused(async {
+        let known = || {
+            let mut service = Service::of(&[1; 3]);
+            service.open_loop(4 * MS, Duration::from_secs(2), |_| Some(10 * MS));
+            service.until(service.now + 300 * MS);
+            assert_eq!(picked_beside(&service), [1, 2]);
+            service
+        };
+        let fails = |service: &Service| {
+            let upstream = Rc::clone(&service.side.upstreams[1].upstream);
+            let (started, why) = (service.now, Why::First);
+            let info =
+                AttemptInfo { upstream, index: 1, started, why, cause: why, number: 0, hedged: false, timed: false };
+            let rules = &service.side.cluster.policy.breaker;
+            let case = Case { worker: &service.stage.worker, request: None, route: None, rules };
+            service.side.bad(&info, None, service.now, &case);
+        };
+        let mut service = known();
+        fails(&service);
+        assert_eq!(picked_beside(&service), [2], "its last news is bad");
+
+        service = known();
+        service.side.upstreams[1].upstream.wait(service.now);
+        service.now += 25 * MS;
+        assert_eq!(picked_beside(&service), [2], "it is silent");
+        service.side.upstreams[2].upstream.wait(service.now);
+        service.now += 25 * MS;
+        assert_eq!(picked_beside(&service), [1, 2], "so are all");
+
+        service = known();
+        for _ in 0..30 {
+            service.side.upstreams[1].upstream.answered(100 * MS, service.now);
+        }
+        assert_eq!(picked_beside(&service), [2], "it is slow");
+    });
+}
+
+#[test]
+fn nobody_hedges_with_an_instance_that_is_ejected() {
+    paused(async {
+        let service = Service::of(&[1; 2]);
+        let mut tried = Tried::default();
+        tried.add(service.side.upstreams[0].upstream.id);
+        assert!(service.side.has_untried_in(&tried));
+        service.side.cluster.endpoints[1].shared.outlier.put_out(u64::MAX);
+        assert!(!service.side.has_untried_in(&tried) && service.side.has_untried(&tried));
+    });
+}
+
+impl Service {
+    /// An attempt at an instance, begun `ago`, of which nothing came; `overtaken`, or it failed.
+    fn comes_to_nothing(&self, index: usize, ago: Duration, overtaken: bool, probe: Option<Probe<'_>>) {
+        let upstream = Rc::clone(&self.side.upstreams[index].upstream);
+        upstream.wait(self.now);
+        let why = Why::First;
+        let info = AttemptInfo {
+            upstream,
+            index,
+            started: self.now - ago,
+            why,
+            cause: why,
+            number: 0,
+            hedged: false,
+            timed: false,
+        };
+        let rules = &self.side.cluster.policy.breaker;
+        let case = Case { worker: &self.stage.worker, request: None, route: None, rules };
+        match overtaken {
+            true => drop(self.side.overtaken(&info, probe, true, self.now, &case)),
+            false => self.side.bad(&info, probe, self.now, &case),
+        }
+    }
+
+    fn standing(&self, index: usize) -> EjectionState {
+        self.side.cluster.endpoints[index].shared.outlier.standing(self.side.ms(self.now))
+    }
+}
+
+#[test]
+fn an_instance_that_is_only_overtaken_is_ejected_for_its_silence_and_one_that_fails_for_failures() {
+    paused(async {
+        for (overtaken, cause) in [(true, Cause::Silent), (false, Cause::Consecutive)] {
+            let mut service = Service::of(&[1; 3]);
+            service.open_loop(4 * MS, Duration::from_secs(2), |_| Some(10 * MS));
+            // Something failed before, and was answered since.
+            service.comes_to_nothing(1, 50 * MS, !overtaken, None);
+            service.open_loop(4 * MS, Duration::from_secs(1), |_| Some(10 * MS));
+            (0..5).for_each(|_| service.comes_to_nothing(1, 50 * MS, overtaken, None));
+            assert!(
+                matches!(service.standing(1), EjectionState::Out { cause: found, .. } if found == cause),
+                "{:?} where {cause:?} is due",
+                service.standing(1)
+            );
+            let failures = service.side.upstreams[1].upstream.own_failures();
+            assert_eq!(failures, if overtaken { 0 } else { 5 }, "being overtaken is no failure");
+        }
+    });
+}
+
+#[test]
+fn an_instance_that_was_silent_and_answers_too_late_is_out_for_its_latency_until_it_is_quick() {
+    paused(async {
+        let mut service = Service::of(&[1; 3]);
+        service.open_loop(4 * MS, Duration::from_secs(2), |_| Some(10 * MS));
+        service.side.cluster.endpoints.iter().for_each(|e| e.shared.median_us.store(10_000, Ordering::Relaxed));
+        (0..5).for_each(|_| service.comes_to_nothing(1, 50 * MS, true, None));
+        let mut causes = Vec::new();
+        // It is overtaken twice more, then it answers after a second, then after ten milliseconds.
+        for step in 0..12 {
+            service.go_to(service.now + Duration::from_secs(70));
+            if service.standing(1) == EjectionState::In {
+                break;
+            }
+            let side = Rc::clone(&service.side);
+            let pick = side.pick(&Tried::default(), true, service.now).unwrap();
+            assert_eq!(pick.index, 1, "it is due");
+            if step < 2 {
+                service.comes_to_nothing(1, 50 * MS, true, pick.probe);
+            } else {
+                let took = if step == 2 { Duration::from_secs(1) } else { 10 * MS };
+                let (upstream, why, started) = (pick.upstream, Why::First, service.now - took);
+                upstream.wait(service.now);
+                let info = AttemptInfo {
+                    upstream,
+                    index: 1,
+                    started,
+                    why,
+                    cause: why,
+                    number: 0,
+                    hedged: false,
+                    timed: false,
+                };
+                let case = Case {
+                    worker: &service.stage.worker,
+                    request: None,
+                    route: None,
+                    rules: &side.cluster.policy.breaker,
+                };
+                side.good(&info, pick.probe, took, service.now, &case);
+            }
+            if let EjectionState::Out { cause, .. } = service.standing(1) {
+                causes.push(cause);
+            }
+        }
+        assert_eq!(causes[..3], [Cause::Silent, Cause::Silent, Cause::Latency]);
+        assert_eq!(service.standing(1), EjectionState::In);
     });
 }

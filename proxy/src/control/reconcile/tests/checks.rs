@@ -326,3 +326,30 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn whoever_comes_into_a_pool_or_passes_again_in_one_of_which_all_fail_is_a_newcomer() {
+    let mut world = three();
+    // Since when everything has failed, and who is tried at once for having come since.
+    let newcomer = |world: &World, outage: u64| {
+        let cluster = &world.current.clusters["a"];
+        let claimed = cluster.shared.pool.claim_newcomer(&*cluster.endpoints, Default::default, outage, outage + 1);
+        claimed.inspect(|index| cluster.shared.pool.released(&*cluster.endpoints, *index, outage + 1))
+    };
+    assert_eq!(newcomer(&world, 5), None);
+    world.set("a", Some(set(vec![member("i1", 1), member("i2", 2), member("i3", 3), member("i4", 4)])));
+    world.at(10);
+    assert_eq!((newcomer(&world, 5), newcomer(&world, 10)), (Some(3), None), "it was registered");
+    (1..=4).for_each(|last| world.word(last, Check::Failing));
+    assert_eq!(world.at(20).0, [1, 2, 3, 4]);
+    assert_eq!(newcomer(&world, 20), None);
+    world.word_at(2, Check::Passing, 30);
+    assert_eq!(world.at(30).0[1], 2);
+    let index = newcomer(&world, 20).expect("its check passes again");
+    assert_eq!(world.pool("a")[index].address, address(2));
+    assert_eq!(newcomer(&world, 30), None);
+    // It is no longer one for passing.
+    world.word_at(2, Check::Passing, 40);
+    world.at(40);
+    assert_eq!(newcomer(&world, 30), None);
+}

@@ -6,6 +6,9 @@ use crate::testing::head;
 
 const ONE_PLACE: &str = "services: { orders: { instances: ['127.0.0.1:1'], timeout: 15s, retries: { max: 0 },
   limit: { max_in_flight: 1, queue: 0, adaptive: false } } }";
+const LARGE_HEADS: &str = "
+http: { max_head_size: 60KiB }
+services: { orders: { instances: ['127.0.0.1:1'], retries: { max: 0 } } }";
 const STREAMING: &str = "services: { orders: { instances: ['127.0.0.1:1'], hold: off, retries: { max: 0 } } }";
 
 async fn read(stream: &mut DuplexStream, len: usize) -> String {
@@ -102,5 +105,42 @@ fn an_answer_that_fits_is_taken_off_the_instance_although_its_client_does_not_re
         assert_eq!(seen.len() + read(&mut slow, 60_000 - seen.split("\r\n\r\n").nth(1).unwrap().len()).await.len(), {
             seen.split("\r\n\r\n").next().unwrap().len() + 4 + 60_000
         });
+    });
+}
+
+#[test]
+fn trailers_that_reach_the_end_of_the_buffer_are_read() {
+    let lines = |n| format!("X: {}\r\n", "y".repeat(8_000)).repeat(n);
+    for (fields, body) in [(lines(5), String::new()), (String::new(), "1\r\nx\r\n".repeat(9_000))] {
+        paused(async {
+            let stage = Stage::new(LARGE_HEADS, 1);
+            let mut endpoint = stage.endpoint("orders");
+            let mut client = stage.client_with_room([192, 0, 2, 7], 1024 * 1024);
+            let chunked = "POST /cart HTTP/1.1\r\nHost: orders\r\nTransfer-Encoding: chunked\r\n";
+            let message = format!("{chunked}{fields}\r\n{body}0\r\n{}\r\n", lines(5));
+            client.write_all(message.as_bytes()).await.unwrap();
+            read_until(&mut endpoint, "0\r\n\r\n").await;
+            endpoint.write_all(OK).await.unwrap();
+            assert!(read_until(&mut client, "ok").await.starts_with("HTTP/1.1 200"));
+        });
+    }
+}
+
+#[test]
+fn a_chunk_is_ended_before_the_next_one_comes() {
+    paused(async {
+        let stage = Stage::new(STREAMING, 1);
+        let mut endpoint = stage.endpoint("orders");
+        let mut client = connect(&stage);
+        let chunked = "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
+        client.write_all(format!("POST /cart HTTP/1.1\r\nHost: orders\r\n{chunked}").as_bytes()).await.unwrap();
+        read_until(&mut endpoint, "\r\n5\r\nhello\r\n").await;
+        client.write_all(b"0\r\n\r\n").await.unwrap();
+        assert_eq!(read(&mut endpoint, 5).await, "0\r\n\r\n");
+
+        endpoint.write_all(format!("HTTP/1.1 200 OK\r\n{chunked}").as_bytes()).await.unwrap();
+        read_until(&mut client, "\r\n5\r\nhello\r\n").await;
+        endpoint.write_all(b"5\r\nworld\r\n0\r\n\r\n").await.unwrap();
+        assert_eq!(read(&mut client, 15).await, "5\r\nworld\r\n0\r\n\r\n");
     });
 }

@@ -140,7 +140,7 @@ fn a_body_of_one_byte_frames_goes_on_in_larger_pieces() {
 }
 
 /// Runs something with real sockets.
-fn real(test: impl Future<Output = ()>) {
+pub fn real(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())

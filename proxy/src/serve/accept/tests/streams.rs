@@ -52,7 +52,7 @@ fn an_answer_before_the_whole_upload_ends_it_with_a_reset_that_says_no_error() {
         let mut client = Peer::client(connect(&stage), 65_535).await;
         client.send(&frame(frames::HEADERS, END_HEADERS, 1, &frames::asks("POST"))).await;
         client.send(&frame(frames::DATA, 0, 1, b"some")).await;
-        read_until(&mut endpoint, "some").await;
+        read_until(&mut endpoint, "some\r\n").await;
         endpoint.write_all(OK).await.unwrap();
         until_ended(&mut client, 1).await;
         let reset = client.until(frames::RESET).await;
