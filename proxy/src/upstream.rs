@@ -277,7 +277,7 @@ impl Upstream {
 
     /// A free connection: the one that was used last and is not closed. A request that is not `replayable` gets a
     /// connection that was used within the last second, or within the time that the endpoint's connections were found to
-    /// stay good ([`IdleLife`]), and only after the socket was asked whether the endpoint has closed it.
+    /// stay good (`IdleLife`), and only after the socket was asked whether the endpoint has closed it.
     pub fn reuse(&self, replayable: bool, idle_timeout: Duration, now: Instant) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
         loop {

@@ -182,7 +182,7 @@ fn help_with_examples(command: &[&str]) -> String {
     ends_with(&output, 0);
     let help = stdout(&output);
     let called = format!("outrigger {}", command.join(" "));
-    let (_, examples) = help.split_once("Example").unwrap_or_else(|| panic!("{command:?}: {help}"));
+    let examples = help.split_once("Example").map_or("", |(_, examples)| examples);
     assert!(examples.contains(&called), "{command:?}: {help}");
     help
 }

@@ -2,7 +2,7 @@
 //!
 //! A hedge that was faster has rescued nothing if the first attempt is answered well, too. A lost attempt whose request is
 //! sent is listened to for a moment anyway, so that its connection need not be closed
-//! ([`Attempt::lose`](crate::forward::attempt::Attempt::lose)). What is heard in that time is the first attempt's fate, and the
+//! (`Attempt::lose`). What is heard in that time is the first attempt's fate, and the
 //! request's account waits for it here if the request is over sooner. Until then the request counts as in flight. Its answer waits
 //! for nothing.
 

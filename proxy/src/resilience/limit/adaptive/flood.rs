@@ -11,9 +11,10 @@ use super::pulse::Pulse;
 use crate::clock::Instant;
 
 /// It is believed where the service has to work for so long at what is overdue, seconds, and fewer than half of those are
-/// back that should be;
-const SUDDEN: f64 = 0.4;
-/// or for so long, however many are back. Both are longer where answers take long: what becomes slower is overdue, too.
+/// back that should be. Where answers take longer, more has come by the time that anything is overdue: less suffices.
+const SUDDEN: f64 = 0.45;
+const SUDDEN_LEAST: f64 = 0.25;
+/// Or for so long, however many are back; longer where answers take long, because what becomes slower is overdue, too.
 const STEADY: f64 = 0.6;
 const STEADY_BY_LATENCY: f64 = 3.0;
 /// The shortest time over which answers are counted, seconds.
@@ -39,9 +40,8 @@ pub fn seen(pool: &Pool, now: Instant) -> Option<Flood> {
         return None;
     }
     // What was learned from already has shown nothing sudden; for the other it counts.
-    let sudden = |window: &Window| {
-        window.back <= 0.5 * window.due && window.overdue() >= SUDDEN.max(usual.latency) * window.answers
-    };
+    let overdue = (SUDDEN - usual.latency).max(SUDDEN_LEAST).max(usual.latency);
+    let sudden = |window: &Window| window.back <= 0.5 * window.due && window.overdue() >= overdue * window.answers;
     let steady = |window: &Window| window.overdue() >= STEADY.max(STEADY_BY_LATENCY * usual.latency) * window.answers;
     let oldest = (pool.newest + 1).saturating_sub(COHORTS as u64);
     let window = Window::since(pool, pool.unseen, now)

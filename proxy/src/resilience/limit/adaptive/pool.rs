@@ -119,6 +119,8 @@ struct Limiting {
     stepped: Instant,
     /// How long the service has to work at what was there before.
     backlog: Duration,
+    /// A limit that it had, and the latency under it: what steps since then are measured by.
+    lately: (f64, f64),
     /// As it began: latency, throughput and requests in flight.
     at_first: (f64, f64, f64),
 }
@@ -412,6 +414,7 @@ impl Pool {
             since: now,
             stepped: now,
             backlog: Duration::from_secs_f64((f64::from(load) / best.max(1.0)).min(10.0)),
+            lately: (0.0, 0.0),
             at_first: (latency, self.throughput, f64::from(load)),
         });
         self.climb = None;
@@ -427,6 +430,16 @@ impl Pool {
             // It set out behind what was there before the limit, and says nothing of the limit.
             self.limiting = Some(limiting);
             return self.roll(now_load, now);
+        }
+        let (before, latency_before) = limiting.lately;
+        if limiting.limit > before {
+            limiting.lately = (limiting.limit, latency);
+        } else if limiting.limit < 0.7 * before {
+            // In a queue it would have become as much quicker. So this is what the service takes now.
+            if latency > 0.9 * latency_before {
+                self.usual.latency = self.usual.latency.max(latency);
+            }
+            limiting.lately = (limiting.limit, latency);
         }
         let step = GAIN * self.throughput * (self.usual.target() - latency);
         let was_felt = now.saturating_duration_since(limiting.felt).as_secs_f64() < 2.0 * latency + 0.1;

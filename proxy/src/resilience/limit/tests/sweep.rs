@@ -158,6 +158,14 @@ fn a_service_of_any_size_does_in_an_overload_what_a_known_limit_would_let_it_do(
     }
 }
 
+#[test]
+fn a_limit_does_not_outlive_an_overload_in_which_the_service_became_slower() {
+    let spread = Spread::Constant;
+    let cell = Cell { capacity: 2_000.0, slots: 16, spread, times: 4.0, workers: 2, halves: true };
+    let outcome = Outcome::of(cell, 1..3);
+    assert!(outcome.longer <= 1.0, "{outcome:?}");
+}
+
 fn number(name: &str) -> Option<f64> {
     std::env::var(name).ok()?.parse().ok()
 }
