@@ -47,6 +47,7 @@
 //!   failed, or slow      forward::recovery: when to retry, hedge, replay; resilience::budget: who pays; forward::race: attempts
 //!                        side by side; resilience::breaker: what is held against a service; resilience::outlier: what against
 //!                        an endpoint, and for how long it is ejected; error: one table of reasons
+//!   a dying connection   upstream::idle_life: how long an idle connection stays good, learned for each endpoint
 //!   too late             resilience::deadline, forward::waiting: an idle time while the body comes, then a total
 //!   failed for good      forward::fallback: another service; forward::fallback_answers: a stale copy (worker::stale_copies), a
 //!                        fixed answer
