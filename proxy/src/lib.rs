@@ -14,25 +14,29 @@
 //!    1  serve/accept.rs             a worker's own socket; hands over to a worker with less (worker::connection_balancer); a
 //!                                   connection's own task, in which the first bytes say which protocol it is
 //!    2  downstream/connection.rs    waits for the next request; an idle connection holds no buffer (worker::presence)
-//!    3  downstream/http1.rs         a request after the other: reads a head (http::parse), screens it (request::target: Host and
-//!                                   path; request::fields: loop, Max-Forwards), polls forward, writes the answer's head
+//!    3  downstream/http1.rs         a request after the other: reads a head (http::parse, http::framing), screens it (request:
+//!                                   Max-Forwards; request::target: Host and path; request::fields: loop), polls forward,
+//!                                   writes the answer's head (request::fields::reply)
 //!    ★  forward.rs                  top to bottom: find, admit, pick, send, await; the order of policies stands at its head
-//!    4  forward/find.rs             which service: by its route (route) or its name, as this worker sees them (worker::view)
+//!    4  forward/find.rs             which service: by its route (route) or its name, as this worker sees them (worker.rs
+//!                                   notices a change, worker::view is what it sees)
 //!    5  forward/admission.rs        through the service's limits (worker::gate, resilience::limit): at once, in line, or not
-//!    6  forward/first.rs            the first attempt, for a healthy request the only one: starts it; judges its answer
-//!                                   (resilience::retry, gRPC's status too) and has the service learn (worker::cluster::judge)
+//!    6  forward/first.rs            the first attempt, for a healthy request the only one: asks the breaker and starts it
+//!                                   (worker::cluster::judge); judges its answer (resilience::retry, gRPC's status too) and has
+//!                                   the service learn (judge again, worker::latency_classes)
 //!    7  worker/cluster.rs           picks the endpoint (balance::p2c by balance::ewma, unless another is configured)
-//!    8  forward/attempt.rs          leases a free connection, or dials (upstream); the outgoing head, without hop-by-hop
-//!                                   fields (request::fields); holds a small answer until it is whole
+//!    8  forward/attempt.rs          the outgoing head, without hop-by-hop fields (request, request::fields); a connection:
+//!                                   upstream.rs reuses a free one, or dials; holds a small answer until it is whole
 //!                                   (resilience::response_buffering)
-//!    9  upstream/http1.rs           sends (http1::wire: a cursor into request::body, for each attempt its own), reads the
-//!                                   answer; the connection goes back with its last byte, or is freed for a client that reads
-//!                                   slowly (take_off)
-//!   10  downstream/http1/send.rs    a head and a body (forward::response_body) on their way to the client
+//!    9  upstream/http1.rs           sends (upstream::http1::wire: a cursor into request::body, for each attempt its own),
+//!                                   reads the answer (http::content); the connection goes back with its last byte, or is
+//!                                   freed by `take_off` for a client that reads slowly
+//!   10  downstream/http1/send.rs    a head and a body (forward::response_body, http::framed) on their way to the client
 //! ```
 //!
-//! While 8 and 9 are under way, `forward::waiting` is what waits for them and for the deadline. What is known of the request is one
-//! `forward::record`, begun by 3; `forward::record::finish` makes counts, the access log's line and explain of it.
+//! The order is that of the calls: 6 judges what 9 has read. While 8 and 9 are under way, `forward::waiting` is what waits for them and
+//! for the deadline. What is known of the request is one `forward::record`, begun by 3; `forward::record::finish` makes counts, the
+//! access log's line and explain of it.
 //!
 //! What else may happen stands beside that way:
 //!
@@ -47,7 +51,8 @@
 //!   failed, or slow      forward::recovery: when to retry, hedge, replay; resilience::budget: who pays; forward::race: attempts
 //!                        side by side; resilience::breaker: what is held against a service; resilience::outlier: what against
 //!                        an endpoint, and for how long it is ejected; error: one table of reasons
-//!   a dying connection   upstream::idle_life: how long an idle connection stays good, learned for each endpoint
+//!   a dying connection   upstream::idle_life: how long an idle connection stays good, learned for each endpoint; upstream.rs
+//!                        (reuse) keeps what may not be sent twice off an older one
 //!   too late             resilience::deadline, forward::waiting: an idle time while the body comes, then a total
 //!   failed for good      forward::fallback: another service; forward::fallback_answers: a stale copy (worker::stale_copies), a
 //!                        fixed answer
@@ -81,8 +86,8 @@
 //!     |
 //!   snapshot::Publisher::publish            a whole snapshot and what differs in it, at most every 10 ms
 //!     |
-//!   worker::view                            each worker makes its own View at its next request or tick;
-//!                                           worker::clusters: of the services that differ only
+//!   worker                                  each worker notices at its next request or tick, and has worker::view make its
+//!                                           own View; worker::clusters: of the services that differ only
 //! ```
 //!
 //! The other direction is one bounded channel: a request for a name that nobody follows sends a
