@@ -1,5 +1,7 @@
 //! Who is left out, when somebody else has to be.
 
+use std::net::SocketAddr;
+
 use chaos_tests::proxy::Proxy;
 use chaos_tests::raw::{Connection, get};
 use chaos_tests::{SOON, wait_for};
@@ -7,9 +9,13 @@ use serde_json::{Value, json};
 
 use crate::stage::{OK, Word, failing_while, in_turn};
 
-fn state(proxy: &Proxy, at: usize) -> Value {
+/// An instance's state. A pool's order is its own.
+fn state(proxy: &Proxy, address: SocketAddr) -> Value {
     let app = proxy.admin("/api/v1/services/app").expect("an answer");
-    serde_json::from_slice::<Value>(&app.body).expect("JSON")["endpoints"][at]["state"].clone()
+    let app: Value = serde_json::from_slice(&app.body).expect("JSON");
+    let endpoints = app["endpoints"].as_array().expect("endpoints");
+    let wanted = endpoints.iter().find(|endpoint| endpoint["address"] == address.to_string());
+    wanted.expect("the instance")["state"].clone()
 }
 
 #[test]
@@ -25,12 +31,12 @@ fn of_two_instances_the_one_that_recovered_serves_when_the_other_dies_however_lo
         client.answer().status()
     };
     words[0].say(true);
-    wait_for("the first to be ejected", SOON, || ask() == 200 && state(&proxy, 0) == "ejected");
+    wait_for("the first to be ejected", SOON, || ask() == 200 && state(&proxy, origins[0].address) == "ejected");
     words[0].say(false);
     words[1].say(true);
     let failed = (0..100).filter(|_| ask() != 200).count();
     assert!(failed <= 1, "{failed} of 100 failed");
-    wait_for("the second to be ejected", SOON, || ask() == 200 && state(&proxy, 1) == "ejected");
+    wait_for("the second to be ejected", SOON, || ask() == 200 && state(&proxy, origins[1].address) == "ejected");
     let before = origins[1].requests();
     assert!((0..100).all(|_| ask() == 200));
     assert!(origins[1].requests() - before < 20, "the dead one gets its share");
