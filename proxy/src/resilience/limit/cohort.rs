@@ -76,6 +76,11 @@ impl Counts {
         self.back().saturating_sub(self.cancelled)
     }
 
+    /// Those that are over, however they ended, but for those that were given up: nobody waits for the others.
+    pub fn over(&self) -> u32 {
+        self.answers() + self.void
+    }
+
     /// Those of whom no more will be known.
     pub fn known(&self) -> u32 {
         self.back() + self.void

@@ -77,7 +77,8 @@ impl Window {
         let (mut offered, mut back, mut before) = (0.0, 0.0, first.answers);
         for cohort in cohorts().filter(|cohort| cohort.opened >= first.opened) {
             offered += f64::from(cohort.counts.offered);
-            back += f64::from(cohort.counts.answers());
+            // A page that always fails, and quickly, waits in no queue.
+            back += f64::from(cohort.counts.over());
             // What it can do shows since all of it is busy.
             let rate = (pool.answers - cohort.answers) as f64 / age(cohort.opened).max(BUSY);
             if rate > answers {
