@@ -23,6 +23,25 @@ fn orders(keys: &str) -> Stage {
     Stage::new(&text, 1)
 }
 
+/// A GET whose first attempt is late, and that is tried at the other instance beside it.
+struct Beside {
+    stage: Stage,
+    ends: Vec<DuplexStream>,
+    client: DuplexStream,
+    first: usize,
+    second: usize,
+}
+
+async fn tried_beside() -> Beside {
+    let stage = orders("per_try_timeout: 100ms, hedge: off");
+    let mut ends = stage.side("orders").endpoints();
+    let mut client = stage.client(LOOPBACK);
+    client.write_all(GET).await.unwrap();
+    let (first, _) = asked(&mut ends).await;
+    let (second, _) = asked(&mut ends).await;
+    Beside { stage, ends, client, first, second }
+}
+
 /// The answer's status line and its body of so many bytes.
 async fn answer(client: &mut DuplexStream, length: usize) -> (String, String) {
     let head = head(client).await;
@@ -81,12 +100,7 @@ fn a_try_has_its_time_from_the_end_of_a_body_that_came_after_it_had_begun() {
 #[test]
 fn who_is_overtaken_when_it_was_stuck_is_in_trouble_and_the_winner_is_not() {
     paused(async {
-        let stage = orders("per_try_timeout: 100ms, hedge: off");
-        let mut ends = stage.side("orders").endpoints();
-        let mut client = stage.client(LOOPBACK);
-        client.write_all(GET).await.unwrap();
-        let (first, _) = asked(&mut ends).await;
-        let (second, _) = asked(&mut ends).await;
+        let Beside { stage, mut ends, mut client, first, second } = tried_beside().await;
         ends[second].write_all(OK).await.unwrap();
         assert_eq!(answer(&mut client, 2).await.1, "ok");
         assert_eq!((in_trouble(&stage, first), in_trouble(&stage, second)), (true, false));

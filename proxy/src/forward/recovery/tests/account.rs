@@ -26,12 +26,7 @@ fn a_first_attempt_that_was_overtaken_is_what_it_comes_to_within_its_last_chance
         (None, ("unknown", 1)),
     ] {
         paused(async {
-            let stage = orders("per_try_timeout: 100ms, hedge: off");
-            let mut ends = stage.side("orders").endpoints();
-            let mut client = stage.client(LOOPBACK);
-            client.write_all(GET).await.unwrap();
-            let (first, _) = asked(&mut ends).await;
-            let (second, _) = asked(&mut ends).await;
+            let Beside { stage, mut ends, mut client, first, second } = tried_beside().await;
             assert_eq!(account(&stage).in_flight, 1);
             ends[second].write_all(OK).await.unwrap();
             assert_eq!(answer(&mut client, 2).await.1, "ok");
@@ -54,12 +49,7 @@ fn a_first_attempt_that_was_overtaken_is_what_it_comes_to_within_its_last_chance
 fn a_slow_first_attempt_that_wins_in_the_end_is_a_good_one_whatever_became_of_the_others() {
     for others in [None, Some(DOWN)] {
         paused(async {
-            let stage = orders("per_try_timeout: 100ms, hedge: off");
-            let mut ends = stage.side("orders").endpoints();
-            let mut client = stage.client(LOOPBACK);
-            client.write_all(GET).await.unwrap();
-            let (first, _) = asked(&mut ends).await;
-            let (second, _) = asked(&mut ends).await;
+            let Beside { stage, mut ends, mut client, first, second } = tried_beside().await;
             if let Some(others) = others {
                 ends[second].write_all(others).await.unwrap();
             }
