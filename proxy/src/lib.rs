@@ -96,12 +96,13 @@
 //!
 //! # Beside them
 //!
-//! [`drain`] is how the process ends; [`telemetry`] what it tells about itself, and [`admin`] the thread that answers
-//! for it, its `access` who may ask: [`telemetry::metrics`], [`telemetry::availability`] (before resilience and after it),
-//! [`telemetry::explain`], [`telemetry::access_log`], the log of the process. [`counts`] is what is counted where it happens. [`fault`] is what a fault is and does, [`fault_manager`] who adds faults
-//! and ends them. [`units`] are values as they are written, [`mod@reference`] makes pages of schemas.
-//! [`config`] is what the operator writes and [`config::settings`] what it means. [`drill`] is a client, in a process of its own,
-//! that breaks what the others hold together, and writes down what the product made of it. The commands are `cli`, in the program.
+//! [`drain`] is how the process ends; [`telemetry`] what it tells about itself, and [`admin`] the thread that answers for it,
+//! its `access` who may ask: [`telemetry::metrics`], [`telemetry::availability`] (before resilience and after it),
+//! [`telemetry::explain`], [`telemetry::access_log`], the log of the process. [`counts`] is what is counted where it happens.
+//! [`fault`] is what a fault is and does, [`fault_manager`] who adds faults and ends them. [`units`] are values as they are
+//! written, [`mod@reference`] makes pages of schemas. [`config`] is what the operator writes and [`config::settings`] what it
+//! means. [`drill`] is a client, in a process of its own, that breaks what the others hold together, and writes down what the
+//! product made of it. The commands are `cli`, in the program.
 //!
 //! To read the code: [`forward`], [`control::reconcile`], [`snapshot`], in this order. In prose:
 //! `docs/architecture.md`, `docs/life-of-a-request.md`, and for what surprises `docs/adr/`.

@@ -12,10 +12,11 @@
 //!
 //! **Where many are new**, the ramp must not put everything on the few that are not: often they are why the others came.
 //! So the floor is as high as it takes for nobody to get more than twice of what its weight gives it in the whole pool.
-//! Where *all* are new, which is a service that begins, or one that was replaced at once, nobody is slowed: there is no one
-//! to leave the work to. Nor is anybody slowed while one of the others fails and cannot be left out, or picks find nobody
-//! ([`is_short`](crate::resilience::outlier::PoolState::is_short)). And under two choices a turn is not declined in favour of a candidate that is more loaded by more
-//! than the inverse of the ramp: one at 10 % gives its turn to one with nine requests in flight, not to one with ninety.
+//! Where *all* are new, which is a service that begins, or one that was replaced at once, nobody is slowed: there is no
+//! one to leave the work to. Nor is anybody slowed while one of the others fails and cannot be left out, or picks find
+//! nobody ([`is_short`](crate::resilience::outlier::PoolState::is_short)). And under two choices a turn is not declined
+//! in favour of a candidate that is more loaded by more than the inverse of the ramp: one at 10 % gives its turn to one
+//! with nine requests in flight, not to one with ninety.
 
 use std::time::Duration;
 

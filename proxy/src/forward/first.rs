@@ -137,8 +137,8 @@ impl<'r> Bearings<'r> {
         }
     }
 
-    /// Picks an endpoint, unless one was `aimed` at, and starts an attempt. None when there is no endpoint or no time; the token is given back
-    /// then.
+    /// Picks an endpoint, unless one was `aimed` at, and starts an attempt. None when there is no endpoint or no time; the
+    /// token is given back then.
     pub fn start(
         &self,
         record: &mut RequestRecord,

@@ -37,9 +37,10 @@
 //! six good answers in a row, then twelve, then twenty-four, which an endpoint that fails a tenth of its requests achieves
 //! now and then and one that fails a third never. That is what keeps a gray one from coming and going.
 //!
-//! **No time is served by who is needed.** While an endpoint is in that is bad and has to stay, or most of a pool is out, or
-//! picks find nobody, one that is out is tried every 250 ms, by no more than every fifth request, however long it would be out. In a pool of which most is out
-//! the first good answer makes all others due: whatever took them may be over for all at once.
+//! **No time is served by who is needed.** While an endpoint is in that is bad and has to stay, or most of a pool is out,
+//! or picks find nobody, one that is out is tried every 250 ms, by no more than every fifth request, however long it
+//! would be out. In a pool of which most is out the first good answer makes all others due: whatever took them may be
+//! over for all at once.
 //!
 //! Local trouble (a limit of ours, a client that left) is never an endpoint's: only [`Blame::Endpoint`] comes here.
 

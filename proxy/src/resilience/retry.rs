@@ -4,12 +4,13 @@
 //! not a byte was written), or when processing twice does no harm (the method is idempotent, RFC 9110 section 9.2.2)
 //! and the whole request can still be sent. Everything else is the client's to decide, and it is told.
 //!
-//! Two cases are special. A request that was never written (no connection was to be had) *moves* to another endpoint at once,
-//! and free: no endpoint has seen it, so a move is no load that a budget would have to bound. A burst that meets an
-//! endpoint which takes no connections may be any number of such requests. Once every endpoint was tried, or so many
-//! that more would be a search of a large pool ([`MOVES`]), another attempt is a retry like any other. And a connection that had been idle was closed by the
-//! endpoint at the moment it was taken: that is no failure of the endpoint, only bad luck, so the request is *replayed*, to
-//! the same endpoint if need be, and free; once, because a second time it is something else.
+//! Two cases are special. A request that was never written (no connection was to be had) *moves* to another endpoint at
+//! once, and free: no endpoint has seen it, so a move is no load that a budget would have to bound. A burst that meets an
+//! endpoint which takes no connections may be any number of such requests. Once every endpoint was tried, or so many that
+//! more would be a search of a large pool ([`MOVES`]), another attempt is a retry like any other. And a connection that
+//! had been idle was closed by the endpoint at the moment it was taken: that is no failure of the endpoint, only bad
+//! luck, so the request is *replayed*, to the same endpoint if need be, and free; once, because a second time it is
+//! something else.
 //!
 //! What endpoints wish is honoured within the deadline. `Retry-After` speaks for the one that sent it: another that has not
 //! been tried need not wait. A gRPC pushback speaks for the service.

@@ -1,10 +1,9 @@
 //! What becomes of a first attempt that another one has overtaken.
 //!
-//! A hedge that was faster has rescued nothing if the first attempt is answered well, too. A lost attempt whose request is
-//! sent is listened to for a moment anyway, so that its connection need not be closed
-//! (`Attempt::lose`). What is heard in that time is the first attempt's fate, and the
-//! request's account waits for it here if the request is over sooner. Until then the request counts as in flight. Its answer waits
-//! for nothing.
+//! A hedge that was faster has rescued nothing if the first attempt is answered well, too. A lost attempt whose request
+//! is sent is listened to for a moment anyway, so that its connection need not be closed (`Attempt::lose`). What is heard
+//! in that time is the first attempt's fate, and the request's account waits for it here if the request is over sooner.
+//! Until then the request counts as in flight. Its answer waits for nothing.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

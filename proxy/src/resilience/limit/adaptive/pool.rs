@@ -282,8 +282,7 @@ impl Pool {
                 break;
             }
             if is_healthy {
-                let counts = cohort.counts.clone();
-                self.usual.outcome(&counts);
+                self.usual.outcome(&self.cohorts[self.unsettled as usize % COHORTS].counts);
             }
             self.unsettled += 1;
         }
