@@ -39,9 +39,11 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Whether contenders take turns. What a burst asks of the machine, five at once would not measure.
+    /// Whether contenders take turns. What is asked for in a burst, or where the capacity is large, could not be started in
+    /// time for all of them at once.
     fn in_turn(&self, scenario: &Scenario) -> bool {
-        self.one_by_one || scenario.burst.is_some()
+        let asked = scenario.capacity.as_ref().map(|capacity| 2.0 * scenario.capacity_of(capacity));
+        self.one_by_one || scenario.burst.is_some() || asked.is_some_and(|asked| asked > self.rate)
     }
 
     /// Before a burst there is none: it comes to what has just started.
@@ -160,12 +162,7 @@ pub async fn run(plan: &Plan, scenario: &Scenario, peers: &[Peer], programs: &Pr
             vec![contenders.clone()]
         };
         for group in groups {
-            if scenario.burst.is_some() && round > 0 {
-                for contender in &group {
-                    contender.start_again(&setting).await?;
-                }
-            }
-            let (cells, mut weather) = one(plan, scenario, round, &group, &control).await?;
+            let (cells, mut weather) = one(plan, &setting, round, &group, &control).await?;
             weather.peer = plan.in_turn(scenario).then(|| group[0].peer.name.into());
             outcome.cells.extend(cells);
             outcome.weather.push(weather);
@@ -219,11 +216,12 @@ fn schedule(plan: &Plan, scenario: &Scenario, round: usize) -> Vec<Start> {
 
 async fn one(
     plan: &Plan,
-    scenario: &Scenario,
+    setting: &Setting<'_>,
     round: usize,
     contenders: &[Rc<Contender>],
     control: &Fleet,
 ) -> io::Result<(Vec<Cell>, Weather)> {
+    let scenario = setting.scenario;
     let starts = Rc::new(schedule(plan, scenario, round));
     for contender in contenders {
         contender.mend(true)?;
@@ -232,6 +230,12 @@ async fn one(
         }
     }
     tokio::time::sleep(Duration::from_millis(200)).await;
+    if scenario.burst.is_some() {
+        // Not before: what is idle since then would be a connection to an instance that has vanished.
+        for contender in contenders {
+            contender.start_again(setting).await?;
+        }
+    }
     let busy = Busy::now()?;
     let zero = Instant::now() + Duration::from_secs_f64(plan.warm_up(scenario) + 0.05);
     let control = tokio::task::spawn_local(controlled(control_clients(control), scenario.length(), zero, round));
