@@ -14,6 +14,9 @@
 //! stay the best for long. So whoever is not doubtful is as good as any other, the balancer chooses among them as ever, and
 //! at least half of the pool is always left: where more are doubtful, the lightest doubts are forgotten first, and where
 //! that is not enough, nobody is left out, because then doubt says nothing.
+//!
+//! **It does not drown who is left.** Of two endpoints the one that is left carries twice what it did. Where all who are left
+//! have become slow, nobody is left out either: a doubtful endpoint fails some requests, one that drowns fails all of them.
 
 use std::time::Duration;
 
@@ -73,7 +76,10 @@ pub fn safest(doubts: &[Option<Doubts>]) -> Option<Vec<bool>> {
         let left = |d: &Option<Doubts>| d.as_ref().is_some_and(is_left);
         let count = doubts.iter().filter(|d| left(d)).count();
         // Where all are left there is nothing to filter, and nothing to forget.
-        is_enough(count, usable).then(|| (count < usable).then(|| doubts.iter().map(left).collect()))
+        is_enough(count, usable).then(|| {
+            let carry = doubts.iter().filter(|d| left(d)).flatten().any(|d| !d.slow);
+            (count < usable && carry).then(|| doubts.iter().map(left).collect())
+        })
     })?
 }
 
@@ -112,6 +118,14 @@ mod tests {
     #[test]
     fn where_most_are_in_trouble_doubt_says_nothing() {
         assert_eq!(safest(&[GOOD, TROUBLE, TROUBLE]), None);
+    }
+
+    #[test]
+    fn where_all_that_are_left_have_become_slow_nobody_is_left_out() {
+        assert_eq!(safest(&[SLOW, TROUBLE]), None);
+        assert_eq!(safest(&[GOOD, TROUBLE]), Some(vec![true, false]));
+        assert_eq!(safest(&[SLOW, SLOW, SLOW, TROUBLE]), None);
+        assert_eq!(safest(&[GOOD, SLOW, SLOW, TROUBLE]), Some(vec![true, true, true, false]));
     }
 
     #[test]
