@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::clock::Instant;
+use crate::config::settings::PerTry;
 use crate::counts::First;
 use crate::error::Reason;
 use crate::fault::Place;
@@ -28,9 +29,10 @@ use crate::timer;
 use crate::worker::attempt_info::{AttemptInfo, Why};
 use crate::worker::cluster::{Pick, Probe, Token, Tried};
 
-/// A client that leaves before this time has changed its mind. A client that leaves later has waited, which counts
-/// against the endpoint.
-pub const IMPATIENT: Duration = Duration::from_millis(100);
+/// A client that leaves before this time has changed its mind, whatever is known of the endpoint.
+const IMPATIENT: Duration = Duration::from_millis(100);
+/// Who waits for longer than this has waited for the endpoint, where nothing is known of how long answers take.
+pub const PATIENT: Duration = Duration::from_secs(1);
 
 /// How long attempts of a request may take before another is started beside them.
 #[derive(Debug, Clone, Copy)]
@@ -128,11 +130,22 @@ impl<'r> Bearings<'r> {
         }
     }
 
+    /// How long a client has to have waited for an attempt before that says something about its endpoint: a try timeout that was
+    /// declared, else longer than nearly all such requests take, whether they may be raced or not.
+    pub fn patience(&self) -> Duration {
+        let learned = || self.x.side.latency_classes.borrow_mut().at(self.pace.class).and_then(|l| l.known().stuck());
+        let patience = match self.x.policy.per_try {
+            PerTry::Fixed(time) => time,
+            PerTry::Off | PerTry::Learned { .. } => learned().unwrap_or(PATIENT),
+        };
+        patience.max(IMPATIENT)
+    }
+
     /// The client has gone while an attempt was under way. If it had waited for long enough, that counts against the
     /// endpoint.
     pub fn abandoned(&self, attempt: Attempt<'r>, now: Instant) {
         let x = self.x;
-        let patience = self.pace.per_try.unwrap_or(IMPATIENT).max(IMPATIENT);
+        let patience = self.patience();
         let waited = now.saturating_duration_since(attempt.info.started);
         if waited >= patience && x.request.body.ended().is_some() {
             let tells = x.side.overtaken(&attempt.info, attempt.probe, true, now, &x.case());

@@ -31,6 +31,9 @@ pub const TRY_SAMPLES: u32 = 500;
 /// Samples without which nothing is hedged: of so few the p99 is the slowest.
 pub const HEDGE_SAMPLES: u32 = 30;
 
+/// So many times the p99 nobody has to wait.
+const STUCK: u32 = 3;
+
 /// How long the answers of one kind of requests take, and what follows. Reading it costs nothing: it is worked out at the
 /// worker's ticks.
 #[derive(Debug)]
@@ -123,6 +126,13 @@ impl Known {
                 })
             }
         }
+    }
+
+    /// After what time an attempt is certainly no usual one, whether another may be started beside it or not; none while too
+    /// little is known.
+    pub fn stuck(&self) -> Option<Duration> {
+        let p99 = if self.samples >= HEDGE_SAMPLES { self.p99.time().or(self.usual) } else { self.lent };
+        p99.map(|p99| p99.saturating_mul(STUCK))
     }
 
     /// When an attempt is slower than nearly all; none where it is not hedged.

@@ -8,7 +8,7 @@ use crate::counts::First;
 use crate::error::{Blame, Reason};
 use crate::forward::answer::Response;
 use crate::forward::attempt::{Attempt, AttemptContext};
-use crate::forward::first::{IMPATIENT, verdict};
+use crate::forward::first::{PATIENT, verdict};
 use crate::forward::record::late_first::{LateFirst, Witness};
 use crate::resilience::outlier;
 use crate::resilience::retry::{Next, Pushback, Verdict};
@@ -18,9 +18,6 @@ use crate::timer;
 use crate::upstream::Broken;
 use crate::worker::attempt_info::{AttemptInfo, Why};
 use crate::worker::cluster::Probe;
-
-/// A caller whose deadline is longer than this has waited for the endpoint, whatever the per-try timeout is.
-const PATIENT: Duration = Duration::from_secs(1);
 
 /// An attempt that was answered with 500, or against the rules of HTTP.
 #[derive(Debug)]
@@ -203,8 +200,7 @@ impl<'r> Recovery<'r> {
         self.trouble(None);
         // Where the deadline is the caller's and too short for an answer, it says nothing about the endpoint.
         let callers = self.b.waits.is_some() && self.b.waits == self.b.deadline.total;
-        let patience =
-            if callers { self.b.pace.per_try.unwrap_or(IMPATIENT).clamp(IMPATIENT, PATIENT) } else { Duration::ZERO };
+        let patience = if callers { self.b.patience().min(PATIENT) } else { Duration::ZERO };
         for attempt in self.race.losers() {
             if let Some(details) = &mut self.record.details {
                 details.ended(attempt.info.number, now, Ending::failed(reason));
