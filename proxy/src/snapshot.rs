@@ -175,6 +175,10 @@ impl Members for [Arc<Endpoint>] {
     fn median_us(&self, index: usize) -> u64 {
         self[index].shared.median_us.load(Ordering::Relaxed)
     }
+
+    fn quarter_us(&self, index: usize) -> u64 {
+        self[index].shared.quarter_us.load(Ordering::Relaxed)
+    }
 }
 
 /// Who an endpoint is, for as long as the process lives. Never used twice.
@@ -236,6 +240,8 @@ pub struct EndpointShared {
     pub score_us: AtomicU64,
     /// What its answers typically take, in microseconds, of the worker that wrote last; 0 for not known.
     pub median_us: AtomicU64,
+    /// What a quarter of its answers stay within, likewise.
+    pub quarter_us: AtomicU64,
     /// Attempts that wait for longer than nearly all do.
     pub overdue: AtomicU32,
     /// What is held against it.

@@ -25,7 +25,7 @@ use crate::error::Reason;
 use crate::net::{Io, is_own_lack};
 use crate::relay::StreamFaultHooks;
 pub use crate::resilience::retry::Broken;
-use crate::resilience::sketch::RunningMedian;
+use crate::resilience::sketch::RunningQuantile;
 use crate::snapshot::{Endpoint, EndpointId, EndpointShared};
 use crate::timer;
 use idle_life::IdleLife;
@@ -58,7 +58,8 @@ pub struct Upstream {
     /// When it last answered well. Before its first answer, when it joined the pool.
     answered_at: Cell<Instant>,
     reported: Cell<u32>,
-    median: Cell<RunningMedian>,
+    median: Cell<RunningQuantile>,
+    quarter: Cell<RunningQuantile>,
     /// For whoever asks which endpoint fails, or is slow.
     tally: EndpointTally,
     good: Cell<u64>,
@@ -164,7 +165,8 @@ impl Upstream {
             waits_since: Cell::new(now),
             answered_at: Cell::new(now),
             reported: Cell::new(0),
-            median: Cell::default(),
+            median: Cell::new(RunningQuantile::new(0.5)),
+            quarter: Cell::new(RunningQuantile::new(0.25)),
             tally: EndpointTally::default(),
             good: Cell::new(0),
             failures: Cell::new(0),
@@ -263,9 +265,11 @@ impl Upstream {
     }
 
     fn note(&self, latency: Duration) {
-        let mut median = self.median.get();
-        median.observe(latency);
-        self.median.set(median);
+        for kept in [&self.median, &self.quarter] {
+            let mut quantile = kept.get();
+            quantile.observe(latency);
+            kept.set(quantile);
+        }
     }
 
     /// An attempt failed by the endpoint's fault.
@@ -404,8 +408,9 @@ impl Upstream {
         if attempts + good + failures > 0 {
             // Latencies are far below the range of either type.
             self.shared.score_us.store(self.load.value(now) as u64, Ordering::Relaxed);
-            let median = self.expected().map_or(0, |median| median.as_micros() as u64);
-            self.shared.median_us.store(median, Ordering::Relaxed);
+            let micros = |time: Option<Duration>| time.map_or(0, |time| time.as_micros() as u64);
+            self.shared.median_us.store(micros(self.expected()), Ordering::Relaxed);
+            self.shared.quarter_us.store(micros(self.quarter.get().value()), Ordering::Relaxed);
         }
     }
 }

@@ -250,6 +250,10 @@ impl Members for Rig {
     fn median_us(&self, _: usize) -> u64 {
         0
     }
+
+    fn quarter_us(&self, _: usize) -> u64 {
+        0
+    }
 }
 
 impl Rig {

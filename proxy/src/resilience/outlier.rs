@@ -121,6 +121,8 @@ pub trait Members {
     fn state(&self, index: usize) -> &OutlierState;
     /// What its answers typically take, in microseconds; 0 where that is not known.
     fn median_us(&self, index: usize) -> u64;
+    /// What a quarter of its answers stay within, in microseconds; 0 where that is not known.
+    fn quarter_us(&self, index: usize) -> u64;
 }
 
 /// Why an endpoint was ejected.

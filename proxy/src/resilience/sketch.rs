@@ -151,15 +151,21 @@ pub fn upper(index: usize) -> Duration {
     Duration::from_micros((1 << octave) + ((within + 1) << (octave - PER_OCTAVE.ilog2())))
 }
 
-/// About the median of a stream, in one number: a step up for what is above, a step down for what is below. For what is
-/// asked of each endpoint, of which there may be thousands.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct RunningMedian {
+/// About what a share of a stream stays within, in one number: a step up for what is above, a step down for what is below, as
+/// much longer as that is rarer. For what is asked of each endpoint, of which there may be thousands.
+#[derive(Debug, Clone, Copy)]
+pub struct RunningQuantile {
+    share: f64,
     micros: f64,
     samples: u32,
 }
 
-impl RunningMedian {
+impl RunningQuantile {
+    /// Of no samples. `share` is between 0 and 1.
+    pub fn new(share: f64) -> Self {
+        Self { share, micros: 0.0, samples: 0 }
+    }
+
     /// Steps get smaller while the first samples come, and stay large enough to follow a change within some twenty.
     pub fn observe(&mut self, latency: Duration) {
         let sample = latency.as_secs_f64() * 1e6;
@@ -167,15 +173,15 @@ impl RunningMedian {
             self.micros = sample.max(1.0);
         }
         self.samples = self.samples.saturating_add(1);
-        let step = if self.samples < 20 { 0.25 } else { 0.08 };
+        let step = if self.samples < 20 { 0.5 } else { 0.16 };
         if sample > self.micros {
-            self.micros = (self.micros * (1.0 + step)).min(sample);
+            self.micros = (self.micros * (1.0 + step * self.share)).min(sample);
         } else {
-            self.micros = (self.micros / (1.0 + step)).max(sample.max(1.0));
+            self.micros = (self.micros / (1.0 + step * (1.0 - self.share))).max(sample.max(1.0));
         }
     }
 
-    /// The median; none before the fifth sample.
+    /// What the share stays within; none before the fifth sample.
     pub fn value(&self) -> Option<Duration> {
         (self.samples >= 5).then(|| Duration::from_secs_f64(self.micros / 1e6))
     }
@@ -234,13 +240,25 @@ mod tests {
 
     #[test]
     fn a_median_follows_a_change_within_a_few_dozen_samples() {
-        let mut median = RunningMedian::default();
+        let mut median = RunningQuantile::new(0.5);
         (0..50).for_each(|_| median.observe(us(1_000)));
         assert_eq!(median.value(), Some(us(1_000)));
         (0..60).for_each(|_| median.observe(us(20_000)));
         assert!(median.value().unwrap() > us(15_000), "{median:?}");
         (0..60).for_each(|_| median.observe(us(1_000)));
         assert!(median.value().unwrap() < us(1_400), "{median:?}");
+    }
+
+    #[test]
+    fn a_quarter_of_what_is_half_quick_and_half_slow_is_quick() {
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut quarter = RunningQuantile::new(0.25);
+        for sample in 0..2_000 {
+            quarter.observe(if random.bool() { us(1_000) } else { us(200_000) });
+            assert!(sample < 100 || quarter.value().unwrap() < us(50_000), "{quarter:?} after {sample}");
+        }
+        (0..160).for_each(|_| quarter.observe(us(200_000)));
+        assert!(quarter.value().unwrap() > us(150_000), "{quarter:?}");
     }
 
     proptest! {

@@ -7,6 +7,8 @@ use super::*;
 struct Pool {
     states: Vec<OutlierState>,
     medians: Vec<u64>,
+    /// Where they are not like the medians.
+    quarters: Option<Vec<u64>>,
     shared: PoolState,
     rules: Outlier,
 }
@@ -27,12 +29,22 @@ impl Members for Pool {
     fn median_us(&self, index: usize) -> u64 {
         self.medians[index]
     }
+
+    fn quarter_us(&self, index: usize) -> u64 {
+        self.quarters.as_ref().map_or(self.medians[index], |quarters| quarters[index])
+    }
 }
 
 impl Pool {
     fn of(count: usize) -> Self {
         let states = (0..count).map(|_| OutlierState::default()).collect();
-        Self { states, medians: vec![0; count], shared: PoolState::default(), rules: Outlier::default() }
+        Self {
+            states,
+            medians: vec![0; count],
+            quarters: None,
+            shared: PoolState::default(),
+            rules: Outlier::default(),
+        }
     }
 
     fn fail(&self, index: usize, now: u64) -> bool {
@@ -178,6 +190,14 @@ fn one_that_is_ten_times_slower_than_its_peers_is_ejected_after_three_looks() {
         pool.evaluate(second * 1_000);
     }
     assert_eq!(pool.out(), [2]);
+    // Half of what it is asked for is quick, as with the others, and of the other half it has more.
+    let mut pool = Pool::of(2);
+    (pool.medians, pool.quarters) = (vec![1_000, 200_000], Some(vec![1_000, 1_000]));
+    for second in 1..=9u64 {
+        (0..2).for_each(|i| pool.states[i].count(5, 0));
+        pool.evaluate(second * 1_000);
+    }
+    assert_eq!(pool.out(), [0; 0]);
     // Ten times nearly nothing is nothing.
     let mut pool = Pool::of(3);
     pool.medians = vec![300, 300, 30_000];
