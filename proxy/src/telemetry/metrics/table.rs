@@ -62,6 +62,7 @@ pub(super) mod name {
     pub const CLIENT_CONNECTIONS: &str = "outrigger_client_connections";
     pub const CLIENT_CONNECTIONS_ACCEPTED: &str = "outrigger_client_connections_accepted_total";
     pub const MADE_ROOM: &str = "outrigger_client_connections_made_room_total";
+    pub const ABUSES: &str = "outrigger_client_http2_abuses_total";
     pub const TURNED_AWAY: &str = "outrigger_client_connections_refused_total";
     pub const TCP_CONNECTIONS: &str = "outrigger_tcp_connections";
     pub const TCP_ACCEPTED: &str = "outrigger_tcp_connections_accepted_total";
@@ -348,6 +349,12 @@ pub const TABLE: &[Metric] = &[
         Counter,
         &["reason"],
         "Clients' connections that were ended for others because little room was left: idle, the longest first, or slow_head.",
+    ),
+    facade(
+        name::ABUSES,
+        Counter,
+        &["kind"],
+        "Clients' HTTP/2 connections that were ended for what the client sent: resets, provoked_resets, settings, pings, priorities, window_updates, continuations, heads, data, other_frames (too many of them), or protocol (a rule that was broken).",
     ),
     facade(
         name::CHECKS_NOT_MADE,
