@@ -101,7 +101,7 @@ pub fn codings() -> Vec<Case> {
         cases.push(Case::refused(&format!("a length within a chunk: {short}"), post(&short, &chunk)));
     }
     for line in OBFUSCATED {
-        cases.push(Case::refused(&format!("coding: {line}"), post(&line, CHUNKS)));
+        cases.push(Case::refused(&format!("coding: {line}"), post(line, CHUNKS)));
     }
     cases
 }
