@@ -98,10 +98,14 @@ async fn carry(from: RecvStream, to: SendStream<Bytes>, pipe: DuplexStream) {
 async fn up(mut from: RecvStream, mut pipe: impl AsyncWrite + Unpin) -> io::Result<()> {
     while let Some(data) = from.data().await {
         let data = data.map_err(|_| io::ErrorKind::ConnectionReset)?;
-        pipe.write_all(&data).await?;
+        if pipe.write_all(&data).await.is_err() {
+            // The endpoint takes nothing more. What it has sent may still be on its way to the client.
+            return Ok(());
+        }
         from.flow_control().release_capacity(data.len()).map_err(|_| io::ErrorKind::ConnectionReset)?;
     }
-    pipe.shutdown().await
+    _ = pipe.shutdown().await;
+    Ok(())
 }
 
 async fn down(mut pipe: impl AsyncRead + Unpin, mut to: SendStream<Bytes>) -> io::Result<()> {

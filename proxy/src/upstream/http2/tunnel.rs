@@ -8,10 +8,11 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use futures_util::future::select;
+use futures_util::future::{join, select};
 use http::Response;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt;
 
 use super::{Came, Outbound, Stream};
 use crate::error::Reason;
@@ -53,17 +54,27 @@ pub async fn open(
             .and_then(|()| hop.pools.limits.admit(empty));
         said.map_err(|bad| failed(upstream_reason(bad)))?;
     }
-    let (near, mut far) = tokio::io::duplex(PIPE);
+    let (near, far) = tokio::io::duplex(PIPE);
     let (kept, let_go) = tokio::sync::oneshot::channel::<()>();
     tokio::task::spawn_local(async move {
         let _place = stream;
-        let mut upgraded = TokioIo::new(upgraded);
+        let (mut come, mut go) = tokio::io::split(TokioIo::new(upgraded));
+        let (mut taken, mut given) = tokio::io::split(far);
+        // Where one direction fails, what the other one holds still arrives.
+        let down = async {
+            _ = tokio::io::copy(&mut come, &mut given).await;
+            _ = given.shutdown().await;
+        };
+        let up = async {
+            _ = tokio::io::copy(&mut taken, &mut go).await;
+            _ = go.shutdown().await;
+        };
         // The tunnel's end may still have to reach the endpoint when the client's side is over.
         let over = async {
             _ = let_go.await;
             tokio::time::sleep(GRACE).await;
         };
-        _ = select(pin!(tokio::io::copy_bidirectional(&mut upgraded, &mut far)), pin!(over)).await;
+        _ = select(pin!(join(down, up)), pin!(over)).await;
     });
     Ok((head, Came::Tunnel(Tunnelled { io: Io::pipe(near), lease, input: None, kept: Kept::Stream(kept) })))
 }
