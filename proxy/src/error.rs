@@ -30,6 +30,8 @@ pub enum Reason {
     Loop,
     /// `Max-Forwards` ran out on a TRACE or OPTIONS.
     MaxForwards,
+    /// The host is one for which another certificate would have answered than the connection's.
+    Misdirected,
     /// No route, and the host is no service's name.
     NoRoute,
     /// The name is outside the allow-pattern.
@@ -50,6 +52,12 @@ pub enum Reason {
     ConnectFailed,
     /// The connection to the endpoint was not made in time.
     ConnectTimeout,
+    /// The endpoint's certificate does not prove that it is who it should be.
+    TlsCertificate,
+    /// The endpoint refused the handshake.
+    TlsAlert,
+    /// The handshake with the endpoint failed otherwise: it speaks no TLS, or none that we speak.
+    TlsProtocol,
     /// The endpoint closed or reset the connection before a whole head.
     UpstreamClosed,
     /// The endpoint's answer breaks the grammar or the framing rules.
@@ -94,6 +102,7 @@ impl Reason {
         Reason::ConnectMethod,
         Reason::Loop,
         Reason::MaxForwards,
+        Reason::Misdirected,
         Reason::NoRoute,
         Reason::NameNotAllowed,
         Reason::UnknownService,
@@ -104,6 +113,9 @@ impl Reason {
         Reason::OutOfResources,
         Reason::ConnectFailed,
         Reason::ConnectTimeout,
+        Reason::TlsCertificate,
+        Reason::TlsAlert,
+        Reason::TlsProtocol,
         Reason::UpstreamClosed,
         Reason::UpstreamProtocol,
         Reason::UpstreamHeadTooLarge,

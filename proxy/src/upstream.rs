@@ -9,6 +9,7 @@ pub mod http1;
 pub mod http2;
 mod idle_life;
 pub mod slow;
+mod tls;
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -22,12 +23,14 @@ use crate::clock::Instant;
 use crate::config::settings::Policy;
 use crate::counts::EndpointTally;
 use crate::error::Reason;
+use crate::http::Buffer;
 use crate::net::{Io, is_own_lack};
 use crate::relay::StreamFaultHooks;
 pub use crate::resilience::retry::Broken;
 use crate::resilience::sketch::RunningQuantile;
 use crate::snapshot::{Endpoint, EndpointId, EndpointShared};
 use crate::timer;
+use crate::tls::client::Inside;
 use idle_life::IdleLife;
 
 /// An endpoint as one worker sees it. It outlives snapshots, as the endpoint does.
@@ -92,6 +95,28 @@ impl Connection {
     fn new(io: Io, open: Open, now: Instant) -> Self {
         Self { io, reused: false, opened: now, idled: Duration::ZERO, open }
     }
+}
+
+/// An endpoint's end of a tunnel.
+#[derive(Debug)]
+pub struct Tunnelled {
+    /// A connection, which is never used again for requests, or a pipe to a stream.
+    pub io: Io,
+    /// Load, until the tunnel ends.
+    pub lease: Lease,
+    /// What was read beyond the head.
+    pub input: Option<Buffer>,
+    /// What the tunnel keeps until it ends.
+    pub kept: Kept,
+}
+
+/// What a tunnel keeps until it ends.
+#[derive(Debug)]
+pub enum Kept {
+    /// A connection of its own, and its part of what tunnels may hold.
+    Connection(Open, Share),
+    /// A stream. Dropping this ends it.
+    Stream(tokio::sync::oneshot::Sender<()>),
 }
 
 /// Counts one open connection.
@@ -311,8 +336,13 @@ impl Upstream {
         }
     }
 
-    /// Dials, within the cap and the connect timeout.
-    pub async fn dial(&self, policy: &Policy, terms: slow::Terms) -> Result<Connection, Reason> {
+    /// Whether it is spoken to over TLS.
+    pub fn is_secure(&self) -> bool {
+        self.shared.tls.is_some()
+    }
+
+    /// Dials, within the cap and the connect timeout; a handshake has as long again.
+    pub async fn dial(&self, policy: &Policy, terms: slow::Terms, inside: Inside) -> Result<Connection, Reason> {
         let open = match Open::new(&self.shared, terms.cap) {
             Some(open) => open,
             None => self.room(terms).await.ok_or(Reason::ConnectionLimit)?,
@@ -321,14 +351,19 @@ impl Upstream {
         if tap.is_down() {
             return Err(Reason::ConnectFailed);
         }
-        match tokio::time::timeout(policy.connect_timeout, Io::connect(self.address)).await {
-            Ok(Ok(io)) => Ok(Connection::new(io.hooked(tap), open, timer::now())),
+        let io = match tokio::time::timeout(policy.connect_timeout, Io::connect(self.address)).await {
+            Ok(Ok(io)) => io,
             Ok(Err(error)) => {
                 tracing::debug!(address = %self.address, %error, "connect failed");
-                Err(not_connected(&error))
+                return Err(not_connected(&error));
             }
-            Err(_) => Err(Reason::ConnectTimeout),
-        }
+            Err(_) => return Err(Reason::ConnectTimeout),
+        };
+        let io = match &self.shared.tls {
+            None => io,
+            Some(proof) => tls::secure(io, proof, inside, policy.connect_timeout).await?,
+        };
+        Ok(Connection::new(io.hooked(tap), open, timer::now()))
     }
 
     /// Makes room for a connection at the cap: closes a free connection that this request may not use, or ends the

@@ -10,6 +10,7 @@ mod registries;
 mod sense;
 mod services;
 mod tcp;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -86,6 +87,7 @@ impl Build<'_> {
                 address: listener.address.0,
                 service: listener.service.as_deref().map(Arc::from),
                 defer_accept: listener.defer_accept,
+                tls: listener.tls.as_ref().map(|tls| self.listener_tls(i, tls)),
             };
             all.push((path("address"), settings));
         }
@@ -94,7 +96,7 @@ impl Build<'_> {
                 let key = if service.listen.is_some() { "listen" } else { "port" };
                 let path = vec!["services".into(), name.clone(), key.into()];
                 let service = Some(Arc::from(name.as_str()));
-                all.push((path, settings::Listener { address, service, defer_accept: false }));
+                all.push((path, settings::Listener { address, service, defer_accept: false, tls: None }));
             }
         }
         let others = !config.tcp.is_empty() || config.faults.toxiproxy.enabled;

@@ -5,6 +5,7 @@
 
 mod name;
 mod policy;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,6 +17,9 @@ pub use name::is_service_name;
 pub use policy::{
     Balance, Breaker, Bulkhead, Fallback, FallbackAnswer, HealthCheck, Hedge, Hold, Limit, Outlier, PerTry, Policy,
     Priority, Probe, Protocol, Retries,
+};
+pub use tls::{
+    Alpn, CertificateFiles, ClientCertificates, ListenerTls, ServiceTls, TlsTo, TlsVersion, Trust, UnknownSni,
 };
 
 /// Everything the operator decided, or left to its default.
@@ -67,6 +71,8 @@ pub struct Listener {
     /// Accept a connection only when its first bytes are there. Saves CPU per new connection; not where the
     /// server speaks first.
     pub defer_accept: bool,
+    /// TLS; none for cleartext.
+    pub tls: Option<ListenerTls>,
 }
 
 /// A plain TCP proxy.
@@ -195,6 +201,8 @@ pub struct ServiceSettings {
     pub source: Source,
     /// A local address of its own, every request to which goes to it. It is among [`Settings::listeners`] already.
     pub listen: Option<SocketAddr>,
+    /// TLS to its instances.
+    pub tls: ServiceTls,
     /// Its policies, the defaults filled in.
     pub policy: Policy,
 }
@@ -222,6 +230,8 @@ pub struct StaticInstance {
     pub port: u16,
     /// 0 to 65535.
     pub weight: u32,
+    /// Whether it is written as `https://…`.
+    pub https: bool,
 }
 
 /// A route as written, its policies filled in from its service.

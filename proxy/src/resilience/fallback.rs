@@ -35,6 +35,9 @@ pub const fn calls(reason: Reason) -> bool {
         | Reason::OutOfResources
         | Reason::ConnectFailed
         | Reason::ConnectTimeout
+        | Reason::TlsCertificate
+        | Reason::TlsAlert
+        | Reason::TlsProtocol
         | Reason::UpstreamClosed
         | Reason::UpstreamProtocol
         | Reason::UpstreamHeadTooLarge
@@ -65,6 +68,7 @@ pub const fn calls(reason: Reason) -> bool {
         | Reason::ConnectMethod
         | Reason::Loop
         | Reason::MaxForwards
+        | Reason::Misdirected
         | Reason::NoRoute
         | Reason::NameNotAllowed
         | Reason::ClientGone => false,

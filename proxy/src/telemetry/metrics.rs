@@ -13,6 +13,7 @@ mod process;
 mod render;
 mod table;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
@@ -236,6 +237,66 @@ pub struct ClientMetrics {
     malformed: [u64; Steering::ALL.len()],
     made_room: [u64; 2],
     turned_away: u64,
+    /// HTTP/2 connections that were ended, by what they were ended for.
+    abuses: BTreeMap<&'static str, u64>,
+    handshakes: [u64; Handshake::ALL.len()],
+}
+
+/// When the first certificate of a file ends.
+pub fn set_certificate_end(file: &std::path::Path, end: SystemTime) {
+    let seconds = end.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    metrics::gauge!(name::NOT_AFTER, "file" => file.display().to_string()).set(seconds as f64);
+}
+
+/// How a client's TLS handshake has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handshake {
+    /// Well, with all that belongs to it.
+    Full,
+    /// Well, with a session of an earlier one.
+    Resumed,
+    /// It took too long.
+    Timeout,
+    /// It was ended for others, or because the process is closing.
+    MadeRoom,
+    /// The client closed or reset the connection in its middle.
+    Closed,
+    /// What came is no TLS: plain HTTP, for example.
+    NotTls,
+    /// The two have no version, cipher or kind of key in common.
+    Incompatible,
+    /// The client offers other protocols only.
+    Alpn,
+    /// The client asks for a name in no certificate, and such are refused.
+    UnknownName,
+    /// The client shows no certificate and has to, or a bad one.
+    ClientCertificate,
+    /// The client refuses: it does not trust the certificate, for example.
+    AlertReceived,
+    /// The client breaks the protocol in another way.
+    Broken,
+}
+
+impl Handshake {
+    const ALL: [(Self, &str); 12] = [
+        (Self::Full, "full"),
+        (Self::Resumed, "resumed"),
+        (Self::Timeout, "timeout"),
+        (Self::MadeRoom, "made_room"),
+        (Self::Closed, "closed"),
+        (Self::NotTls, "not_tls"),
+        (Self::Incompatible, "incompatible"),
+        (Self::Alpn, "alpn"),
+        (Self::UnknownName, "unknown_name"),
+        (Self::ClientCertificate, "client_certificate"),
+        (Self::AlertReceived, "alert_received"),
+        (Self::Broken, "broken"),
+    ];
+
+    /// Its name, as the metric's label and in the log.
+    pub fn name(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
 }
 
 impl ClientMetrics {
@@ -251,7 +312,14 @@ impl ClientMetrics {
             malformed: [0; Steering::ALL.len()],
             made_room: [0; 2],
             turned_away: 0,
+            abuses: BTreeMap::new(),
+            handshakes: [0; Handshake::ALL.len()],
         }
+    }
+
+    /// A handshake is over.
+    pub fn shook_hands(&mut self, result: Handshake) {
+        self.handshakes[result as usize] += 1;
     }
 
     /// A client's connection was accepted.
@@ -281,6 +349,11 @@ impl ClientMetrics {
         self.turned_away += 1;
     }
 
+    /// An HTTP/2 connection was ended for what its client sent.
+    pub fn ended_for(&mut self, what: &'static str) {
+        *self.abuses.entry(what).or_default() += 1;
+    }
+
     /// Bytes of answers that are held until they are whole, as of now.
     pub fn held(&mut self, bytes: usize) {
         self.held_bytes = bytes;
@@ -300,9 +373,17 @@ impl ClientMetrics {
                 metrics::counter!(name::MADE_ROOM, "reason" => why).increment(count);
             }
         }
+        for ((_, result), count) in Handshake::ALL.iter().zip(std::mem::take(&mut self.handshakes)) {
+            if count > 0 {
+                metrics::counter!(name::HANDSHAKES, "result" => *result).increment(count);
+            }
+        }
         let refused = std::mem::take(&mut self.turned_away);
         if refused > 0 {
             metrics::counter!(name::TURNED_AWAY, "reason" => "memory").increment(refused);
+        }
+        for (what, count) in std::mem::take(&mut self.abuses) {
+            metrics::counter!(name::ABUSES, "kind" => what).increment(count);
         }
         let (open, accepted) = std::mem::take(&mut self.unreported);
         if open != 0 {

@@ -37,6 +37,7 @@ impl Build<'_> {
         ServiceSettings {
             source: self.source(name, written),
             listen: own_address(written),
+            tls: self.service_tls(name, written),
             policy: policy(&[written.policies(), self.config.defaults.policies()]),
         }
     }

@@ -3,13 +3,13 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use super::super::text::{Path, Target};
+use super::super::text::{InstanceAddress, Path};
 
-/// An instance of a service: `10.0.0.1:3001`, or `{ address: "10.0.0.1:3001", weight: 3 }`.
+/// An instance of a service: `10.0.0.1:3001`, `https://api.example:8443`, or `{ address: "10.0.0.1:3001", weight: 3 }`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Instance {
-    /// A host name or an IP address, and a port.
-    pub address: Target,
+    /// A host name or an IP address, and a port; with `https://` in front where it speaks TLS.
+    pub address: InstanceAddress,
     /// Its share of the traffic relative to the others'. 0 takes none; at most 65535.
     pub weight: u32,
 }
@@ -28,8 +28,8 @@ pub enum PathMatch {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct InstanceMap {
-    /// A host name or an IP address, and a port.
-    address: Target,
+    /// A host name or an IP address, and a port; with `https://` in front where it speaks TLS.
+    address: InstanceAddress,
     /// Its share of the traffic relative to the others'. 0 takes none; at most 65535.
     #[serde(default = "one")]
     weight: u32,
@@ -101,7 +101,7 @@ impl JsonSchema for Instance {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let map = InstanceMap::json_schema(generator);
-        json_schema!({ "oneOf": [generator.subschema_for::<Target>(), map] })
+        json_schema!({ "oneOf": [generator.subschema_for::<InstanceAddress>(), map] })
     }
 }
 
