@@ -30,6 +30,8 @@ pub enum Reason {
     Loop,
     /// `Max-Forwards` ran out on a TRACE or OPTIONS.
     MaxForwards,
+    /// A rule of the listener's or the route's does not let the caller in.
+    AccessDenied,
     /// No route, and the host is no service's name.
     NoRoute,
     /// The name is outside the allow-pattern.
@@ -42,6 +44,8 @@ pub enum Reason {
     TooManyNames,
     /// The service is known, and has no endpoint.
     NoEndpoint,
+    /// The service is a subset, and nobody carries it or its fallback.
+    BareSubset,
     /// Every endpoint is at its connection cap.
     ConnectionLimit,
     /// The proxy has no descriptor, memory or local port left for another connection.
@@ -94,12 +98,14 @@ impl Reason {
         Reason::ConnectMethod,
         Reason::Loop,
         Reason::MaxForwards,
+        Reason::AccessDenied,
         Reason::NoRoute,
         Reason::NameNotAllowed,
         Reason::UnknownService,
         Reason::RegistryTimeout,
         Reason::TooManyNames,
         Reason::NoEndpoint,
+        Reason::BareSubset,
         Reason::ConnectionLimit,
         Reason::OutOfResources,
         Reason::ConnectFailed,

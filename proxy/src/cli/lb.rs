@@ -83,7 +83,8 @@ fn configuration(args: Args) -> Config {
         ..Service::default()
     };
     config.services.insert(SERVICE.into(), service);
-    config.listeners = vec![Listener { address: args.listen, service: Some(SERVICE.into()), defer_accept: false }];
+    config.listeners =
+        vec![Listener { address: args.listen, service: Some(SERVICE.into()), access: None, defer_accept: false }];
     config.names.enabled = false;
     match args.admin {
         Some(address) => config.admin.address = address,

@@ -59,7 +59,13 @@ pub struct Upload {
 enum Source {
     Empty,
     H1(Box<RefCell<OverH1>>),
-    H2 { incoming: RefCell<RecvStream>, held: RefCell<Held>, pools: Rc<Pools> },
+    H2 {
+        incoming: RefCell<RecvStream>,
+        held: RefCell<Held>,
+        pools: Rc<Pools>,
+    },
+    /// A copy of another request's, which is whole.
+    Copied(Bytes),
 }
 
 /// A worker's free [`Upload`]s without a body. Most requests have none, and saying so is not worth an allocation for
@@ -135,6 +141,27 @@ impl Upload {
         Self::new(source, length, now, None)
     }
 
+    /// A copy of a body that is here whole; none where it is not. Whoever reads the copy holds nothing of the original.
+    pub fn copied(of: &Self, now: Instant) -> Option<Self> {
+        if of.is_empty() {
+            return Some(Self::empty(now));
+        }
+        if of.ended.get().is_none() || !of.is_replayable() || of.drained.get() > 0 || of.failure().is_some() {
+            return None;
+        }
+        let all = usize::try_from(of.taken()).ok()?;
+        let mut bytes = Vec::with_capacity(all);
+        while bytes.len() < all {
+            let piece = of.copy(bytes.len() as u64, all - bytes.len());
+            if piece.is_empty() {
+                return None;
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        let length = Length::Exact(bytes.len() as u64);
+        Some(Self::new(Source::Copied(bytes.into()), length, now, Some(now)))
+    }
+
     fn new(source: Source, length: Length, now: Instant, ended: Option<Instant>) -> Self {
         Self {
             source,
@@ -202,7 +229,7 @@ impl Upload {
     /// The trailers, once they have come.
     pub fn trailers(&self) -> Option<Rc<Head>> {
         match &self.source {
-            Source::Empty => None,
+            Source::Empty | Source::Copied(_) => None,
             Source::H1(body) => body.borrow().content.trailers().cloned(),
             Source::H2 { held, .. } => held.borrow().trailers.clone(),
         }
@@ -220,6 +247,11 @@ impl Upload {
         let Some(at) = cursor.checked_sub(self.gone.get()) else { return Poll::Ready(Err(Reason::Internal)) };
         let polled = match &self.source {
             Source::Empty => return Poll::Ready(Ok(Piece::End)),
+            Source::Copied(bytes) => {
+                let left = (bytes.len() as u64).saturating_sub(at);
+                let left = usize::try_from(left).unwrap_or(usize::MAX);
+                return Poll::Ready(Ok(if left > 0 { Piece::Data(left) } else { Piece::End }));
+            }
             Source::H1(body) => self.poll_h1(cx, &mut body.borrow_mut(), at),
             Source::H2 { incoming, held, pools } => {
                 self.poll_h2(cx, &mut incoming.borrow_mut(), &mut held.borrow_mut(), pools, at)
@@ -232,7 +264,7 @@ impl Upload {
     /// Ready when all of the body has come, or as much as can be kept.
     pub fn poll_collect(&self, cx: &mut Context<'_>) -> Poll<Result<(), Reason>> {
         match &self.source {
-            Source::Empty => Poll::Ready(Ok(())),
+            Source::Empty | Source::Copied(_) => Poll::Ready(Ok(())),
             Source::H1(body) => self.poll_collect_h1(cx, &mut body.borrow_mut()),
             Source::H2 { incoming, held, pools } => {
                 let (incoming, held) = (&mut incoming.borrow_mut(), &mut held.borrow_mut());
@@ -383,6 +415,7 @@ impl Upload {
     pub fn taken(&self) -> u64 {
         let kept = match &self.source {
             Source::Empty => 0,
+            Source::Copied(bytes) => bytes.len(),
             Source::H1(body) => body.borrow().content.ready(),
             Source::H2 { held, .. } => held.borrow().len,
         };
@@ -398,6 +431,10 @@ impl Upload {
         let at = usize::try_from(cursor - self.gone.get()).unwrap_or(usize::MAX);
         let sent = match &self.source {
             Source::Empty => io.poll_write_from(cx, room.lead()),
+            Source::Copied(bytes) => {
+                let rest = bytes.get(at..).unwrap_or_default();
+                io.poll_write_both(cx, room.lead(), room.of(rest))
+            }
             Source::H1(body) => body.borrow_mut().poll_send_to(cx, io, at, room),
             Source::H2 { held, .. } => io.poll_write_both(cx, room.lead(), room.of(held.borrow().slice(at))),
         };
@@ -412,6 +449,7 @@ impl Upload {
         let at = usize::try_from(cursor - self.gone.get()).unwrap_or(usize::MAX);
         match &self.source {
             Source::Empty => Bytes::new(),
+            Source::Copied(bytes) => bytes.slice(at.min(bytes.len())..bytes.len().min(at.saturating_add(len))),
             Source::H1(body) => body.borrow().copy(at, len),
             Source::H2 { held, .. } => {
                 let held = held.borrow();
@@ -449,7 +487,7 @@ impl Upload {
         self.close();
         match &self.source {
             Source::H1(body) => body.borrow().content.is_complete(),
-            Source::Empty | Source::H2 { .. } => true,
+            Source::Empty | Source::H2 { .. } | Source::Copied(_) => true,
         }
     }
 

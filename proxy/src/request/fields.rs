@@ -139,6 +139,8 @@ pub struct Outgoing<'a> {
     pub target: &'a [u8],
     /// The host that the request is for: that of an absolute-form target, else `Host`.
     pub host: &'a [u8],
+    /// The host that the client has asked for, which a route may have changed.
+    pub asked_host: &'a [u8],
     /// How the end of its body is known.
     pub length: Length,
     /// Who sent it.
@@ -301,7 +303,7 @@ impl Outgoing<'_> {
             write::known(out, b"X-Request-Id: ", self.id.as_bytes());
         } else {
             write::known(out, b"X-Forwarded-For: ", self.client.text.as_bytes());
-            write::known(out, b"\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: ", self.host);
+            write::known(out, b"\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: ", self.asked_host);
             write::known(out, b"\r\nX-Request-Id: ", self.id.as_bytes());
         }
         write::end(out);
@@ -340,7 +342,7 @@ impl Outgoing<'_> {
             emit(out, b"X-Forwarded-For", client);
         }
         emit(out, b"X-Forwarded-Proto", said(Name::XForwardedProto).unwrap_or(b"http"));
-        emit(out, b"X-Forwarded-Host", said(Name::XForwardedHost).unwrap_or(self.host));
+        emit(out, b"X-Forwarded-Host", said(Name::XForwardedHost).unwrap_or(self.asked_host));
         if said(Name::Forwarded).is_some() {
             let mut chain = self.head.all(Name::Forwarded).collect::<Vec<_>>().join(&b", "[..]);
             let _ = match self.client.peer.ip() {

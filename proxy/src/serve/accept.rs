@@ -24,7 +24,7 @@ use crate::http::{Buffer, BufferPool};
 use crate::http2::PREFACE;
 use crate::net::accepting::{OUT_OF_FILES, is_of_one_connection};
 use crate::net::{Bound, Io, Listener};
-use crate::request;
+use crate::request::{self, Entrance};
 use crate::timer::{self, Timer};
 use crate::worker::Worker;
 use crate::worker::connection_balancer::{ConnectionPermit, FULL, Handed};
@@ -35,15 +35,15 @@ use crate::worker::presence::{Among, Does, Presence};
 pub struct Socket {
     /// The socket.
     pub socket: Bound,
-    /// The service that every request on it is for.
-    pub service: Option<Arc<str>>,
+    /// What holds for every request on it, if anything does.
+    pub entrance: Option<Entrance>,
 }
 
 impl Socket {
     /// Registers it with this thread's runtime.
     pub fn register(self) -> Option<Place> {
         match Listener::register(self.socket) {
-            Ok(listener) => Some(Place { listener, service: self.service.as_deref().map(Rc::from) }),
+            Ok(listener) => Some(Place { listener, entrance: self.entrance.map(Rc::new) }),
             Err(error) => {
                 tracing::error!(%error, "a listening socket could not be registered");
                 None
@@ -57,8 +57,8 @@ impl Socket {
 pub struct Place {
     /// The socket.
     pub listener: Listener,
-    /// The service that every request on it is for.
-    pub service: Option<Rc<str>>,
+    /// What holds for every request on it, if anything does.
+    pub entrance: Option<Rc<Entrance>>,
 }
 
 /// Accepts until the process closes. After that it accepts what waits in the backlog, which would be reset otherwise.
@@ -89,7 +89,7 @@ where
                         }
                     }
                 };
-                settle(&worker, io, peer, place.service.clone(), &slots, permit, &alive);
+                settle(&worker, io, peer, place.entrance.clone(), &slots, permit, &alive);
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -100,7 +100,7 @@ where
     }
     while let Some((io, peer)) = place.listener.accept_now() {
         let Some(permit) = worker.balancer().place(worker.index) else { break };
-        settle(&worker, io, peer, place.service.clone(), &slots, permit, &alive);
+        settle(&worker, io, peer, place.entrance.clone(), &slots, permit, &alive);
     }
 }
 
@@ -117,13 +117,13 @@ pub async fn take_over<M, F>(
     let held = alive;
     let alive = Rc::downgrade(&held);
     drop(held);
-    while let Some(Handed { stream, peer, service, permit }) = queue.recv().await {
+    while let Some(Handed { stream, peer, entrance, permit }) = queue.recv().await {
         let (Ok(io), Some(alive)) = (Io::adopt(stream), alive.upgrade()) else { continue };
         tokio::task::spawn_local(connection(
             Rc::clone(&worker),
             io,
             peer,
-            service.as_deref().map(Rc::from),
+            entrance.map(Rc::new),
             Rc::clone(&slots),
             permit,
             alive,
@@ -135,7 +135,7 @@ fn settle<M, F>(
     worker: &Rc<Worker>,
     io: Io,
     peer: SocketAddr,
-    service: Option<Rc<str>>,
+    entrance: Option<Rc<Entrance>>,
     slots: &Rc<Slots<M, F>>,
     permit: ConnectionPermit,
     alive: &Rc<()>,
@@ -152,12 +152,12 @@ fn settle<M, F>(
     if let Some(queue) = queue {
         // Where the socket cannot be deregistered from this runtime, the connection is lost.
         if let Ok(stream) = io.release() {
-            queue.send(Handed { stream, peer, service: service.as_deref().map(Arc::from), permit });
+            queue.send(Handed { stream, peer, entrance: entrance.as_deref().cloned(), permit });
         }
         return;
     }
     let permit = permit.at(worker.index);
-    let task = connection(Rc::clone(worker), io, peer, service, Rc::clone(slots), permit, Rc::clone(alive));
+    let task = connection(Rc::clone(worker), io, peer, entrance, Rc::clone(slots), permit, Rc::clone(alive));
     tokio::task::spawn_local(task);
 }
 
@@ -170,7 +170,7 @@ fn connection<M, F>(
     worker: Rc<Worker>,
     io: Io,
     peer: SocketAddr,
-    service: Option<Rc<str>>,
+    entrance: Option<Rc<Entrance>>,
     slots: Rc<Slots<M, F>>,
     permit: ConnectionPermit,
     alive: Rc<()>,
@@ -189,10 +189,10 @@ where
         registered.presence().does(Does::Work);
         if first.bytes().starts_with(PREFACE) {
             let streams = slots.streams.clone();
-            Box::pin(http2::serve(io.with_ahead(first), client, service, worker, streams)).await;
+            Box::pin(http2::serve(io.with_ahead(first), client, entrance, worker, streams)).await;
             return;
         }
-        let conn = Rc::new(Conn::new(io, first, timer, client, service, registered.presence(), worker));
+        let conn = Rc::new(Conn::new(io, first, timer, client, entrance, registered.presence(), worker));
         while conn.next().await {
             let mut slot = slots.take();
             slot.as_mut().set(Some((slots.make)(Rc::clone(&conn))));
