@@ -125,6 +125,16 @@ impl Fleet {
         self.ports.iter().map(|ports| SocketAddr::from(([127, 0, 0, 1], ports[service]))).collect()
     }
 
+    /// The same of every service.
+    pub fn all_addresses(&self) -> Vec<Vec<SocketAddr>> {
+        (0..self.services()).map(|service| self.addresses(service)).collect()
+    }
+
+    /// Instances of every service.
+    pub fn instances(&self) -> usize {
+        self.members.len()
+    }
+
     /// Services.
     pub fn services(&self) -> usize {
         self.ledger.requests.len()

@@ -14,7 +14,6 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::client::{Client, End};
-use super::fleet::Fleet;
 use super::scenario::Scenario;
 use super::template::{Values, fill};
 use crate::proxies::{self, Process};
@@ -111,11 +110,11 @@ impl Peer {
         })
     }
 
-    /// Starts it before a fleet, and waits until a request goes through.
+    /// Starts it before the instances of each service, and waits until a request goes through.
     ///
     /// # Errors
     /// It is not installed, ended, or lets nothing through: with the end of what it wrote.
-    pub async fn start(self, setting: &Setting<'_>, fleet: &Fleet) -> io::Result<Running> {
+    pub async fn start(self, setting: &Setting<'_>, services: &[Vec<SocketAddr>]) -> io::Result<Running> {
         let ours = setting.outrigger.filter(|_| self.program == Program::Known(proxies::Proxy::Outrigger));
         let program = ours
             .map(Path::to_path_buf)
@@ -124,8 +123,7 @@ impl Peer {
         let directory = setting.directory.join(self.name);
         std::fs::create_dir_all(&directory)?;
         let (address, admin) = (free_address(), free_address());
-        let services = (0..fleet.services()).map(|s| fleet.addresses(s)).collect::<Vec<_>>();
-        let values = values(self, setting, &services, &directory, address, admin);
+        let values = values(self, setting, services, &directory, address, admin);
         let log = directory.join("log");
         let output = std::fs::File::create(&log)?;
         let mut command = Command::new(program);

@@ -20,7 +20,7 @@ use super::fault::Fault;
 use super::fleet::Fleet;
 use super::numbers::{Call, Tally, amplification, goodput, percentile, recovery};
 use super::peers::{Peer, Running, Setting};
-use super::scenario::{INSTANCES, ROUND, Scenario, Step};
+use super::scenario::{Scenario, Step};
 use super::weather::{Busy, Weather, control_clients, controlled};
 
 /// How rounds are run.
@@ -36,6 +36,20 @@ pub struct Plan {
     pub one_by_one: bool,
     /// Of everything that is drawn.
     pub seed: u64,
+}
+
+impl Plan {
+    /// Whether contenders take turns. What is asked for in a burst, or where the capacity is large, could not be started in
+    /// time for all of them at once.
+    fn in_turn(&self, scenario: &Scenario) -> bool {
+        let asked = scenario.capacity.as_ref().map(|capacity| 2.0 * scenario.capacity_of(capacity));
+        self.one_by_one || scenario.burst.is_some() || asked.is_some_and(|asked| asked > self.rate)
+    }
+
+    /// Before a burst there is none: it comes to what has just started.
+    fn warm_up(&self, scenario: &Scenario) -> f64 {
+        if scenario.burst.is_some() { 0.0 } else { self.warm_up }
+    }
 }
 
 /// Calls of one user request that are under way at once.
@@ -106,7 +120,7 @@ pub struct Programs {
 
 struct Contender {
     peer: Peer,
-    running: Running,
+    running: RefCell<Running>,
     fleet: RefCell<Fleet>,
 }
 
@@ -129,23 +143,27 @@ pub async fn run(plan: &Plan, scenario: &Scenario, peers: &[Peer], programs: &Pr
     let mut outcome = Outcome { scenario: scenario.name.into(), how: how(plan, scenario), ..Outcome::default() };
     let mut contenders = Vec::new();
     for peer in peers.iter().filter(|p| p.takes_part(scenario)) {
-        let fleet = Fleet::start(program, scenario.services, INSTANCES, plan.seed)?;
-        match peer.start(&setting, &fleet).await {
-            Ok(running) => contenders.push(Rc::new(Contender { peer: *peer, running, fleet: RefCell::new(fleet) })),
+        let fleet = Fleet::start(program, scenario.services, scenario.instances, plan.seed)?;
+        match peer.start(&setting, &fleet.all_addresses()).await {
+            Ok(running) => contenders.push(Rc::new(Contender {
+                peer: *peer,
+                running: RefCell::new(running),
+                fleet: RefCell::new(fleet),
+            })),
             Err(error) => drop(outcome.absent.insert(peer.name.into(), error.to_string())),
         }
     }
     let control = Fleet::start(program, scenario.services, 1, plan.seed)?;
     // Half as many again, for those that something else spoilt.
     for round in 0..plan.rounds + plan.rounds / 2 {
-        let groups = if plan.one_by_one {
+        let groups = if plan.in_turn(scenario) {
             contenders.iter().map(|c| vec![Rc::clone(c)]).collect()
         } else {
             vec![contenders.clone()]
         };
         for group in groups {
-            let (cells, mut weather) = one(plan, scenario, round, &group, &control).await?;
-            weather.peer = plan.one_by_one.then(|| group[0].peer.name.into());
+            let (cells, mut weather) = one(plan, &setting, round, &group, &control).await?;
+            weather.peer = plan.in_turn(scenario).then(|| group[0].peer.name.into());
             outcome.cells.extend(cells);
             outcome.weather.push(weather);
         }
@@ -159,12 +177,18 @@ pub async fn run(plan: &Plan, scenario: &Scenario, peers: &[Peer], programs: &Pr
 }
 
 fn how(plan: &Plan, scenario: &Scenario) -> String {
-    let rate = match scenario.capacity {
-        Some(_) => "half, then twice, then half its capacity".into(),
-        None => format!("{} calls a second", plan.rate),
+    let rate = match (&scenario.capacity, scenario.burst) {
+        (_, Some(posts)) => format!("{posts} POSTs at once, the proxy started anew"),
+        (Some(_), _) => "half, then twice, then half its capacity".into(),
+        (None, None) => format!("{} calls a second", plan.rate),
     };
-    let side = if plan.one_by_one { "one by one" } else { "side by side" };
-    format!("{} rounds of {ROUND} s after {} s of warm-up, {rate}, {side}", plan.rounds, plan.warm_up)
+    let side = if plan.in_turn(scenario) { "one by one" } else { "side by side" };
+    format!(
+        "{} rounds of {} s after {} s of warm-up, {rate}, {side}",
+        plan.rounds,
+        scenario.length(),
+        plan.warm_up(scenario)
+    )
 }
 
 /// One user request that will start.
@@ -174,13 +198,16 @@ struct Start {
 }
 
 fn schedule(plan: &Plan, scenario: &Scenario, round: usize) -> Vec<Start> {
+    if let Some(posts) = scenario.burst {
+        return (0..posts).map(|_| Start { at: 0.0, posts: vec![true; scenario.services] }).collect();
+    }
     let mut rng = fastrand::Rng::with_seed(plan.seed.wrapping_add(round as u64 + 1));
     let mut at = -plan.warm_up;
     let mut starts = Vec::new();
     loop {
         let users = scenario.rate(at, plan.rate) / scenario.services as f64;
         at -= (1.0 - rng.f64()).ln() / users;
-        if at >= ROUND {
+        if at >= scenario.length() {
             return starts;
         }
         starts.push(Start { at, posts: (0..scenario.services).map(|_| rng.f64() < POSTS).collect() });
@@ -189,11 +216,12 @@ fn schedule(plan: &Plan, scenario: &Scenario, round: usize) -> Vec<Start> {
 
 async fn one(
     plan: &Plan,
-    scenario: &Scenario,
+    setting: &Setting<'_>,
     round: usize,
     contenders: &[Rc<Contender>],
     control: &Fleet,
 ) -> io::Result<(Vec<Cell>, Weather)> {
+    let scenario = setting.scenario;
     let starts = Rc::new(schedule(plan, scenario, round));
     for contender in contenders {
         contender.mend(true)?;
@@ -202,9 +230,15 @@ async fn one(
         }
     }
     tokio::time::sleep(Duration::from_millis(200)).await;
+    if scenario.burst.is_some() {
+        // Not before: what is idle since then would be a connection to an instance that has vanished.
+        for contender in contenders {
+            contender.start_again(setting).await?;
+        }
+    }
     let busy = Busy::now()?;
-    let zero = Instant::now() + Duration::from_secs_f64(plan.warm_up + 0.05);
-    let control = tokio::task::spawn_local(controlled(control_clients(control), zero, round));
+    let zero = Instant::now() + Duration::from_secs_f64(plan.warm_up(scenario) + 0.05);
+    let control = tokio::task::spawn_local(controlled(control_clients(control), scenario.length(), zero, round));
     let tasks = contenders.iter().map(|contender| {
         let (contender, starts) = (Rc::clone(contender), Rc::clone(&starts));
         let scenario = scenario.clone();
@@ -215,7 +249,10 @@ async fn one(
     for task in tasks {
         let (cell, its) = task.await.map_err(io::Error::other)??;
         cells.push(cell);
-        late.extend(its);
+        // Of a burst the last ones start when the first ones have been sent: that is what it is.
+        if scenario.burst.is_none() {
+            late.extend(its);
+        }
     }
     late.sort_by(f64::total_cmp);
     let (all, failed) = control.await.map_err(io::Error::other)?;
@@ -237,7 +274,7 @@ impl Contender {
     /// Every process is there, and without a fault.
     fn mend(&self, quietly: bool) -> io::Result<()> {
         let mut fleet = self.fleet.borrow_mut();
-        for instance in 0..INSTANCES {
+        for instance in 0..fleet.instances() {
             if !fleet.is_alive(instance) {
                 if !quietly {
                     eprintln!("{}: instance {instance} had ended", self.peer.name);
@@ -246,6 +283,14 @@ impl Contender {
             }
         }
         fleet.fault(None, None, &Fault::None)
+    }
+
+    /// A new process in place of the one that has learned.
+    async fn start_again(&self, setting: &Setting<'_>) -> io::Result<()> {
+        let services = self.fleet.borrow().all_addresses();
+        let running = self.peer.start(setting, &services).await?;
+        self.running.replace(running);
+        Ok(())
     }
 
     fn apply(&self, step: &Step) -> io::Result<()> {
@@ -271,8 +316,8 @@ impl Contender {
         starts: &Rc<Vec<Start>>,
         zero: Instant,
     ) -> io::Result<(Cell, Vec<f64>)> {
-        let cpu = self.running.process.cpu()?.used;
-        let client = Rc::new(Client::new(self.running.address));
+        let cpu = self.running.borrow().process.cpu()?.used;
+        let client = Rc::new(Client::new(self.running.borrow().address));
         let calls = Rc::new(RefCell::new(Vec::new()));
         let load = self.load(scenario, round, starts, zero, &client, &calls);
         let happens = self.happens(scenario, zero);
@@ -285,9 +330,9 @@ impl Contender {
         let asked = calls.iter().filter(|c| scenario.focus.is_none_or(|f| f as u32 == c.service));
         cell.amplification = amplification(after - before, asked.clone(), from, to);
         if let Some((from, to)) = scenario.window {
-            cell.recovery_s = recovery(asked, to, ROUND);
+            cell.recovery_s = recovery(asked, to, scenario.length());
             if let Some(capacity) = &scenario.capacity {
-                cell.goodput = Some(goodput(&calls, from, to, capacity.per_second() * INSTANCES as f64));
+                cell.goodput = Some(goodput(&calls, from, to, scenario.capacity_of(capacity)));
             }
         }
         if let Some(focus) = scenario.focus {
@@ -298,13 +343,13 @@ impl Contender {
         let doubled = self.fleet.borrow().ledger.doubled();
         cell.doubled = doubled.iter().filter(|id| id.starts_with(&ids)).count() as u64;
         cell.stale = client.stale.get();
-        cell.cpu_ms = self.running.process.cpu()?.used.saturating_sub(cpu).as_secs_f64() * 1000.0;
+        cell.cpu_ms = self.running.borrow().process.cpu()?.used.saturating_sub(cpu).as_secs_f64() * 1000.0;
         Ok((cell, late))
     }
 
     /// When requests are counted for the amplification.
     fn counting(scenario: &Scenario) -> (f64, f64) {
-        scenario.window.filter(|_| scenario.focus.is_some()).unwrap_or((0.0, ROUND))
+        scenario.window.filter(|_| scenario.focus.is_some()).unwrap_or((0.0, scenario.length()))
     }
 
     async fn counted(&self, scenario: &Scenario, zero: Instant) -> (u64, u64) {

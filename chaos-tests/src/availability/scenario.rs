@@ -7,10 +7,10 @@ use super::fault::{
     Capacity, FailFast, Fault, Flap, Gray, Hang, RandomStatus, Refuse, ResetMidBody, Slow, Trickle, Vanish,
 };
 
-/// Of a round without its warm-up, in seconds.
-pub const ROUND: f64 = 15.0;
+/// Of a round without its warm-up, in seconds, where it is no burst.
+const ROUND: f64 = 15.0;
 
-/// Instances of every service.
+/// Instances of every service, where the row says nothing else.
 pub const INSTANCES: usize = 5;
 
 /// What happens to a fleet.
@@ -50,6 +50,10 @@ pub struct Scenario {
     pub allowed: Option<f64>,
     /// Services that a user request calls.
     pub services: usize,
+    /// Instances of every service.
+    pub instances: usize,
+    /// So many POSTs at once are all that comes, to contenders that have just started.
+    pub burst: Option<usize>,
     /// What happens, and when, in seconds; before 0: with the warm-up.
     pub steps: Vec<(f64, Step)>,
     /// What is looked at.
@@ -65,11 +69,21 @@ pub struct Scenario {
 }
 
 impl Scenario {
+    /// How long a round is without its warm-up, in seconds. Of a burst all calls have ended within that.
+    pub fn length(&self) -> f64 {
+        if self.burst.is_some() { 3.0 } else { ROUND }
+    }
+
+    /// Requests per second that all instances together can do.
+    pub fn capacity_of(&self, each: &Capacity) -> f64 {
+        each.per_second() * self.instances as f64
+    }
+
     /// Calls per second that are asked for at a time, where they are not as always.
     pub fn rate(&self, at: f64, always: f64) -> f64 {
         match (&self.capacity, self.window) {
             (Some(capacity), Some((from, to))) => {
-                let all = capacity.per_second() * INSTANCES as f64;
+                let all = self.capacity_of(capacity);
                 if (from..to).contains(&at) { 2.0 * all } else { 0.5 * all }
             }
             _ => always,
@@ -87,6 +101,8 @@ fn plain(name: &'static str, says: &'static str, goal: &'static str) -> Scenario
         goal,
         allowed: None,
         services: 10,
+        instances: INSTANCES,
+        burst: None,
         steps: Vec::new(),
         measure: Measure::Users,
         window: None,
@@ -166,6 +182,23 @@ pub fn all() -> Vec<Scenario> {
             plain("gray", "one of five gray: 30 % errors, 3 × latency, N=10", "≥ 99.8 %"),
             Fault::Gray(Gray { share: 0.3, slower: 3.0 }),
         ),
+        Scenario {
+            instances: 2,
+            steps: vec![
+                (2.0, Step::Fault(None, Some(0), dead.clone())),
+                (8.0, Step::Fault(None, Some(0), Fault::None)),
+                (8.5, Step::Kill(1)),
+                (13.0, Step::Revive(1)),
+            ],
+            ..plain("pair", "of two, one answers 503; once it is well, the other is killed, N=10", "≥ 99.7 %")
+        },
+        Scenario {
+            services: 1,
+            instances: 3,
+            burst: Some(400),
+            steps: vec![(BEFORE, Step::Fault(None, Some(1), Fault::Vanish(Vanish {})))],
+            ..plain("burst", "400 POSTs at once at the start, one of three vanishes", "100 %")
+        },
         everywhere(
             Scenario {
                 measure: Measure::UsersByGets,

@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 
 use super::client::Client;
 use super::fleet::Fleet;
-use super::scenario::ROUND;
 
 /// Starts that are later than this, in milliseconds, at the 99th percentile, make a round worthless.
 const DISTURBED_MS: f64 = 20.0;
@@ -44,9 +43,9 @@ pub fn control_clients(fleet: &Fleet) -> Vec<Client> {
 }
 
 /// Fifty calls a second past every proxy: how many, and how many of them failed.
-pub async fn controlled(clients: Vec<Client>, zero: Instant, round: usize) -> (u64, u64) {
+pub async fn controlled(clients: Vec<Client>, length: f64, zero: Instant, round: usize) -> (u64, u64) {
     const GAP: Duration = Duration::from_millis(20);
-    let steps = (ROUND / GAP.as_secs_f64()) as usize;
+    let steps = (length / GAP.as_secs_f64()) as usize;
     let clients = &clients;
     let calls = stream::iter(0..steps).map(|n| async move {
         tokio::time::sleep_until((zero + GAP * u32::try_from(n).unwrap_or(u32::MAX)).into()).await;

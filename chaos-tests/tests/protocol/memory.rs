@@ -201,8 +201,8 @@ fn tunnels_that_nobody_reads_make_room_where_memory_is_short() {
         })
     };
     let _holders: Vec<_> = tunnels().collect();
-    wait_for("room for others", SOON, || good(&proxy));
-    assert_eq!((0..OTHERS).filter(|_| good(&proxy)).count(), OTHERS);
+    // While tunnels are still filling what they have, one request that is served does not mean that there is room for all.
+    wait_for("room for others, and for all of them", SOON, || (0..OTHERS).all(|_| good(&proxy)));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use chaos_tests::raw::{Connection, ask, get};
 use chaos_tests::{SOON, h2, wait_for};
 use serde_json::{Value, json};
 
-use crate::stage::{OK, POST, error, in_turn, statuses};
+use crate::stage::{OK, POST, STUCK, error, in_turn, statuses};
 
 #[test]
 fn a_refused_connection_moves_a_request_of_any_method_to_another_instance() {
@@ -174,6 +174,41 @@ fn attempts_are_bounded_and_each_goes_to_another_instance() {
     let proxy = Proxy::start(&config);
     assert_eq!(get(proxy.address, "a", "/").status(), 502);
     assert_eq!(alone.requests(), 1);
+}
+
+/// An origin of which a request's first attempt has no answer for long, its second a bad one, and its third a good one.
+fn good_at_last() -> Scripted {
+    Scripted::start(|peer| {
+        while let Some(request) = peer.request() {
+            let answer = match request.field("x-envoy-attempt-count") {
+                None => {
+                    std::thread::sleep(STUCK);
+                    OK
+                }
+                Some("2") => "HTTP/1.1 503 No\r\nContent-Length: 2\r\n\r\nno",
+                Some(_) => OK,
+            };
+            if peer.connection.try_send(answer).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+#[test]
+fn where_the_attempt_beside_a_late_one_fails_a_third_is_made_and_the_late_one_is_not_waited_for() {
+    for pool in [3, 2] {
+        let origins: Vec<_> = (0..pool).map(|_| good_at_last()).collect();
+        let mut config = in_turn(&origins.iter().map(|origin| origin.address).collect::<Vec<_>>());
+        config["services"]["app"]["per_try_timeout"] = json!("200ms");
+        let proxy = Proxy::start(&config);
+        let start = Instant::now();
+        assert_eq!(get(proxy.address, "a", "/").status(), 200, "a pool of {pool}");
+        let took = start.elapsed();
+        assert!(took < STUCK / 2, "a pool of {pool}: the late one was waited for: {took:?}");
+        let asked: usize = origins.iter().map(Scripted::requests).sum();
+        assert_eq!(asked, 3, "a pool of {pool}");
+    }
 }
 
 #[test]

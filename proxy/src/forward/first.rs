@@ -65,6 +65,11 @@ impl Pace {
         Self { class, hedge, per_try, safe }
     }
 
+    /// Whether an attempt has taken so long that nothing waits for it any longer. It may still win.
+    pub fn is_late(&self, info: &AttemptInfo) -> bool {
+        info.timed || (self.per_try.is_none() && info.hedged)
+    }
+
     /// When an attempt is slow enough that another one is started. Its time runs from when the whole request was
     /// there.
     pub fn slow_at(&self, info: &AttemptInfo, ended: Instant) -> Option<Instant> {

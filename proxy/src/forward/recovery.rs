@@ -140,9 +140,7 @@ impl<'r> Recovery<'r> {
         if x.side.is_overloaded() || x.side.is_refused(&x.case()) {
             return;
         }
-        for attempt in self.race.live() {
-            self.tried.add(attempt.info.upstream.id);
-        }
+        self.leave_out_live();
         let has_another = match why {
             Why::Hedge => x.side.has_untried_in(&self.tried),
             _ => x.side.has_untried(&self.tried),
@@ -180,35 +178,58 @@ impl<'r> Recovery<'r> {
         true
     }
 
-    /// Plans what follows a failure. `next` says what is allowed, and spends it. It is not called while another
-    /// attempt is under way, so that nothing is spent then.
+    /// Decides what follows a failure. Nothing does while an attempt is under way that may yet be in time, or while a
+    /// further one is planned. Late attempts do not hold it up: their endpoints may hang.
     fn follow(&mut self, next: impl FnOnce(&mut Self) -> Next, wait: Option<Duration>, now: Instant) -> Step {
-        let x = self.x;
-        if !self.race.is_empty() {
+        let all_late = self.race.infos().all(|info| self.b.pace.is_late(info));
+        if self.next.is_some() || !all_late {
             return Step::Wait;
         }
+        // Where the whole service is slow, another attempt beside those that are late is no faster.
+        if !self.race.is_empty() && self.x.side.is_overloaded() {
+            return Step::Wait;
+        }
+        match self.plan(next, wait, now) {
+            Ok(()) => Step::Wait,
+            // The late ones may answer after all.
+            Err(_) if !self.race.is_empty() => Step::Wait,
+            Err(no_more) => {
+                if let Some(no_more) = no_more {
+                    self.record.give_up(now, no_more);
+                }
+                self.give_up()
+            }
+        }
+    }
+
+    /// Plans a further attempt, or starts it. `next` says what is allowed, and spends it. An error says why there is
+    /// none, unless that is recorded already.
+    fn plan(
+        &mut self,
+        next: impl FnOnce(&mut Self) -> Next,
+        wait: Option<Duration>,
+        now: Instant,
+    ) -> Result<(), Option<NoMore>> {
+        let x = self.x;
         let why = match next(self) {
             Next::GiveUp => {
                 let may = x.repeatable && x.request.body.is_replayable();
-                if !self.record.has_given_up() {
-                    self.record.give_up(now, if may { NoMore::RetriesUsed } else { NoMore::NotRepeatable });
-                }
-                return self.give_up();
+                let no_more = if may { NoMore::RetriesUsed } else { NoMore::NotRepeatable };
+                return Err((!self.record.has_given_up()).then_some(no_more));
             }
             Next::Replay => Why::Replay,
             Next::Move => Why::Move,
             Next::Retry => Why::Retry,
         };
         if x.side.is_refused(&x.case()) {
-            self.record.give_up(now, NoMore::BreakerOpen);
-            return self.give_up();
+            return Err(Some(NoMore::BreakerOpen));
         }
+        self.leave_out_live();
         let elsewhere = x.side.has_untried(&self.tried);
         let why = if why == Why::Move && !elsewhere {
             // All endpoints have been tried: another round of them is a retry, although nothing was written.
             if !self.allowance.another_round() {
-                self.record.give_up(now, NoMore::RetriesUsed);
-                return self.give_up();
+                return Err(Some(NoMore::RetriesUsed));
             }
             Why::Retry
         } else {
@@ -223,8 +244,7 @@ impl<'r> Recovery<'r> {
         };
         let token = if is_free { None } else { self.withdraw(why, now) };
         if !is_free && token.is_none() {
-            self.record.give_up(now, NoMore::BudgetEmpty);
-            return self.give_up();
+            return Err(Some(NoMore::BudgetEmpty));
         }
         let mut pause = if is_free { Duration::ZERO } else { retry::pause(self.rounds, x.worker.random()) };
         pause = pause.max(wait.unwrap_or_default());
@@ -235,20 +255,27 @@ impl<'r> Recovery<'r> {
                 pause = pause.max(self.wished());
             }
             self.tried.clear();
+            self.leave_out_live();
         }
         self.rounds += 1;
         if !retry::fits(self.b.deadline.remaining(x.request.body.ended(), now), pause, None) {
-            self.record.give_up(now, NoMore::TooLate);
-            return self.give_up();
+            return Err(Some(NoMore::TooLate));
         }
         if pause.is_zero() {
             if !self.start(why, token, now) {
-                return self.give_up();
+                return Err(None);
             }
         } else {
             self.next = Some((now + pause, why, token));
         }
-        Step::Wait
+        Ok(())
+    }
+
+    /// No further attempt goes to an endpoint that has one of this request's under way.
+    fn leave_out_live(&mut self) {
+        for info in self.race.infos() {
+            self.tried.add(info.upstream.id);
+        }
     }
 
     /// How long the endpoint that answered last wants to be left alone (`Retry-After`).
