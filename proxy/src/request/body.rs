@@ -21,9 +21,12 @@ use crate::net::Io;
 use crate::request::peer::Peer;
 use crate::timer;
 
+mod copied;
+mod empties;
 mod held;
 mod http1;
 
+pub use empties::EmptyPool;
 use held::Held;
 use http1::OverH1;
 
@@ -68,36 +71,6 @@ enum Source {
     Copied(Bytes),
 }
 
-/// A worker's free [`Upload`]s without a body. Most requests have none, and saying so is not worth an allocation for
-/// each.
-#[derive(Debug, Default)]
-pub struct EmptyPool {
-    free: RefCell<Vec<Rc<Upload>>>,
-}
-
-/// How many free ones are kept.
-const EMPTIES: usize = 256;
-
-impl EmptyPool {
-    /// The body of a request that has none.
-    pub fn take(&self, now: Instant) -> Rc<Upload> {
-        let Some(upload) = self.free.borrow_mut().pop() else { return Rc::new(Upload::empty(now)) };
-        upload.ended.set(Some(now));
-        upload.moved.set(now);
-        upload.starved.set(false);
-        upload.failed.set(None);
-        upload
-    }
-
-    /// Takes one back, unless it has a body or somebody still holds it.
-    pub fn give(&self, mut upload: Rc<Upload>) {
-        let mut free = self.free.borrow_mut();
-        if upload.is_empty() && Rc::get_mut(&mut upload).is_some() && free.len() < EMPTIES {
-            free.push(upload);
-        }
-    }
-}
-
 /// What there is of a body behind a cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Piece {
@@ -139,27 +112,6 @@ impl Upload {
         let length = length.map_or(Length::Chunked, Length::Exact);
         let source = Source::H2 { incoming: RefCell::new(incoming), held: RefCell::default(), pools };
         Self::new(source, length, now, None)
-    }
-
-    /// A copy of a body that is here whole; none where it is not. Whoever reads the copy holds nothing of the original.
-    pub fn copied(of: &Self, now: Instant) -> Option<Self> {
-        if of.is_empty() {
-            return Some(Self::empty(now));
-        }
-        if of.ended.get().is_none() || !of.is_replayable() || of.drained.get() > 0 || of.failure().is_some() {
-            return None;
-        }
-        let all = usize::try_from(of.taken()).ok()?;
-        let mut bytes = Vec::with_capacity(all);
-        while bytes.len() < all {
-            let piece = of.copy(bytes.len() as u64, all - bytes.len());
-            if piece.is_empty() {
-                return None;
-            }
-            bytes.extend_from_slice(&piece);
-        }
-        let length = Length::Exact(bytes.len() as u64);
-        Some(Self::new(Source::Copied(bytes.into()), length, now, Some(now)))
     }
 
     fn new(source: Source, length: Length, now: Instant, ended: Option<Instant>) -> Self {
