@@ -98,6 +98,19 @@ impl Proxy {
         proxy
     }
 
+    /// A proxy with a configuration file of the test's own, whose first listener and admin API are at these addresses. Returns
+    /// when `/readyz` says so.
+    #[track_caller]
+    pub fn of_file(file: &str, address: SocketAddr, admin: SocketAddr) -> Self {
+        let mut command = Command::new(binary());
+        command.args(["run", "--config", file]);
+        let (child, log) = spawn(&mut command, |_| ());
+        let folder = tempfile::tempdir().expect("a folder");
+        let proxy = Self { address, admin, config: file.into(), child, log, _folder: folder };
+        proxy.wait_ready();
+        proxy
+    }
+
     /// Waits until `/readyz` says yes.
     #[track_caller]
     pub fn wait_ready(&self) {

@@ -41,12 +41,14 @@ use crate::worker::Plan;
 use crate::worker::connection_balancer::ConnectionBalancer;
 use crate::{net, snapshot};
 
+mod certificates;
 mod memory;
 mod rehearsal;
 mod reload;
 mod watch;
 
-pub use rehearsal::rehearsed;
+use certificates::WatchedFiles;
+pub use rehearsal::{checked, rehearsed};
 
 /// Why the process could not start.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +61,9 @@ pub enum StartError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Certificates, keys and authorities.
+    #[error("{0}")]
+    Tls(String),
     /// The admin API.
     #[error(transparent)]
     Admin(#[from] admin::AdminError),
@@ -124,6 +129,8 @@ pub struct App {
     /// Whoever drops the last one takes the listeners along.
     tcp: TcpProxies,
     workers: Vec<JoinHandle<()>>,
+    /// Looked at for as long as somebody has them.
+    _certificates: WatchedFiles,
 }
 
 impl App {
@@ -139,14 +146,17 @@ impl App {
             tracing::warn!("{warning}");
         }
         let metrics = metrics::install();
-        let (publisher, reader, demands) = snapshot::joint(control::first_snapshot(&settings));
+        let certificates = WatchedFiles::default();
+        let dialers = certificates.dialers();
+        let first = control::first_snapshot_with(&settings, &dialers);
+        let (publisher, reader, demands) = snapshot::joint(first);
         let admin = settings.admin.map(|address| admin::bind("admin", address)).transpose()?;
         let toxiproxy = match &settings.faults.toxiproxy {
             Some(toxiproxy) => Some((admin::bind("faults.toxiproxy", toxiproxy.address)?, toxiproxy)),
             None => None,
         };
         let fault_manager = FaultManager::new(settings.faults.clone(), reader.clone());
-        let (sockets, addresses) = listen(&settings)?;
+        let (sockets, addresses) = listen(&settings, &certificates)?;
         let (tcp, tcp_queues) = TcpProxies::new(Arc::clone(&fault_manager), settings.workers);
         for proxy in &settings.tcp {
             let failed = |source| StartError::Listen { address: proxy.listen, source };
@@ -161,6 +171,7 @@ impl App {
         let control = control::spawn(ControlInputs {
             settings: settings.clone(),
             registries: Box::new(registries),
+            dialers,
             publisher,
             demands,
         })?;
@@ -219,7 +230,21 @@ impl App {
         if let Some(address) = admin.as_ref().and_then(AdminHandle::address) {
             tracing::info!(%address, "admin API");
         }
-        Ok(Self { settings, drain, control, admin, access_log, fault_manager, reader, metrics, tcp, workers })
+        certificates.watch()?;
+        let _certificates = certificates;
+        Ok(Self {
+            settings,
+            drain,
+            control,
+            admin,
+            access_log,
+            fault_manager,
+            reader,
+            metrics,
+            tcp,
+            workers,
+            _certificates,
+        })
     }
 
     /// Serves until SIGTERM or SIGINT, then drains; a second one cuts. SIGHUP and a changed file have the
@@ -316,10 +341,11 @@ impl Ends {
 type Sockets = Vec<Vec<Socket>>;
 
 /// Each worker's sockets, and the addresses they ended up with.
-fn listen(settings: &Settings) -> Result<(Sockets, Vec<SocketAddr>), StartError> {
+fn listen(settings: &Settings, watched: &WatchedFiles) -> Result<(Sockets, Vec<SocketAddr>), StartError> {
     let mut sockets: Sockets = (0..settings.workers).map(|_| Vec::new()).collect();
     let mut addresses = Vec::with_capacity(settings.listeners.len());
-    for listener in &settings.listeners {
+    for (at, listener) in settings.listeners.iter().enumerate() {
+        let tls = listener.tls.as_ref().map(|tls| watched.listener(at, tls)).transpose().map_err(StartError::Tls)?;
         let failed = |source| StartError::Listen { address: listener.address, source };
         let group = net::bind_group(listener.address, settings.workers, listener.defer_accept).map_err(failed)?;
         if let Some(first) = group.first() {
@@ -329,7 +355,7 @@ fn listen(settings: &Settings) -> Result<(Sockets, Vec<SocketAddr>), StartError>
         let entrance =
             says.then(|| Entrance { service: listener.service.clone(), access: listener.access.clone().map(Arc::new) });
         for (worker, socket) in sockets.iter_mut().zip(group) {
-            worker.push(Socket { socket, entrance: entrance.clone() });
+            worker.push(Socket { socket, entrance: entrance.clone(), tls: tls.clone() });
         }
     }
     Ok((sockets, addresses))

@@ -25,14 +25,15 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep_until;
 
 use self::health::{Ask, Checked};
-pub use self::pools::first_snapshot;
 use self::pools::{Pools, WatchUpdate};
+pub use self::pools::{first_snapshot, first_snapshot_with};
 use self::resolve::{LookUp, Resolved};
 use crate::clock::Instant;
 use crate::config::settings::Settings;
 use crate::snapshot::{Demand, Publisher};
 use crate::telemetry::metrics;
 use crate::telemetry::status::{Readiness, StatusBoard};
+use crate::tls::dialers::Dialers;
 
 /// The registries by their names in the configuration.
 pub type Registries = BTreeMap<Arc<str>, Arc<dyn Registry>>;
@@ -54,6 +55,8 @@ pub struct ControlInputs {
     pub settings: Settings,
     /// Makes registries.
     pub registries: RegistryFactory,
+    /// What instances are judged by that speak TLS.
+    pub dialers: Dialers,
     /// The joint's writing side.
     pub publisher: Publisher,
     /// The joint's other direction.
@@ -182,14 +185,14 @@ struct Control {
 impl Control {
     /// Makes the registries and opens the watches. Needs a runtime around it.
     fn new(inputs: ControlInputs, look_up: LookUp, ask: Ask) -> Result<Self, ControlError> {
-        let ControlInputs { settings, registries, publisher, demands } = inputs;
+        let ControlInputs { settings, registries, dialers, publisher, demands } = inputs;
         let made = registries(&settings).map_err(ControlError::Registry)?;
         let (tell, updates) = mpsc::channel(EVENTS);
         let (answer, answers) = mpsc::channel(EVENTS);
         let (found, checked) = mpsc::channel(EVENTS);
         let resolver = resolve::Resolver::new(look_up, answer);
         let checker = health::Checker::new(ask, found);
-        let pools = Pools::new(settings, made, publisher, tell, resolver, checker);
+        let pools = Pools::new(settings, made, dialers, publisher, tell, resolver, checker);
         Ok(Self { pools, registries, demands, updates, answers, checked, next_publish: Instant::now() })
     }
 

@@ -32,6 +32,8 @@ pub enum Reason {
     MaxForwards,
     /// A rule of the listener's or the route's does not let the caller in.
     AccessDenied,
+    /// The host is one for which another certificate would have answered than the connection's.
+    Misdirected,
     /// No route, and the host is no service's name.
     NoRoute,
     /// The name is outside the allow-pattern.
@@ -54,6 +56,12 @@ pub enum Reason {
     ConnectFailed,
     /// The connection to the endpoint was not made in time.
     ConnectTimeout,
+    /// The endpoint's certificate does not prove that it is who it should be.
+    TlsCertificate,
+    /// The endpoint refused the handshake.
+    TlsAlert,
+    /// The handshake with the endpoint failed otherwise: it speaks no TLS, or none that we speak.
+    TlsProtocol,
     /// The endpoint closed or reset the connection before a whole head.
     UpstreamClosed,
     /// The endpoint's answer breaks the grammar or the framing rules.
@@ -99,6 +107,7 @@ impl Reason {
         Reason::Loop,
         Reason::MaxForwards,
         Reason::AccessDenied,
+        Reason::Misdirected,
         Reason::NoRoute,
         Reason::NameNotAllowed,
         Reason::UnknownService,
@@ -110,6 +119,9 @@ impl Reason {
         Reason::OutOfResources,
         Reason::ConnectFailed,
         Reason::ConnectTimeout,
+        Reason::TlsCertificate,
+        Reason::TlsAlert,
+        Reason::TlsProtocol,
         Reason::UpstreamClosed,
         Reason::UpstreamProtocol,
         Reason::UpstreamHeadTooLarge,

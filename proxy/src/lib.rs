@@ -136,6 +136,7 @@ pub mod telemetry;
 #[cfg(test)]
 pub mod testing;
 pub mod timer;
+pub mod tls;
 pub mod units;
 pub mod upstream;
 pub mod worker;

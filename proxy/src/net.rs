@@ -13,6 +13,7 @@ pub mod accepting;
 pub mod descriptors;
 mod listen;
 pub mod names;
+mod tls;
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -29,6 +30,8 @@ use crate::http::{Buffer, BufferPool};
 use tokio::net::TcpStream;
 #[cfg(sim)]
 use turmoil::net::TcpStream;
+
+use tls::Tls;
 
 pub use listen::{Bound, Listener, bind_group, hold, tell_failing};
 
@@ -51,6 +54,8 @@ enum Beside {
 #[derive(Debug)]
 enum Stream {
     Tcp(TcpStream),
+    /// The same under TLS.
+    Tls(Box<Tls>),
     Pipe(DuplexStream),
     /// What is left of a connection that was moved elsewhere.
     Nowhere,
@@ -106,15 +111,29 @@ impl Io {
         Self { stream: Stream::Pipe(end), beside: None }
     }
 
+    /// The socket, where it is one.
+    #[cfg(not(sim))]
+    #[inline]
+    fn socket(&self) -> Option<&TcpStream> {
+        match &self.stream {
+            Stream::Tcp(stream) => Some(stream),
+            Stream::Tls(tls) => Some(tls.socket()),
+            Stream::Pipe(_) | Stream::Nowhere => None,
+        }
+    }
+
     /// Closes with a reset: what was not sent is lost, and the peer knows it.
-    pub fn abort(self) {
+    pub fn abort(mut self) {
+        if let Stream::Tls(tls) = &mut self.stream {
+            tls.say_nothing_more();
+        }
         self.reset_at_close();
     }
 
     /// Whenever it is closed, and by whomever, that will be a reset.
     pub fn reset_at_close(&self) {
         #[cfg(not(sim))]
-        if let Stream::Tcp(stream) = &self.stream {
+        if let Some(stream) = self.socket() {
             // Where it fails the connection is closed all the same.
             let _ = stream.set_zero_linger();
         }
@@ -203,7 +222,7 @@ impl Io {
             Stream::Tcp(stream) => stream.into_std().map(Loose),
             #[cfg(sim)]
             Stream::Tcp(stream) => Ok(Loose(stream)),
-            Stream::Pipe(_) | Stream::Nowhere => Err(io::ErrorKind::Unsupported.into()),
+            Stream::Tls(_) | Stream::Pipe(_) | Stream::Nowhere => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -227,11 +246,15 @@ impl Io {
             return Poll::Ready(Ok(n));
         }
         self.heed();
+        if let Stream::Tls(tls) = &mut self.stream {
+            let read = tls.poll_read(cx, into);
+            return self.waits(cx, read);
+        }
         let mut buf = ReadBuf::new(into);
         let read = match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut buf),
             Stream::Pipe(stream) => Pin::new(stream).poll_read(cx, &mut buf),
-            Stream::Nowhere => Poll::Ready(Ok(())),
+            Stream::Tls(_) | Stream::Nowhere => Poll::Ready(Ok(())),
         };
         ready!(self.waits(cx, read))?;
         Poll::Ready(Ok(buf.filled().len()))
@@ -251,6 +274,7 @@ impl Io {
             #[cfg(not(sim))]
             // An error comes up again at the read.
             Stream::Tcp(stream) => stream.poll_read_ready(cx).map(|_| ()),
+            Stream::Tls(tls) => tls.poll_readable(cx),
             _ => {
                 let _ = cx;
                 Poll::Ready(())
@@ -259,9 +283,14 @@ impl Io {
     }
 
     /// Whether an idle connection is still one: open, and nothing has come on it. Costs no system call while that
-    /// is so.
+    /// is so. Under TLS what has come is read: it may be a session ticket.
     pub fn is_idle(&mut self) -> bool {
         self.heed();
+        if let Stream::Tls(tls) = &mut self.stream
+            && self.beside.as_deref().is_none_or(|beside| !matches!(beside, Beside::Ahead(_)))
+        {
+            return tls.is_idle(false);
+        }
         #[cfg(not(sim))]
         if let Stream::Tcp(stream) = &self.stream
             && !matches!(self.beside.as_deref(), Some(Beside::Ahead(_)))
@@ -279,6 +308,11 @@ impl Io {
 
     /// As [`is_idle`](Self::is_idle), at the price of a system call: what arrived since the worker last looked counts, too.
     pub fn is_surely_idle(&mut self) -> bool {
+        if let Stream::Tls(tls) = &mut self.stream
+            && !tls.is_idle(true)
+        {
+            return false;
+        }
         #[cfg(not(sim))]
         if let Stream::Tcp(stream) = &self.stream {
             let mut byte = [std::mem::MaybeUninit::uninit()];
@@ -294,7 +328,7 @@ impl Io {
     /// may end its side alone. At the price of a system call.
     pub fn has_left(&self, half_close: bool) -> bool {
         #[cfg(not(sim))]
-        if let Stream::Tcp(stream) = &self.stream {
+        if let Some(stream) = self.socket() {
             use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
             use std::os::fd::AsFd;
             // Errors and the end of both sides are told without being asked for.
@@ -321,6 +355,7 @@ impl Io {
         }
         let polled = match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Stream::Tls(tls) => tls.poll_write(cx, &[], bytes),
             Stream::Pipe(stream) => Pin::new(stream).poll_write(cx, bytes),
             Stream::Nowhere => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         };
@@ -357,6 +392,7 @@ impl Io {
         self.heed();
         let polled = match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, &slices),
+            Stream::Tls(tls) => tls.poll_write(cx, lead, bytes),
             Stream::Pipe(stream) => Pin::new(stream).poll_write_vectored(cx, &slices),
             Stream::Nowhere => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         };
@@ -382,6 +418,7 @@ impl Io {
     pub fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Tls(tls) => tls.poll_end(cx),
             Stream::Pipe(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Nowhere => Poll::Ready(Ok(())),
         }
@@ -390,7 +427,7 @@ impl Io {
 
 impl AsyncRead for Io {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if matches!(self.beside.as_deref(), Some(Beside::Ahead(_))) {
+        if matches!(self.beside.as_deref(), Some(Beside::Ahead(_))) || matches!(self.stream, Stream::Tls(_)) {
             let n = ready!(self.poll_read_into(cx, buf.initialize_unfilled()))?;
             buf.advance(n);
             return Poll::Ready(Ok(()));
@@ -399,7 +436,7 @@ impl AsyncRead for Io {
         let polled = match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Stream::Pipe(stream) => Pin::new(stream).poll_read(cx, buf),
-            Stream::Nowhere => Poll::Ready(Ok(())),
+            Stream::Tls(_) | Stream::Nowhere => Poll::Ready(Ok(())),
         };
         self.waits(cx, polled)
     }
@@ -424,10 +461,14 @@ impl AsyncWrite for Io {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.heed();
+        if let Stream::Tls(_) = &self.stream {
+            let first = bufs.iter().find(|slice| !slice.is_empty()).map_or(&[][..], |slice| slice);
+            return self.poll_write_from(cx, first);
+        }
         let polled = match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Stream::Pipe(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Stream::Nowhere => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            Stream::Tls(_) | Stream::Nowhere => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         };
         self.waits(cx, polled)
     }

@@ -262,5 +262,5 @@ pub fn expects_continue(head: &Head) -> bool {
 pub fn client(peer: SocketAddr, trusted: &[Cidr]) -> Client {
     let ip = peer.ip().to_canonical();
     let trusted = ip.is_loopback() || trusted.iter().any(|block| block.contains(ip));
-    Client { peer: SocketAddr::new(ip, peer.port()), text: ip.to_string().into(), trusted }
+    Client { peer: SocketAddr::new(ip, peer.port()), text: ip.to_string().into(), trusted, tls: None }
 }

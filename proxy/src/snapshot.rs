@@ -27,6 +27,7 @@ use crate::resilience::limit;
 use crate::resilience::outlier::{Members, OutlierState, PoolState};
 use crate::resilience::shared_estimates::SharedEstimates;
 use crate::route::RouteTable;
+use crate::tls::client::Proof;
 
 /// What the data plane knows of the world at one time.
 #[derive(Debug)]
@@ -218,6 +219,8 @@ pub struct EndpointShared {
     /// When it joined a pool that had taken traffic without it, in milliseconds of the joint's clock; 0 for an
     /// endpoint that is there from its service's first answer on. Written once, before it is published.
     pub joined: AtomicU64,
+    /// What it has to prove over TLS; none for an endpoint that is spoken to in cleartext.
+    pub tls: Option<Proof>,
     /// Open connections, of all workers; what the cap is held against.
     pub connections: AtomicU32,
     /// Connections that have become tunnels.

@@ -9,6 +9,7 @@ pub mod http1;
 pub mod http2;
 mod idle_life;
 pub mod slow;
+mod tls;
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -28,6 +29,7 @@ pub use crate::resilience::retry::Broken;
 use crate::resilience::sketch::RunningMedian;
 use crate::snapshot::{Endpoint, EndpointId, EndpointShared};
 use crate::timer;
+use crate::tls::client::Inside;
 use idle_life::IdleLife;
 
 /// An endpoint as one worker sees it. It outlives snapshots, as the endpoint does.
@@ -307,8 +309,13 @@ impl Upstream {
         }
     }
 
-    /// Dials, within the cap and the connect timeout.
-    pub async fn dial(&self, policy: &Policy, terms: slow::Terms) -> Result<Connection, Reason> {
+    /// Whether it is spoken to over TLS.
+    pub fn is_secure(&self) -> bool {
+        self.shared.tls.is_some()
+    }
+
+    /// Dials, within the cap and the connect timeout; a handshake has as long again.
+    pub async fn dial(&self, policy: &Policy, terms: slow::Terms, inside: Inside) -> Result<Connection, Reason> {
         let open = match Open::new(&self.shared, terms.cap) {
             Some(open) => open,
             None => self.room(terms).await.ok_or(Reason::ConnectionLimit)?,
@@ -317,14 +324,19 @@ impl Upstream {
         if tap.is_down() {
             return Err(Reason::ConnectFailed);
         }
-        match tokio::time::timeout(policy.connect_timeout, Io::connect(self.address)).await {
-            Ok(Ok(io)) => Ok(Connection::new(io.hooked(tap), open, timer::now())),
+        let io = match tokio::time::timeout(policy.connect_timeout, Io::connect(self.address)).await {
+            Ok(Ok(io)) => io,
             Ok(Err(error)) => {
                 tracing::debug!(address = %self.address, %error, "connect failed");
-                Err(not_connected(&error))
+                return Err(not_connected(&error));
             }
-            Err(_) => Err(Reason::ConnectTimeout),
-        }
+            Err(_) => return Err(Reason::ConnectTimeout),
+        };
+        let io = match &self.shared.tls {
+            None => io,
+            Some(proof) => tls::secure(io, proof, inside, policy.connect_timeout).await?,
+        };
+        Ok(Connection::new(io.hooked(tap), open, timer::now()))
     }
 
     /// Makes room for a connection at the cap: closes a free connection that this request may not use, or ends the

@@ -35,7 +35,7 @@ use crate::request::fields::Identity;
 use crate::snapshot::Reader;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::explain::{Explainer, Recorder};
-use crate::telemetry::metrics::{ClientMetrics, Steering};
+use crate::telemetry::metrics::{ClientMetrics, Handshake, Steering};
 use crate::timer;
 use crate::upstream::held::Holding;
 use crate::upstream::slow::Terms;
@@ -218,6 +218,11 @@ impl Worker {
         self.clients.borrow_mut().malformed(field);
     }
 
+    /// A client's handshake is over, one way or the other.
+    pub fn shook_hands(&self, result: Handshake) {
+        self.clients.borrow_mut().shook_hands(result);
+    }
+
     /// Bytes of answers that are held back at the moment.
     pub fn held_bytes(&self) -> usize {
         self.held.get()
@@ -256,11 +261,13 @@ impl Worker {
         self.carried.borrow_mut().push(carried);
     }
 
-    /// Answers a connection for which there is no memory, whatever it may ask.
-    pub fn turn_away(&self, mut io: Io) {
-        let mut nobody = Context::from_waker(Waker::noop());
-        // Nobody waits for a socket that does not take this at once.
-        let _ = io.poll_write_from(&mut nobody, NO_MEMORY);
+    /// Answers a connection for which there is no memory, whatever it may ask. None for one that is closed without a word.
+    pub fn turn_away(&self, io: Option<Io>) {
+        if let Some(mut io) = io {
+            let mut nobody = Context::from_waker(Waker::noop());
+            // Nobody waits for a socket that does not take this at once.
+            let _ = io.poll_write_from(&mut nobody, NO_MEMORY);
+        }
         self.clients.borrow_mut().turned_away();
         let now = timer::now();
         if self.told_of_memory.get().is_none_or(|told| now.saturating_duration_since(told) >= TELL) {

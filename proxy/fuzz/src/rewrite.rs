@@ -65,7 +65,7 @@ impl How {
     pub fn client(self) -> Client {
         let peer: SocketAddr =
             if self.v6 { ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 7], 80).into() } else { ([192, 0, 2, 7], 80).into() };
-        Client { peer, text: peer.ip().to_string().into(), trusted: self.trusted }
+        Client { peer, text: peer.ip().to_string().into(), trusted: self.trusted, tls: None }
     }
 
     /// What is said of an attempt.

@@ -60,6 +60,8 @@ pub struct EndpointEntry {
     pub instance: Arc<str>,
     /// `10.0.0.1:80`.
     pub address: String,
+    /// Whom it has to prove to be over TLS: `api.example`, or `api.example, not verified`; none in cleartext.
+    pub tls: Option<String>,
     /// Relative to the others'.
     pub weight: u32,
     /// `passing` or `warning`.
@@ -174,6 +176,7 @@ fn entry(
         id: endpoint.id.0,
         instance: Arc::clone(&endpoint.instance),
         address: endpoint.address.to_string(),
+        tls: endpoint.shared.tls.as_ref().map(ToString::to_string),
         weight: endpoint.weight,
         health: match endpoint.health {
             Health::Passing => "passing",

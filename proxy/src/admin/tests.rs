@@ -136,7 +136,8 @@ fn the_shape_of_services_is_exact() {
     let mut legacy = json!({
         "name": "legacy", "standing": "known", "source": "", "age_ms": null, "last_error": null,
         "breaker": "closed", "all_failing": false,
-        "endpoints": [{"id": 1, "instance": "10.0.0.1:80", "address": "10.0.0.1:80", "weight": 1, "health": "passing",
+        "endpoints": [{"id": 1, "instance": "10.0.0.1:80", "address": "10.0.0.1:80", "tls": null,
+            "weight": 1, "health": "passing",
             "check": "passing", "absent": true, "state": "in", "share": 1.0, "due": 1.0, "got": null, "deviates": null,
             "why": "no longer in the registry, kept because its checks pass", "since_ms": null, "in_flight": 0, "connections": 2, "attempts": 10,
             "failures": 0, "overtaken": 0, "answers": 0, "p50_ms": null, "p99_ms": null, "score_ms": null}],

@@ -114,7 +114,7 @@ fn looks_cut(text: &str) -> bool {
 
 /// What tells one state of a file from another, whatever leads to it. All zero where there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Marks {
+pub(super) struct Marks {
     file: (u64, u64),
     size: u64,
     written: (i64, i64),
@@ -122,7 +122,7 @@ struct Marks {
 }
 
 impl Marks {
-    fn of(path: &Path) -> Self {
+    pub(super) fn of(path: &Path) -> Self {
         std::fs::metadata(path).map_or_else(
             |_| Self::default(),
             |file| Self {
@@ -134,7 +134,7 @@ impl Marks {
         )
     }
 
-    fn are_recent(&self) -> bool {
+    pub(super) fn are_recent(&self) -> bool {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let age = now.as_secs().saturating_sub(u64::try_from(self.changed.0).unwrap_or(0));
         age <= RECENT.as_secs()

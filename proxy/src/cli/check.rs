@@ -102,7 +102,7 @@ pub fn run(args: Args) -> ExitCode {
         Err(errors) => return refuse(&errors, None, args.json),
     };
     let parsed = config::parse(&name, &text, &|variable| std::env::var(variable).ok(), |_| ());
-    let loaded = match parsed.and_then(app::rehearsed) {
+    let loaded = match parsed.and_then(app::checked) {
         Ok(loaded) => loaded,
         Err(errors) => return refuse(&errors, Some(&text), args.json),
     };
@@ -303,6 +303,7 @@ fn page(service: &ExplainedService, paint: Paint) -> String {
     if let Some(address) = &service.listen {
         page.push_str(&format!("  listens on {address}\n"));
     }
+    page.push_str(&format!("  TLS {}\n", service.tls));
     page.push_str(&values("  ", &service.policies));
     for route in &service.routes {
         page.push_str(&format!("  {}: {}\n", route.route, route.asks));

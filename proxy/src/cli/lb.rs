@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use outrigger::app;
-use outrigger::config::text::{Address, Target};
+use outrigger::config::text::{Address, InstanceAddress};
 use outrigger::config::written::{Balance, Instance, Listener, Protocol, Service};
 use outrigger::config::{self, Config};
 
@@ -18,6 +18,7 @@ use super::output::invalid;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   outrigger lb --listen 127.0.0.1:8080 127.0.0.1:3001 127.0.0.1:3002,weight=3
+  outrigger lb --listen 127.0.0.1:8080 https://api.example
   outrigger lb --listen 0.0.0.0:80 --balance round_robin web-1:3000 web-2:3000 '[::1]:3000'")]
 pub struct Args {
     /// Where to listen.
@@ -29,10 +30,10 @@ pub struct Args {
     /// How a target is chosen: p2c (the less loaded of two) or round_robin.
     #[arg(long, value_name = "HOW", value_parser = balance, default_value = "p2c")]
     balance: Balance,
-    /// The targets speak cleartext HTTP/2 (gRPC).
+    /// The targets speak HTTP/2 (gRPC).
     #[arg(long)]
     http2: bool,
-    /// HOST:PORT, or HOST:PORT,weight=N. An IPv6 address stands in brackets.
+    /// HOST:PORT, https://HOST[:PORT], or either with ,weight=N. An IPv6 address stands in brackets.
     #[arg(required = true, value_name = "TARGET")]
     targets: Vec<WeighedTarget>,
 }
@@ -52,7 +53,7 @@ impl FromStr for WeighedTarget {
                 (address, weight.filter(|w| *w <= 65_535).ok_or_else(expected)?)
             }
         };
-        Ok(Self(Instance { address: address.parse::<Target>()?, weight }))
+        Ok(Self(Instance { address: address.parse::<InstanceAddress>()?, weight }))
     }
 }
 
@@ -68,7 +69,7 @@ fn balance(text: &str) -> Result<Balance, String> {
 const SERVICE: &str = "lb";
 
 pub fn run(args: Args) -> ExitCode {
-    match config::from_parts("<arguments>", configuration(args)) {
+    match config::from_parts("<arguments>", configuration(args)).and_then(app::rehearsed) {
         Ok(loaded) => app::run(loaded.settings, None),
         Err(errors) => invalid(&errors, None),
     }
@@ -83,8 +84,13 @@ fn configuration(args: Args) -> Config {
         ..Service::default()
     };
     config.services.insert(SERVICE.into(), service);
-    config.listeners =
-        vec![Listener { address: args.listen, service: Some(SERVICE.into()), access: None, defer_accept: false }];
+    config.listeners = vec![Listener {
+        address: args.listen,
+        service: Some(SERVICE.into()),
+        access: None,
+        defer_accept: false,
+        tls: None,
+    }];
     config.names.enabled = false;
     match args.admin {
         Some(address) => config.admin.address = address,

@@ -60,6 +60,8 @@ struct Service {
 struct Endpoint {
     instance: String,
     address: String,
+    #[serde(default)]
+    tls: Option<String>,
     weight: u64,
     health: String,
     #[serde(default)]
@@ -255,7 +257,8 @@ fn place(endpoint: &Endpoint) -> String {
     let check = endpoint.check.as_ref().map(|check| format!(", check {check}")).unwrap_or_default();
     let got = endpoint.got.map(|_| format!(" (of the attempts lately {})", share(endpoint))).unwrap_or_default();
     let now = format!("{in_flight} in flight, {connections} connections");
-    format!("{instance}: weight {weight}{got}, registry {health}{check}; {now}")
+    let tls = endpoint.tls.as_ref().map(|name| format!(", TLS as {name}")).unwrap_or_default();
+    format!("{instance}: weight {weight}{got}, registry {health}{check}{tls}; {now}")
 }
 
 /// Indented lines of 80 columns at most, unless a word is longer.

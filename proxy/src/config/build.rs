@@ -13,6 +13,7 @@ mod routes;
 mod sense;
 mod services;
 mod tcp;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -94,6 +95,7 @@ impl Build<'_> {
                 service: listener.service.as_deref().map(Arc::from),
                 access: listener.access.as_ref().and_then(|access| self.access(&["listeners", i, "access"], access)),
                 defer_accept: listener.defer_accept,
+                tls: listener.tls.as_ref().map(|tls| self.listener_tls(i, tls)),
             };
             all.push((path("address"), settings));
         }
@@ -102,7 +104,7 @@ impl Build<'_> {
                 let key = if service.listen.is_some() { "listen" } else { "port" };
                 let path = vec!["services".into(), name.clone(), key.into()];
                 let service = Some(Arc::from(name.as_str()));
-                all.push((path, settings::Listener { address, service, access: None, defer_accept: false }));
+                all.push((path, settings::Listener { address, service, access: None, defer_accept: false, tls: None }));
             }
         }
         let others = !config.tcp.is_empty() || config.faults.toxiproxy.enabled;

@@ -22,7 +22,13 @@ const fn seconds(seconds: u64) -> Interval {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            listeners: vec![Listener { address: loopback(8080), service: None, access: None, defer_accept: false }],
+            listeners: vec![Listener {
+                address: loopback(8080),
+                service: None,
+                access: None,
+                defer_accept: false,
+                tls: None,
+            }],
             tcp: Vec::new(),
             registries: Default::default(),
             defaults: Defaults::default(),

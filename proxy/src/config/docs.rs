@@ -40,6 +40,8 @@ pub fn markdown() -> String {
 /// In the order in which a reader meets them.
 const SECTIONS: &[(&str, &str)] = &[
     ("`listeners[]`", "Listener"),
+    ("`listeners[].tls`", "ListenerTls"),
+    ("`listeners[].tls.certificates[]`", "Certificate"),
     ("`tcp[]`", "Tcp"),
     ("`registries.NAME`", "Registry"),
     ("`defaults`", "Defaults"),
@@ -55,6 +57,7 @@ const SECTIONS: &[(&str, &str)] = &[
     ("`fallback`", "Fallback"),
     ("`services.NAME`", "Service"),
     ("`services.NAME.instances[]`", "Instance"),
+    ("`services.NAME.tls`", "ServiceTls"),
     ("`routes[]`", "Route"),
     ("`routes[].split[]`", "Part"),
     ("`hash`, `routes[].sticky`", "HashBy"),

@@ -6,7 +6,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::settings::{Part, Policy, RouteSettings, Settings, Source};
+use super::settings::{Part, Policy, RouteSettings, ServiceTls, Settings, Source, TlsTo};
 use super::tree::{Kind, Tree, join_keys};
 use super::written::PolicyKeys;
 
@@ -19,6 +19,8 @@ pub struct ExplainedService {
     pub source: String,
     /// Its own local address.
     pub listen: Option<String>,
+    /// TLS to its instances: to which, and whether they are verified.
+    pub tls: String,
     /// Its policies.
     pub policies: Vec<ExplainedKey>,
     /// The routes to it, in the order of the file.
@@ -60,6 +62,7 @@ pub(super) fn explain(settings: &Settings, tree: &Tree, service: Option<&str>) -
         service: name.to_string(),
         source: source(&s.source),
         listen: s.listen.map(|a| a.to_string()),
+        tls: tls(&s.tls),
         policies: policies(&s.policy, tree, &[vec!["services", name], vec!["defaults"]]),
         routes: settings
             .routes
@@ -74,9 +77,25 @@ fn source(source: &Source) -> String {
     match source {
         Source::Registry { registry, name } => format!("`{name}` in the registry `{registry}`"),
         Source::Static(instances) => {
-            let all: Vec<_> = instances.iter().map(|i| format!("{}:{} weight {}", i.host, i.port, i.weight)).collect();
+            let scheme = |https| if https { "https://" } else { "" };
+            let all = instances.iter().map(|i| format!("{}{}:{} weight {}", scheme(i.https), i.host, i.port, i.weight));
+            let all: Vec<_> = all.collect();
             all.join(", ")
         }
+    }
+}
+
+fn tls(tls: &ServiceTls) -> String {
+    let to = match tls.to {
+        TlsTo::Named => return "to instances that say so, verified by the system's authorities".into(),
+        TlsTo::None => return "to none".into(),
+        TlsTo::All => "to all",
+    };
+    let name = tls.server_name.as_deref().map(|name| format!(" as {name}")).unwrap_or_default();
+    match (&tls.trust.ca, tls.trust.verify) {
+        (_, false) => format!("{to}{name}, NOT VERIFIED (insecure_skip_verify)"),
+        (Some(ca), true) => format!("{to}{name}, verified by {}", ca.display()),
+        (None, true) => format!("{to}{name}, verified by the system's authorities"),
     }
 }
 

@@ -7,6 +7,7 @@ mod name;
 mod pattern;
 mod policy;
 mod routing;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -23,6 +24,9 @@ pub use policy::{
 pub use routing::{
     Access, Condition, HashBy, HeaderChanges, Label, Labels, Leads, Mirror, Part, PathChange, PathMatch, Redirect,
     RequestChanges, RouteSettings, Subset, ValueMatch,
+};
+pub use tls::{
+    Alpn, CertificateFiles, ClientCertificates, ListenerTls, ServiceTls, TlsTo, TlsVersion, Trust, UnknownSni,
 };
 
 /// Everything the operator decided, or left to its default.
@@ -76,6 +80,8 @@ pub struct Listener {
     /// Accept a connection only when its first bytes are there. Saves CPU per new connection; not where the
     /// server speaks first.
     pub defer_accept: bool,
+    /// TLS; none for cleartext.
+    pub tls: Option<ListenerTls>,
 }
 
 /// A plain TCP proxy.
@@ -206,6 +212,8 @@ pub struct ServiceSettings {
     pub subset: Option<Subset>,
     /// A local address of its own, every request to which goes to it. It is among [`Settings::listeners`] already.
     pub listen: Option<SocketAddr>,
+    /// TLS to its instances.
+    pub tls: ServiceTls,
     /// Its policies, the defaults filled in.
     pub policy: Policy,
 }
@@ -233,6 +241,8 @@ pub struct StaticInstance {
     pub port: u16,
     /// 0 to 65535.
     pub weight: u32,
+    /// Whether it is written as `https://…`.
+    pub https: bool,
 }
 
 /// Reaching services by the request's host name.

@@ -36,6 +36,15 @@ pub struct Target {
     pub port: u16,
 }
 
+/// Where an instance is: a [`Target`], with `https://` in front where it speaks TLS.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct InstanceAddress {
+    /// Host and port; 443 where none is written behind `https://`.
+    pub target: Target,
+    /// Whether it speaks TLS.
+    pub https: bool,
+}
+
 /// A route's host: `shop.example.com`, `*.example.com`. Lower-case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostPattern(pub String);
@@ -167,10 +176,42 @@ impl fmt::Display for Target {
     }
 }
 
-impl Target {
+impl FromStr for InstanceAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (rest, https) = match text.strip_prefix("https://") {
+            Some(rest) => (rest.strip_suffix('/').unwrap_or(rest), true),
+            None => (text.strip_prefix("http://").map_or(text, |rest| rest.strip_suffix('/').unwrap_or(rest)), false),
+        };
+        if rest.contains('/') {
+            return Err(format!(
+                "found `{text}`, expected a host and a port, like `https://api.example:8443`, without a path"
+            ));
+        }
+        let has_port = rest.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
+        match https && !has_port {
+            true => format!("{rest}:443").parse(),
+            false => rest.parse(),
+        }
+        .map(|target| Self { target, https })
+        .map_err(|error: String| error.replace(&format!("found `{rest}`"), &format!("found `{text}`")))
+    }
+}
+
+impl fmt::Display for InstanceAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.https {
+            f.write_str("https://")?;
+        }
+        self.target.fmt(f)
+    }
+}
+
+impl InstanceAddress {
     /// The instance with this weight.
     pub fn weighing(&self, weight: u32) -> StaticInstance {
-        StaticInstance { host: self.host.as_str().into(), port: self.port, weight }
+        StaticInstance { host: self.target.host.as_str().into(), port: self.target.port, weight, https: self.https }
     }
 }
 
@@ -301,6 +342,7 @@ as_text! {
     Address, "an IP address and a port", "127.0.0.1:8080";
     Cidr, "a block of addresses", "10.0.0.0/8";
     Target, "a host and a port", "db-1.internal:3001";
+    InstanceAddress, "a host and a port", "https://api.example:8443";
     HostPattern, "a host", "*.example.com";
     Path, "a path", "/cart";
     Method, "a method", "GET";

@@ -23,6 +23,12 @@ pub fn warnings(settings: &Settings) -> Vec<String> {
         ));
     }
     for (name, service) in &settings.services {
+        if !service.tls.trust.verify {
+            told.push(format!(
+                "services.{name}.tls.insecure_skip_verify: the certificates of its instances are not verified: whoever is on the \
+                 way to them can read and change everything"
+            ));
+        }
         if let Source::Static(instances) = &service.source
             && !instances.is_empty()
             && instances.iter().all(|instance| instance.weight == 0)
@@ -56,6 +62,11 @@ mod tests {
                 &["faults.toxiproxy.address"],
             ),
             ("services: {a: {instances: [{address: 'x:1', weight: 0}]}}", &["services.a.instances"]),
+            (
+                "services: {a: {instances: ['x:1'], tls: {insecure_skip_verify: true}}}",
+                &["services.a.tls.insecure_skip_verify"],
+            ),
+            ("services: {a: {instances: ['https://x']}, b: {instances: ['x:1'], tls: {ca: f}}}", &[]),
             ("services: {a: {instances: [{address: 'x:1', weight: 0}, 'x:2']}}", &[]),
         ] {
             assert_eq!(told(text), keys, "{text}");

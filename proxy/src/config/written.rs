@@ -9,6 +9,7 @@ mod http;
 mod policies;
 mod routing;
 mod tcp;
+mod tls;
 mod two_ways;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ pub use policies::{
 };
 pub use routing::{Access, Fixed, HashBy, HeaderChanges, Mirror, Part, Redirect, Rewrite, Scheme};
 pub use tcp::Tcp;
+pub use tls::{Alpn, Certificate, ClientAuth, ListenerTls, ServiceTls, TlsVersion, UnknownSni};
 pub use two_ways::{FallbackSubset, Instance, PathMatch, ValueMatch};
 
 use super::text::{Address, HeaderName, HostPattern, Method};
@@ -84,7 +86,7 @@ pub enum Balance {
 pub enum Protocol {
     /// HTTP/1.1.
     Http1,
-    /// HTTP/2 in cleartext, with prior knowledge (gRPC).
+    /// HTTP/2 (gRPC): in cleartext with prior knowledge, over TLS by ALPN.
     Http2,
 }
 
@@ -161,6 +163,9 @@ pub struct Listener {
     /// each new connection, at the price of connections that are open and silent being unseen.
     #[serde(default)]
     pub defer_accept: bool,
+    /// TLS. Left out: cleartext.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ListenerTls>,
 }
 
 /// Where services and their instances are found.
@@ -321,7 +326,7 @@ macro_rules! with_policies {
             /// What `consistent_hash` goes by. Requests that do not have it are balanced by `p2c`.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub hash: Option<HashBy>,
-            /// What the instances speak: `http1`, or `http2` for cleartext HTTP/2 with prior knowledge (gRPC).
+            /// What the instances speak: `http1`, or `http2` (gRPC): in cleartext with prior knowledge, over TLS by ALPN.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub protocol: Option<Protocol>,
             /// Whether what follows a request's body (trailers) goes to instances over HTTP/1.1. Say so only where they keep
@@ -407,6 +412,11 @@ with_policies! {
         /// An address of its own, where `port` is not enough.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub listen: Option<Address>,
+        /// TLS to its instances: `{}` for all of them, or how; `off` for none. Left out: to those that are written as
+        /// `https://…`, or that the registry has with the tag `outrigger.scheme=https`, or `outrigger-scheme: https` among
+        /// their metadata.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub tls: Option<Switch<ServiceTls>>,
     }
 }
 

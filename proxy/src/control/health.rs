@@ -31,6 +31,7 @@ use crate::clock::Instant;
 use crate::config::settings::{HealthCheck, Policy, Protocol};
 use crate::telemetry::metrics::count_check_not_made;
 use crate::telemetry::status::CheckStatus;
+use crate::tls::client::Proof;
 
 /// Checks that run at the same time.
 pub const AT_ONCE: usize = 256;
@@ -70,7 +71,7 @@ impl Checker {
         Self { ask, slots: Arc::new(Semaphore::new(AT_ONCE)), results, tasks: 0 }
     }
 
-    fn start(&mut self, pool: &Arc<str>, rules: &Rules, address: SocketAddr) -> Checking {
+    fn start(&mut self, pool: &Arc<str>, rules: &Rules, address: SocketAddr, tls: Option<Proof>) -> Checking {
         self.tasks += 1;
         let (task, pool) = (self.tasks, Arc::clone(pool));
         let (ask, slots, results) = (Arc::clone(&self.ask), Arc::clone(&self.slots), self.results.clone());
@@ -79,6 +80,7 @@ impl Checker {
             port: rules.check.port,
             probe: rules.check.probe.clone(),
             protocol: rules.protocol,
+            tls,
             service: Arc::clone(&pool),
             timeout: rules.check.timeout,
         };
@@ -138,6 +140,8 @@ impl Drop for Checking {
 #[derive(Debug, Default)]
 pub struct Targets {
     rules: Option<Rules>,
+    /// What those that speak TLS have to prove.
+    proofs: BTreeMap<SocketAddr, Proof>,
     checking: BTreeMap<SocketAddr, Checking>,
 }
 
@@ -158,6 +162,12 @@ impl Targets {
         another
     }
 
+    /// From now on these have to prove something, when they are checked.
+    pub fn prove(&mut self, proofs: BTreeMap<SocketAddr, Proof>) {
+        self.checking.retain(|address, _| self.proofs.get(address) == proofs.get(address));
+        self.proofs = proofs;
+    }
+
     /// From now on exactly these addresses are checked, each at once if it was not.
     pub fn want(&mut self, pool: &Arc<str>, wanted: &BTreeSet<SocketAddr>, verdicts: &mut Verdicts, by: &mut Checker) {
         let Some(rules) = &self.rules else {
@@ -168,7 +178,8 @@ impl Targets {
         verdicts.retain(|address, _| wanted.contains(address));
         for address in wanted {
             verdicts.entry(*address).or_default();
-            self.checking.entry(*address).or_insert_with(|| by.start(pool, rules, *address));
+            let proof = || self.proofs.get(address).cloned();
+            self.checking.entry(*address).or_insert_with(|| by.start(pool, rules, *address, proof()));
         }
     }
 

@@ -30,10 +30,16 @@ use crate::counts::ServiceMetrics;
 use crate::route::RouteTable;
 use crate::snapshot::{Clock, ClusterShared, Demand, DiscoveryState, Publisher, Snapshot};
 use crate::telemetry::status::{Readiness, ServiceStatus, StatusBoard};
+use crate::tls::dialers::Dialers;
 
 /// The snapshot to make the joint with: every declared service, those with addresses in the configuration
 /// complete, the others awaited.
 pub fn first_snapshot(settings: &Settings) -> Snapshot {
+    first_snapshot_with(settings, &Dialers::default())
+}
+
+/// The same, with the dialers that there are.
+pub fn first_snapshot_with(settings: &Settings, dialers: &Dialers) -> Snapshot {
     let now = Instant::now();
     let clock = Clock::new(now);
     let empty = Snapshot {
@@ -53,7 +59,10 @@ pub fn first_snapshot(settings: &Settings) -> Snapshot {
             };
             let shared = Arc::new(ClusterShared::new(name, ServiceMetrics::new(name), &declared.policy, clock, now));
             let policy = Arc::new(declared.policy.clone());
-            (Arc::clone(name), Service::new(policy, shared, set, true))
+            let mut service = Service::new(policy, shared, set, true);
+            service.originate.tls.clone_from(&declared.tls);
+            service.equip(dialers);
+            (Arc::clone(name), service)
         })
         .collect();
     let routes = Arc::clone(&empty.routes);
@@ -64,6 +73,7 @@ pub fn first_snapshot(settings: &Settings) -> Snapshot {
 pub struct Pools {
     settings: Settings,
     registries: Registries,
+    dialers: Dialers,
     publisher: Publisher,
     routes: Arc<RouteTable>,
     defaults: Arc<Policy>,
@@ -86,6 +96,7 @@ impl Pools {
     pub fn new(
         settings: Settings,
         registries: Registries,
+        dialers: Dialers,
         publisher: Publisher,
         tell: mpsc::Sender<WatchUpdate>,
         resolver: Resolver,
@@ -101,6 +112,7 @@ impl Pools {
             grace_ends: now + settings.ready_grace,
             settings,
             registries,
+            dialers,
             publisher,
             pools: BTreeMap::new(),
             resolver,
@@ -186,7 +198,7 @@ impl Pools {
                 if known.is_some_and(|known| known.same_instances(&set) && known.skipped() == set.skipped()) {
                     return;
                 }
-                pool.take(&told.pool, set, now);
+                pool.take(&told.pool, set, &self.dialers, now);
                 self.dirty = true;
             }
             Update::Failed(error) => {
@@ -296,7 +308,10 @@ impl Pools {
         shared: Arc<ClusterShared>,
         now: Instant,
     ) {
-        let service = Service::new(policy, shared, None, origin == Origin::Declared);
+        let mut service = Service::new(policy, shared, None, origin == Origin::Declared);
+        if let Some(declared) = self.settings.services.get(&name) {
+            service.originate.tls.clone_from(&declared.tls);
+        }
         let pool = Pool {
             origin,
             source,
@@ -327,7 +342,7 @@ impl Pools {
                 status.source = if pool.origin == Origin::Direct { "the request" } else { "the configuration" }.into();
                 pool.service.shared.confirmed.store(0, Relaxed);
                 let set = Arc::clone(set);
-                pool.take(name, set, now);
+                pool.take(name, set, &self.dialers, now);
             }
             InstanceSource::Registry { registry, name: service } => match self.registries.get(registry) {
                 Some(found) => {

@@ -48,6 +48,8 @@ use crate::http::host::literal;
 use crate::route::RouteTable;
 use crate::snapshot::{Cluster, ClusterShared, DiscoveryState, Endpoint, EndpointId, EndpointShared, Health, Snapshot};
 use crate::telemetry::status::{CheckStatus as Check, LeftOut};
+use crate::tls::client::{Originate, Proof, Says};
+use crate::tls::dialers::Dialers;
 
 /// A service as the control plane knows it.
 #[derive(Debug)]
@@ -63,6 +65,8 @@ pub struct Service {
     /// Whether it is known to exist: declared by the operator, or seen with an instance, even one that cannot
     /// be used.
     pub seen: bool,
+    /// TLS to its instances.
+    pub originate: Originate,
     /// Whether anything of it may have changed since the old snapshot; if not, its cluster stays as it is.
     pub touched: bool,
     /// What our own checks say; empty where there are none.
@@ -135,6 +139,8 @@ pub struct Findings {
     pub left_out: Vec<LeftOut>,
     /// What is to be checked, if the service is: all that would take traffic if no check failed.
     pub targets: BTreeSet<SocketAddr>,
+    /// What those of them that speak TLS have to prove.
+    pub proofs: BTreeMap<SocketAddr, Proof>,
     /// To be handed in the next time.
     pub memory: Memory,
 }
@@ -191,7 +197,7 @@ fn cluster(
     if service.shared.bare_subset.load(Relaxed) != bare {
         service.shared.bare_subset.store(bare, Relaxed);
     }
-    let Candidates { usable, mut left_out, pending } = candidates(service.set.as_deref(), labels, hosts);
+    let Candidates { usable, mut left_out, pending } = candidates(service, labels, hosts);
     let old: &[Arc<Endpoint>] = before.map_or(&[], |cluster| &cluster.endpoints);
     let mut survivors: HashMap<(&str, SocketAddr), &Arc<Endpoint>> =
         old.iter().map(|endpoint| ((&*endpoint.instance, endpoint.address), endpoint)).collect();
@@ -202,7 +208,8 @@ fn cluster(
     let mut endpoints = Vec::with_capacity(usable.len());
     for candidate in &usable {
         let key = (&*candidate.instance.id.0, candidate.address);
-        let survivor = survivors.remove(&key);
+        // Who has to prove something else now has to do so on connections of its own.
+        let survivor = survivors.remove(&key).filter(|old| old.shared.tls == candidate.proof);
         if service.fails(candidate.address) && !all_failing && !pardoned.contains_key(&candidate.address) {
             let why = service.verdicts.get(&candidate.address).map(|verdict| verdict.why()).unwrap_or_default();
             let instance = Arc::clone(&candidate.instance.id.0);
@@ -239,21 +246,22 @@ fn cluster(
             shared: Arc::clone(&service.shared),
         }),
     };
-    (cluster, Findings { left_out, targets, memory: Memory { absent, settled, all_failing, chosen, pardoned } })
+    let proofs = usable.iter().filter_map(|candidate| Some((candidate.address, candidate.proof.clone()?))).collect();
+    (cluster, Findings { left_out, targets, proofs, memory: Memory { absent, settled, all_failing, chosen, pardoned } })
 }
 
 impl Service {
     /// A service of which nothing was found out yet. `seen` as in the field.
     pub fn new(policy: Arc<Policy>, shared: Arc<ClusterShared>, set: Option<Arc<InstanceSet>>, seen: bool) -> Self {
-        Self {
-            policy,
-            shared,
-            set,
-            subset: None,
-            seen,
-            touched: true,
-            verdicts: Verdicts::new(),
-            memory: Memory::default(),
+        let (originate, verdicts, memory) = (Originate::default(), Verdicts::new(), Memory::default());
+        Self { policy, shared, set, subset: None, seen, originate, touched: true, verdicts, memory }
+    }
+
+    /// Sees to it that there is something to judge instances by, where one is spoken to over TLS. This may read files.
+    pub fn equip(&mut self, dialers: &Dialers) {
+        let instances = self.set.iter().flat_map(|set| set.instances());
+        if self.originate.dialer.is_none() && instances.into_iter().any(|i| self.originate.is_for(says(i))) {
+            self.originate.dialer = Some(dialers.get(&self.originate.tls.trust));
         }
     }
 
@@ -344,7 +352,10 @@ fn endpoint(candidate: &Candidate<'_>, survivor: Option<&Arc<Endpoint>>, ids: &m
     }
     let (id, shared) = match survivor {
         Some(old) => (old.id, Arc::clone(&old.shared)),
-        None => (ids.fresh(), Arc::new(EndpointShared { joined: joined.into(), ..EndpointShared::default() })),
+        None => {
+            let tls = candidate.proof.clone();
+            (ids.fresh(), Arc::new(EndpointShared { joined: joined.into(), tls, ..EndpointShared::default() }))
+        }
     };
     let instance = Arc::clone(&candidate.instance.id.0);
     Arc::new(Endpoint { id, instance, address: candidate.address, weight, health, shared })
@@ -355,6 +366,23 @@ struct Candidate<'s> {
     instance: &'s Instance,
     address: SocketAddr,
     health: Health,
+    proof: Option<Proof>,
+}
+
+/// Where an instance's registration says that it speaks TLS: among its metadata.
+pub const SCHEME: &str = "outrigger-scheme";
+/// Where it says whom it can prove to be.
+const SERVER_NAME: &str = "outrigger-server-name";
+
+/// What an instance's registration says of TLS: in its metadata, or in a tag.
+fn says(instance: &Instance) -> Says<'_> {
+    let tagged = |key: &str| instance.tags.iter().find_map(|tag| tag.strip_prefix(key)?.strip_prefix('='));
+    let scheme = instance.meta.get(SCHEME).map(|value| &**value).or_else(|| tagged("outrigger.scheme"));
+    let server_name = instance.meta.get(SERVER_NAME).map(|value| &**value);
+    Says {
+        https: scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("https")),
+        server_name: server_name.or_else(|| tagged("outrigger.server_name")),
+    }
 }
 
 #[derive(Default)]
@@ -367,9 +395,9 @@ struct Candidates<'s> {
 
 /// Sorts a set's instances into those that take traffic and those that do not. A set is sorted by id, and a
 /// resolution by address, so the result has one order.
-fn candidates<'s>(set: Option<&'s InstanceSet>, labels: Option<&[Label]>, hosts: &Hosts) -> Candidates<'s> {
+fn candidates<'s>(service: &'s Service, labels: Option<&[Label]>, hosts: &Hosts) -> Candidates<'s> {
     let mut found = Candidates::default();
-    let Some(set) = set else { return found };
+    let Some(set) = service.set.as_deref() else { return found };
     // What is of another subset is not left out: it is not of this service.
     for instance in set.instances().iter().filter(|i| labels.is_some_and(|labels| subset::carries(labels, i))) {
         let mut leave_out = |reason: String| {
@@ -387,7 +415,17 @@ fn candidates<'s>(set: Option<&'s InstanceSet>, labels: Option<&[Label]>, hosts:
             leave_out("weight 0".into());
             continue;
         }
-        let dial = |ip: &IpAddr| Candidate { instance, address: SocketAddr::new(*ip, instance.port), health };
+        let proof = match service.originate.proof(&instance.host, says(instance)) {
+            Ok(proof) => proof,
+            Err(why) => {
+                leave_out(why);
+                continue;
+            }
+        };
+        let dial = |ip: &IpAddr| {
+            let (address, proof) = (SocketAddr::new(*ip, instance.port), proof.clone());
+            Candidate { instance, address, health, proof }
+        };
         if let Some(ip) = literal(&instance.host) {
             found.usable.push(dial(&ip));
             continue;

@@ -27,7 +27,10 @@ pub fn policy(timeout: u64) -> Policy {
 pub fn settings(declared: &[&str]) -> Settings {
     let service = |name: &&str| {
         let source = Source::Registry { registry: "main".into(), name: (*name).into() };
-        (Arc::from(*name), ServiceSettings { source, subset: None, listen: None, policy: policy(5) })
+        (
+            Arc::from(*name),
+            ServiceSettings { source, subset: None, listen: None, tls: Default::default(), policy: policy(5) },
+        )
     };
     Settings {
         workers: 1,
@@ -76,9 +79,13 @@ pub fn settings(declared: &[&str]) -> Settings {
 
 /// Declares a service whose instances stand in the configuration.
 pub fn declare_static(settings: &mut Settings, name: &str, instances: &[(&str, u16)]) {
-    let written = |(host, port): &(&str, u16)| StaticInstance { host: (*host).into(), port: *port, weight: 1 };
+    let written =
+        |(host, port): &(&str, u16)| StaticInstance { host: (*host).into(), port: *port, weight: 1, https: false };
     let source = Source::Static(instances.iter().map(written).collect());
-    settings.services.insert(name.into(), ServiceSettings { source, subset: None, listen: None, policy: policy(5) });
+    settings.services.insert(
+        name.into(),
+        ServiceSettings { source, subset: None, listen: None, tls: Default::default(), policy: policy(5) },
+    );
 }
 
 /// A passing instance of weight 1.

@@ -115,7 +115,7 @@ impl Running {
                 if known { Ok(vec![one]) } else { Err(std::io::Error::other("no such name")) }
             })
         });
-        let inputs = ControlInputs { settings, registries, publisher, demands };
+        let inputs = ControlInputs { settings, registries, dialers: Default::default(), publisher, demands };
         let mut control = Control::new(inputs, look_up, ask).unwrap();
         let (board, readiness) = (control.pools.board(), control.pools.readiness());
         let (commands, commanded) = mpsc::channel(1);
@@ -403,8 +403,15 @@ async fn what_a_replaced_watch_still_had_on_its_way_is_not_heard() {
     let made = registries(&settings, &Script::default());
     let (found, _found) = mpsc::channel(1);
     let resolver = resolve::Resolver::new(resolve::system(), answer);
-    let mut pools =
-        Pools::new(settings, made, publisher, tell, resolver, health::Checker::new(health::system(), found));
+    let mut pools = Pools::new(
+        settings,
+        made,
+        Default::default(),
+        publisher,
+        tell,
+        resolver,
+        health::Checker::new(health::system(), found),
+    );
     let mut hear = |watch| {
         let now = Instant::now();
         pools.update(WatchUpdate { pool: "orders".into(), watch, update: Update::Set(two()) }, now);
@@ -503,7 +510,14 @@ fn the_thread_starts_reloads_and_ends() {
     let settings = settings(&["orders"]);
     let (publisher, reader, demands) = joint(first_snapshot(&settings));
     let registries: RegistryFactory = Box::new(move |settings| Ok(registries(settings, &given)));
-    let handle = spawn(ControlInputs { settings: settings.clone(), registries, publisher, demands }).unwrap();
+    let handle = spawn(ControlInputs {
+        settings: settings.clone(),
+        registries,
+        dialers: Default::default(),
+        publisher,
+        demands,
+    })
+    .unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         tokio::time::timeout(Duration::from_secs(10), handle.readiness().ready()).await.unwrap();
@@ -520,7 +534,8 @@ fn a_registry_that_cannot_be_made_is_an_error_at_the_start() {
     let settings = settings(&[]);
     let (publisher, _reader, demands) = joint(first_snapshot(&settings));
     let registries: RegistryFactory = Box::new(|_| Err("registries.main: bad address".into()));
-    let error = spawn(ControlInputs { settings, registries, publisher, demands }).unwrap_err();
+    let error =
+        spawn(ControlInputs { settings, registries, dialers: Default::default(), publisher, demands }).unwrap_err();
     assert_eq!(error.to_string(), "registries.main: bad address");
 }
 

@@ -124,9 +124,16 @@ impl Conn {
         let mut budget = LINGER_BYTES;
         let linger = if self.worker.phase() >= Phase::Closing { LAST_LINGER } else { LINGER };
         let deadline = timer::now() + linger;
-        let ended = poll_fn(|cx| self.io.borrow_mut().poll_end(cx)).await;
+        let mut ended = None;
         poll_fn(|cx| {
-            if ended.is_err() || self.gone.get() {
+            // Under TLS what was not sent goes first, and to a client that takes nothing it never does.
+            if ended.is_none() {
+                match self.io.borrow_mut().poll_end(cx) {
+                    Poll::Ready(end) => ended = Some(end.is_ok()),
+                    Poll::Pending => return self.timer.poll(cx, deadline),
+                }
+            }
+            if ended == Some(false) || self.gone.get() {
                 return Poll::Ready(());
             }
             loop {

@@ -42,7 +42,9 @@ pub async fn exchange(conn: Rc<Conn>) -> bool {
     let worker = Rc::clone(&conn.worker);
     let mut head = worker.pools.heads.take();
     let sound = match read_head(&conn, &mut head).await {
-        Ok(Some(length)) => request::screen(&head, &worker.identity).map(|()| length),
+        Ok(Some(length)) => {
+            request::screen(&head, &worker.identity).and_then(|()| conn.client.may_ask(&head)).map(|()| length)
+        }
         Ok(None) => {
             worker.pools.heads.give(head);
             return true;

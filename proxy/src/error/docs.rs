@@ -22,13 +22,18 @@ fn remedy(reason: Reason) -> &'static str {
         Reason::MemoryShort => {
             "Look for clients that do not read and bodies that are large; raise the limit if there is memory."
         }
-        Reason::ConnectMethod => "Give the client `http_proxy` and plain URLs; TLS goes around the proxy.",
+        Reason::ConnectMethod => {
+            "Give the client `http_proxy` and plain URLs; TLS to other hosts goes around the proxy."
+        }
         Reason::Loop => {
             "Look for a service whose registered address is this proxy's, or for two proxies that send to each other."
         }
         Reason::MaxForwards => "Nothing: the client asked how far its request comes.",
         Reason::AccessDenied => {
             "See in the access log (`rule`), or in the log, which rule of `access` it was. Nothing, where the rule is meant."
+        }
+        Reason::Misdirected => {
+            "Nothing, mostly: a client that understands the status asks again over another connection. One that does not has to keep a connection to the host that it was made for."
         }
         Reason::NoRoute => "Check the host, and the routes by `outrigger check`.",
         Reason::NameNotAllowed => "Add the name to `names.allow`, or declare the service.",
@@ -48,6 +53,15 @@ fn remedy(reason: Reason) -> &'static str {
         Reason::ConnectFailed => "See whether the instance runs and listens at the address that the registry has.",
         Reason::ConnectTimeout => {
             "See whether the instance's host is up and reachable; raise `connect_timeout` where it is far away."
+        }
+        Reason::TlsCertificate => {
+            "See by `openssl s_client -connect ADDRESS -servername NAME` which certificate it shows. It has to be for the name in `outrigger services NAME` (`tls.server_name` sets another), not expired, and of an authority of the system's or of `tls.ca`."
+        }
+        Reason::TlsAlert => {
+            "See the instance's log; give it `tls.cert` and `tls.key`, or the `tls.server_name` that it knows."
+        }
+        Reason::TlsProtocol => {
+            "See whether the instance speaks TLS at that port, of `tls.min_version` at least, and HTTP/2 by ALPN where `protocol` is `http2`."
         }
         Reason::UpstreamClosed => {
             "See the instance's log: it crashed, ran out of time, or closes connections that were idle for a shorter time than `idle_timeout`."

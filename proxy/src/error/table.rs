@@ -90,7 +90,7 @@ impl Reason {
                 12,
                 Client,
                 Never,
-                "CONNECT is not offered; use plain http:// URLs through the proxy, it speaks TLS to nobody on your behalf",
+                "CONNECT is not offered; use plain http:// URLs through the proxy, which speaks TLS to services itself where it is told to",
             ),
             Self::Loop => row(
                 "proxy_loop_detected",
@@ -107,6 +107,15 @@ impl Reason {
             Self::AccessDenied => {
                 row("access_denied", 403, "http_request_denied", 7, Client, Never, "the caller may not call this")
             }
+            Self::Misdirected => row(
+                "misdirected_request",
+                421,
+                "http_request_denied",
+                14,
+                Client,
+                Never,
+                "another certificate than this connection's is for the host; ask over a connection of its own",
+            ),
             Self::NoRoute => row(
                 "no_route",
                 404,
@@ -205,6 +214,33 @@ impl Reason {
                 Endpoint,
                 Safe,
                 "the connection was not made within `connect_timeout`",
+            ),
+            Self::TlsCertificate => row(
+                "tls_certificate_error",
+                502,
+                "tls_certificate_error",
+                14,
+                Endpoint,
+                Safe,
+                "the instance's certificate does not prove that it is who it should be",
+            ),
+            Self::TlsAlert => row(
+                "tls_alert_received",
+                502,
+                "tls_alert_received",
+                14,
+                Endpoint,
+                Safe,
+                "the instance refused the TLS handshake; it may want a client certificate, or know another name",
+            ),
+            Self::TlsProtocol => row(
+                "tls_protocol_error",
+                502,
+                "tls_protocol_error",
+                14,
+                Endpoint,
+                Safe,
+                "the TLS handshake with the instance failed: it speaks no TLS there, or no version or protocol in common",
             ),
             Self::UpstreamClosed => row(
                 "upstream_closed",

@@ -24,6 +24,7 @@ use crate::request::fields::{AttemptFields, ControlNames};
 use crate::resilience::breaker::CircuitBreaker;
 use crate::resilience::response_buffering::{Buffering, buffering};
 use crate::timer;
+use crate::tls::client::Inside;
 use crate::upstream::held::Holding;
 use crate::upstream::http1::HeadEvent;
 use crate::upstream::{self, Broken, Connection, Lease, Upstream};
@@ -282,7 +283,10 @@ impl<'r> State<'r> {
                 x.side.counts.tally.borrow_mut().connected();
                 let endpoint = Rc::clone(endpoint);
                 let terms = x.worker.terms(x.policy);
-                Self::Dialling(Box::pin(async move { endpoint.dial(x.policy, terms).await }), Some((lease, onward)))
+                Self::Dialling(
+                    Box::pin(async move { endpoint.dial(x.policy, terms, Inside::Http1).await }),
+                    Some((lease, onward)),
+                )
             }
         }
     }

@@ -81,7 +81,7 @@ fn moved(redirect: &Redirect, request: &Request) -> Result<Made, Reason> {
     let (path, _) = target.path_and_query();
     let said = if request.client.trusted { request.head.only(Name::XForwardedProto) } else { None };
     let asked = change::Asked {
-        scheme: if said.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https")) { "https" } else { "http" },
+        scheme: if said.unwrap_or(request.client.scheme()).eq_ignore_ascii_case(b"https") { "https" } else { "http" },
         host: target.host,
         path,
         query: &target.origin[path.len()..],

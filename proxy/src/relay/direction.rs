@@ -241,8 +241,8 @@ impl Direction {
         if self.broken {
             return Ok(Step::Broken);
         }
-        // Closing the connection says it, too, and is about to happen.
-        if last || to.poll_end(cx)?.is_ready() {
+        // Closing the connection says it, too, and is about to happen; under TLS it does not.
+        if last && to.tls().is_none() || to.poll_end(cx)?.is_ready() {
             self.over = true;
         }
         Ok(Step::Waits)

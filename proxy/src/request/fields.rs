@@ -19,9 +19,12 @@ use std::time::Duration;
 
 use self::nominated::Nominated;
 pub use self::reply::{Reply, write_interim};
+use crate::error::Reason;
 use crate::http::head::{Name, Version, list};
 use crate::http::{Head, Length, write};
+use crate::request::target::Target;
 use crate::resilience::deadline::GrpcTimeout;
+use crate::tls::server::Secured;
 
 /// This process's name in `Via` and in `Proxy-Status`.
 #[derive(Debug, Clone)]
@@ -77,6 +80,23 @@ pub struct Client {
     pub text: Box<str>,
     /// Whether its fields about the request are trusted.
     pub trusted: bool,
+    /// What its handshake has settled; none in cleartext.
+    pub tls: Option<Secured>,
+}
+
+impl Client {
+    /// The scheme of its requests' URLs.
+    pub fn scheme(&self) -> &'static [u8] {
+        if self.tls.is_some() { b"https" } else { b"http" }
+    }
+
+    /// Refuses a request that does not belong on this connection (RFC 9110 section 15.5.20).
+    pub fn may_ask(&self, head: &Head) -> Result<(), Reason> {
+        match &self.tls {
+            Some(tls) if !tls.is_for(Target::again(head).host) => Err(Reason::Misdirected),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A request's id: 36 bytes of a UUID, or what a trusted client gave.
@@ -303,7 +323,14 @@ impl Outgoing<'_> {
             write::known(out, b"X-Request-Id: ", self.id.as_bytes());
         } else {
             write::known(out, b"X-Forwarded-For: ", self.client.text.as_bytes());
-            write::known(out, b"\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: ", self.asked_host);
+            match self.client.tls {
+                None => {
+                    write::known(out, b"\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: ", self.asked_host);
+                }
+                Some(_) => {
+                    write::known(out, b"\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: ", self.asked_host);
+                }
+            }
             write::known(out, b"\r\nX-Request-Id: ", self.id.as_bytes());
         }
         write::end(out);
@@ -341,7 +368,7 @@ impl Outgoing<'_> {
         } else {
             emit(out, b"X-Forwarded-For", client);
         }
-        emit(out, b"X-Forwarded-Proto", said(Name::XForwardedProto).unwrap_or(b"http"));
+        emit(out, b"X-Forwarded-Proto", said(Name::XForwardedProto).unwrap_or(self.client.scheme()));
         emit(out, b"X-Forwarded-Host", said(Name::XForwardedHost).unwrap_or(self.asked_host));
         if said(Name::Forwarded).is_some() {
             let mut chain = self.head.all(Name::Forwarded).collect::<Vec<_>>().join(&b", "[..]);
@@ -349,7 +376,8 @@ impl Outgoing<'_> {
                 IpAddr::V4(ip) => write!(chain, ", for={ip}"),
                 IpAddr::V6(ip) => write!(chain, ", for=\"[{ip}]\""),
             };
-            chain.extend_from_slice(b";proto=http");
+            chain.extend_from_slice(b";proto=");
+            chain.extend_from_slice(self.client.scheme());
             emit(out, b"Forwarded", &chain);
         }
     }

@@ -36,6 +36,9 @@ pub const fn calls(reason: Reason) -> bool {
         | Reason::OutOfResources
         | Reason::ConnectFailed
         | Reason::ConnectTimeout
+        | Reason::TlsCertificate
+        | Reason::TlsAlert
+        | Reason::TlsProtocol
         | Reason::UpstreamClosed
         | Reason::UpstreamProtocol
         | Reason::UpstreamHeadTooLarge
@@ -67,6 +70,7 @@ pub const fn calls(reason: Reason) -> bool {
         | Reason::ConnectMethod
         | Reason::Loop
         | Reason::MaxForwards
+        | Reason::Misdirected
         | Reason::NoRoute
         | Reason::NameNotAllowed
         | Reason::ClientGone => false,

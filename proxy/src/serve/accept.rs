@@ -18,14 +18,16 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::downstream::connection::Conn;
-use crate::downstream::http2;
+use crate::downstream::{http2, tls};
 use crate::drain::Phase;
 use crate::http::{Buffer, BufferPool};
 use crate::http2::PREFACE;
 use crate::net::accepting::{OUT_OF_FILES, is_of_one_connection};
 use crate::net::{Bound, Io, Listener};
+use crate::request::fields::Client;
 use crate::request::{self, Entrance};
 use crate::timer::{self, Timer};
+use crate::tls::server::Acceptor;
 use crate::worker::Worker;
 use crate::worker::connection_balancer::{ConnectionPermit, FULL, Handed};
 use crate::worker::presence::{Among, Does, Presence};
@@ -37,13 +39,18 @@ pub struct Socket {
     pub socket: Bound,
     /// What holds for every request on it, if anything does.
     pub entrance: Option<Entrance>,
+    /// TLS; none for cleartext.
+    pub tls: Option<Arc<Acceptor>>,
 }
 
 impl Socket {
     /// Registers it with this thread's runtime.
     pub fn register(self) -> Option<Place> {
         match Listener::register(self.socket) {
-            Ok(listener) => Some(Place { listener, entrance: self.entrance.map(Rc::new) }),
+            Ok(listener) => {
+                let entry = Entry { entrance: self.entrance.map(Rc::new), tls: self.tls };
+                Some(Place { listener, entry: Rc::new(entry) })
+            }
             Err(error) => {
                 tracing::error!(%error, "a listening socket could not be registered");
                 None
@@ -57,8 +64,17 @@ impl Socket {
 pub struct Place {
     /// The socket.
     pub listener: Listener,
-    /// What holds for every request on it, if anything does.
+    /// What holds for all connections that come in by it.
+    pub entry: Rc<Entry>,
+}
+
+/// What holds for all connections of a listener.
+#[derive(Debug, Default)]
+pub struct Entry {
+    /// What holds for every request, if anything does.
     pub entrance: Option<Rc<Entrance>>,
+    /// TLS; none for cleartext.
+    pub tls: Option<Arc<Acceptor>>,
 }
 
 /// Accepts until the process closes. After that it accepts what waits in the backlog, which would be reset otherwise.
@@ -75,7 +91,11 @@ where
             () = drained.reached(Phase::Closing) => break,
         };
         match accepted {
-            Ok((io, _)) if worker.pools.buffers.budget().is_spent() => worker.turn_away(io),
+            // Before a handshake there is nothing that a client of TLS would understand.
+            Ok((_, _)) if worker.pools.buffers.budget().is_spent() && place.entry.tls.is_some() => {
+                worker.turn_away(None)
+            }
+            Ok((io, _)) if worker.pools.buffers.budget().is_spent() => worker.turn_away(Some(io)),
             Ok((io, peer)) => {
                 let permit = loop {
                     match worker.balancer().place(worker.index) {
@@ -89,7 +109,7 @@ where
                         }
                     }
                 };
-                settle(&worker, io, peer, place.entrance.clone(), &slots, permit, &alive);
+                settle(&worker, io, peer, &place.entry, &slots, permit, &alive);
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -100,7 +120,7 @@ where
     }
     while let Some((io, peer)) = place.listener.accept_now() {
         let Some(permit) = worker.balancer().place(worker.index) else { break };
-        settle(&worker, io, peer, place.entrance.clone(), &slots, permit, &alive);
+        settle(&worker, io, peer, &place.entry, &slots, permit, &alive);
     }
 }
 
@@ -117,17 +137,10 @@ pub async fn take_over<M, F>(
     let held = alive;
     let alive = Rc::downgrade(&held);
     drop(held);
-    while let Some(Handed { stream, peer, entrance, permit }) = queue.recv().await {
+    while let Some(Handed { stream, peer, entrance, tls, permit }) = queue.recv().await {
         let (Ok(io), Some(alive)) = (Io::adopt(stream), alive.upgrade()) else { continue };
-        tokio::task::spawn_local(connection(
-            Rc::clone(&worker),
-            io,
-            peer,
-            entrance.map(Rc::new),
-            Rc::clone(&slots),
-            permit,
-            alive,
-        ));
+        let entry = Rc::new(Entry { entrance: entrance.map(Rc::new), tls });
+        tokio::task::spawn_local(connection(Rc::clone(&worker), io, peer, entry, Rc::clone(&slots), permit, alive));
     }
 }
 
@@ -135,7 +148,7 @@ fn settle<M, F>(
     worker: &Rc<Worker>,
     io: Io,
     peer: SocketAddr,
-    entrance: Option<Rc<Entrance>>,
+    entry: &Rc<Entry>,
     slots: &Rc<Slots<M, F>>,
     permit: ConnectionPermit,
     alive: &Rc<()>,
@@ -152,12 +165,13 @@ fn settle<M, F>(
     if let Some(queue) = queue {
         // Where the socket cannot be deregistered from this runtime, the connection is lost.
         if let Ok(stream) = io.release() {
-            queue.send(Handed { stream, peer, entrance: entrance.as_deref().cloned(), permit });
+            let (entrance, tls) = (entry.entrance.as_deref().cloned(), entry.tls.clone());
+            queue.send(Handed { stream, peer, entrance, tls, permit });
         }
         return;
     }
     let permit = permit.at(worker.index);
-    let task = connection(Rc::clone(worker), io, peer, entrance, Rc::clone(slots), permit, Rc::clone(alive));
+    let task = connection(Rc::clone(worker), io, peer, Rc::clone(entry), Rc::clone(slots), permit, Rc::clone(alive));
     tokio::task::spawn_local(task);
 }
 
@@ -170,7 +184,7 @@ fn connection<M, F>(
     worker: Rc<Worker>,
     io: Io,
     peer: SocketAddr,
-    entrance: Option<Rc<Entrance>>,
+    entry: Rc<Entry>,
     slots: Rc<Slots<M, F>>,
     permit: ConnectionPermit,
     alive: Rc<()>,
@@ -183,11 +197,17 @@ where
         // Held until the connection is over.
         let _ = (&permit, &alive);
         let registered = worker.register();
-        let client = Rc::new(request::client(peer, &worker.http.trusted));
         let timer = Timer::new(timer::now() + worker.http.idle_timeout);
-        let Some((io, first)) = Box::pin(first_bytes(io, &timer, registered.presence(), &worker)).await else { return };
+        let Some(Begun { io, first, client }) =
+            Box::pin(begin(io, peer, &entry, &timer, registered.presence(), &worker)).await
+        else {
+            return;
+        };
         registered.presence().does(Does::Work);
-        if first.bytes().starts_with(PREFACE) {
+        let entrance = entry.entrance.clone();
+        drop(entry);
+        let agreed = client.tls.as_ref().and_then(|tls| tls.is_http2());
+        if agreed.unwrap_or_else(|| first.bytes().starts_with(PREFACE)) {
             let streams = slots.streams.clone();
             Box::pin(http2::serve(io.with_ahead(first), client, entrance, worker, streams)).await;
             return;
@@ -213,6 +233,34 @@ where
         }
         drop(registered);
     }
+}
+
+/// A connection whose client has begun to speak.
+struct Begun {
+    io: Io,
+    first: Buffer,
+    client: Rc<Client>,
+}
+
+/// From the first moment of a connection to its first bytes, through the handshake where there is one.
+async fn begin(
+    io: Io,
+    peer: SocketAddr,
+    entry: &Entry,
+    timer: &Timer,
+    presence: Rc<Presence>,
+    worker: &Worker,
+) -> Option<Begun> {
+    let mut client = request::client(peer, &worker.http.trusted);
+    let mut io = io;
+    if let Some(acceptor) = &entry.tls {
+        let secured;
+        (io, secured) = tls::accept(io, acceptor, timer, &presence, worker).await?;
+        presence.does(Does::Rest(timer::now()));
+        client.tls = Some(secured);
+    }
+    let (io, first) = first_bytes(io, timer, presence, worker).await?;
+    Some(Begun { io, first, client: Rc::new(client) })
 }
 
 /// Reads until it is clear whether a connection opens with HTTP/2's preface. None when the client sent nothing in time.

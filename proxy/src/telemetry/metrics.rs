@@ -236,6 +236,64 @@ pub struct ClientMetrics {
     malformed: [u64; Steering::ALL.len()],
     made_room: [u64; 2],
     turned_away: u64,
+    handshakes: [u64; Handshake::ALL.len()],
+}
+
+/// When the first certificate of a file ends.
+pub fn set_certificate_end(file: &std::path::Path, end: SystemTime) {
+    let seconds = end.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    metrics::gauge!(name::NOT_AFTER, "file" => file.display().to_string()).set(seconds as f64);
+}
+
+/// How a client's TLS handshake has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handshake {
+    /// Well, with all that belongs to it.
+    Full,
+    /// Well, with a session of an earlier one.
+    Resumed,
+    /// It took too long.
+    Timeout,
+    /// It was ended for others, or because the process is closing.
+    MadeRoom,
+    /// The client closed or reset the connection in its middle.
+    Closed,
+    /// What came is no TLS: plain HTTP, for example.
+    NotTls,
+    /// The two have no version, cipher or kind of key in common.
+    Incompatible,
+    /// The client offers other protocols only.
+    Alpn,
+    /// The client asks for a name in no certificate, and such are refused.
+    UnknownName,
+    /// The client shows no certificate and has to, or a bad one.
+    ClientCertificate,
+    /// The client refuses: it does not trust the certificate, for example.
+    AlertReceived,
+    /// The client breaks the protocol in another way.
+    Broken,
+}
+
+impl Handshake {
+    const ALL: [(Self, &str); 12] = [
+        (Self::Full, "full"),
+        (Self::Resumed, "resumed"),
+        (Self::Timeout, "timeout"),
+        (Self::MadeRoom, "made_room"),
+        (Self::Closed, "closed"),
+        (Self::NotTls, "not_tls"),
+        (Self::Incompatible, "incompatible"),
+        (Self::Alpn, "alpn"),
+        (Self::UnknownName, "unknown_name"),
+        (Self::ClientCertificate, "client_certificate"),
+        (Self::AlertReceived, "alert_received"),
+        (Self::Broken, "broken"),
+    ];
+
+    /// Its name, as the metric's label and in the log.
+    pub fn name(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
 }
 
 impl ClientMetrics {
@@ -251,7 +309,13 @@ impl ClientMetrics {
             malformed: [0; Steering::ALL.len()],
             made_room: [0; 2],
             turned_away: 0,
+            handshakes: [0; Handshake::ALL.len()],
         }
+    }
+
+    /// A handshake is over.
+    pub fn shook_hands(&mut self, result: Handshake) {
+        self.handshakes[result as usize] += 1;
     }
 
     /// A client's connection was accepted.
@@ -298,6 +362,11 @@ impl ClientMetrics {
         for (why, count) in ["idle", "slow_head"].into_iter().zip(std::mem::take(&mut self.made_room)) {
             if count > 0 {
                 metrics::counter!(name::MADE_ROOM, "reason" => why).increment(count);
+            }
+        }
+        for ((_, result), count) in Handshake::ALL.iter().zip(std::mem::take(&mut self.handshakes)) {
+            if count > 0 {
+                metrics::counter!(name::HANDSHAKES, "result" => *result).increment(count);
             }
         }
         let refused = std::mem::take(&mut self.turned_away);

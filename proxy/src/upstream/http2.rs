@@ -43,7 +43,8 @@ impl Stream {
         let this = Rc::new(self);
         let body = this.outbound(hop, request);
         let sending = body.watched.as_ref().map(|(pulse, _)| Rc::clone(pulse));
-        let message = message(hop, request, onward, body).map_err(Broken::unwritten)?;
+        let scheme = if lease.in_flight.upstream().is_secure() { "https" } else { "http" };
+        let message = message(hop, request, onward, body, scheme).map_err(Broken::unwritten)?;
         let mut sender = this.connection.sender.borrow().clone();
         let response = match sender.send_request(message).await {
             Ok(response) => response,
@@ -154,10 +155,11 @@ fn message(
     request: &Request,
     onward: AttemptFields<'_>,
     body: Outbound,
+    scheme: &str,
 ) -> Result<http::Request<Outbound>, Reason> {
     let outgoing = request.outgoing(hop.identity, onward, true);
     let target = &outgoing.target;
-    let build = |path: &[u8]| http::Uri::builder().scheme("http").authority(target.host).path_and_query(path).build();
+    let build = |path: &[u8]| http::Uri::builder().scheme(scheme).authority(target.host).path_and_query(path).build();
     let uri = build(&target.origin).or_else(|_| build(&spelled_out(&target.origin)));
     let mut message = http::Request::new(body);
     *message.uri_mut() = uri.map_err(|_| Reason::BadRequest)?;

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::net::Loose;
 use crate::request::Entrance;
+use crate::tls::server::Acceptor;
 
 /// The workers' connections, counted, and a way to hand one over.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ pub struct Handed {
     pub(crate) stream: Loose,
     pub(crate) peer: SocketAddr,
     pub(crate) entrance: Option<Entrance>,
+    pub(crate) tls: Option<Arc<Acceptor>>,
     pub(crate) permit: ConnectionPermit,
 }
 

@@ -82,7 +82,7 @@ pub fn proxy(sim: &mut Sim<'static>, setup: Setup) -> Rc<Cell<Option<Handles>>> 
             let (mut serving, mut made) = (Vec::new(), Vec::new());
             for (index, queue) in queues.into_iter().enumerate() {
                 let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT + u16::try_from(index)?));
-                let place = Place { listener: Listener::simulated(address).await?, entrance: None };
+                let place = Place { listener: Listener::simulated(address).await?, entry: Default::default() };
                 let worker = Rc::new(Worker::new(index, &plan));
                 made.push(Rc::clone(&worker));
                 serving.push(tokio::task::spawn_local(serve(worker, vec![place], queue, TcpQueue::idle())));

@@ -40,6 +40,7 @@ impl Build<'_> {
             source: self.source(name, written),
             subset: self.subset(name, written),
             listen: own_address(written),
+            tls: self.service_tls(name, written),
             policy: whole,
         }
     }

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::{Address, Cidr, HostPattern, Method, Path, Target};
+use super::{Address, Cidr, HostPattern, InstanceAddress, Method, Path, Target};
 use crate::units::tests::{refused, through};
 
 #[test]
@@ -35,6 +35,20 @@ fn targets() {
 }
 
 #[test]
+fn instances() {
+    for same in ["10.0.0.1:80", "https://api.example:8443", "https://[::1]:3001"] {
+        assert_eq!(through::<InstanceAddress>(same), same);
+    }
+    assert_eq!(through::<InstanceAddress>("https://api.example"), "https://api.example:443");
+    assert_eq!(through::<InstanceAddress>("https://API.example/"), "https://api.example:443");
+    assert_eq!(through::<InstanceAddress>("https://[::1]"), "https://[::1]:443");
+    assert_eq!(through::<InstanceAddress>("http://db:80"), "db:80");
+    refused::<InstanceAddress>(&["db", "http://db"], "the port is missing");
+    refused::<InstanceAddress>(&["https://api.example/v1", "https://", "https://a/b:1"], "expected a host and a port");
+    refused::<InstanceAddress>(&["ftp://db:80", "https://https://a"], "expected a host and a port");
+}
+
+#[test]
 fn hosts_paths_and_methods() {
     assert_eq!(through::<HostPattern>("Shop.Example."), "shop.example");
     assert_eq!(through::<HostPattern>("*.example"), "*.example");
@@ -60,6 +74,7 @@ proptest! {
     #[test]
     fn no_text_is_too_odd(text in ".{0,20}") {
         through::<Target>(&text);
+        through::<InstanceAddress>(&text);
         through::<HostPattern>(&text);
         through::<Path>(&text);
         through::<Cidr>(&text);

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::super::text::{Path, Regex, Target};
+use super::super::text::{InstanceAddress, Path, Regex};
 
-/// An instance of a service: `10.0.0.1:3001`, or `{ address: "10.0.0.1:3001", weight: 3 }`.
+/// An instance of a service: `10.0.0.1:3001`, `https://api.example:8443`, or `{ address: "10.0.0.1:3001", weight: 3 }`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Instance {
-    /// A host name or an IP address, and a port.
-    pub address: Target,
+    /// A host name or an IP address, and a port; with `https://` in front where it speaks TLS.
+    pub address: InstanceAddress,
     /// Its share of the traffic relative to the others'. 0 takes none; at most 65535.
     pub weight: u32,
 }
@@ -32,8 +32,8 @@ pub enum PathMatch {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct InstanceMap {
-    /// A host name or an IP address, and a port.
-    address: Target,
+    /// A host name or an IP address, and a port; with `https://` in front where it speaks TLS.
+    address: InstanceAddress,
     /// Its share of the traffic relative to the others'. 0 takes none; at most 65535.
     #[serde(default = "one")]
     weight: u32,
@@ -262,7 +262,7 @@ impl JsonSchema for Instance {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let map = InstanceMap::json_schema(generator);
-        json_schema!({ "oneOf": [generator.subschema_for::<Target>(), map] })
+        json_schema!({ "oneOf": [generator.subschema_for::<InstanceAddress>(), map] })
     }
 }
 

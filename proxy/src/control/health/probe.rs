@@ -14,7 +14,7 @@
 
 use std::convert::Infallible;
 use std::error::Error;
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,6 +33,7 @@ use super::grpc;
 use crate::clock::Instant;
 use crate::config::settings::{Probe, Protocol};
 use crate::net::{Io, is_own_lack};
+use crate::tls::client::{Inside, Proof};
 
 /// Bytes of a body that are read.
 const BODY: usize = 64 << 10;
@@ -51,6 +52,8 @@ pub struct Question {
     pub probe: Probe,
     /// What endpoints of the service speak.
     pub protocol: Protocol,
+    /// What it has to prove; none in cleartext. Another port is asked in cleartext.
+    pub tls: Option<Proof>,
     /// The service's name, for a `Host` that nobody set.
     pub service: Arc<str>,
     /// For all of it.
@@ -77,11 +80,16 @@ pub async fn ask(question: Question) -> Result<(), Fault> {
     let time = Time { ends: Instant::now() + question.timeout, given: question.timeout };
     let address = SocketAddr::new(question.address.ip(), question.port.unwrap_or(question.address.port()));
     let io = time.within(Io::connect(address)).await?.map_err(|error| fault(&error))?;
+    let grpc = matches!(question.probe, Probe::Grpc { .. });
+    let http2 = grpc || question.port.is_none() && question.protocol == Protocol::Http2;
+    let io = match question.tls.as_ref().filter(|_| question.port.is_none()) {
+        Some(proof) => time.within(proven(io, proof, http2)).await??,
+        None => io,
+    };
     match &question.probe {
         Probe::Tcp => Ok(()),
         Probe::Http { path, host } => {
             let host = host.as_deref().unwrap_or(&question.service);
-            let http2 = question.port.is_none() && question.protocol == Protocol::Http2;
             match http2 {
                 false => over_http1(io, get(path, host)?, time).await,
                 true => over_http2(io, get_http2(path, host)?, time, false).await,
@@ -106,6 +114,19 @@ impl Time {
     async fn within<T>(&self, waited: impl Future<Output = T>) -> Result<T, Fault> {
         let late = |_| Fault::Theirs(format!("no answer within {:?}", self.given));
         timeout_at(self.ends.into(), waited).await.map_err(late)
+    }
+}
+
+/// The same connection under TLS.
+async fn proven(io: Io, proof: &Proof, http2: bool) -> Result<Io, Fault> {
+    let config = proof.dialer.config(if http2 { Inside::Http2 } else { Inside::Http1 }).map_err(Fault::Theirs)?;
+    let mut io = io.into_tls_client(config, proof.name.clone()).map_err(|error| fault(&error))?;
+    match poll_fn(|cx| io.poll_handshake(cx)).await {
+        Ok(()) => Ok(io),
+        Err(error) => match error.get_ref() {
+            Some(error) => Err(Fault::Theirs(format!("TLS: {error}"))),
+            None => Err(fault(&error)),
+        },
     }
 }
 

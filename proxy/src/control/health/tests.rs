@@ -69,7 +69,7 @@ fn status(code: u16, text: &'static str) -> Response<Stream> {
 
 fn question(address: SocketAddr, probe: Probe) -> Question {
     let service = "orders".into();
-    Question { address, port: None, probe, protocol: Protocol::Http1, service, timeout: SOON }
+    Question { address, port: None, probe, protocol: Protocol::Http1, tls: None, service, timeout: SOON }
 }
 
 fn http(path: &str) -> Probe {

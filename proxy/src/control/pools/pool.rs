@@ -12,12 +12,14 @@ use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
 use crate::clock::Instant;
-use crate::config::settings::{Policy, StaticInstance, Subset};
+use crate::config::settings::{Policy, ServiceTls, StaticInstance, Subset};
 use crate::control::health::{Checker, Targets};
-use crate::control::reconcile::{Findings, Service};
+use crate::control::reconcile::{Findings, SCHEME, Service};
 use crate::control::subset::{self, Chosen};
 use crate::http::host::literal;
 use crate::telemetry::status::{CheckStatus, ServiceStatus};
+use crate::tls::client::Originate;
+use crate::tls::dialers::Dialers;
 
 /// How long a name that no registry knows is remembered.
 pub const UNSEEN_FOR: Duration = Duration::from_secs(5);
@@ -79,7 +81,7 @@ impl Drop for Following {
 
 impl Pool {
     /// Takes a new set: what it says of hosts, of existence, of entries that make no sense.
-    pub fn take(&mut self, name: &str, set: Arc<InstanceSet>, now: Instant) {
+    pub fn take(&mut self, name: &str, set: Arc<InstanceSet>, dialers: &Dialers, now: Instant) {
         let hosts = set.instances().iter().map(|instance| &instance.host);
         self.hosts = hosts.filter(|host| literal(host).is_none()).map(Arc::clone).collect();
         for skipped in set.skipped().iter().filter(|skipped| !self.skipped.contains(&skipped.id)) {
@@ -102,6 +104,16 @@ impl Pool {
         self.service.seen = seen;
         self.service.set = Some(set);
         self.service.touched = true;
+        self.service.equip(dialers);
+    }
+
+    /// Takes the service's settings for TLS.
+    pub fn tls(&mut self, tls: &ServiceTls, dialers: &Dialers) {
+        if self.service.originate.tls != *tls {
+            self.service.originate = Originate { tls: tls.clone(), dialer: None };
+            self.service.touched = true;
+        }
+        self.service.equip(dialers);
     }
 
     /// A plain host that does not resolve ends as early as a name that no registry knows.
@@ -134,9 +146,10 @@ impl Pool {
 
     /// Takes what was found out when its cluster was made: for the board, for the next time, and who is to be checked.
     pub fn learn(&mut self, name: &Arc<str>, findings: Findings, checker: &mut Checker) {
-        let Findings { left_out, targets, memory } = findings;
+        let Findings { left_out, targets, proofs, memory } = findings;
         let service = &mut self.service;
         (service.touched, service.memory) = (false, memory);
+        self.targets.prove(proofs);
         self.targets.want(name, &targets, &mut service.verdicts, checker);
         let checks = service.verdicts.iter().map(|(address, verdict)| (*address, verdict.told())).collect();
         let count = |word| service.verdicts.values().filter(|verdict| verdict.word() == word).count();
@@ -221,7 +234,7 @@ pub fn follow(
 /// The set of instances that stand in the configuration.
 pub fn written(instances: &[StaticInstance]) -> Arc<InstanceSet> {
     let instance = |written: &StaticInstance| {
-        let StaticInstance { host, port, weight } = written;
+        let StaticInstance { host, port, weight, https } = written;
         let id = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         Instance {
             id: InstanceId(id.into()),
@@ -230,7 +243,7 @@ pub fn written(instances: &[StaticInstance]) -> Arc<InstanceSet> {
             weight: *weight,
             health: Health::Passing,
             tags: Vec::new(),
-            meta: BTreeMap::new(),
+            meta: if *https { BTreeMap::from([(SCHEME.into(), "https".into())]) } else { BTreeMap::new() },
             datacenter: None,
             zone: None,
         }
@@ -243,5 +256,5 @@ pub fn direct(authority: &str) -> Option<StaticInstance> {
     let (host, port) = authority.rsplit_once(':')?;
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let port = port.parse().ok().filter(|port| *port > 0)?;
-    (!host.is_empty()).then(|| StaticInstance { host: host.into(), port, weight: 1 })
+    (!host.is_empty()).then(|| StaticInstance { host: host.into(), port, weight: 1, https: false })
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::pool::{InstanceSource, Origin, written};
 use super::{Pools, routes};
 use crate::clock::Instant;
-use crate::config::settings::{NameSettings, Settings, Source, UnknownHost};
+use crate::config::settings::{NameSettings, ServiceTls, Settings, Source, UnknownHost};
 use crate::control::Registries;
 use crate::counts::ServiceMetrics;
 
@@ -78,6 +78,7 @@ impl Pools {
             pool.service.shared.metrics.confirm();
             pool.policy(Arc::new(declared.policy));
             pool.subset(declared.subset.as_ref());
+            pool.tls(&declared.tls, &self.dialers);
             self.redirect(&name, source, changed, now);
         }
     }
@@ -93,6 +94,7 @@ impl Pools {
             }
             if let Some(pool) = self.pools.get_mut(&name) {
                 pool.policy(Arc::clone(&self.defaults));
+                pool.tls(&ServiceTls::default(), &self.dialers);
             }
             if origin == Origin::Name {
                 let source = match &registry {

@@ -82,6 +82,7 @@ pub async fn run(start: Start) {
     drop(parts);
     let length = read.and_then(|()| {
         request::screen(&head, &worker.identity)?;
+        caller.client.may_ask(&head)?;
         framing::content_length(&head).map_err(|_| Reason::BadRequest)
     });
     let body = match length {

@@ -31,7 +31,7 @@ fn configured(status: u16, headers: &[(&str, &str)], body: &str) -> FallbackAnsw
 fn sent(mut made: Made, request: &Head) -> (Vec<String>, Vec<u8>) {
     let identity = Identity::new(1);
     let peer = "192.0.2.7:4000".parse().unwrap();
-    let id = RequestId::of(request, &Client { peer, text: "192.0.2.7".into(), trusted: false }, || 7);
+    let id = RequestId::of(request, &Client { peer, text: "192.0.2.7".into(), trusted: false, tls: None }, || 7);
     let to = To::of(request.method());
     let reply = Reply {
         version: Version::Http11,

@@ -14,7 +14,7 @@ fn answered(reason: Reason, fields: &[(&str, &str)]) -> (Head, Vec<u8>) {
         request.push(name.as_bytes(), value.as_bytes()).unwrap();
     }
     let peer = "192.0.2.7:4000".parse().unwrap();
-    let id = RequestId::of(&request, &Client { peer, text: "192.0.2.7".into(), trusted: false }, || 7);
+    let id = RequestId::of(&request, &Client { peer, text: "192.0.2.7".into(), trusted: false, tls: None }, || 7);
     let (head, mut download) = Refusal { reason, service: Some(SERVICE), id: Some(&id) }.answer(Some(&request));
     let length = download.length();
     let reply =
@@ -81,6 +81,9 @@ const TOKENS: &[&str] = &[
     "proxy_internal_error",
     "proxy_configuration_error",
     "proxy_loop_detected",
+    "tls_alert_received",
+    "tls_certificate_error",
+    "tls_protocol_error",
 ];
 
 #[test]

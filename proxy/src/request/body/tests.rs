@@ -14,7 +14,7 @@ fn connection(stage: &Stage, bytes: &[u8]) -> Rc<Conn> {
     first.spare()[..bytes.len()].copy_from_slice(bytes);
     first.filled(bytes.len());
     let peer = SocketAddr::from(([192, 0, 2, 7], 4000));
-    let client = Rc::new(Client { peer, text: "192.0.2.7".into(), trusted: false });
+    let client = Rc::new(Client { peer, text: "192.0.2.7".into(), trusted: false, tls: None });
     let timer = Timer::new(timer::now());
     Rc::new(Conn::new(
         Io::nowhere(),

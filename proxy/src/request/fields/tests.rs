@@ -6,7 +6,7 @@ const V4: &str = "192.0.2.7:4000";
 
 fn client(peer: &str, trusted: bool) -> Client {
     let peer: SocketAddr = peer.parse().unwrap();
-    Client { peer, text: peer.ip().to_string().into(), trusted }
+    Client { peer, text: peer.ip().to_string().into(), trusted, tls: None }
 }
 
 fn request(text: &str) -> Head {

@@ -36,7 +36,7 @@ impl Stage {
         let permit = worker.balancer().place(0).unwrap();
         let slots = Rc::new(Slots::new(crate::downstream::http1::exchange));
         let peer = SocketAddr::from((address, 4000));
-        tokio::task::spawn_local(connection(worker, Io::pipe(ours), peer, None, slots, permit, Rc::new(())));
+        tokio::task::spawn_local(connection(worker, Io::pipe(ours), peer, Rc::default(), slots, permit, Rc::new(())));
         theirs
     }
 }
@@ -115,7 +115,7 @@ fn the_futures_are_no_larger_than_they_have_to_be() {
         let slots = Rc::new(Slots::new(crate::downstream::http1::exchange));
         let peer = SocketAddr::from(([192, 0, 2, 7], 4000));
         let permit = worker.balancer().place(0).unwrap();
-        let task = connection(Rc::clone(&worker), Io::nowhere(), peer, None, slots, permit, Rc::new(()));
+        let task = connection(Rc::clone(&worker), Io::nowhere(), peer, Rc::default(), slots, permit, Rc::new(()));
         let task = std::mem::size_of_val(&task);
         let client = Rc::new(request::client(peer, &[]));
         let (first, timer) = (worker.pools.buffers.take().unwrap(), Timer::new(timer::now()));

@@ -21,6 +21,7 @@ use crate::resilience::retry::MOVES;
 use crate::snapshot::DiscoveryState;
 use crate::tcp::CONNECT;
 use crate::timer;
+use crate::tls::client::Inside;
 use crate::upstream::{Connection, InFlight, not_connected};
 use crate::worker::Worker;
 use crate::worker::attempt_info::{AttemptInfo, Why};
@@ -112,7 +113,7 @@ async fn to_service(worker: &Rc<Worker>, name: &Arc<str>, timeout: Option<Durati
         if attempt > 0 {
             side.counts.tally.borrow_mut().retried();
         }
-        let dialled = info.upstream.dial(&policy, worker.terms(&policy)).await;
+        let dialled = info.upstream.dial(&policy, worker.terms(&policy), Inside::Bytes).await;
         let now = timer::now();
         match dialled {
             Ok(link) => {

@@ -1,82 +1,10 @@
 //! The table of metrics. `docs/metrics.md` is made from it.
 
+pub(super) mod name;
+
 use std::fmt::Write;
 
 use crate::counts::BUCKETS_US;
-
-/// A metric's names, each once.
-pub(super) mod name {
-    pub const REQUESTS: &str = "outrigger_requests_total";
-    pub const REFUSED: &str = "outrigger_refused_total";
-    pub const DURATION: &str = "outrigger_request_duration_seconds";
-    pub const ATTEMPTS: &str = "outrigger_attempts_total";
-    pub const RETRIES: &str = "outrigger_retries_total";
-    pub const CONNECTIONS_OPENED: &str = "outrigger_upstream_connections_opened_total";
-    pub const CONNECTIONS: &str = "outrigger_upstream_connections";
-    pub const IN_FLIGHT: &str = "outrigger_in_flight_requests";
-    pub const ENDPOINTS: &str = "outrigger_endpoints";
-    pub const ENDPOINT_ATTEMPTS: &str = "outrigger_endpoint_attempts_total";
-    pub const ENDPOINT_FAILURES: &str = "outrigger_endpoint_failures_total";
-    pub const ENDPOINT_OVERTAKEN: &str = "outrigger_endpoint_overtaken_total";
-    pub const ENDPOINT_LATENCY: &str = "outrigger_endpoint_latency_seconds";
-    pub const ENDPOINT_SCORE: &str = "outrigger_endpoint_score_seconds";
-    pub const ENDPOINT_EJECTED: &str = "outrigger_endpoint_ejected";
-    pub const REGISTRY_AGE: &str = "outrigger_registry_age_seconds";
-    pub const REGISTRY_FAILING: &str = "outrigger_registry_failing";
-    pub const LEFT_OUT: &str = "outrigger_instances_left_out";
-    pub const SKIPPED: &str = "outrigger_instances_skipped";
-    pub const OUTCOMES: &str = "outrigger_outcomes_total";
-    pub const STARTED: &str = "outrigger_requests_started_total";
-    pub const ACCOUNT: &str = "outrigger_account_total";
-    pub const ACCOUNT_IN_FLIGHT: &str = "outrigger_account_in_flight";
-    pub const RESCUED: &str = "outrigger_rescued_total";
-    pub const LOST: &str = "outrigger_lost_total";
-    pub const LIMITED: &str = "outrigger_refused_by_limits_total";
-    pub const AVAILABILITY: &str = "outrigger_availability_ratio";
-    pub const HEDGES: &str = "outrigger_hedges_total";
-    pub const HEDGES_WON: &str = "outrigger_hedges_won_total";
-    pub const BUDGET: &str = "outrigger_retry_budget_tokens";
-    pub const BUDGET_REFUSED: &str = "outrigger_retry_budget_refused_total";
-    pub const EJECTIONS: &str = "outrigger_ejections_total";
-    pub const EJECTED: &str = "outrigger_endpoints_ejected";
-    pub const FAIL_OPEN: &str = "outrigger_fail_open";
-    pub const BREAKER: &str = "outrigger_breaker_state";
-    pub const BREAKER_OPENED: &str = "outrigger_breaker_opened_total";
-    pub const LIMIT: &str = "outrigger_concurrency_limit";
-    pub const LET_IN: &str = "outrigger_limited_requests";
-    pub const QUEUED: &str = "outrigger_queued_requests";
-    pub const CHECKS: &str = "outrigger_health_checks_total";
-    pub const CHECKED: &str = "outrigger_health_check_endpoints";
-    pub const CHECKS_NOT_MADE: &str = "outrigger_health_checks_not_made_total";
-    pub const HELD_BYTES: &str = "outrigger_held_bytes";
-    pub const MALFORMED: &str = "outrigger_malformed_fields_total";
-    pub const EXPLAIN_DROPPED: &str = "outrigger_explain_dropped_total";
-    pub const GENERATION: &str = "outrigger_snapshot_generation";
-    pub const FAULTS: &str = "outrigger_faults_active";
-    pub const INJECTED: &str = "outrigger_faults_injected_total";
-    pub const RELOADS: &str = "outrigger_reloads_total";
-    pub const RELOAD_TIME: &str = "outrigger_last_reload_timestamp_seconds";
-    pub const ACCESS_LOG_DROPPED: &str = "outrigger_access_log_dropped_total";
-    pub const LOG_DROPPED: &str = "outrigger_log_dropped_total";
-    pub const AUDIT_LOG_DROPPED: &str = "outrigger_audit_log_dropped_total";
-    pub const CLIENT_CONNECTIONS: &str = "outrigger_client_connections";
-    pub const CLIENT_CONNECTIONS_ACCEPTED: &str = "outrigger_client_connections_accepted_total";
-    pub const MADE_ROOM: &str = "outrigger_client_connections_made_room_total";
-    pub const TURNED_AWAY: &str = "outrigger_client_connections_refused_total";
-    pub const TCP_CONNECTIONS: &str = "outrigger_tcp_connections";
-    pub const TCP_ACCEPTED: &str = "outrigger_tcp_connections_accepted_total";
-    pub const TCP_FAILED: &str = "outrigger_tcp_connections_failed_total";
-    pub const TCP_RECEIVED: &str = "outrigger_tcp_received_bytes_total";
-    pub const TCP_SENT: &str = "outrigger_tcp_sent_bytes_total";
-    pub const BUILD_INFO: &str = "outrigger_build_info";
-    pub const CPU: &str = "process_cpu_seconds_total";
-    pub const RESIDENT: &str = "process_resident_memory_bytes";
-    pub const VIRTUAL: &str = "process_virtual_memory_bytes";
-    pub const OPEN_FDS: &str = "process_open_fds";
-    pub const MAX_FDS: &str = "process_max_fds";
-    pub const THREADS: &str = "process_threads";
-    pub const START_TIME: &str = "process_start_time_seconds";
-}
 
 /// A metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -342,6 +270,18 @@ pub const TABLE: &[Metric] = &[
         Counter,
         &["reason"],
         "Connections from clients that were refused as they came: memory, where buffers take all that http.max_buffered allows.",
+    ),
+    facade(
+        name::HANDSHAKES,
+        Counter,
+        &["result"],
+        "TLS handshakes with clients: full or resumed, and those that failed by why: timeout, made_room, closed (by the client, in its middle), not_tls, incompatible (no version, cipher or kind of key in common), alpn, unknown_name, client_certificate, alert_received (the client refuses: it may not trust the certificate), broken.",
+    ),
+    facade(
+        name::NOT_AFTER,
+        Gauge,
+        &["file"],
+        "When the first certificate of the file ends, in Unix time: of listeners, and of services that show one.",
     ),
     facade(
         name::MADE_ROOM,

@@ -249,7 +249,9 @@ fn every_family_is_declared_once_and_is_in_the_table() {
     clients.held(1_000);
     clients.made_room(1, 1);
     clients.turned_away();
+    clients.shook_hands(Handshake::Full);
     clients.flush();
+    set_certificate_end(std::path::Path::new("a.pem"), SystemTime::now());
     let mut text = installed.render(&snapshot(ServiceMetrics::new("a"), "a"), 1000, &facts);
     text.push_str(&installed.render_endpoints(&snapshot(ServiceMetrics::new("a"), "a"), 1000));
     text.push_str(&installed.render_tcp(&[]));

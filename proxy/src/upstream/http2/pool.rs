@@ -29,6 +29,7 @@ use crate::http::Limits;
 use crate::http2::blocks::Blocks;
 use crate::net::Io;
 use crate::timer;
+use crate::tls::client::Inside;
 use crate::upstream::http2::pulse::{Pulse, Watch};
 
 /// A connection to an endpoint that many requests share.
@@ -224,7 +225,7 @@ impl Upstream {
     }
 
     async fn connect_h2(&self, policy: &Policy, terms: Terms) -> Result<(), Reason> {
-        let link = self.dial(policy, terms).await?;
+        let link = self.dial(policy, terms, Inside::Http2).await?;
         let connection = tokio::time::timeout(policy.connect_timeout, handshake(link, terms.limits))
             .await
             .map_err(|_| Reason::ConnectTimeout)?
