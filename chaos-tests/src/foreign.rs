@@ -121,7 +121,7 @@ pub fn script(name: &str) -> Option<Command> {
     }
     let (node, folder) = node()?;
     // Node looks for packages beside the script, so the script goes to the packages.
-    let copy = folder.join(format!("{}-{name}", std::process::id()));
+    let copy = folder.join(format!("{}-{}", std::process::id(), name.replace('/', "-")));
     std::fs::copy(path, &copy).expect("a copy");
     let mut command = Command::new(node);
     command.arg(copy);

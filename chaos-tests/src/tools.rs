@@ -2,8 +2,8 @@
 //!
 //! A test that talks to the real thing is worth a build of some minutes, once. A program is taken from
 //! `$OUTRIGGER_<NAME>` (`-` as `_`), else from PATH, else built with Go from its module under `tools/`, into the workspace's
-//! `target/tools/`, under a name that carries a hash of the module's `go.mod` and `go.sum` and of the linker's flags. A file
-//! lock sees to it that two test processes do not build at once.
+//! `target/tools/`, under a name that carries a hash of the module's `go.mod`, `go.sum` and `main.go` and of the linker's
+//! flags. A file lock sees to it that two test processes do not build at once.
 
 use std::fs::File;
 use std::io::Write;
@@ -105,8 +105,12 @@ impl Tool {
     /// FNV-1a over what decides which program comes out.
     fn key(&self, module: &Path) -> Result<u64, String> {
         let mut hash = 0xcbf2_9ce4_8422_2325;
-        for file in ["go.mod", "go.sum"] {
+        for file in ["go.mod", "go.sum", "main.go"] {
             let path = module.join(file);
+            // A module that only names other people's programs has none of its own.
+            if file == "main.go" && !path.is_file() {
+                continue;
+            }
             let bytes = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
             hash = bytes.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
         }

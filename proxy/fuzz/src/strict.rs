@@ -59,6 +59,20 @@ pub fn response(bytes: &[u8], to_head: bool) -> Result<Read<'_>, Refusal> {
     whole([&line[..8], status, reason], bytes.len(), rest, !empty, empty)
 }
 
+/// Whether a quotation has begun in an extension and not ended.
+fn quotes_are_open(extension: &[u8]) -> bool {
+    let mut bytes = extension.iter();
+    let mut open = false;
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => open = !open,
+            b'\\' if open => _ = bytes.next(),
+            _ => {}
+        }
+    }
+    open
+}
+
 /// How a strict reader sees a chunked body: its data and where its trailers begin, or that more has to come.
 pub fn chunked(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, Refusal> {
     let mut body = Vec::new();
@@ -84,7 +98,9 @@ pub fn chunked(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, Refusal> {
             size.checked_mul(16)?.checked_add(u64::from(digit))
         });
         let Some(size) = size.filter(|size| *size < 1 << 62) else { return Err("a chunk's size has 62 bits") };
+        let open = quotes_are_open(&rest[digits..to]);
         match &rest[to..] {
+            [b'\r', ..] if open => return Err("a quotation ends in its line"),
             [] | [b'\r'] if digits > 0 => return Ok(None),
             [] if rest.is_empty() => return Ok(None),
             [b'\r', b'\n', ..] if digits > 0 => at += to + 2,

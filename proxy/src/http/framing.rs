@@ -185,6 +185,10 @@ enum State {
     FirstDigit,
     Digits,
     Extension,
+    /// Within a quotation, which has to end in its line: some readers take a CRLF within it for a part of it.
+    Quoted,
+    /// Behind a backslash within a quotation.
+    Escaped,
     LineFeed,
     Data,
     DataReturn,
@@ -252,11 +256,19 @@ impl Chunks {
                     self.left = self.left << 4 | u64::from(hex(*byte)?);
                 }
                 State::Extension if *byte == b'\r' => self.state = State::LineFeed,
-                State::Extension if *byte == b'\t' || *byte >= b' ' && *byte != 0x7f => {
+                State::Extension | State::Quoted | State::Escaped
+                    if *byte == b'\t' || *byte >= b' ' && *byte != 0x7f =>
+                {
                     self.extensions += 1;
                     if self.extensions > MAX_EXTENSIONS {
                         return Err(Bad::TooLarge);
                     }
+                    self.state = match (self.state, *byte) {
+                        (State::Extension, b'"') | (State::Escaped, _) => State::Quoted,
+                        (State::Quoted, b'"') => State::Extension,
+                        (State::Quoted, b'\\') => State::Escaped,
+                        (state, _) => state,
+                    };
                 }
                 State::LineFeed if *byte == b'\n' => {
                     if self.left == 0 {

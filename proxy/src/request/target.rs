@@ -5,6 +5,7 @@
 //! readers would not agree on what it names.
 
 use std::borrow::Cow;
+use std::net::Ipv6Addr;
 
 use crate::error::Reason;
 use crate::http::Head;
@@ -88,12 +89,12 @@ fn stated_host(head: &Head) -> Result<&[u8], Reason> {
     }
 }
 
-/// `uri-host [ ":" port ]` of RFC 3986, as far as characters go.
+/// `uri-host [ ":" port ]` of RFC 3986; of a name only the characters are looked at.
 fn is_host(host: &[u8]) -> bool {
     let port = match host {
         [b'[', rest @ ..] => {
             let Some(end) = memchr::memchr(b']', rest) else { return false };
-            if !rest[..end].iter().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.')) {
+            if str::from_utf8(&rest[..end]).ok().and_then(|text| text.parse::<Ipv6Addr>().ok()).is_none() {
                 return false;
             }
             &rest[end + 1..]
@@ -168,6 +169,10 @@ mod tests {
             ("GET", "/", &["a/b"]),
             ("GET", "/", &["a:8o"]),
             ("GET", "/", &["user@a"]),
+            ("GET", "/", &["[a]"]),
+            ("GET", "/", &["[::1"]),
+            ("GET", "/", &["[1.2.3.4]"]),
+            ("GET", "/", &["[::1]a"]),
             ("GET", "/a/../b", &["a"]),
             ("GET", "/a/%2e%2E/b", &["a"]),
         ] {

@@ -1,0 +1,3 @@
+module outrigger/tools/smuggling
+
+go 1.25.7
