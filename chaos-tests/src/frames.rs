@@ -12,6 +12,8 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub const DATA: u8 = 0;
 /// A type of frame: a head, or trailers.
 pub const HEADERS: u8 = 1;
+/// A type of frame: what a stream depends on.
+pub const PRIORITY: u8 = 2;
 /// A type of frame: the stream is given up.
 pub const RST_STREAM: u8 = 3;
 /// A type of frame.
@@ -22,11 +24,15 @@ pub const PING: u8 = 6;
 pub const GOAWAY: u8 = 7;
 /// A type of frame: room for more DATA.
 pub const WINDOW_UPDATE: u8 = 8;
+/// A type of frame: the rest of a head.
+pub const CONTINUATION: u8 = 9;
 
 /// A flag: nothing more of its sender on this stream.
 pub const END_STREAM: u8 = 1;
 /// A flag: the whole block of fields.
 pub const END_HEADERS: u8 = 4;
+/// A flag: the payload begins with how much of it is padding.
+pub const PADDED: u8 = 8;
 const ACK: u8 = 1;
 
 /// One frame.
@@ -88,12 +94,13 @@ impl Frames {
 
     /// Sends a frame, as far as the peer lets it.
     pub fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        let mut bytes = u32::try_from(payload.len()).expect("a length of 24 bits").to_be_bytes()[1..].to_vec();
-        bytes.extend_from_slice(&[kind, flags]);
-        bytes.extend_from_slice(&stream.to_be_bytes());
-        bytes.extend_from_slice(payload);
         // Whoever has gone is seen at the next read.
-        let _gone = self.stream.write_all(&bytes);
+        let _gone = self.press(&frame(kind, flags, stream, payload));
+    }
+
+    /// Sends frames, whatever they are. Returns whether the peer has taken them.
+    pub fn press(&mut self, frames: &[u8]) -> bool {
+        self.stream.write_all(frames).is_ok()
     }
 
     /// The next frame that is not housekeeping: SETTINGS and PING are answered here. None at the end.
@@ -123,6 +130,15 @@ impl Frames {
     pub fn find(&mut self, kind: u8) -> Option<Frame> {
         std::iter::from_fn(|| self.receive()).find(|frame| frame.kind == kind)
     }
+}
+
+/// The bytes of a frame.
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = u32::try_from(payload.len()).expect("a length of 24 bits").to_be_bytes()[1..].to_vec();
+    bytes.extend_from_slice(&[kind, flags]);
+    bytes.extend_from_slice(&stream.to_be_bytes());
+    bytes.extend_from_slice(payload);
+    bytes
 }
 
 /// A field as a literal that is put into no table (RFC 7541 section 6.2.2).

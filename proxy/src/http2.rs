@@ -1,7 +1,8 @@
 //! What HTTP/2 from clients and HTTP/2 to endpoints share: heads made of field maps, and a bound on the size of field
-//! blocks.
+//! blocks, and the handshake of a WebSocket.
 
 pub mod blocks;
+pub mod websocket;
 
 use std::rc::Rc;
 

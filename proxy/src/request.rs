@@ -20,6 +20,7 @@ use crate::error::Reason;
 use crate::http::framing::To;
 use crate::http::head::{Name, Version, list};
 use crate::http::{Bad, Head, Length, Pools};
+use crate::http2::websocket;
 use crate::request::body::Upload;
 use crate::request::fields::{AttemptFields, Client, ControlNames, Identity, Outgoing, RequestId};
 use crate::request::peer::Peer;
@@ -113,6 +114,11 @@ impl Request {
     pub fn is_granted_by(&self, answer: &Head) -> bool {
         let mut granted = answer.all(Name::Upgrade).flat_map(list).peekable();
         granted.peek().is_some() && granted.all(|protocol| self.head.lists(Name::Upgrade, protocol))
+    }
+
+    /// Whether it asks for a WebSocket.
+    pub fn asks_websocket(&self) -> bool {
+        self.upgrade && self.head.lists(Name::Upgrade, websocket::PROTOCOL.as_bytes())
     }
 
     /// What the reading of the answer depends on.

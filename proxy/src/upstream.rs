@@ -23,6 +23,7 @@ use crate::clock::Instant;
 use crate::config::settings::Policy;
 use crate::counts::EndpointTally;
 use crate::error::Reason;
+use crate::http::Buffer;
 use crate::net::{Io, is_own_lack};
 use crate::relay::StreamFaultHooks;
 pub use crate::resilience::retry::Broken;
@@ -93,6 +94,28 @@ impl Connection {
     fn new(io: Io, open: Open, now: Instant) -> Self {
         Self { io, reused: false, opened: now, idled: Duration::ZERO, open }
     }
+}
+
+/// An endpoint's end of a tunnel.
+#[derive(Debug)]
+pub struct Tunnelled {
+    /// A connection, which is never used again for requests, or a pipe to a stream.
+    pub io: Io,
+    /// Load, until the tunnel ends.
+    pub lease: Lease,
+    /// What was read beyond the head.
+    pub input: Option<Buffer>,
+    /// What the tunnel keeps until it ends.
+    pub kept: Kept,
+}
+
+/// What a tunnel keeps until it ends.
+#[derive(Debug)]
+pub enum Kept {
+    /// A connection of its own, and its part of what tunnels may hold.
+    Connection(Open, Share),
+    /// A stream. Dropping this ends it.
+    Stream(tokio::sync::oneshot::Sender<()>),
 }
 
 /// Counts one open connection.

@@ -16,6 +16,7 @@ pub mod view;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -111,12 +112,13 @@ pub struct Worker {
     unrouted_metrics: ServiceMetrics,
     told_of_memory: Cell<Option<Instant>>,
     told_of_denial: Cell<Option<Instant>>,
+    told_of_abuse: Cell<Option<Instant>>,
 }
 
 /// The answer to a connection for which there is no memory.
 const NO_MEMORY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nConnection: close\r\n\
     Content-Length: 71\r\n\r\noutrigger: 503 memory_short: buffers take all the memory that they may\n";
-/// How often a lack of memory is logged at most.
+/// How often a lack of memory is logged at most, and how often an abuse.
 const TELL: Duration = Duration::from_secs(10);
 
 impl Worker {
@@ -152,6 +154,7 @@ impl Worker {
             unrouted_metrics: ServiceMetrics::provisional(UNROUTED),
             told_of_memory: Cell::new(None),
             told_of_denial: Cell::new(None),
+            told_of_abuse: Cell::new(None),
         }
     }
 
@@ -269,14 +272,20 @@ impl Worker {
             let _ = io.poll_write_from(&mut nobody, NO_MEMORY);
         }
         self.clients.borrow_mut().turned_away();
-        let now = timer::now();
-        if self.told_of_memory.get().is_none_or(|told| now.saturating_duration_since(told) >= TELL) {
-            self.told_of_memory.set(Some(now));
+        if is_time_to_tell(&self.told_of_memory) {
             let bytes = self.pools.buffers.budget().used();
             tracing::warn!(
                 bytes,
                 "buffers take all the memory they may (`http.max_buffered`): new connections are refused"
             );
+        }
+    }
+
+    /// A client's HTTP/2 connection was ended for what it sent.
+    pub fn ended_for(&self, what: &'static str, client: SocketAddr) {
+        self.clients.borrow_mut().ended_for(what);
+        if is_time_to_tell(&self.told_of_abuse) {
+            tracing::warn!(%client, what, "an HTTP/2 connection was ended for what its client sent");
         }
     }
 
@@ -305,6 +314,16 @@ impl Worker {
         }
         self.conns.borrow().values().for_each(|presence| presence.wake());
     }
+}
+
+/// Whether what was logged at this time may be logged again. Then it is, from now on.
+fn is_time_to_tell(told: &Cell<Option<Instant>>) -> bool {
+    let now = timer::now();
+    let is_time = told.get().is_none_or(|told| now.saturating_duration_since(told) >= TELL);
+    if is_time {
+        told.set(Some(now));
+    }
+    is_time
 }
 
 /// The service label of requests that found no service.

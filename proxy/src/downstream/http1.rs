@@ -311,7 +311,7 @@ async fn run_tunnel(
     conn: &Conn,
     request: &Request,
     head: &Head,
-    tunnelled: crate::upstream::http1::Tunnelled,
+    tunnelled: crate::upstream::Tunnelled,
     record: &mut RequestRecord,
 ) {
     let worker = &conn.worker;
@@ -332,14 +332,14 @@ async fn run_tunnel(
     if !sent {
         return;
     }
-    let crate::upstream::http1::Tunnelled { mut connection, lease: _lease, input, share: _share } = tunnelled;
+    let crate::upstream::Tunnelled { io: mut far, lease: _lease, input, kept: _kept } = tunnelled;
     conn.keep_little();
     let from_client = conn.input.borrow_mut().take();
     // From here on this task alone uses the connection.
     let mut io = conn.io.replace(Io::nowhere());
     let idle = worker.http.tunnel_idle_timeout;
     let (yields, pool) = (worker.http.min_rate > 0, &worker.pools.buffers);
-    let (_, down) = upgrade::join(&mut io, from_client, &mut connection.io, input, pool, idle, yields).await;
+    let (_, down) = upgrade::join(&mut io, from_client, &mut far, input, pool, idle, yields).await;
     record.sent(usize::try_from(down).unwrap_or(usize::MAX));
     conn.gone.set(true);
 }

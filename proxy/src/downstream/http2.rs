@@ -7,8 +7,10 @@
 //! [`forward`](crate::forward::forward) as over HTTP/1.1. `docs/adr/0018-streams-in-one-task.md` has the figures.
 
 mod ends;
+mod guard;
 mod slots;
 mod stream;
+mod tunnel;
 mod wakes;
 mod wire;
 
@@ -28,13 +30,15 @@ use crate::drain::Phase;
 use crate::error::Reason;
 use crate::http::Head;
 use crate::http::head::Version;
-use crate::http2::blocks::Blocks;
+use crate::http2::blocks;
 use crate::http2::head_from;
+use crate::http2::websocket;
 use crate::net::Io;
 use crate::request::Entrance;
 use crate::request::fields::Client;
 use crate::worker::Worker;
 use ends::{Due, Ends};
+use guard::Abuse;
 use slots::Slot;
 pub use slots::Slots;
 use stream::Caller;
@@ -78,6 +82,10 @@ pub async fn serve(io: Io, client: Rc<Client>, entrance: Option<Rc<Entrance>>, w
     });
     if let Err(error) = ended.await {
         tracing::debug!(%error, "an HTTP/2 connection from a client broke");
+        let error = error.downcast_ref::<h2::Error>();
+        if let Some(abuse) = error.and_then(|error| Abuse::found(error, served.line.borrow().said())) {
+            served.streams.caller.ended_for(abuse);
+        }
     }
     served.let_streams_know();
 }
@@ -96,8 +104,8 @@ struct Served {
 #[allow(clippy::large_enum_variant, reason = "nearly every connection is the large one, and is in a box already")]
 enum State {
     /// The two sides have not exchanged SETTINGS yet. The flag says that GOAWAY is to follow as soon as they have.
-    Handshake(Handshake<Blocks<Wire>, Bytes>, bool),
-    Open(Connection<Blocks<Wire>, Bytes>, Option<PingPong>),
+    Handshake(Handshake<Wire, Bytes>, bool),
+    Open(Connection<Wire, Bytes>, Option<PingPong>),
 }
 
 /// The streams of a connection.
@@ -115,13 +123,15 @@ impl Served {
         let (wire, line, seen) = Wire::new(io, &worker.pools);
         let handshake = h2::server::Builder::new()
             .max_concurrent_streams(MAX_STREAMS)
-            .max_header_list_size(Blocks::<Wire>::list(worker.pools.limits))
+            .max_header_list_size(blocks::list(worker.pools.limits))
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_frame_size(MAX_FRAME)
             .max_send_buffer_size(SEND_BUFFER)
             .max_local_error_reset_streams(Some(MAX_ERRORS))
-            .handshake(Blocks::of_client(wire, worker.pools.limits));
+            .max_pending_accept_reset_streams(MAX_UNSEEN)
+            .enable_connect_protocol()
+            .handshake(wire);
         let mut wakes = Wakes::default();
         wakes.waker(CONNECTION).wake_by_ref();
         Self {
@@ -136,6 +146,7 @@ impl Served {
 
     /// Polls whatever was woken, then sends what came of it. Ready when the connection is over.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Box<dyn std::error::Error>>> {
+        self.line.borrow_mut().begin_turn();
         for _ in 0..ROUNDS {
             if self.wakes.take(CONNECTION) {
                 let waker = self.wakes.waker(CONNECTION).clone();
@@ -145,19 +156,38 @@ impl Served {
                 }
             }
             self.streams.poll_woken(&mut self.wakes, &mut self.ends);
+            if self.line.borrow().has_had_its_turn() {
+                break;
+            }
             if self.wakes.any() {
                 continue;
             }
             self.drain()?;
             self.wakes.listen(cx);
-            if !self.wakes.any() {
+            if !self.wakes.any() && self.line.borrow().abuse().is_none() {
                 return Poll::Pending;
             }
         }
         // Other tasks of this worker have waited for long enough.
         self.drain()?;
+        let abuse = self.line.borrow().abuse();
+        if let Some(abuse) = abuse {
+            return self.end_for(abuse);
+        }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Ends the connection with GOAWAY. What the socket does not take of it at once is not sent: whoever sends without
+    /// end may not read either.
+    fn end_for(&mut self, abuse: Abuse) -> Poll<Result<(), Box<dyn std::error::Error>>> {
+        self.streams.caller.ended_for(abuse);
+        let mut cx = Context::from_waker(self.wakes.waker(CONNECTION));
+        if let State::Open(connection, _) = &mut self.state {
+            connection.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
+            _ = connection.poll_closed(&mut cx);
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_connection(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
@@ -264,6 +294,13 @@ impl Streams {
     }
 }
 
+/// Whether a request opens a tunnel for a WebSocket (RFC 8441 section 4). It is taken for what a client over HTTP/1.1
+/// would have sent: a GET that asks for an upgrade.
+fn is_tunnel(parts: &http::request::Parts) -> bool {
+    let protocol = parts.extensions.get::<h2::ext::Protocol>();
+    parts.method == http::Method::CONNECT && protocol.is_some_and(|protocol| protocol.as_str() == websocket::PROTOCOL)
+}
+
 /// RFC 9113 section 8.3.1: `:authority` is what `Host` would be; where both are there they have to agree.
 pub fn request_head(parts: &http::request::Parts, head: &mut Head) -> Result<(), Reason> {
     let reason = crate::request::reason_of;
@@ -274,7 +311,8 @@ pub fn request_head(parts: &http::request::Parts, head: &mut Head) -> Result<(),
     {
         return Err(Reason::BadRequest);
     }
-    if parts.method == http::Method::CONNECT {
+    let tunnel = is_tunnel(parts);
+    if parts.method == http::Method::CONNECT && !tunnel {
         head.set_request(b"CONNECT", b"*", Version::Http2).map_err(reason)?;
         return Err(Reason::ConnectMethod);
     }
@@ -283,7 +321,8 @@ pub fn request_head(parts: &http::request::Parts, head: &mut Head) -> Result<(),
     if !target.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(Reason::BadRequest);
     }
-    head.set_request(parts.method.as_str().as_bytes(), target.as_bytes(), Version::Http2).map_err(reason)?;
+    let method = if tunnel { "GET" } else { parts.method.as_str() };
+    head.set_request(method.as_bytes(), target.as_bytes(), Version::Http2).map_err(reason)?;
     if let (Some(authority), None) = (authority, host) {
         head.push(b"host", authority.as_bytes()).map_err(reason)?;
     }
@@ -300,8 +339,12 @@ const CONNECTION_WINDOW: u32 = MAX_STREAMS * STREAM_WINDOW;
 const MAX_FRAME: u32 = 16 * 1024;
 /// How much of one answer may wait for the socket in the `h2` crate.
 const SEND_BUFFER: usize = 400 * 1024;
-/// How many streams of one connection may be reset for what the client did wrong before the connection ends.
+/// How many streams of one connection may be reset for what the client did wrong before the connection ends, all told.
+/// [`guard`] ends it sooner, unless the client reads nothing.
 const MAX_ERRORS: usize = 1024;
+/// How many streams a client may have opened and reset before the proxy has seen them: what [`guard`] lets it reset at
+/// once.
+const MAX_UNSEEN: usize = 256;
 /// How many rounds of polling make a turn, before other tasks have theirs.
 const ROUNDS: usize = 8;
 

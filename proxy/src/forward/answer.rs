@@ -15,7 +15,7 @@ pub enum Answer {
     /// A head and a body that owns everything that has to live until its last byte.
     Response(Rc<Head>, Download),
     /// 101: from here on there are only bytes.
-    Tunnel(Rc<Head>, upstream::http1::Tunnelled),
+    Tunnel(Rc<Head>, upstream::Tunnelled),
 }
 
 impl Answer {

@@ -27,6 +27,7 @@ use crate::timer;
 use crate::tls::client::Inside;
 use crate::upstream::held::Holding;
 use crate::upstream::http1::HeadEvent;
+use crate::upstream::http2::Came;
 use crate::upstream::{self, Broken, Connection, Lease, Upstream};
 use crate::worker::Worker;
 use crate::worker::attempt_info::{AttemptInfo, Why};
@@ -83,7 +84,7 @@ enum State<'r> {
 }
 
 /// What comes of sending a request over HTTP/2.
-type Sent = Result<(Rc<Head>, upstream::http2::Answer), Broken>;
+type Sent = Result<(Rc<Head>, Came), Broken>;
 
 /// For how long an answer is held back until its body is whole.
 #[derive(Debug)]
@@ -192,8 +193,17 @@ impl<'r> Attempt<'r> {
                     }
                 },
                 State::Http2(sent) => {
-                    let (head, answer) = ready!(sent.as_mut().poll(cx))?;
-                    if let Some(response) = self.heard(x, timer::now(), head, Download::H2(Box::new(answer))) {
+                    let (head, came) = ready!(sent.as_mut().poll(cx))?;
+                    let answer = match came {
+                        Came::Answer(answer) => answer,
+                        Came::Tunnel(tunnel) => {
+                            return Poll::Ready(Ok(Response {
+                                answer: Answer::Tunnel(head, tunnel),
+                                heard: timer::now(),
+                            }));
+                        }
+                    };
+                    if let Some(response) = self.heard(x, timer::now(), head, Download::H2(answer)) {
                         return Poll::Ready(Ok(response));
                     }
                 }
@@ -318,5 +328,6 @@ async fn over_h2(x: AttemptContext<'_>, endpoint: Rc<Upstream>, lease: Lease, on
     let wanted = upstream::http2::Wanted { uploads: !x.request.body.is_empty(), replayable };
     let terms = x.worker.terms(x.policy);
     let stream = endpoint.h2(x.policy, terms, wanted, connected).await.map_err(Broken::unwritten)?;
-    stream.send(x.worker.hop(), x.request, lease, onward).await
+    let tunnels = x.request.asks_websocket() && stream.takes_tunnels(x.policy.connect_timeout).await;
+    stream.send(x.worker.hop(), x.request, lease, onward, tunnels).await
 }

@@ -7,11 +7,12 @@
 //! comes through.
 //!
 //! This needs one more bound, on the bytes of a block as they come over the wire (RFC 9113 section 4.3). The crate
-//! drops a field with which the list becomes larger than [`Blocks::list`], and all fields after it. A field is either
+//! drops a field with which the list becomes larger than [`list`], and all fields after it. A field is either
 //! in HPACK's table, which holds 4 KiB, or spelled out. No letter is spelled with less than five bits (RFC 7541,
 //! appendix B), so in a block of `w` bytes no field is longer than 1.6 w. What the crate has kept of a list that lost
 //! a field is then longer than `list - 1.6 w`, which is above what a head may have, at 32 bytes a line. A block above
-//! the bound ends its connection: HPACK's state is lost with it, and nothing after it could be read.
+//! the bound ends its connection: HPACK's state is lost with it, and nothing after it could be read. Here it is measured
+//! on connections to endpoints; on a client's, where its frames are judged.
 
 use std::cell::Cell;
 use std::io;
@@ -35,7 +36,7 @@ pub struct Blocks<T> {
 /// How far the frames of a connection have been read.
 #[derive(Debug)]
 struct Frames {
-    /// How many bytes are to be skipped: of a payload, or of the client's preface.
+    /// How many bytes of a payload are to be skipped.
     skip: usize,
     head: [u8; HEAD],
     have: usize,
@@ -51,18 +52,9 @@ const PUSH_PROMISE: u8 = 5;
 const CONTINUATION: u8 = 9;
 
 impl<T> Blocks<T> {
-    /// A client's connection, whose preface is still to be read.
-    pub fn of_client(io: T, limits: Limits) -> Self {
-        Self::new(io, limits, super::PREFACE.len())
-    }
-
     /// A connection to an endpoint.
     pub fn of_endpoint(io: T, limits: Limits) -> Self {
-        Self::new(io, limits, 0)
-    }
-
-    fn new(io: T, limits: Limits, skip: usize) -> Self {
-        let frames = Frames { skip, head: [0; HEAD], have: 0, block: 0, most: most(limits) };
+        let frames = Frames { skip: 0, head: [0; HEAD], have: 0, block: 0, most: most(limits) };
         Self { io, frames, over: Rc::default() }
     }
 
@@ -70,15 +62,15 @@ impl<T> Blocks<T> {
     pub fn over(&self) -> Rc<Cell<bool>> {
         Rc::clone(&self.over)
     }
+}
 
-    /// The size of a list of fields from which the `h2` crate may lose some.
-    pub fn list(limits: Limits) -> u32 {
-        u32::try_from(most(limits) / 5 * 8 + limits.bytes + 32 * (MAX_LINES + 8)).unwrap_or(u32::MAX)
-    }
+/// The size of a list of fields from which the `h2` crate may lose some.
+pub fn list(limits: Limits) -> u32 {
+    u32::try_from(most(limits) / 5 * 8 + limits.bytes + 32 * (MAX_LINES + 8)).unwrap_or(u32::MAX)
 }
 
 /// Bytes of one block: room for a head that is too large to be told so.
-fn most(limits: Limits) -> usize {
+pub fn most(limits: Limits) -> usize {
     3 * limits.bytes.max(1024)
 }
 
@@ -162,20 +154,20 @@ mod tests {
         bytes
     }
 
-    fn frames(skip: usize) -> Frames {
-        Frames { skip, head: [0; HEAD], have: 0, block: 0, most: 1000 }
+    fn frames() -> Frames {
+        Frames { skip: 0, head: [0; HEAD], have: 0, block: 0, most: 1000 }
     }
 
     #[test]
     fn a_block_is_its_headers_and_all_that_continues_them_however_it_arrives() {
         let fits = [frame(0, 5000), frame(HEADERS, 600), frame(CONTINUATION, 400), frame(6, 8), frame(HEADERS, 1000)];
         let [large, larger] = [[frame(HEADERS, 600), frame(CONTINUATION, 401)].concat(), frame(HEADERS, 1001)];
-        let wire = [super::super::PREFACE.to_vec(), fits.concat()].concat();
+        let wire = fits.concat();
         for piece in [1, 2, 8, 9, 10, 25, 1000, wire.len()] {
-            let mut seen = frames(super::super::PREFACE.len());
+            let mut seen = frames();
             assert!(wire.chunks(piece).all(|bytes| seen.read(bytes)), "in pieces of {piece}");
             for over in [&large, &larger] {
-                let mut seen = frames(0);
+                let mut seen = frames();
                 assert!(!over.chunks(piece).all(|bytes| seen.read(bytes)), "in pieces of {piece}");
             }
         }
@@ -187,7 +179,7 @@ mod tests {
             let limits = Limits { bytes, lines: MAX_LINES };
             let longest = most(limits) * 8 / 5;
             // A line has 32 bytes of overhead there and 4 here.
-            let kept = Blocks::<()>::list(limits) as usize - longest - 32;
+            let kept = list(limits) as usize - longest - 32;
             assert!(kept - 32 * MAX_LINES > bytes && most(limits) > 2 * bytes, "{bytes}");
         }
     }

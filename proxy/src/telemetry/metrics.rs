@@ -13,6 +13,7 @@ mod process;
 mod render;
 mod table;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
@@ -236,6 +237,8 @@ pub struct ClientMetrics {
     malformed: [u64; Steering::ALL.len()],
     made_room: [u64; 2],
     turned_away: u64,
+    /// HTTP/2 connections that were ended, by what they were ended for.
+    abuses: BTreeMap<&'static str, u64>,
     handshakes: [u64; Handshake::ALL.len()],
 }
 
@@ -309,6 +312,7 @@ impl ClientMetrics {
             malformed: [0; Steering::ALL.len()],
             made_room: [0; 2],
             turned_away: 0,
+            abuses: BTreeMap::new(),
             handshakes: [0; Handshake::ALL.len()],
         }
     }
@@ -345,6 +349,11 @@ impl ClientMetrics {
         self.turned_away += 1;
     }
 
+    /// An HTTP/2 connection was ended for what its client sent.
+    pub fn ended_for(&mut self, what: &'static str) {
+        *self.abuses.entry(what).or_default() += 1;
+    }
+
     /// Bytes of answers that are held until they are whole, as of now.
     pub fn held(&mut self, bytes: usize) {
         self.held_bytes = bytes;
@@ -372,6 +381,9 @@ impl ClientMetrics {
         let refused = std::mem::take(&mut self.turned_away);
         if refused > 0 {
             metrics::counter!(name::TURNED_AWAY, "reason" => "memory").increment(refused);
+        }
+        for (what, count) in std::mem::take(&mut self.abuses) {
+            metrics::counter!(name::ABUSES, "kind" => what).increment(count);
         }
         let (open, accepted) = std::mem::take(&mut self.unreported);
         if open != 0 {

@@ -12,13 +12,13 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 
-use super::{Broken, Connection, Lease, Share, Upstream};
+use super::{Broken, Connection, Kept, Lease, Tunnelled, Upstream};
 use crate::clock::Instant;
 use crate::error::Reason;
 use crate::http::framed::{Framed, Room};
 use crate::http::framing::{self, To};
 use crate::http::head::{Name, Version};
-use crate::http::{Bad, Buffer, Content, Head, Length, Pools, Scan};
+use crate::http::{Bad, Content, Head, Length, Pools, Scan};
 use crate::net::Io;
 use crate::request::Asked;
 use crate::request::body::Upload;
@@ -245,7 +245,8 @@ impl Attempt {
         let Wire { connection, lease, input, .. } = &mut exchange.wire;
         let lease = lease.take()?;
         let share = lease.in_flight.upstream().tunnel();
-        Some(Tunnelled { connection: connection.take()?, lease, input: input.take(), share })
+        let Connection { io, open, .. } = connection.take()?;
+        Some(Tunnelled { io, lease, input: input.take(), kept: Kept::Connection(open, share) })
     }
 
     fn broken(&self, reason: Reason) -> Broken {
@@ -258,19 +259,6 @@ impl Attempt {
         let stale = reused.is_some();
         Broken { reason, written: self.0.wire.sending.written, stale }
     }
-}
-
-/// A connection that has become a tunnel.
-#[derive(Debug)]
-pub struct Tunnelled {
-    /// The connection. It is never used again for requests.
-    pub connection: Connection,
-    /// Load, until the tunnel ends.
-    pub lease: Lease,
-    /// Its part of what tunnels may hold.
-    pub share: Share,
-    /// What was read beyond the head.
-    pub input: Option<Buffer>,
 }
 
 /// An answer's body on its way in. The connection is given back with the body's last byte, before the client has seen

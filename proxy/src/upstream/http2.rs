@@ -2,6 +2,7 @@
 
 mod pool;
 pub mod pulse;
+mod tunnel;
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -12,7 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::http1::upstream_reason;
-use super::{Broken, Lease};
+use super::{Broken, Lease, Tunnelled};
 use crate::error::Reason;
 use crate::http::framed::Room;
 use crate::http::framing::{self, Rest};
@@ -31,20 +32,34 @@ use crate::upstream::http2::pulse::{PIECE, Pulse, Watch};
 pub(super) use pool::handshake;
 pub use pool::{Connection, Dial, Stream, Wanted};
 
+/// What has come behind an answer's head.
+#[derive(Debug)]
+pub enum Came {
+    /// A body.
+    Answer(Box<Answer>),
+    /// A tunnel.
+    Tunnel(Tunnelled),
+}
+
 impl Stream {
-    /// Sends a request and waits for the answer's head.
+    /// Sends a request and waits for the answer's head. A request for a WebSocket opens a tunnel, if the endpoint
+    /// `tunnels`.
     pub async fn send(
         self,
         hop: Hop<'_>,
         request: &Request,
         lease: Lease,
         onward: AttemptFields<'_>,
-    ) -> Result<(Rc<Head>, Answer), Broken> {
+        tunnels: bool,
+    ) -> Result<(Rc<Head>, Came), Broken> {
         let this = Rc::new(self);
         let body = this.outbound(hop, request);
         let sending = body.watched.as_ref().map(|(pulse, _)| Rc::clone(pulse));
         let scheme = if lease.in_flight.upstream().is_secure() { "https" } else { "http" };
-        let message = message(hop, request, onward, body, scheme).map_err(Broken::unwritten)?;
+        let mut message = message(hop, request, onward, body, scheme).map_err(Broken::unwritten)?;
+        if tunnels {
+            tunnel::ask(&mut message);
+        }
         let mut sender = this.connection.sender.borrow().clone();
         let response = match sender.send_request(message).await {
             Ok(response) => response,
@@ -57,6 +72,9 @@ impl Stream {
             }
         };
         this.learn(lease.in_flight.upstream(), true);
+        if tunnels && response.status() == http::StatusCode::OK {
+            return tunnel::open(this, response, hop, request, lease).await;
+        }
         let (parts, incoming) = response.into_parts();
         let mut head = hop.pools.heads.take();
         let understood = match Rc::get_mut(&mut head) {
@@ -90,7 +108,7 @@ impl Stream {
             _lease: lease,
             stream: this,
         };
-        Ok((head, answer))
+        Ok((head, Came::Answer(Box::new(answer))))
     }
 
     fn outbound(self: &Rc<Self>, hop: Hop<'_>, request: &Request) -> Outbound {
@@ -122,9 +140,10 @@ impl Stream {
         let mut unprocessed = error.is_canceled();
         while let Some(cause) = source {
             if let Some(cause) = cause.downcast_ref::<h2::Error>() {
-                // RFC 9113 sections 6.8 and 8.7: the endpoint says that it has not looked at the request.
-                unprocessed |= cause.reason() == Some(h2::Reason::REFUSED_STREAM)
-                    || cause.is_go_away() && cause.is_remote() && cause.reason() == Some(h2::Reason::NO_ERROR);
+                // RFC 9113 sections 6.8 and 8.7: the endpoint says that it has not looked at the request. GOAWAY, whatever its
+                // code, breaks those streams alone that come after the last one that it names.
+                unprocessed |=
+                    cause.reason() == Some(h2::Reason::REFUSED_STREAM) || cause.is_go_away() && cause.is_remote();
             }
             source = cause.source();
         }

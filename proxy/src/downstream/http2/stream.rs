@@ -13,8 +13,9 @@ use h2::server::SendResponse;
 use http::HeaderValue;
 use http::header::{CONTENT_LENGTH, DATE};
 
-use super::request_head;
+use super::guard::Abuse;
 use super::slots::Start;
+use super::{is_tunnel, request_head, tunnel};
 use crate::clock::Instant;
 use crate::downstream::http1;
 use crate::error::Reason;
@@ -54,6 +55,11 @@ impl Caller {
         Self { client, entrance, worker, date: RefCell::default() }
     }
 
+    /// The connection was ended for what the client sent.
+    pub fn ended_for(&self, abuse: Abuse) {
+        self.worker.ended_for(abuse.name(), self.client.peer);
+    }
+
     /// The `Date` for an answer that came without one (RFC 9110 section 6.6.1).
     fn date(&self) -> Option<HeaderValue> {
         let now = SystemTime::now();
@@ -74,8 +80,10 @@ pub async fn run(start: Start) {
     let started = timer::now();
     let (parts, incoming) = message.into_parts();
     let mut head = worker.pools.heads.take();
+    let upgrade = is_tunnel(&parts);
     let read = match Rc::get_mut(&mut head) {
         Some(empty) => request_head(&parts, empty)
+            .and_then(|()| if upgrade { tunnel::ask(empty, worker.random_id()) } else { Ok(()) })
             .and_then(|()| worker.pools.limits.admit(empty).map_err(crate::request::reason_of)),
         None => Err(Reason::Internal),
     };
@@ -85,11 +93,11 @@ pub async fn run(start: Start) {
         caller.client.may_ask(&head)?;
         framing::content_length(&head).map_err(|_| Reason::BadRequest)
     });
-    let body = match length {
-        Ok(length) if !incoming.is_end_stream() => {
-            Rc::new(Upload::h2(incoming, length, Rc::clone(&worker.pools), started))
+    let (body, incoming) = match length {
+        Ok(length) if !upgrade && !incoming.is_end_stream() => {
+            (Rc::new(Upload::h2(incoming, length, Rc::clone(&worker.pools), started)), None)
         }
-        _ => worker.empties.take(started),
+        _ => (worker.empties.take(started), upgrade.then_some(incoming)),
     };
     let request = Request {
         id: RequestId::of(&head, &caller.client, || worker.random_id()),
@@ -99,7 +107,7 @@ pub async fn run(start: Start) {
         entrance: caller.entrance.clone(),
         asked: None,
         interim: None,
-        upgrade: false,
+        upgrade,
     };
     let asked = Some((request, RequestRecord::new(started)));
     let mut unanswered = Unanswered { worker: &worker, pulse: &pulse, asked };
@@ -107,10 +115,17 @@ pub async fn run(start: Start) {
     let result = match length {
         Ok(_) => {
             let mut work = pin!(forward(&worker, &pulse.timer, request, record));
-            poll_fn(|cx| match work.as_mut().poll(cx) {
-                // The client has reset the stream: nobody waits for the answer any more.
-                Poll::Pending => respond.poll_reset(cx).map(|_| Err(Reason::ClientGone)),
-                done => done,
+            let mut begun = false;
+            poll_fn(|cx| {
+                // Where the client has reset the stream, nobody waits for the answer any more. A request that was
+                // reset before it was seen is not begun.
+                if !std::mem::replace(&mut begun, true) && respond.poll_reset(cx).is_ready() {
+                    return Poll::Ready(Err(Reason::ClientGone));
+                }
+                match work.as_mut().poll(cx) {
+                    Poll::Pending => respond.poll_reset(cx).map(|_| Err(Reason::ClientGone)),
+                    done => done,
+                }
             })
             .await
         }
@@ -119,12 +134,22 @@ pub async fn run(start: Start) {
     let Some((request, mut record)) = unanswered.asked.take() else { return };
     drop(unanswered);
     let (head, download) = match result {
+        // To a CONNECT that would say that there is a tunnel now.
+        Ok(Answer::Response(head, _)) if upgrade && (200..300).contains(&head.status()) => {
+            refusal(Reason::UpstreamProtocol, &request, &mut record)
+        }
         Ok(Answer::Response(head, download)) => {
             record.answered(head.status());
             (head, download)
         }
-        // No upgrade was asked for, so none can come.
-        Ok(Answer::Tunnel(..)) => refusal(Reason::UpstreamProtocol, &request, &mut record),
+        Ok(Answer::Tunnel(head, tunnelled)) => {
+            if let Some(incoming) = incoming {
+                record.answered(200);
+                Box::pin(tunnel::run(&caller, &request, (&head, tunnelled), &mut record, (incoming, respond))).await;
+            }
+            record.finish(&worker, &request);
+            return;
+        }
         Err(reason @ (Reason::FaultReset | Reason::ClientGone)) => {
             record.refused(reason);
             record.finish(&worker, &request);

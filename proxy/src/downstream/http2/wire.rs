@@ -8,6 +8,10 @@
 //! The deadlines need to know two things: whether a head has begun and does not end, and when a byte of an answer
 //! last left. Both are seen in the frames. A frame says in nine bytes what it is and how long (RFC 9113 section 4.1),
 //! so frames are counted off as they pass. A PING, a WINDOW_UPDATE or SETTINGS are no progress, whoever sends them.
+//!
+//! Each frame is judged as it passes ([`Guard`]). With one too many, nothing is read any more, and the connection's
+//! task ends the connection. Nor does a turn of that task take in more than [`A_TURN`] frames: whoever sends without
+//! a pause takes turns with the other connections of the worker.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
@@ -17,6 +21,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::guard::{Abuse, CONTINUATION, DATA, FrameHead, GOAWAY, Guard, HEADERS, RST_STREAM};
 use crate::clock::Instant;
 use crate::http::Pools;
 use crate::net::Io;
@@ -44,6 +49,10 @@ pub struct Line {
     seen: Rc<Seen>,
     reads: Frames,
     writes: Frames,
+    guard: Guard,
+    abuse: Option<Abuse>,
+    /// How many frames the task's turn has taken in.
+    turn: u32,
     pools: Rc<Pools>,
     /// What was gathered. Bytes before `left` have left.
     gathered: Vec<u8>,
@@ -53,6 +62,10 @@ pub struct Line {
 /// How much is gathered at most. A write beyond that goes out at once, behind what was gathered, and waits for the
 /// socket.
 const GATHERED: usize = 16 * 1024;
+/// How many frames a turn of the connection's task takes in, and what has come with the last of them.
+const A_TURN: u32 = 128;
+/// How much is read at once behind the payload that is under way.
+const A_READ: usize = 2 * 1024;
 /// The slices that the `h2` crate offers at once: a frame's head and its payload.
 const SLICES: usize = 4;
 
@@ -68,6 +81,9 @@ impl Wire {
             seen: Rc::clone(&seen),
             reads,
             writes: Frames::default(),
+            guard: Guard::new(pools.limits),
+            abuse: None,
+            turn: 0,
             pools: Rc::clone(pools),
             gathered: Vec::new(),
             left: 0,
@@ -78,6 +94,26 @@ impl Wire {
 }
 
 impl Line {
+    /// The task's turn begins.
+    pub fn begin_turn(&mut self) {
+        self.turn = 0;
+    }
+
+    /// Whether nothing more is read in this turn.
+    pub fn has_had_its_turn(&self) -> bool {
+        self.turn >= A_TURN || self.abuse.is_some()
+    }
+
+    /// What the connection has to end for.
+    pub fn abuse(&self) -> Option<Abuse> {
+        self.abuse
+    }
+
+    /// What GOAWAY has said to the client, as far as it has gone out.
+    pub fn said(&self) -> &[u8] {
+        &self.writes.said
+    }
+
     /// Ready when all that was written has left.
     pub fn poll_drained(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.left < self.gathered.len() {
@@ -102,11 +138,16 @@ impl Line {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
         let of_gathered = n.min(waiting.len());
-        let mut passed = self.writes.pass(&waiting[..of_gathered]).data;
+        let Self { writes, guard, abuse, .. } = self;
+        let mut judge = |seen| match seen {
+            Passes::Frame(frame) => guard.went(frame),
+            Passes::Reset(code) => *abuse = abuse.or(guard.resets(code).err()),
+        };
+        let mut passed = writes.pass(&self.gathered[self.left..][..of_gathered], &mut judge).data;
         let mut rest = n - of_gathered;
         for slice in follows {
             let of_slice = rest.min(slice.len());
-            passed |= self.writes.pass(&slice[..of_slice]).data;
+            passed |= writes.pass(&slice[..of_slice], &mut judge).data;
             rest -= of_slice;
         }
         if passed {
@@ -140,9 +181,27 @@ impl Line {
 impl AsyncRead for Wire {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let line = &mut *self.0.borrow_mut();
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut line.io).poll_read(cx, buf))?;
-        let passed = line.reads.pass(&buf.filled()[before..]);
+        if line.has_had_its_turn() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        // A body comes in large reads. Of small frames not more come at once than a turn takes.
+        let most = (line.reads.left as usize + A_READ).min(buf.remaining());
+        let into = buf.initialize_unfilled_to(most);
+        let n = ready!(line.io.poll_read_into(cx, into))?;
+        let Line { reads, guard, abuse, turn, .. } = line;
+        let passed = reads.pass(&into[..n], |seen| {
+            if let Passes::Frame(frame) = seen {
+                *turn += 1;
+                *abuse = abuse.or_else(|| guard.came(frame).err());
+            }
+        });
+        if abuse.is_some() {
+            // The `h2` crate need not see what has come with the frame that was one too many.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        buf.advance(n);
         let (now, since) = (timer::now(), line.seen.unfinished.get());
         line.seen.came.set(now);
         line.seen.unfinished.set(match line.reads.is_midway() {
@@ -193,10 +252,22 @@ struct Frames {
     have: usize,
     /// Bytes of the frame's payload that are still to come.
     left: u32,
-    /// Whether the current frame is DATA.
-    is_data: bool,
+    /// The current frame's type.
+    kind: u8,
+    /// As much of its payload as has passed, if it is RST_STREAM.
+    code: u32,
+    /// The payloads of GOAWAY frames.
+    said: Vec<u8>,
     /// Whether a head goes on in the next frame.
     goes_on: bool,
+}
+
+/// What is seen as frames pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Passes {
+    Frame(FrameHead),
+    /// A stream is reset, with this code.
+    Reset(u32),
 }
 
 /// What was found among some bytes.
@@ -209,7 +280,7 @@ struct Passed {
 }
 
 impl Frames {
-    fn pass(&mut self, mut bytes: &[u8]) -> Passed {
+    fn pass(&mut self, mut bytes: &[u8], mut each: impl FnMut(Passes)) -> Passed {
         let mut passed = Passed::default();
         while !bytes.is_empty() {
             if self.skip > 0 {
@@ -227,12 +298,22 @@ impl Frames {
                     break;
                 }
                 self.begin();
+                each(Passes::Frame(FrameHead { kind: self.kind, len: self.left }));
             } else {
                 let n = bytes.len().min(self.left as usize);
                 self.left -= n as u32;
+                if self.kind == RST_STREAM {
+                    self.code = bytes[..n].iter().fold(self.code, |code, byte| code << 8 | u32::from(*byte));
+                    if self.left == 0 {
+                        each(Passes::Reset(self.code));
+                    }
+                }
+                if self.kind == GOAWAY && self.said.len() < GOODBYE {
+                    self.said.extend_from_slice(&bytes[..n.min(GOODBYE)]);
+                }
                 bytes = &bytes[n..];
             }
-            passed.data |= self.is_data;
+            passed.data |= self.kind == DATA;
             passed.finished |= !self.is_midway();
         }
         passed
@@ -242,7 +323,8 @@ impl Frames {
         self.have = 0;
         let [a, b, c, kind, flags, ..] = self.head;
         self.left = u32::from_be_bytes([0, a, b, c]);
-        self.is_data = kind == DATA;
+        self.kind = kind;
+        self.code = 0;
         if kind == HEADERS || kind == CONTINUATION {
             self.goes_on = flags & END_HEADERS == 0;
         }
@@ -250,15 +332,14 @@ impl Frames {
 
     /// Whether a frame or a head has begun that has to end soon. A body has no such deadline here.
     fn is_midway(&self) -> bool {
-        self.have > 0 || self.goes_on || self.left > 0 && !self.is_data
+        self.have > 0 || self.goes_on || self.left > 0 && self.kind != DATA
     }
 }
 
 /// A frame's head.
 const HEAD: usize = 9;
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const CONTINUATION: u8 = 9;
+/// How much of a GOAWAY is remembered, about.
+const GOODBYE: usize = 64;
 const END_HEADERS: u8 = 4;
 
 #[cfg(test)]
@@ -286,7 +367,7 @@ mod tests {
         for (bytes, after) in sent {
             let is_data = bytes[3] == DATA;
             for (at, byte) in bytes.iter().enumerate() {
-                let passed = frames.pass(&[*byte]);
+                let passed = frames.pass(&[*byte], |_| {});
                 let last = at + 1 == bytes.len();
                 let midway = if last { after } else { !is_data || at + 1 < HEAD };
                 assert_eq!(frames.is_midway(), midway, "{bytes:?} at {at}");
@@ -299,7 +380,7 @@ mod tests {
     fn many_frames_at_once_are_told_apart() {
         let mut frames = Frames { skip: 3, ..Frames::default() };
         let all = [b"PRI".to_vec(), frame(4, 0, b""), frame(DATA, 1, b"xyz"), frame(HEADERS, 0, b"h")].concat();
-        assert_eq!(frames.pass(&all), Passed { data: true, finished: true });
+        assert_eq!(frames.pass(&all, |_| {}), Passed { data: true, finished: true });
         assert!(frames.is_midway());
     }
 

@@ -290,6 +290,12 @@ pub const TABLE: &[Metric] = &[
         "Clients' connections that were ended for others because little room was left: idle, the longest first, or slow_head.",
     ),
     facade(
+        name::ABUSES,
+        Counter,
+        &["kind"],
+        "Clients' HTTP/2 connections that were ended for what the client sent: resets, provoked_resets, settings, pings, priorities, window_updates, continuations, heads, data, other_frames (too many of them), or protocol (a rule that was broken).",
+    ),
+    facade(
         name::CHECKS_NOT_MADE,
         Counter,
         &[],

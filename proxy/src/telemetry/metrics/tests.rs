@@ -249,6 +249,7 @@ fn every_family_is_declared_once_and_is_in_the_table() {
     clients.held(1_000);
     clients.made_room(1, 1);
     clients.turned_away();
+    clients.ended_for("pings");
     clients.shook_hands(Handshake::Full);
     clients.flush();
     set_certificate_end(std::path::Path::new("a.pem"), SystemTime::now());

@@ -12,7 +12,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use hyper::client::conn::http2::SendRequest;
@@ -26,7 +26,7 @@ use crate::clock::Instant;
 use crate::config::settings::Policy;
 use crate::error::Reason;
 use crate::http::Limits;
-use crate::http2::blocks::Blocks;
+use crate::http2::blocks::{self, Blocks};
 use crate::net::Io;
 use crate::timer;
 use crate::tls::client::Inside;
@@ -58,6 +58,12 @@ struct Shared {
     opened: Instant,
     /// Bodies on their way out.
     uploads: RefCell<Vec<Weak<Pulse>>>,
+    /// Whether the endpoint takes extended CONNECT, as far as it has said.
+    tunnels: Cell<bool>,
+    /// Wakes the task that reads what it has said. hyper tells of it only there, and wakes that task for requests alone.
+    driver: RefCell<Option<Waker>>,
+    /// Whether it has answered a request, and so has sent its SETTINGS.
+    answered: Cell<bool>,
 }
 
 /// What a request asks of a connection.
@@ -98,8 +104,25 @@ pub struct Stream {
 }
 
 impl Stream {
+    /// Whether the endpoint takes extended CONNECT (RFC 8441 section 3). On a connection that has just opened, what it
+    /// says is waited for.
+    pub async fn takes_tunnels(&self, bound: Duration) -> bool {
+        let shared = &self.connection.shared;
+        let until = timer::now() + bound;
+        let mut has_said = false;
+        while !shared.tunnels.get() && !has_said {
+            has_said = shared.answered.get() || timer::now() >= until;
+            if let Some(driver) = &*shared.driver.borrow() {
+                driver.wake_by_ref();
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        shared.tunnels.get()
+    }
+
     /// The answer has begun, or the connection ended before it did.
     pub(super) fn learn(&self, upstream: &Upstream, lives: bool) {
+        self.connection.shared.answered.set(self.connection.shared.answered.get() || lives);
         match self.idled {
             Some(age) if lives => upstream.idle_life.lived(age, timer::now),
             Some(age) => upstream.idle_life.died(self.connection.shared.opened, age, timer::now()),
@@ -261,7 +284,7 @@ pub async fn handshake(link: upstream::Connection, limits: Limits) -> Result<Con
     watch.next(&parting);
     let (sender, driver) = hyper::client::conn::http2::Builder::new(watch.clone())
         .timer(TokioTimer::new())
-        .max_header_list_size(Blocks::<Socket>::list(limits))
+        .max_header_list_size(blocks::list(limits))
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .keep_alive_interval(KEEP_ALIVE)
@@ -276,6 +299,9 @@ pub async fn handshake(link: upstream::Connection, limits: Limits) -> Result<Con
         used: Cell::new(timer::now()),
         opened,
         uploads: RefCell::default(),
+        tunnels: Cell::new(false),
+        driver: RefCell::default(),
+        answered: Cell::new(false),
     });
     let told = Rc::clone(&shared);
     tokio::task::spawn_local(async move {
@@ -283,6 +309,8 @@ pub async fn handshake(link: upstream::Connection, limits: Limits) -> Result<Con
         let ended = std::future::poll_fn(|cx| {
             let polled = driver.as_mut().poll(cx);
             told.limit.set(driver.current_max_send_streams().max(1));
+            told.tunnels.set(driver.is_extended_connect_protocol_enabled());
+            told.driver.borrow_mut().get_or_insert_with(|| cx.waker().clone());
             polled
         });
         if let Err(error) = ended.await {
@@ -331,5 +359,7 @@ const CHOKED: Duration = Duration::from_millis(100);
 /// How long a connection that is closed has to say so.
 const GRACE: Duration = Duration::from_secs(5);
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// How often is looked at what an endpoint has said, while somebody waits for it.
+const LOOK: Duration = Duration::from_millis(1);
 /// Until the endpoint has said how many streams it allows.
 const FIRST_STREAMS: usize = 100;

@@ -56,6 +56,7 @@ pub const AUDIT_LOG_DROPPED: &str = "outrigger_audit_log_dropped_total";
 pub const CLIENT_CONNECTIONS: &str = "outrigger_client_connections";
 pub const CLIENT_CONNECTIONS_ACCEPTED: &str = "outrigger_client_connections_accepted_total";
 pub const MADE_ROOM: &str = "outrigger_client_connections_made_room_total";
+pub const ABUSES: &str = "outrigger_client_http2_abuses_total";
 pub const TURNED_AWAY: &str = "outrigger_client_connections_refused_total";
 pub const HANDSHAKES: &str = "outrigger_tls_handshakes_total";
 pub const NOT_AFTER: &str = "outrigger_tls_certificate_not_after_timestamp_seconds";
