@@ -121,7 +121,7 @@ async fn worker(origins: Vec<SocketAddr>, policies: &str) -> SocketAddr {
     };
     let mut bound = net::bind_group("127.0.0.1:0".parse().unwrap(), 1, false).unwrap();
     let address = bound[0].address().unwrap();
-    let place = Socket { socket: bound.remove(0), service: None, tls: None }.register().unwrap();
+    let place = Socket { socket: bound.remove(0), entrance: None, tls: None }.register().unwrap();
     let worker = Rc::new(Worker::new(0, &plan));
     tokio::task::spawn_local(async move {
         serve(worker, vec![place], queues.remove(0), TcpQueue::idle()).await;

@@ -26,6 +26,7 @@ use crate::drain::Drain;
 use crate::fault_manager::FaultManager;
 use crate::fault_manager::guard::Facts;
 use crate::http::Budget;
+use crate::request::Entrance;
 use crate::request::fields::Identity;
 use crate::serve;
 use crate::serve::accept::Socket;
@@ -350,8 +351,11 @@ fn listen(settings: &Settings, watched: &WatchedFiles) -> Result<(Sockets, Vec<S
         if let Some(first) = group.first() {
             addresses.push(first.address().map_err(failed)?);
         }
+        let says = listener.service.is_some() || listener.access.is_some();
+        let entrance =
+            says.then(|| Entrance { service: listener.service.clone(), access: listener.access.clone().map(Arc::new) });
         for (worker, socket) in sockets.iter_mut().zip(group) {
-            worker.push(Socket { socket, service: listener.service.clone(), tls: tls.clone() });
+            worker.push(Socket { socket, entrance: entrance.clone(), tls: tls.clone() });
         }
     }
     Ok((sockets, addresses))

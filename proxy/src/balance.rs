@@ -5,7 +5,8 @@
 //! what each can carry at this moment, and has to win as soon as something *is* wrong. Both balancers here take
 //! the weights from a sequence that spreads its choices evenly instead of drawing them at random, so that a
 //! weight is kept within a few requests and not within a few times the square root of their number.
-//! [`p2c`] then lets a clear difference in load overrule the choice; [`round_robin`] never does.
+//! [`p2c`] then lets a clear difference in load overrule the choice; [`round_robin`] never does. [`ring`] asks a third thing,
+//! that requests of one kind stay together, and puts it first.
 //!
 //! A balancer belongs to one worker and one pool, is built when the pool changes, and costs the same whether the
 //! pool has ten endpoints or ten thousand. Everything here is synchronous and pure: no clock, no I/O, and all
@@ -13,6 +14,7 @@
 
 pub mod ewma;
 pub mod p2c;
+pub mod ring;
 pub mod round_robin;
 mod shares;
 pub mod slow_start;
@@ -21,6 +23,7 @@ use crate::config::settings::Balance;
 
 pub use ewma::Ewma;
 pub use p2c::P2c;
+pub use ring::Ring;
 pub use round_robin::RoundRobin;
 
 /// What a balancer may know of a pool: the worker's own view, indexed as the balancer was built.
@@ -35,6 +38,11 @@ pub trait Candidates {
     /// ([`ramp`](slow_start::ramp)).
     fn share(&self, _index: usize) -> f64 {
         1.0
+    }
+
+    /// What the request has in common with others, for a balancer that keeps those together. None for nothing.
+    fn key(&self) -> Option<u64> {
+        None
     }
 }
 
@@ -93,10 +101,12 @@ pub trait LoadBalancer {
 ///
 /// `weights` has one entry per candidate, in the order of their indices; a weight of 0 counts as 1, because what
 /// takes no traffic is in no pool. `seed` should differ from worker to worker, so that they do not march in step.
-pub fn build(kind: Balance, weights: &[u32], seed: u64) -> Box<dyn LoadBalancer> {
+/// `identity` is what a candidate is recognised by, wherever it stands.
+pub fn build(kind: Balance, weights: &[u32], identity: &dyn Fn(usize) -> u64, seed: u64) -> Box<dyn LoadBalancer> {
     match kind {
         Balance::P2c => Box::new(P2c::new(weights, seed)),
         Balance::RoundRobin => Box::new(RoundRobin::new(weights, seed)),
+        Balance::ConsistentHash => Box::new(Ring::new(weights, identity, seed)),
     }
 }
 

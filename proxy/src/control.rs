@@ -12,6 +12,7 @@ pub mod health;
 pub mod pools;
 pub mod reconcile;
 pub mod resolve;
+pub mod subset;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -30,6 +30,8 @@ pub enum Reason {
     Loop,
     /// `Max-Forwards` ran out on a TRACE or OPTIONS.
     MaxForwards,
+    /// A rule of the listener's or the route's does not let the caller in.
+    AccessDenied,
     /// The host is one for which another certificate would have answered than the connection's.
     Misdirected,
     /// No route, and the host is no service's name.
@@ -44,6 +46,8 @@ pub enum Reason {
     TooManyNames,
     /// The service is known, and has no endpoint.
     NoEndpoint,
+    /// The service is a subset, and nobody carries it or its fallback.
+    BareSubset,
     /// Every endpoint is at its connection cap.
     ConnectionLimit,
     /// The proxy has no descriptor, memory or local port left for another connection.
@@ -102,6 +106,7 @@ impl Reason {
         Reason::ConnectMethod,
         Reason::Loop,
         Reason::MaxForwards,
+        Reason::AccessDenied,
         Reason::Misdirected,
         Reason::NoRoute,
         Reason::NameNotAllowed,
@@ -109,6 +114,7 @@ impl Reason {
         Reason::RegistryTimeout,
         Reason::TooManyNames,
         Reason::NoEndpoint,
+        Reason::BareSubset,
         Reason::ConnectionLimit,
         Reason::OutOfResources,
         Reason::ConnectFailed,

@@ -206,10 +206,12 @@ impl FaultManager {
 
     fn route_exists(&self, fault: &Fault, subject: &FaultTarget) -> Result<(), Invalid> {
         let Some(name) = &fault.scope.route else { return Ok(()) };
-        match self.reader.snapshot().routes.named(name) {
-            Some(route) if route.service == subject.name => Ok(()),
+        let routes = &self.reader.snapshot().routes;
+        match routes.named(name) {
+            Some(_) if routes.named_to(name, &subject.name).is_some() => Ok(()),
             Some(route) => {
-                Err(Invalid::new("route", format!("`{name}` leads to `{}`, not to `{}`", route.service, subject.name)))
+                let leads = route.service.as_deref().unwrap_or("nobody");
+                Err(Invalid::new("route", format!("`{name}` leads to `{leads}`, not to `{}`", subject.name)))
             }
             None => Err(Invalid::new(
                 "route",

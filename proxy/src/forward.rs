@@ -3,10 +3,15 @@
 //! ```text
 //! telemetry · error→response · sanitise        the connection that called (downstream), request.rs
 //! global limit                                 (a place for limits)
-//! route                                        find::service
+//! who may call (the listener, then the route)  route_extras::admit, asked by find::service
+//! route                                        find::service: which service, and which part of a split
+//! redirect, fixed answer                       route_extras::reply: no service is asked
 //! edge faults                                  edge, Injection: above resilience
-//! fallback                                     fallback::run_fallback
+//! changed answers                              route_extras::change_answer: whoever gave them
+//! changed requests                             route_extras::changed: whatever is below sees what is sent
 //! slow uploads                                 collect::collect: they hold nothing for the first 250 ms
+//! mirror                                       mirror::copy: of a body that is here whole, and waited for by nobody
+//! fallback                                     fallback::run_fallback
 //! deadline                                     Deadline, held by Clock::turn
 //! route limits                                 admission::admit
 //! first attempt                                FirstAttempt: the whole way of a healthy request
@@ -31,10 +36,12 @@ mod find;
 mod first;
 mod inject;
 pub mod local_answer;
+mod mirror;
 mod race;
 pub mod record;
 mod recovery;
 pub mod response_body;
+mod route_extras;
 mod waiting;
 
 use std::rc::Rc;
@@ -75,9 +82,14 @@ pub async fn forward(
     if worker.pools.buffers.budget().is_spent() {
         return Err(Reason::MemoryShort);
     }
-    let side = find::service(worker, request, record).await?;
+    let Some(side) = find::service(worker, request, record).await? else {
+        // The route answers by itself: no service is asked.
+        let extras = record.route().and_then(|route| route.extras.as_deref()).ok_or(Reason::NoRoute)?;
+        return route_extras::reply(extras.reply.as_ref().ok_or(Reason::NoRoute)?, &extras.response, request);
+    };
     record.reached(&side);
     let route = record.route.clone();
+    let extras = route.as_ref().and_then(|route| route.extras.as_deref());
     let policy = route.as_ref().map_or(&*side.cluster.policy, |route| &*route.policy);
     let controls = match request.client.trusted {
         true => ControlFields::of(&request.head, &worker.http.control_names()),
@@ -88,7 +100,7 @@ pub async fn forward(
     }
     // A gRPC call may be a stream of hours: it obeys its caller and no route.
     let route_allows = (Dialect::of(&request.head) != Dialect::Grpc).then_some(policy.timeout);
-    let asking = RequestContext { worker, timer, request, controls };
+    let mut asking = RequestContext { worker, timer, request, controls };
     // A name is noted where its registry was waited for, and only then is it later than it was.
     let mut now = if record.name.is_some() { timer::now() } else { record.started() };
     let injection = edge(&asking, &side, record, now);
@@ -104,17 +116,27 @@ pub async fn forward(
     }
     // What an edge fault takes is above the deadline: the service has its time all the same.
     let route_allows = route_allows.map(|total| total + held);
+    let changed;
+    if let Some(extras) = extras.filter(|extras| !extras.request.is_empty()) {
+        changed = route_extras::changed(request, &extras.request)?;
+        asking.request = &changed;
+    }
     let total = [route_allows, controls.waits].into_iter().flatten().min();
     if collect::applies(request, policy) {
         let collected = Box::pin(collect::collect(&request.body, timer, now)).await;
         now = collected.inspect_err(|_| record.begin_early(worker, request, asking.controls.explain))?;
+    }
+    if let (Some(route), Some(extras)) = (&route, extras)
+        && let Some(mirror) = &extras.mirror
+    {
+        mirror::copy(&asking, route, mirror, now);
     }
     let result = asking.ask(&side, policy, total, record, now).await;
     let result = match &policy.fallback {
         None => result,
         Some(fallback) => Box::pin(fallback::run_fallback(&asking, &side, fallback, result, record)).await,
     };
-    match injection {
+    let mut result = match injection {
         // An answer is large: it is not moved where nothing is done to it.
         None => result,
         Some(injection) => result.map(|answer| match answer {
@@ -124,7 +146,13 @@ pub async fn forward(
             }
             tunnel @ Answer::Tunnel(..) => tunnel,
         }),
+    };
+    if let Some(extras) = extras.filter(|extras| !extras.response.is_empty())
+        && let Ok(answer) = &mut result
+    {
+        route_extras::change_answer(answer, &extras.response)?;
     }
+    result
 }
 
 /// The edge faults that strike a request.
@@ -191,7 +219,9 @@ impl RequestContext<'_> {
         let own = |route: &&Rc<WorkerRoute>| route.breaker.is_some() && std::ptr::eq(&*route.policy, policy);
         let route = record.route.as_ref().filter(own).cloned();
         let circuit = route.as_ref().and_then(|route| route.breaker.as_ref());
-        let x = AttemptContext { worker, request, side, policy, repeatable, names, circuit };
+        // As the client has sent it: what a route takes off may be what it is known by.
+        let key = policy.hash.as_ref().and_then(|by| request.key(by));
+        let x = AttemptContext { worker, request, side, policy, repeatable, names, key, circuit };
         let waits = self.controls.waits;
         if self.controls.explain {
             record.begin_details(worker, request, true);

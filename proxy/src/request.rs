@@ -15,7 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::config::settings::{Bulkhead, Cidr, HttpLimits};
+use crate::config::settings::{Access, Bulkhead, Cidr, HashBy, HttpLimits};
 use crate::error::Reason;
 use crate::http::framing::To;
 use crate::http::head::{Name, Version, list};
@@ -27,7 +27,7 @@ use crate::request::peer::Peer;
 use crate::request::target::Target;
 use crate::request::trailers::Passing;
 use crate::resilience::shape::Shape;
-use crate::route::Route;
+use crate::route::{Ask, Route, key};
 
 /// A request on its way through the proxy. It has passed [`screen`].
 #[derive(Debug)]
@@ -40,12 +40,23 @@ pub struct Request {
     pub client: Rc<Client>,
     /// Its id.
     pub id: RequestId,
-    /// The service that its listener belongs to, whatever its host.
-    pub service: Option<Rc<str>>,
+    /// What its listener says of all its requests, if it says anything.
+    pub entrance: Option<Rc<Entrance>>,
+    /// The head as it came, where a route has changed it.
+    pub asked: Option<Rc<Head>>,
     /// Where interim answers go. None where the client does not understand them.
     pub interim: Option<Rc<dyn Peer>>,
     /// Whether it asks for an upgrade.
     pub upgrade: bool,
+}
+
+/// What a listener says of all its requests.
+#[derive(Debug, Clone)]
+pub struct Entrance {
+    /// The service that they are for, whatever their host.
+    pub service: Option<Arc<str>>,
+    /// Who may call.
+    pub access: Option<Arc<Access>>,
 }
 
 /// How often a request may have passed this process before it counts as a loop. More than once, so that chained
@@ -125,10 +136,36 @@ impl Request {
 
     /// The address that the request comes from: the client's, or the one that a trusted client says it forwards for.
     pub fn origin(&self) -> IpAddr {
+        self.stated_origin().unwrap_or(self.client.peer.ip())
+    }
+
+    /// The same; none where a trusted client forwards for something that is no address.
+    pub fn stated_origin(&self) -> Option<IpAddr> {
         let said = if self.client.trusted { self.head.all(Name::XForwardedFor).last() } else { None };
-        let last =
-            said.and_then(|chain| std::str::from_utf8(chain.rsplit(|b| *b == b',').next()?).ok()?.trim().parse().ok());
-        last.unwrap_or(self.client.peer.ip())
+        let Some(chain) = said else { return Some(self.client.peer.ip()) };
+        let last = std::str::from_utf8(chain.rsplit(|b| *b == b',').next()?).ok()?.trim();
+        // Some proxies add the port.
+        let with_port = || last.parse::<SocketAddr>().ok().map(|address| address.ip());
+        last.parse().ok().or_else(with_port)
+    }
+
+    /// What it asks for, for the table of routes and for what keeps requests together.
+    pub fn ask<'a>(&'a self, target: &'a Target<'_>) -> Ask<'a> {
+        let (path, query) = target.path_and_query();
+        Ask { method: self.head.method(), path, query, head: &self.head }
+    }
+
+    /// What it has in common with others, by the head as it came.
+    pub fn key(&self, by: &HashBy) -> Option<u64> {
+        let head = self.head_as_asked();
+        let target = Target::again(head);
+        let (path, query) = target.path_and_query();
+        key::of(by, &Ask { method: head.method(), path, query, head }, || self.origin())
+    }
+
+    /// The head as it came.
+    pub fn head_as_asked(&self) -> &Rc<Head> {
+        self.asked.as_ref().unwrap_or(&self.head)
     }
 
     /// The caller's name, if a trusted client gives one.
@@ -187,6 +224,10 @@ impl OutgoingRequest<'_> {
             head: &self.request.head,
             target: &self.target.origin,
             host: self.target.host,
+            asked_host: match &self.request.asked {
+                None => self.target.host,
+                Some(asked) => Target::again(asked).host,
+            },
             length: self.request.body.length(),
             client: &self.request.client,
             identity: self.identity,
@@ -228,19 +269,4 @@ pub fn client(peer: SocketAddr, trusted: &[Cidr]) -> Client {
     let ip = peer.ip().to_canonical();
     let trusted = ip.is_loopback() || trusted.iter().any(|block| block.contains(ip));
     Client { peer: SocketAddr::new(ip, peer.port()), text: ip.to_string().into(), trusted, tls: None }
-}
-
-impl Cidr {
-    /// Whether the block holds the address.
-    pub fn contains(&self, ip: IpAddr) -> bool {
-        let shared = |a: u128, b: u128, bits: u32| {
-            let prefix = u32::from(self.prefix).min(bits);
-            prefix == 0 || (a ^ b) >> (bits - prefix) == 0
-        };
-        match (self.address, ip) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => shared(a.to_bits().into(), b.to_bits().into(), 32),
-            (IpAddr::V6(a), IpAddr::V6(b)) => shared(a.to_bits(), b.to_bits(), 128),
-            _ => false,
-        }
-    }
 }

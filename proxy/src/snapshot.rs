@@ -137,6 +137,8 @@ pub struct ClusterShared {
     pub limits: Arc<limit::Shared>,
     /// What is injected into it.
     pub faults: Arc<FaultTarget>,
+    /// Whether its registry has instances, and none that carries its subset. Only read where there is no endpoint.
+    pub bare_subset: AtomicBool,
     clock: Clock,
 }
 
@@ -154,6 +156,7 @@ impl ClusterShared {
             shared_estimates: SharedEstimates::default(),
             paces: Paces::default(),
             limits: Arc::default(),
+            bare_subset: AtomicBool::new(false),
             clock,
         }
     }

@@ -111,6 +111,7 @@ pub struct Worker {
     pub(crate) unrouted: RefCell<ServiceTally>,
     unrouted_metrics: ServiceMetrics,
     told_of_memory: Cell<Option<Instant>>,
+    told_of_denial: Cell<Option<Instant>>,
     told_of_abuse: Cell<Option<Instant>>,
 }
 
@@ -152,6 +153,7 @@ impl Worker {
             unrouted: RefCell::default(),
             unrouted_metrics: ServiceMetrics::provisional(UNROUTED),
             told_of_memory: Cell::new(None),
+            told_of_denial: Cell::new(None),
             told_of_abuse: Cell::new(None),
         }
     }
@@ -191,6 +193,11 @@ impl Worker {
         self.random.borrow_mut().f64()
     }
 
+    /// This worker's share of a bound for the process: at least one.
+    pub fn share_of(&self, most: u32) -> u32 {
+        (most / u32::try_from(self.workers).unwrap_or(u32::MAX).max(1)).max(1)
+    }
+
     /// Reserves memory for an answer that is held back. None beyond this worker's share of what the process may hold.
     pub fn hold(&self, bytes: usize) -> Option<Holding> {
         let after = self.held.get() + bytes;
@@ -198,6 +205,15 @@ impl Worker {
             self.held.set(after);
             Holding { held: Rc::clone(&self.held), bytes }
         })
+    }
+
+    /// Logs that an access rule has refused a call: once a second at most, or whoever is refused could fill the disk.
+    pub fn tell_denied(&self, rule: &str, client: std::net::SocketAddr) {
+        let now = timer::now();
+        if self.told_of_denial.get().is_none_or(|at| now.saturating_duration_since(at) >= Duration::from_secs(1)) {
+            self.told_of_denial.set(Some(now));
+            tracing::warn!(rule, %client, "access denied (told once a second at most)");
+        }
     }
 
     /// Counts a field that was ignored because it makes no sense.

@@ -137,6 +137,39 @@ fn check_route_says_which_and_why() {
 }
 
 #[test]
+fn check_route_looks_at_headers_and_the_query_and_says_which_of_them_differs() {
+    let config = file(
+        "services: {cart: {instances: ['h:1']}, canary: {instances: ['h:1']}}
+routes:
+- {host: shop, path: /cart, service: cart}
+- {host: shop, path: /cart, headers: {x-canary: \"1\"}, query: {x: {present: true}}, service: canary}
+- {host: shop, path: {regex: '/v[0-9]+/cart'}, service: canary}
+",
+    );
+    let told = |arguments: &[&str]| {
+        let output = outrigger(&[&["check"], arguments, &[path(&config)]].concat());
+        ends_with(&output, 0);
+        stdout(&output)
+    };
+    let canary = told(&["--route", "GET http://shop/cart?x=1", "-H", "X-Canary: 1"]);
+    assert!(
+        canary.starts_with("GET shop/cart?x=1\n") && canary.ends_with("=> canary: routes[1] takes it\n"),
+        "{canary}"
+    );
+    assert!(canary.contains("any method, shop, path /cart, header x-canary = 1, query x"), "{canary}");
+    let header = told(&["--route", "GET http://shop/cart?x=1", "-H", "x-canary:2"]);
+    assert!(
+        header.contains("the header `x-canary` differs") && header.ends_with("=> cart: routes[0] takes it\n"),
+        "{header}"
+    );
+    let query = told(&["--route", "GET http://shop/cart?y", "--header", "x-canary: 1"]);
+    assert!(query.contains("the query's `x` differs"), "{query}");
+    assert!(told(&["--route", "GET http://shop/v12/cart"]).ends_with("=> canary: routes[2] takes it\n"));
+    ends_with(&outrigger(&["check", "-H", "x: 1", path(&config)]), 2);
+    ends_with(&outrigger(&["check", "--route", "GET http://shop/", "-H", "nothing", path(&config)]), 2);
+}
+
+#[test]
 fn check_explain_says_where_each_value_came_from() {
     let shop = file(SHOP);
     let output = outrigger(&["check", "--explain=orders", path(&shop)]);

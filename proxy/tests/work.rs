@@ -62,6 +62,7 @@ fn pass_on(bytes: &[u8], head: &mut Head, out: &mut Vec<u8>) {
         head,
         target: &target.origin,
         host: target.host,
+        asked_host: target.host,
         length,
         client,
         identity,

@@ -139,6 +139,7 @@ pub fn request(out: &mut Vec<u8>, message: &Message, how: How) -> Written {
         head,
         target: &target.origin,
         host: target.host,
+        asked_host: target.host,
         length: message.length,
         client: &client,
         identity: &IDENTITY,

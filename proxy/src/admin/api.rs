@@ -32,6 +32,9 @@ pub struct Service {
     pub standing: &'static str,
     /// `consul at http://127.0.0.1:8500`.
     pub source: String,
+    /// Which part of the registry's instances it is, and whether anybody carries that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subset: Option<String>,
     /// Since the registry last confirmed it, in milliseconds; none before that and where it cannot age.
     pub age_ms: Option<u64>,
     /// Why the registry could not be asked the last time.
@@ -134,6 +137,7 @@ pub fn service(snapshot: &Snapshot, cluster: &Cluster, status: Option<&ServiceSt
             DiscoveryState::Unseen => "unseen",
         },
         source: status.map(|status| status.source.clone()).unwrap_or_default(),
+        subset: status.and_then(|status| status.subset.clone()),
         age_ms: age_ms(cluster.shared.confirmed.load(Relaxed), clock),
         last_error: status.and_then(|status| status.last_error.clone()),
         breaker: match cluster.shared.breaker.status(clock) {

@@ -46,7 +46,7 @@ pub fn learned(snapshot: &Snapshot, cluster: &Cluster) -> Vec<LearnedEntry> {
     let entry = |pace: Pace| {
         let policy = match &pace.route {
             None => &cluster.policy,
-            Some(name) => &snapshot.routes.named(name)?.policy,
+            Some(name) => &snapshot.routes.named_to(name, &cluster.name)?.policy,
         };
         let (per_try, hedge) = (per_try(&pace, policy), hedge(&pace, policy));
         let ms = |time: Duration| time.as_secs_f64() * 1e3;

@@ -8,6 +8,11 @@ use proptest::prelude::*;
 use super::*;
 use crate::clock::Instant;
 
+/// By their places in the pool.
+fn built(kind: Balance, weights: &[u32], seed: u64) -> Box<dyn LoadBalancer> {
+    build(kind, weights, &|index| index as u64, seed)
+}
+
 mod ramps;
 
 const KINDS: [Balance; 2] = [Balance::P2c, Balance::RoundRobin];
@@ -74,7 +79,7 @@ fn weights_are_exact_within_one_percent_over_100_000_picks() {
     for kind in KINDS {
         for weights in pools {
             for seed in 0..5 {
-                let balancer = build(kind, weights, seed);
+                let balancer = built(kind, weights, seed);
                 let counts = Pool::of(weights.len()).counts(&*balancer, 100_000);
                 assert_shares(&counts, weights, 0.01);
             }
@@ -88,7 +93,7 @@ fn weights_hold_within_one_percent_with_a_thousand_endpoints() {
     // the endpoints of one weight, as an operator would look at two versions of a service.
     let weights: Vec<u32> = (0..1_000).map(|index| if index % 3 == 0 { 5 } else { 2 }).collect();
     for kind in KINDS {
-        let counts = Pool::of(1_000).counts(&*build(kind, &weights, 9), 100_000);
+        let counts = Pool::of(1_000).counts(&*built(kind, &weights, 9), 100_000);
         let heavy: usize = counts.iter().step_by(3).sum();
         assert_shares(&[heavy, 100_000 - heavy], &[334 * 5, 666 * 2], 0.01);
         for (count, weight) in counts.iter().zip(&weights) {
@@ -125,7 +130,7 @@ fn a_heavy_endpoint_does_not_get_its_share_in_one_burst() {
 fn workers_do_not_march_in_step() {
     let weights = [1; 8];
     for kind in KINDS {
-        let firsts: Vec<usize> = (0..200).map(|seed| build(kind, &weights, seed).pick(&Pool::of(8)).unwrap()).collect();
+        let firsts: Vec<usize> = (0..200).map(|seed| built(kind, &weights, seed).pick(&Pool::of(8)).unwrap()).collect();
         for index in 0..8 {
             let count = firsts.iter().filter(|first| **first == index).count();
             assert!((5..=60).contains(&count), "{count} of 200 workers start at {index}");
@@ -163,7 +168,7 @@ fn what_an_unusable_endpoint_would_have_had_falls_on_all_others_by_weight() {
     let weights = [4, 1, 3, 2, 1];
     for kind in KINDS {
         let pool = Pool::only(5, |index| index != 0);
-        let counts = pool.counts(&*build(kind, &weights, 11), 100_000);
+        let counts = pool.counts(&*built(kind, &weights, 11), 100_000);
         assert_eq!(counts[0], 0);
         assert_shares(&counts[1..], &weights[1..], 0.03);
     }
@@ -173,7 +178,7 @@ fn what_an_unusable_endpoint_would_have_had_falls_on_all_others_by_weight() {
 fn the_few_usable_of_a_large_pool_share_evenly() {
     let usable = |index: usize| index % 1_000 < 2;
     for kind in KINDS {
-        let counts = Pool::only(5_000, usable).counts(&*build(kind, &vec![1; 5_000], 2), 10_000);
+        let counts = Pool::only(5_000, usable).counts(&*built(kind, &vec![1; 5_000], 2), 10_000);
         let taken: Vec<usize> = counts.into_iter().enumerate().filter(|(i, _)| usable(*i)).map(|(_, n)| n).collect();
         assert_eq!(taken.iter().sum::<usize>(), 10_000);
         // Neighbours that are usable together: a plain scan would give the first of each pair nearly everything.
@@ -307,7 +312,7 @@ fn what_a_pick_asks_for_does_not_grow_with_the_pool() {
     for kind in KINDS {
         let asked = |len: usize, usable: fn(usize) -> bool| {
             let pool = Pool::only(len, usable);
-            pool.counts(&*build(kind, &vec![1; len], 6), 10_000);
+            pool.counts(&*built(kind, &vec![1; len], 6), 10_000);
             pool.asked.get() as f64 / 10_000.0
         };
         assert!(asked(10_000, |_| true) <= 6.0);
@@ -319,7 +324,7 @@ fn what_a_pick_asks_for_does_not_grow_with_the_pool() {
 #[test]
 fn picks_per_second_do_not_depend_on_the_pool() {
     let time = |kind, len: usize| {
-        let (pool, balancer) = (Pool::of(len), build(kind, &vec![1; len], 6));
+        let (pool, balancer) = (Pool::of(len), built(kind, &vec![1; len], 6));
         (0..5)
             .map(|_| {
                 let start = Instant::now();
@@ -367,7 +372,7 @@ fn a_turn_goes_elsewhere_the_more_surely_the_less_doubt_there_is() {
 #[test]
 fn an_empty_pool_has_nothing_to_pick() {
     for kind in KINDS {
-        assert_eq!(build(kind, &[], 1).pick(&Pool::of(0)), None);
+        assert_eq!(built(kind, &[], 1).pick(&Pool::of(0)), None);
     }
 }
 
@@ -379,7 +384,7 @@ proptest! {
     ) {
         let weights: Vec<u32> = pool.iter().map(|(weight, _)| *weight).collect();
         for kind in KINDS {
-            let balancer = build(kind, &weights, seed);
+            let balancer = built(kind, &weights, seed);
             let candidates = Pool::only(pool.len(), |index| pool[index].1);
             for _ in 0..20 {
                 match balancer.pick(&candidates) {
@@ -394,7 +399,7 @@ proptest! {
     fn shares_follow_any_weights(weights in proptest::collection::vec(1u32..200, 1..20), seed: u64) {
         let total: u32 = weights.iter().sum();
         for kind in KINDS {
-            let counts = Pool::of(weights.len()).counts(&*build(kind, &weights, seed), 20_000);
+            let counts = Pool::of(weights.len()).counts(&*built(kind, &weights, seed), 20_000);
             for (count, weight) in counts.iter().zip(&weights) {
                 let due = 20_000.0 * f64::from(*weight) / f64::from(total);
                 prop_assert!((*count as f64 - due).abs() <= 6.0, "{kind:?}: {count} picks where {due} are due");

@@ -1,14 +1,17 @@
 //! `outrigger check`
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 
 use outrigger::app;
+use outrigger::config::settings::{self, HashBy};
 use outrigger::config::{self, ConfigErrors, ExplainedKey, ExplainedService, Loaded};
+use outrigger::http::Head;
 use outrigger::http::path::has_dot_segment;
-use outrigger::route::{Found, RouteTable, Verdict};
+use outrigger::route::{Ask, Found, Reply, Route, RouteTable, Verdict, change};
 use serde_json::json;
 
 use super::INVALID;
@@ -22,6 +25,7 @@ use super::output::{Paint, fail, invalid, print, print_json, table};
   outrigger check outrigger.yaml
   outrigger check --json outrigger.yaml | jq '.errors[]'
   outrigger check --route 'GET http://shop.local/cart' outrigger.yaml
+  outrigger check --route 'GET http://shop.local/cart?x=1' -H 'x-canary: 1' outrigger.yaml
   outrigger check --explain outrigger.yaml
   outrigger check --explain=orders outrigger.yaml")]
 pub struct Args {
@@ -32,6 +36,9 @@ pub struct Args {
     /// arrives there goes to it, and no route is asked.)
     #[arg(long, value_name = "'METHOD URL'", conflicts_with = "explain")]
     route: Option<Asked>,
+    /// A header field of that request; may be given several times.
+    #[arg(short = 'H', long = "header", value_name = "'NAME: VALUE'", requires = "route")]
+    headers: Vec<Field>,
     /// Print what each service, or one, ends up with, and where each value came from.
     #[arg(long, value_name = "SERVICE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     explain: Option<String>,
@@ -46,6 +53,27 @@ struct Asked {
     method: String,
     host: String,
     path: String,
+    query: String,
+}
+
+/// A header field of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Field {
+    name: String,
+    value: String,
+}
+
+impl FromStr for Field {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let expected = || "expected a header field, like 'x-canary: 1'".to_owned();
+        let (name, value) = text.split_once(':').ok_or_else(expected)?;
+        if name.is_empty() || name.contains([' ', '\t']) {
+            return Err(expected());
+        }
+        Ok(Self { name: name.to_owned(), value: value.trim_matches([' ', '\t']).to_owned() })
+    }
 }
 
 impl FromStr for Asked {
@@ -61,8 +89,10 @@ impl FromStr for Asked {
             return Err("expected a method and a URL, like 'GET http://shop.local/cart'".into());
         }
         // The path is kept as it is, dots and all: a URL library would tidy it before it could be judged.
-        let path = rest.split(['?', '#']).next().filter(|p| !p.is_empty()).unwrap_or("/");
-        Ok(Self { method: method.into(), host: host.into(), path: path.into() })
+        let rest = rest.split('#').next().unwrap_or_default();
+        let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let path = if path.is_empty() { "/" } else { path };
+        Ok(Self { method: method.into(), host: host.into(), path: path.into(), query: query.into() })
     }
 }
 
@@ -77,7 +107,7 @@ pub fn run(args: Args) -> ExitCode {
         Err(errors) => return refuse(&errors, Some(&text), args.json),
     };
     match (&args.route, &args.explain) {
-        (Some(asked), _) => route(&loaded, asked, args.json),
+        (Some(asked), _) => route(&loaded, asked, &args.headers, args.json),
         (None, Some(service)) => explain(&loaded, service, args.json),
         (None, None) => good(&name, &loaded, args.json),
     }
@@ -121,34 +151,43 @@ fn good(name: &str, loaded: &Loaded, json: bool) -> ExitCode {
     print(format_args!("{warnings}{name}: {good} ({})\n", counts.join(", ")), ExitCode::SUCCESS)
 }
 
-fn route(loaded: &Loaded, asked: &Asked, json: bool) -> ExitCode {
+fn route(loaded: &Loaded, asked: &Asked, fields: &[Field], json: bool) -> ExitCode {
     let settings = &loaded.settings;
     let routes = RouteTable::new(&settings.routes, settings.names.clone());
-    let (path, method) = (asked.path.as_bytes(), asked.method.as_bytes());
-    let considered = routes.explain(&asked.host, path, method);
-    let (service, reason) = outcome(loaded, &routes, asked);
+    let mut head = Head::default();
+    for Field { name, value } in fields {
+        if head.push(name.as_bytes(), value.as_bytes()).is_err() {
+            return fail("the header fields are larger than a head may be");
+        }
+    }
+    let (method, path, query) = (asked.method.as_bytes(), asked.path.as_bytes(), asked.query.as_bytes());
+    let ask = Ask { method, path, query, head: &head };
+    let considered = routes.explain(&asked.host, &ask);
+    let (service, reason) = outcome(loaded, &routes, asked, &ask);
     if json {
         let candidates: Vec<_> = considered
             .iter()
-            .map(|c| json!({ "route": *c.route, "asks": c.asks, "service": *c.service, "taken": c.verdict == Verdict::Taken, "why": c.verdict.to_string() }))
+            .map(|c| json!({ "route": *c.route, "asks": c.asks, "service": c.leads_to, "taken": c.verdict == Verdict::Taken, "why": c.verdict.to_string() }))
             .collect();
         return print_json(&json!({ "service": service, "why": reason, "considered": candidates }), ExitCode::SUCCESS);
     }
     let paint = Paint::of(&io::stdout());
     let rows: Vec<_> = considered
         .iter()
-        .map(|c| vec![format!("  {}", c.route), c.asks.clone(), format!("-> {}", c.service), c.verdict.to_string()])
+        .map(|c| vec![format!("  {}", c.route), c.asks.clone(), format!("-> {}", c.leads_to), c.verdict.to_string()])
         .collect();
     let answer = match &service {
         Some(service) => paint.green(service),
         None => paint.red("no service"),
     };
-    let shown = format!("{} {}{}\n{}=> {answer}: {reason}\n", asked.method, asked.host, asked.path, table(&rows));
+    let query = if asked.query.is_empty() { String::new() } else { format!("?{}", asked.query) };
+    let shown =
+        format!("{} {}{}{query}\n{}=> {answer}: {reason}\n", asked.method, asked.host, asked.path, table(&rows));
     print(shown, ExitCode::SUCCESS)
 }
 
 /// The service that the request goes to, and why.
-fn outcome(loaded: &Loaded, routes: &RouteTable, asked: &Asked) -> (Option<String>, String) {
+fn outcome(loaded: &Loaded, routes: &RouteTable, asked: &Asked, ask: &Ask<'_>) -> (Option<String>, String) {
     let settings = &loaded.settings;
     if asked.method == "CONNECT" {
         return (None, "CONNECT is answered with 405".into());
@@ -156,8 +195,30 @@ fn outcome(loaded: &Loaded, routes: &RouteTable, asked: &Asked) -> (Option<Strin
     if has_dot_segment(asked.path.as_bytes()) {
         return (None, "the path has a `.` or `..` segment, which is refused with 400".into());
     }
-    match routes.find(&asked.host, asked.path.as_bytes(), asked.method.as_bytes()) {
-        Found::Route(route) => (Some(route.service.to_string()), format!("{} takes it", route.name)),
+    match routes.find(&asked.host, ask) {
+        Found::Route(route) => {
+            let service = route.service.as_ref().map(|service| service.to_string());
+            (service, taken(route, asked, ask))
+        }
+        Found::Split(split) => {
+            let key = split.key(ask, || IpAddr::V4(Ipv4Addr::LOCALHOST));
+            let first = split.first();
+            match key.and_then(|key| split.at(key)).or(first) {
+                Some(route) => {
+                    let by = split.sticky().map(ToString::to_string).unwrap_or_default();
+                    let why = match key {
+                        Some(_) if split.sticky() == Some(&HashBy::Address) => {
+                            " for a caller on this machine".to_owned()
+                        }
+                        Some(_) => format!(" for everyone of this {by}"),
+                        None => " now and then: it is shared out by weight".to_owned(),
+                    };
+                    let service = route.service.as_ref().map(|service| service.to_string());
+                    (service, taken(route, asked, ask) + &why)
+                }
+                None => (None, "the split has no part".to_owned()),
+            }
+        }
         Found::Service(name) if settings.services.contains_key(&*name) => {
             (Some(name.into_owned()), "no route takes it, and the host is this service's name".into())
         }
@@ -175,6 +236,48 @@ fn outcome(loaded: &Loaded, routes: &RouteTable, asked: &Asked) -> (Option<Strin
             (None, "no route takes it, and the host has routes of its own or cannot be a service's name: 404".into())
         }
     }
+}
+
+/// What the route does with the request.
+fn taken(route: &Route, asked: &Asked, ask: &Ask<'_>) -> String {
+    let mut told = format!("{} takes it", route.name);
+    let Some(extras) = route.extras.as_deref() else { return told };
+    let query = if asked.query.is_empty() { String::new() } else { format!("?{}", asked.query) };
+    if let Some(access) = &extras.access {
+        let blocks = |blocks: &[settings::Cidr]| {
+            blocks.iter().map(|b| format!("{}/{}", b.address, b.prefix)).collect::<Vec<_>>().join(" ")
+        };
+        if !access.deny.is_empty() {
+            told.push_str(&format!(", not from {}", blocks(&access.deny)));
+        }
+        if !access.allow.is_empty() {
+            told.push_str(&format!(", only from {}", blocks(&access.allow)));
+        }
+    }
+    match &extras.reply {
+        Some(Reply::Redirect(redirect)) => {
+            let whole =
+                change::Asked { scheme: "http", host: asked.host.as_bytes(), path: ask.path, query: query.as_bytes() };
+            let location = change::location(redirect, &whole);
+            let to = location.map_or("nowhere: 400".to_owned(), |to| String::from_utf8_lossy(&to).into_owned());
+            told.push_str(&format!(", and answers {} to {to}", redirect.status));
+        }
+        Some(Reply::Fixed(answer)) => told.push_str(&format!(", and answers {}", answer.status)),
+        None => {}
+    }
+    let changes = &extras.request;
+    if changes.path.is_some() || changes.host.is_some() {
+        let path = changes.path.as_ref().map_or(Some(ask.path.into()), |path| change::path(path, ask.path));
+        let path = path.map_or("nothing: 400".to_owned(), |path| String::from_utf8_lossy(&path).into_owned());
+        told.push_str(&format!(", sent as {}{path}{query}", changes.host.as_deref().unwrap_or(&asked.host)));
+    }
+    if !changes.headers.is_empty() {
+        told.push_str(", with changed header fields");
+    }
+    if let Some(mirror) = &extras.mirror {
+        told.push_str(&format!(", with a copy of {}% to {}", mirror.share * 100.0, mirror.service));
+    }
+    told
 }
 
 fn explain(loaded: &Loaded, service: &str, json: bool) -> ExitCode {

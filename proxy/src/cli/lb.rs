@@ -84,8 +84,13 @@ fn configuration(args: Args) -> Config {
         ..Service::default()
     };
     config.services.insert(SERVICE.into(), service);
-    config.listeners =
-        vec![Listener { address: args.listen, service: Some(SERVICE.into()), defer_accept: false, tls: None }];
+    config.listeners = vec![Listener {
+        address: args.listen,
+        service: Some(SERVICE.into()),
+        access: None,
+        defer_accept: false,
+        tls: None,
+    }];
     config.names.enabled = false;
     match args.admin {
         Some(address) => config.admin.address = address,

@@ -82,8 +82,13 @@ fn adjust(args: &Args, config: &mut Config) {
         consul.address = Some(url.clone());
     }
     if !args.listen.is_empty() {
-        let listener =
-            |address: &Address| Listener { address: *address, service: None, defer_accept: false, tls: None };
+        let listener = |address: &Address| Listener {
+            address: *address,
+            service: None,
+            access: None,
+            defer_accept: false,
+            tls: None,
+        };
         config.listeners = args.listen.iter().map(listener).collect();
     }
     if args.faults {

@@ -42,6 +42,8 @@ struct Service {
     name: String,
     standing: String,
     source: String,
+    #[serde(default)]
+    subset: Option<String>,
     age_ms: Option<u64>,
     last_error: Option<String>,
     #[serde(default)]
@@ -165,6 +167,9 @@ fn section(service: &Service, paint: Paint, layout: &Layout) -> String {
         )),
         Some("half_open") => page.push_str("  the circuit breaker is half open: a few requests try\n"),
         _ => {}
+    }
+    if let Some(subset) = &service.subset {
+        page.push_str(&format!("  subset: {subset}\n"));
     }
     if service.all_failing {
         page.push_str("  the checks of all instances fail: that is held against none of them\n");

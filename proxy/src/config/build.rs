@@ -3,10 +3,13 @@
 //! Each check names the key that has to change. Where the part of the file that a check would look at was itself
 //! wrong, the check is left out: one mistake is told once.
 
+mod changes;
 mod check;
 mod faults;
+mod leads;
 mod policies;
 mod registries;
+mod routes;
 mod sense;
 mod services;
 mod tcp;
@@ -33,6 +36,10 @@ const LEAST_BUFFERED: usize = 1 << 20;
 pub(super) fn settings(config: &Config, tree: &Tree, errors: &mut Vec<ConfigError>) -> Settings {
     let mut build = Build { config, tree, errors };
     let services = build.services();
+    let defaults = policy(&[config.defaults.policies()]);
+    if defaults.balance == settings::Balance::ConsistentHash {
+        build.hash_and_balance(&["defaults"], &config.defaults.policies(), &defaults);
+    }
     build.fallback_loops(&services);
     Settings {
         workers: build.workers(),
@@ -43,7 +50,7 @@ pub(super) fn settings(config: &Config, tree: &Tree, errors: &mut Vec<ConfigErro
         routes: build.routes(&services),
         names: build.names(&services),
         services,
-        defaults: policy(&[config.defaults.policies()]),
+        defaults,
         admin: config.admin.enabled.then_some(config.admin.address.0),
         admin_access: settings::AdminAccess {
             hosts: config.admin.hosts.iter().map(|host| host.trim_end_matches('.').to_ascii_lowercase()).collect(),
@@ -86,6 +93,7 @@ impl Build<'_> {
             let settings = settings::Listener {
                 address: listener.address.0,
                 service: listener.service.as_deref().map(Arc::from),
+                access: listener.access.as_ref().and_then(|access| self.access(&["listeners", i, "access"], access)),
                 defer_accept: listener.defer_accept,
                 tls: listener.tls.as_ref().map(|tls| self.listener_tls(i, tls)),
             };
@@ -96,7 +104,7 @@ impl Build<'_> {
                 let key = if service.listen.is_some() { "listen" } else { "port" };
                 let path = vec!["services".into(), name.clone(), key.into()];
                 let service = Some(Arc::from(name.as_str()));
-                all.push((path, settings::Listener { address, service, defer_accept: false, tls: None }));
+                all.push((path, settings::Listener { address, service, access: None, defer_accept: false, tls: None }));
             }
         }
         let others = !config.tcp.is_empty() || config.faults.toxiproxy.enabled;
@@ -176,46 +184,6 @@ impl Build<'_> {
                 self.blame(&["http", found], message);
             }
         }
-    }
-
-    fn routes(&mut self, services: &BTreeMap<Arc<str>, ServiceSettings>) -> Vec<settings::RouteSettings> {
-        let config = self.config;
-        let indexes = self.places(&["routes"], config.routes.len());
-        let mut routes: Vec<settings::RouteSettings> = Vec::new();
-        for (index, written) in indexes.iter().zip(&config.routes) {
-            let path = ["routes", index];
-            self.known_service(&["routes", index, "service"], &written.service);
-            self.policies(&path, &written.policies());
-            self.not_of_a_route(&path, &written.policies());
-            self.fallback_to_itself(&path, &written.service, &written.policies());
-            let of_service = config.services.get(&written.service).map(written::Service::policies).unwrap_or_default();
-            let mut route = settings::RouteSettings {
-                name: join_keys(&path).into(),
-                host: written.host.as_ref().map(|h| Arc::from(h.0.as_str())),
-                path: written.path.as_ref().map(|p| match p {
-                    written::PathMatch::Exact(p) => settings::PathMatch::Exact(p.0.as_str().into()),
-                    written::PathMatch::Prefix(p) => settings::PathMatch::Prefix(p.0.as_str().into()),
-                }),
-                methods: written.methods.iter().map(|m| Arc::from(m.0.as_str())).collect(),
-                service: services
-                    .get_key_value(written.service.as_str())
-                    .map_or_else(|| written.service.as_str().into(), |(k, _)| Arc::clone(k)),
-                policy: policy(&[written.policies(), of_service, config.defaults.policies()]),
-                own_breaker: written.policies().breaker.is_some(),
-            };
-            route.methods.sort();
-            let same = |r: &&settings::RouteSettings| {
-                (&r.host, &r.path, &r.methods) == (&route.host, &route.path, &route.methods)
-            };
-            if let Some(first) = routes.iter().find(same)
-                && !self.tree.is_damaged(&["routes"])
-            {
-                let message = format!("can never be taken: `{}` has the same host, path and methods", first.name);
-                self.blame(&path, message);
-            }
-            routes.push(route);
-        }
-        routes
     }
 
     fn names(&mut self, services: &BTreeMap<Arc<str>, ServiceSettings>) -> Option<settings::NameSettings> {

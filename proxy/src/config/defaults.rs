@@ -22,7 +22,13 @@ const fn seconds(seconds: u64) -> Interval {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            listeners: vec![Listener { address: loopback(8080), service: None, defer_accept: false, tls: None }],
+            listeners: vec![Listener {
+                address: loopback(8080),
+                service: None,
+                access: None,
+                defer_accept: false,
+                tls: None,
+            }],
             tcp: Vec::new(),
             registries: Default::default(),
             defaults: Defaults::default(),
@@ -60,6 +66,7 @@ impl Default for Defaults {
             slow_start,
             fallback,
             balance,
+            hash,
             protocol,
             request_trailers,
             max_connections,
@@ -82,6 +89,7 @@ impl Default for Defaults {
             slow_start,
             fallback,
             balance,
+            hash,
             protocol,
             request_trailers,
             max_connections,

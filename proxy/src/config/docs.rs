@@ -59,6 +59,14 @@ const SECTIONS: &[(&str, &str)] = &[
     ("`services.NAME.instances[]`", "Instance"),
     ("`services.NAME.tls`", "ServiceTls"),
     ("`routes[]`", "Route"),
+    ("`routes[].split[]`", "Part"),
+    ("`hash`, `routes[].sticky`", "HashBy"),
+    ("`routes[].redirect`", "Redirect"),
+    ("`routes[].answer`", "Fixed"),
+    ("`routes[].access`, `listeners[].access`", "Access"),
+    ("`routes[].rewrite`", "Rewrite"),
+    ("`routes[].request_headers`, `routes[].response_headers`", "HeaderChanges"),
+    ("`routes[].mirror`", "Mirror"),
     ("`names`", "Names"),
     ("`admin`", "Admin"),
     ("`faults`", "Faults"),
@@ -78,7 +86,7 @@ refused unless it says `{}`. A key that is not known is an error, with the one t
 
 - `outrigger check FILE` tells every error at once, with the key, the line and the column.
 - `outrigger check --explain[=SERVICE] FILE` prints what a service ends up with, and where each value came from.
-- `outrigger check --route 'GET http://shop.local/cart' FILE` says which route a request takes, and why.
+- `outrigger check --route 'GET http://shop.local/cart?x=1' -H 'x-canary: 1' FILE` says which route a request takes, and why.
 - `outrigger schema` prints the JSON Schema of this page, for editors.
 
 **Durations** are written with a unit: `250ms`, `2s`, `1m30s`, `1h`. **Sizes** too: `512B`, `64KiB`, `1MiB`. Durations of policies are
@@ -92,8 +100,9 @@ holds is only ever text of that value: it cannot add keys.
 **Policies** (`timeout`, `retries` and so on) have the same keys under `defaults`, under a service and in a route. The
 narrower wins, key by key: route, then service, then `defaults`, then what is built in.
 
-**Routing**: the host decides first (exact, then the longest wildcard, then routes without a host), then the path (exact,
-then the longest prefix by whole segments), then the method (named before not), then the order of the file. A host that
+**Routing**: the host decides first (exact, then the longest wildcard, then routes without a host), then the path (exact, then
+regular expressions, then the longest prefix by whole segments), then the method (named before not), then header fields and
+then the query (more conditions before fewer), then the order of the file. [routing.md](routing.md) has all of it. A host that
 has routes of its own answers 404 to a request that none of them takes: it never falls through to another's. Where no
 route takes a request, its host is the service's name (see `names`).
 

@@ -6,7 +6,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::settings::{PathMatch, Policy, RouteSettings, ServiceTls, Settings, Source, TlsTo};
+use super::settings::{Part, Policy, RouteSettings, ServiceTls, Settings, Source, TlsTo};
 use super::tree::{Kind, Tree, join_keys};
 use super::written::PolicyKeys;
 
@@ -64,7 +64,11 @@ pub(super) fn explain(settings: &Settings, tree: &Tree, service: Option<&str>) -
         listen: s.listen.map(|a| a.to_string()),
         tls: tls(&s.tls),
         policies: policies(&s.policy, tree, &[vec!["services", name], vec!["defaults"]]),
-        routes: settings.routes.iter().filter(|r| r.service == *name).map(|r| route(r, tree)).collect(),
+        routes: settings
+            .routes
+            .iter()
+            .flat_map(|r| r.parts().iter().filter(|p| p.service == *name).map(|p| route(r, p, tree)))
+            .collect(),
     });
     Some(explained.collect())
 }
@@ -95,18 +99,12 @@ fn tls(tls: &ServiceTls) -> String {
     }
 }
 
-fn route(route: &RouteSettings, tree: &Tree) -> ExplainedRoute {
+fn route(route: &RouteSettings, part: &Part, tree: &Tree) -> ExplainedRoute {
     let index = route.name.trim_start_matches("routes[").trim_end_matches(']');
-    let own = policies(&route.policy, tree, &[vec!["routes", index]]);
-    let path = match &route.path {
-        None => "any path".to_owned(),
-        Some(PathMatch::Exact(path)) => format!("path = {path}"),
-        Some(PathMatch::Prefix(path)) => format!("path {path}"),
-    };
-    let methods = if route.methods.is_empty() { "any method".to_owned() } else { route.methods.join("|") };
+    let own = policies(&part.policy, tree, &[vec!["routes", index]]);
     ExplainedRoute {
         route: route.name.to_string(),
-        asks: format!("{methods}, {}, {path}", route.host.as_deref().unwrap_or("any host")),
+        asks: route.asks(),
         policies: own.into_iter().filter(|key| key.line.is_some()).collect(),
     }
 }

@@ -4,7 +4,9 @@
 //! nothing past `config` can meet a bad value.
 
 mod name;
+mod pattern;
 mod policy;
+mod routing;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -14,9 +16,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use name::is_service_name;
+pub use pattern::{MAX_SIZE as MAX_PATTERN_SIZE, Pattern, Substitution};
 pub use policy::{
     Balance, Breaker, Bulkhead, Fallback, FallbackAnswer, HealthCheck, Hedge, Hold, Limit, Outlier, PerTry, Policy,
     Priority, Probe, Protocol, Retries,
+};
+pub use routing::{
+    Access, Condition, HashBy, HeaderChanges, Label, Labels, Leads, Mirror, Part, PathChange, PathMatch, Redirect,
+    RequestChanges, RouteSettings, Subset, ValueMatch,
 };
 pub use tls::{
     Alpn, CertificateFiles, ClientCertificates, ListenerTls, ServiceTls, TlsTo, TlsVersion, Trust, UnknownSni,
@@ -68,6 +75,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Whether every request here goes to one service, whatever its host: a local port of its own.
     pub service: Option<Arc<str>>,
+    /// Who may call.
+    pub access: Option<Access>,
     /// Accept a connection only when its first bytes are there. Saves CPU per new connection; not where the
     /// server speaks first.
     pub defer_accept: bool,
@@ -199,6 +208,8 @@ pub enum RegistrySettings {
 pub struct ServiceSettings {
     /// Where its instances come from.
     pub source: Source,
+    /// Which of them; none for all.
+    pub subset: Option<Subset>,
     /// A local address of its own, every request to which goes to it. It is among [`Settings::listeners`] already.
     pub listen: Option<SocketAddr>,
     /// TLS to its instances.
@@ -232,34 +243,6 @@ pub struct StaticInstance {
     pub weight: u32,
     /// Whether it is written as `https://…`.
     pub https: bool,
-}
-
-/// A route as written, its policies filled in from its service.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RouteSettings {
-    /// Its place in the file, for messages: `routes[2]`.
-    pub name: Arc<str>,
-    /// None for any host; `*.example.com` for a wildcard; lower-case, without port.
-    pub host: Option<Arc<str>>,
-    /// None for any path.
-    pub path: Option<PathMatch>,
-    /// Empty for any method.
-    pub methods: Vec<Arc<str>>,
-    /// A declared service.
-    pub service: Arc<str>,
-    /// Its policies.
-    pub policy: Policy,
-    /// Whether it has a circuit breaker of its own.
-    pub own_breaker: bool,
-}
-
-/// How a path is matched, byte for byte as it was sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PathMatch {
-    /// The whole path.
-    Exact(Arc<str>),
-    /// Whole segments from the start: `/cart` matches `/cart` and `/cart/1`, not `/cartoon`.
-    Prefix(Arc<str>),
 }
 
 /// Reaching services by the request's host name.

@@ -6,6 +6,7 @@ use super::settings::{Balance, RegistrySettings, Source};
 use super::{Config, ConfigErrors, Loaded};
 
 mod policies;
+mod routing;
 
 fn parse(text: &str) -> Result<Loaded, ConfigErrors> {
     super::parse("f.yaml", text, &|_| None, |_| ())
@@ -59,8 +60,8 @@ routes:
     let orders = &s.services["orders"].policy;
     assert_eq!((orders.timeout.as_secs(), orders.retries.max, orders.balance), (2, 1, Balance::RoundRobin));
     assert_eq!(orders.idle_timeout, Duration::from_secs(4), "nothing written is nothing said");
-    assert_eq!((s.routes[0].policy.timeout.as_secs(), s.routes[0].policy.retries.max), (1, 1));
-    assert_eq!(s.routes[1].policy, s.services["web"].policy);
+    assert_eq!((s.routes[0].parts()[0].policy.timeout.as_secs(), s.routes[0].parts()[0].policy.retries.max), (1, 1));
+    assert_eq!(s.routes[1].parts()[0].policy, s.services["web"].policy);
     assert_eq!(s.defaults.timeout.as_secs(), 5);
 
     let explained = loaded.explain(Some("orders")).unwrap().remove(0);

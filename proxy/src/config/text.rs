@@ -61,6 +61,45 @@ pub struct Method(pub String);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldName(pub String);
 
+/// The name of any header field, in lower case: `x-canary`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HeaderName(pub String);
+
+/// A regular expression: `/v[0-9]+/.*`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Regex(pub settings::Pattern);
+
+impl FromStr for HeaderName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.is_empty() || text.len() > 128 || !text.bytes().all(is_token) {
+            return Err(format!("found `{text}`, expected a header's name like `x-canary`"));
+        }
+        Ok(Self(text.to_ascii_lowercase()))
+    }
+}
+
+impl fmt::Display for HeaderName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Regex {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        settings::Pattern::new(text).map(Self)
+    }
+}
+
+impl fmt::Display for Regex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.text())
+    }
+}
+
 impl FromStr for Address {
     type Err = String;
 
@@ -244,8 +283,7 @@ impl FromStr for Method {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-        if text.is_empty() || !text.bytes().all(token) {
+        if text.is_empty() || !text.bytes().all(is_token) {
             return Err(format!("found `{text}`, expected a method like `GET`"));
         }
         let upper = text.to_ascii_uppercase();
@@ -263,8 +301,7 @@ impl FromStr for FieldName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-        if text.is_empty() || text.len() > 64 || !text.bytes().all(token) {
+        if text.is_empty() || text.len() > 64 || !text.bytes().all(is_token) {
             return Err(format!("found `{text}`, expected a header's name like `x-request-deadline`"));
         }
         let name = text.to_ascii_lowercase();
@@ -287,6 +324,11 @@ impl fmt::Display for Method {
     }
 }
 
+/// RFC 9110 section 5.6.2.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
 /// Whether it has the form of a host name. Underscores are let through: containers and registries use them.
 fn is_host_name(name: &str) -> bool {
     let label = |l: &str| {
@@ -305,6 +347,8 @@ as_text! {
     Path, "a path", "/cart";
     Method, "a method", "GET";
     FieldName, "a header's name", "x-request-deadline";
+    HeaderName, "a header's name", "x-canary";
+    Regex, "a regular expression", "/v[0-9]+/.*";
     Url, "a URL", "http://127.0.0.1:8080/checkout";
 }
 

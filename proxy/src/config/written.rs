@@ -7,6 +7,7 @@ mod faults;
 mod from_policy;
 mod http;
 mod policies;
+mod routing;
 mod tcp;
 mod tls;
 mod two_ways;
@@ -22,11 +23,12 @@ use policies::merged;
 pub use policies::{
     Breaker, Bulkhead, Fallback, HealthCheck, Hedge, Hold, LearnedTry, Limit, Outlier, PerTry, Retries, Switch,
 };
+pub use routing::{Access, Fixed, HashBy, HeaderChanges, Mirror, Part, Redirect, Rewrite, Scheme};
 pub use tcp::Tcp;
 pub use tls::{Alpn, Certificate, ClientAuth, ListenerTls, ServiceTls, TlsVersion, UnknownSni};
-pub use two_ways::{Instance, PathMatch};
+pub use two_ways::{FallbackSubset, Instance, PathMatch, ValueMatch};
 
-use super::text::{Address, HostPattern, Method};
+use super::text::{Address, HeaderName, HostPattern, Method};
 use crate::units::Interval;
 
 /// Reaching services by the request's host name, with no route of their own: `Host: orders`.
@@ -74,6 +76,8 @@ pub enum Balance {
     P2c,
     /// In turn, by weight.
     RoundRobin,
+    /// Requests of which `hash` is the same, at the same instance.
+    ConsistentHash,
 }
 
 /// What instances speak.
@@ -152,6 +156,9 @@ pub struct Listener {
     /// Send every request here to this service, whatever its host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
+    /// Who may call here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
     /// Have the kernel hand a connection over only when its first bytes are there (`TCP_DEFER_ACCEPT`): less work for
     /// each new connection, at the price of connections that are open and silent being unseen.
     #[serde(default)]
@@ -219,6 +226,7 @@ pub struct PolicyKeys {
     pub(super) slow_start: Option<Interval>,
     pub(super) fallback: Option<Switch<Fallback>>,
     pub(super) balance: Option<Balance>,
+    pub(super) hash: Option<HashBy>,
     pub(super) protocol: Option<Protocol>,
     pub(super) request_trailers: Option<bool>,
     pub(super) max_connections: Option<u32>,
@@ -245,6 +253,7 @@ impl PolicyKeys {
             slow_start: merged(self.slow_start, &wide.slow_start),
             fallback: merged(self.fallback, &wide.fallback),
             balance: merged(self.balance, &wide.balance),
+            hash: merged(self.hash, &wide.hash),
             protocol: merged(self.protocol, &wide.protocol),
             request_trailers: merged(self.request_trailers, &wide.request_trailers),
             max_connections: merged(self.max_connections, &wide.max_connections),
@@ -310,9 +319,13 @@ macro_rules! with_policies {
             #[serde(skip_serializing_if = "Option::is_none")]
             pub fallback: Option<Switch<Fallback>>,
             /// How an instance is chosen: `p2c` takes, of two drawn by weight, the first, unless the second is
-            /// clearly less loaded; `round_robin` takes them in turn, by weight.
+            /// clearly less loaded; `round_robin` takes them in turn, by weight; `consistent_hash` has requests of one `hash` at
+            /// one instance, unless that has a quarter more in flight than its weight gives it. The service's alone.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub balance: Option<Balance>,
+            /// What `consistent_hash` goes by. Requests that do not have it are balanced by `p2c`.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub hash: Option<HashBy>,
             /// What the instances speak: `http1`, or `http2` (gRPC): in cleartext with prior knowledge, over TLS by ALPN.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub protocol: Option<Protocol>,
@@ -353,6 +366,7 @@ macro_rules! with_policies {
                     slow_start: self.slow_start.clone(),
                     fallback: self.fallback.clone(),
                     balance: self.balance.clone(),
+                    hash: self.hash.clone(),
                     protocol: self.protocol.clone(),
                     request_trailers: self.request_trailers.clone(),
                     max_connections: self.max_connections.clone(),
@@ -382,6 +396,13 @@ with_policies! {
         /// Its name in the registry. Left out: its name here.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub name: Option<String>,
+        /// Which of the instances that the registry has: those that carry all of this. `tag: v2`, `meta.NAME: VALUE`, `zone: a`,
+        /// `datacenter: dc1`. Left out: all.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        pub subset: BTreeMap<String, String>,
+        /// Which while nobody carries `subset`, in the same form, or `any`. Left out: none, and its requests get 503.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub fallback_subset: Option<FallbackSubset>,
         /// Its instances, instead of a registry.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub instances: Option<Vec<Instance>>,
@@ -409,14 +430,50 @@ with_policies! {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub host: Option<HostPattern>,
         /// The request's path: `/cart` is `/cart` and all below it (`/cart/1`, not `/cartoon`); `{ exact: /cart }` is
-        /// only that. Left out: any path.
+        /// only that; `{ regex: '/v[0-9]+/.*' }` is any whole path that the regular expression is. Left out: any path.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub path: Option<PathMatch>,
         /// The request's method, one of these. Left out, or none: any method.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         pub methods: Vec<Method>,
-        /// The service, one of `services`.
-        pub service: String,
+        /// What the request's header fields have to say, all of them: `x-canary: "1"` is the whole value, `{ prefix: … }`,
+        /// `{ regex: … }`, `{ present: true }` or `{ present: false }` say it otherwise. Of several lines of a name one has to.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        pub headers: BTreeMap<HeaderName, ValueMatch>,
+        /// What the request's query has to say, in the same forms, all of them; names and values as they are sent, not decoded.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        pub query: BTreeMap<String, ValueMatch>,
+        /// The service, one of `services`. One of `service`, `split`, `redirect` and `answer` says where a route leads.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub service: Option<String>,
+        /// Several services, which get the requests by weight.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub split: Option<Vec<Part>>,
+        /// What keeps requests together at one service of the split: those of which this is the same go to the same one, in every
+        /// worker and process. Those that do not have it are shared out as if nothing were said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub sticky: Option<HashBy>,
+        /// The client is sent elsewhere.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub redirect: Option<Redirect>,
+        /// The proxy answers by itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub answer: Option<Fixed>,
+        /// Who may call this route. Who may not gets 403.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub access: Option<Access>,
+        /// What is changed of the host and the path.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub rewrite: Option<Rewrite>,
+        /// What is changed of requests' header fields.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub request_headers: Option<HeaderChanges>,
+        /// What is changed of answers' header fields: of a service's, a fallback's and those of `redirect` and `answer`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub response_headers: Option<HeaderChanges>,
+        /// Another service that gets a copy of the requests.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub mirror: Option<Mirror>,
     }
 }
 

@@ -37,11 +37,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use outrigger_registry::{Health as CheckStatus, Instance, InstanceSet};
 
 use super::health::Verdicts;
-use crate::config::settings::{HealthCheck, Policy};
+use super::subset::{self, Chosen};
+use crate::config::settings::{HealthCheck, Label, Policy, Subset};
 use crate::http::host::literal;
 use crate::route::RouteTable;
 use crate::snapshot::{Cluster, ClusterShared, DiscoveryState, Endpoint, EndpointId, EndpointShared, Health, Snapshot};
@@ -58,6 +60,8 @@ pub struct Service {
     pub shared: Arc<ClusterShared>,
     /// The last good set; none before the first answer.
     pub set: Option<Arc<InstanceSet>>,
+    /// Which of the set's instances it is made of; none for all.
+    pub subset: Option<Arc<Subset>>,
     /// Whether it is known to exist: declared by the operator, or seen with an instance, even one that cannot
     /// be used.
     pub seen: bool,
@@ -80,6 +84,8 @@ pub struct Memory {
     pub settled: bool,
     /// Whether the checks of all instances fail, which is then held against none of them.
     pub all_failing: bool,
+    /// Which of the set's instances it was made of.
+    pub chosen: Chosen,
     /// When that has ended: those that may stay until their next bad result, and since when.
     pub pardoned: BTreeMap<SocketAddr, u64>,
 }
@@ -184,7 +190,14 @@ fn cluster(
     ids: &mut Ids,
     clock: u64,
 ) -> (Arc<Cluster>, Findings) {
-    let Candidates { usable, mut left_out, pending } = candidates(service, hosts);
+    let subset = service.subset.as_deref();
+    let (chosen, labels) = service.set.as_deref().map_or((Chosen::Own, None), |set| subset::choose(subset, set));
+    // Read where a request finds no endpoint, to say why.
+    let bare = chosen == Chosen::Nobody;
+    if service.shared.bare_subset.load(Relaxed) != bare {
+        service.shared.bare_subset.store(bare, Relaxed);
+    }
+    let Candidates { usable, mut left_out, pending } = candidates(service, labels, hosts);
     let old: &[Arc<Endpoint>] = before.map_or(&[], |cluster| &cluster.endpoints);
     let mut survivors: HashMap<(&str, SocketAddr), &Arc<Endpoint>> =
         old.iter().map(|endpoint| ((&*endpoint.instance, endpoint.address), endpoint)).collect();
@@ -209,7 +222,7 @@ fn cluster(
             endpoints.push(stays);
         }
     }
-    let absent = service.absent(survivors.into_values(), clock);
+    let absent = service.absent(survivors.into_values(), labels, clock);
     if !absent.is_empty() {
         let kept = old.iter().filter(|endpoint| absent.contains_key(&endpoint.id));
         endpoints.extend(kept.map(Arc::clone));
@@ -234,14 +247,14 @@ fn cluster(
         }),
     };
     let proofs = usable.iter().filter_map(|candidate| Some((candidate.address, candidate.proof.clone()?))).collect();
-    (cluster, Findings { left_out, targets, proofs, memory: Memory { absent, settled, all_failing, pardoned } })
+    (cluster, Findings { left_out, targets, proofs, memory: Memory { absent, settled, all_failing, chosen, pardoned } })
 }
 
 impl Service {
     /// A service of which nothing was found out yet. `seen` as in the field.
     pub fn new(policy: Arc<Policy>, shared: Arc<ClusterShared>, set: Option<Arc<InstanceSet>>, seen: bool) -> Self {
         let (originate, verdicts, memory) = (Originate::default(), Verdicts::new(), Memory::default());
-        Self { policy, shared, set, seen, originate, touched: true, verdicts, memory }
+        Self { policy, shared, set, subset: None, seen, originate, touched: true, verdicts, memory }
     }
 
     /// Sees to it that there is something to judge instances by, where one is spoken to over TLS. This may read files.
@@ -287,10 +300,15 @@ impl Service {
     }
 
     /// Who of those that took traffic and are no candidates any more stays nevertheless, and since when.
-    fn absent<'e>(&self, gone: impl Iterator<Item = &'e Arc<Endpoint>>, clock: u64) -> Absent {
+    fn absent<'e>(
+        &self,
+        gone: impl Iterator<Item = &'e Arc<Endpoint>>,
+        labels: Option<&[Label]>,
+        clock: u64,
+    ) -> Absent {
         let (Some(check), Some(set)) = (self.check(), &self.set) else { return Absent::new() };
         let keep = u64::try_from(check.keep_absent.as_millis()).unwrap_or(u64::MAX);
-        gone.filter(|endpoint| self.verdict(endpoint.address) == Check::Passing && lost(endpoint, set))
+        gone.filter(|endpoint| self.verdict(endpoint.address) == Check::Passing && lost(endpoint, set, labels))
             .map(|endpoint| (endpoint.id, self.memory.absent.get(&endpoint.id).copied().unwrap_or(clock)))
             .filter(|(_, since)| clock.saturating_sub(*since) < keep)
             .collect()
@@ -298,15 +316,18 @@ impl Service {
 }
 
 /// Whether an endpoint that is no candidate is one only because nobody names it, and not because something is said
-/// against it.
-fn lost(endpoint: &Endpoint, set: &InstanceSet) -> bool {
+/// against it. One that no longer carries the service's subset is another's now.
+fn lost(endpoint: &Endpoint, set: &InstanceSet, labels: Option<&[Label]>) -> bool {
     let instances = set.instances();
     match instances.binary_search_by(|instance| instance.id.0.cmp(&endpoint.instance)) {
         Err(_) => !set.skipped().iter().any(|skipped| skipped.id.0 == endpoint.instance),
         Ok(at) => {
             let named = &instances[at];
-            let takes_traffic = named.health != CheckStatus::Critical && named.weight > 0;
-            takes_traffic && literal(&named.host).is_none() && named.port == endpoint.address.port()
+            let carries = labels.is_some_and(|labels| subset::carries(labels, named));
+            subset::is_sent_traffic(named)
+                && carries
+                && literal(&named.host).is_none()
+                && named.port == endpoint.address.port()
         }
     }
 }
@@ -374,10 +395,11 @@ struct Candidates<'s> {
 
 /// Sorts a set's instances into those that take traffic and those that do not. A set is sorted by id, and a
 /// resolution by address, so the result has one order.
-fn candidates<'s>(service: &'s Service, hosts: &Hosts) -> Candidates<'s> {
+fn candidates<'s>(service: &'s Service, labels: Option<&[Label]>, hosts: &Hosts) -> Candidates<'s> {
     let mut found = Candidates::default();
     let Some(set) = service.set.as_deref() else { return found };
-    for instance in set.instances() {
+    // What is of another subset is not left out: it is not of this service.
+    for instance in set.instances().iter().filter(|i| labels.is_some_and(|labels| subset::carries(labels, i))) {
         let mut leave_out = |reason: String| {
             found.left_out.push(LeftOut { instance: Arc::clone(&instance.id.0), reason });
         };

@@ -27,7 +27,10 @@ pub fn policy(timeout: u64) -> Policy {
 pub fn settings(declared: &[&str]) -> Settings {
     let service = |name: &&str| {
         let source = Source::Registry { registry: "main".into(), name: (*name).into() };
-        (Arc::from(*name), ServiceSettings { source, listen: None, tls: Default::default(), policy: policy(5) })
+        (
+            Arc::from(*name),
+            ServiceSettings { source, subset: None, listen: None, tls: Default::default(), policy: policy(5) },
+        )
     };
     Settings {
         workers: 1,
@@ -79,9 +82,10 @@ pub fn declare_static(settings: &mut Settings, name: &str, instances: &[(&str, u
     let written =
         |(host, port): &(&str, u16)| StaticInstance { host: (*host).into(), port: *port, weight: 1, https: false };
     let source = Source::Static(instances.iter().map(written).collect());
-    settings
-        .services
-        .insert(name.into(), ServiceSettings { source, listen: None, tls: Default::default(), policy: policy(5) });
+    settings.services.insert(
+        name.into(),
+        ServiceSettings { source, subset: None, listen: None, tls: Default::default(), policy: policy(5) },
+    );
 }
 
 /// A passing instance of weight 1.

@@ -17,6 +17,7 @@ use crate::drain::Phase;
 use crate::http::buffer::LITTLE;
 use crate::http::{Buffer, Head, write};
 use crate::net::Io;
+use crate::request::Entrance;
 use crate::request::fields::{self, Client};
 use crate::request::peer::Peer;
 use crate::timer::{self, Timer};
@@ -40,7 +41,7 @@ pub struct Conn {
     /// About when something last happened. It spares an idle connection a look at the clock.
     pub(crate) last: Cell<Instant>,
     pub(crate) client: Rc<Client>,
-    pub(crate) service: Option<Rc<str>>,
+    pub(crate) entrance: Option<Rc<Entrance>>,
     pub(crate) worker: Rc<Worker>,
     /// What the connection is doing, and its task, so that it can be woken from another task.
     pub(crate) presence: Rc<Presence>,
@@ -61,7 +62,7 @@ impl Conn {
         first: Buffer,
         timer: Timer,
         client: Rc<Client>,
-        service: Option<Rc<str>>,
+        entrance: Option<Rc<Entrance>>,
         presence: Rc<Presence>,
         worker: Rc<Worker>,
     ) -> Self {
@@ -75,7 +76,7 @@ impl Conn {
             timer,
             last: Cell::new(timer::now()),
             client,
-            service,
+            entrance,
             worker,
             presence,
             gone: Cell::new(false),

@@ -85,7 +85,8 @@ pub async fn exchange(conn: Rc<Conn>) -> bool {
         upgrade: request::asks_upgrade(&head, length),
         interim: (head.version() == Version::Http11).then(|| Rc::<Conn>::clone(&conn) as Rc<dyn Peer>),
         client: Rc::clone(&conn.client),
-        service: conn.service.clone(),
+        entrance: conn.entrance.clone(),
+        asked: None,
         body,
         head,
     };
@@ -359,7 +360,8 @@ async fn refuse(conn: &Rc<Conn>, reason: Reason, head: Option<&Rc<Head>>) {
         body: Rc::new(Upload::empty(started)),
         client: Rc::clone(&conn.client),
         id,
-        service: None,
+        entrance: None,
+        asked: None,
         interim: None,
         upgrade: false,
     };

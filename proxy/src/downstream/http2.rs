@@ -34,6 +34,7 @@ use crate::http2::blocks;
 use crate::http2::head_from;
 use crate::http2::websocket;
 use crate::net::Io;
+use crate::request::Entrance;
 use crate::request::fields::Client;
 use crate::worker::Worker;
 use ends::{Due, Ends};
@@ -45,13 +46,13 @@ use wakes::{CONNECTION, Wakes};
 use wire::{Line, Wire};
 
 /// Serves a connection that has opened with HTTP/2's preface, until it ends.
-pub async fn serve(io: Io, client: Rc<Client>, service: Option<Rc<str>>, worker: Rc<Worker>, slots: Slots) {
+pub async fn serve(io: Io, client: Rc<Client>, entrance: Option<Rc<Entrance>>, worker: Rc<Worker>, slots: Slots) {
     let (mut first, mut second) = (worker.drained.clone(), worker.drained.clone());
     let mut lame = pin!(first.reached(Phase::LameDuck));
     let mut closing = pin!(second.reached(Phase::Closing));
     let mut phase = Phase::Serving;
     let mut told = false;
-    let mut served = Served::new(io, Caller::new(client, service, worker), slots);
+    let mut served = Served::new(io, Caller::new(client, entrance, worker), slots);
     let ended = poll_fn(|cx| {
         loop {
             if phase < Phase::LameDuck && lame.as_mut().poll(cx).is_ready() {

@@ -29,6 +29,9 @@ fn remedy(reason: Reason) -> &'static str {
             "Look for a service whose registered address is this proxy's, or for two proxies that send to each other."
         }
         Reason::MaxForwards => "Nothing: the client asked how far its request comes.",
+        Reason::AccessDenied => {
+            "See in the access log (`rule`), or in the log, which rule of `access` it was. Nothing, where the rule is meant."
+        }
         Reason::Misdirected => {
             "Nothing, mostly: a client that understands the status asks again over another connection. One that does not has to keep a connection to the host that it was made for."
         }
@@ -39,6 +42,9 @@ fn remedy(reason: Reason) -> &'static str {
         Reason::TooManyNames => "Look for clients that make names up; raise the limit if there are as many services.",
         Reason::NoEndpoint => {
             "Start instances, or see in `outrigger services NAME` why those that there are take no traffic."
+        }
+        Reason::BareSubset => {
+            "Check `subset` against the tags and metadata in the registry, start such instances, or give it a `fallback_subset`."
         }
         Reason::ConnectionLimit => {
             "Raise `max_connections`, or add instances. `outrigger services NAME` shows whether one is slow and keeps its connections."

@@ -104,6 +104,9 @@ impl Reason {
             Self::MaxForwards => {
                 row("max_forwards", 200, "http_request_denied", 13, Client, Never, "Max-Forwards is used up")
             }
+            Self::AccessDenied => {
+                row("access_denied", 403, "http_request_denied", 7, Client, Never, "the caller may not call this")
+            }
             Self::Misdirected => row(
                 "misdirected_request",
                 421,
@@ -166,6 +169,15 @@ impl Reason {
                 Endpoint,
                 Never,
                 "the service is known and has no healthy instance",
+            ),
+            Self::BareSubset => row(
+                "bare_subset",
+                503,
+                "destination_unavailable",
+                14,
+                Endpoint,
+                Never,
+                "the service is the part of another that carries its `subset`, and no instance carries that",
             ),
             Self::ConnectionLimit => row(
                 "connection_limit",

@@ -48,6 +48,8 @@ pub struct AttemptContext<'r> {
     pub repeatable: bool,
     /// What the control fields are called.
     pub names: ControlNames<'r>,
+    /// What the request has in common with others, where its service keeps those together.
+    pub key: Option<u64>,
     /// The circuit breaker of the request's route, where that has one of its own.
     pub circuit: Option<&'r CircuitBreaker>,
 }

@@ -81,7 +81,12 @@ fn kind(way: Way<'_>) -> String {
 fn is_refusal(reason: Reason) -> bool {
     matches!(
         reason,
-        Reason::BreakerOpen | Reason::LimitReached | Reason::QueueTimeout | Reason::BulkheadFull | Reason::NoEndpoint
+        Reason::BreakerOpen
+            | Reason::LimitReached
+            | Reason::QueueTimeout
+            | Reason::BulkheadFull
+            | Reason::NoEndpoint
+            | Reason::BareSubset
     )
 }
 

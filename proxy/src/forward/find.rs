@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::config::settings::UnknownHost;
 use crate::error::Reason;
 use crate::forward::record::RequestRecord;
+use crate::forward::route_extras;
 use crate::request::Request;
 use crate::request::target::Target;
 use crate::route::Found;
@@ -23,30 +24,50 @@ use crate::worker::view::View;
 /// How long a first request waits for the registry.
 const REGISTRY_WAIT: Duration = Duration::from_secs(1);
 
-/// Which service the request is for; the record has the route, whose policies it has then. Waits for a registry that has not answered yet.
+/// Which service the request is for; none where its route answers by itself. The record has the route, whose policies it has then.
+/// Waits for a registry that has not answered yet.
 pub async fn service(
     worker: &Rc<Worker>,
     request: &Request,
     record: &mut RequestRecord,
-) -> Result<Rc<WorkerCluster>, Reason> {
+) -> Result<Option<Rc<WorkerCluster>>, Reason> {
     let view = worker.view();
     let target = request.target();
     // Nearly all requests of a worker are for a few hosts, so the view remembers where those go.
-    let known = match request.service {
+    let entrance = request.entrance.as_deref();
+    if let Some(access) = entrance.and_then(|entrance| entrance.access.as_deref()) {
+        route_extras::admit(worker, access, request, record)?;
+    }
+    let fixed = entrance.and_then(|entrance| entrance.service.as_deref());
+    let known = match fixed {
         None => view.by_host(target.host, |known| (Rc::clone(&known.side), known.route.clone())),
         Some(_) => None,
     };
     if let Some((side, route)) = known {
         record.route = route;
-        return Ok(side);
+        admit(worker, request, record)?;
+        return Ok(Some(side));
     }
     let host = std::str::from_utf8(target.host).map_err(|_| Reason::BadRequest)?;
-    let found = match &request.service {
-        Some(service) => Found::Service(Cow::Borrowed(&**service)),
-        None => view.routes.find(host, target.path(), request.head.method()),
+    let ask = request.ask(&target);
+    let found = match fixed {
+        Some(service) => Found::Service(Cow::Borrowed(service)),
+        None => view.routes.find(host, &ask),
     };
     let (name, route) = match found {
-        Found::Route(route) => (Cow::Borrowed(&*route.service), view.own(route)),
+        Found::Route(route) => match &route.service {
+            Some(service) => (Cow::Borrowed(&**service), view.own(route)),
+            None => {
+                record.route = view.own(route);
+                admit(worker, request, record)?;
+                return Ok(None);
+            }
+        },
+        Found::Split(split) => {
+            let place = split.key(&ask, || request.origin()).or_else(|| view.turn(split));
+            let route = place.and_then(|place| split.at(place)).ok_or(Reason::Internal)?;
+            (Cow::Borrowed(route.service.as_deref().unwrap_or_default()), view.own(route))
+        }
         Found::Service(name) => (name, None),
         Found::NotAllowed(name) => {
             record.name = Some(Arc::from(&*name));
@@ -55,12 +76,13 @@ pub async fn service(
         Found::Nothing => return direct_or(Reason::NoRoute, worker, &view, &target, host, record).await,
     };
     record.route.clone_from(&route);
+    admit(worker, request, record)?;
     match view.cluster(&name) {
         Some(side) if side.cluster.standing == DiscoveryState::Known => {
-            if request.service.is_none() && view.routes.is_by_host_alone(host) {
+            if fixed.is_none() && view.routes.is_by_host_alone(host) {
                 view.remember(target.host, side, route.as_ref());
             }
-            Ok(Rc::clone(side))
+            Ok(Some(Rc::clone(side)))
         }
         _ => {
             let name = Arc::from(&*name);
@@ -68,7 +90,7 @@ pub async fn service(
                 Err(Reason::UnknownService) if route.is_none() => {
                     return direct_or(Reason::UnknownService, worker, &view, &target, host, record).await;
                 }
-                waited => waited,
+                waited => waited.map(Some),
             }
         }
     }
@@ -83,12 +105,26 @@ async fn direct_or(
     target: &Target<'_>,
     host: &str,
     record: &mut RequestRecord,
-) -> Result<Rc<WorkerCluster>, Reason> {
+) -> Result<Option<Rc<WorkerCluster>>, Reason> {
     // A host that has routes is never gone to directly, even where none of its routes matches.
     let wanted = target.absolute
         && !view.routes.owns(host)
         && view.routes.names().is_some_and(|names| names.unknown == UnknownHost::Direct);
-    if wanted { Box::pin(direct_to(worker, host, record)).await } else { Err(reason) }
+    if wanted { Box::pin(direct_to(worker, host, record)).await.map(Some) } else { Err(reason) }
+}
+
+/// Whether the request's route lets it pass.
+fn admit(worker: &Worker, request: &Request, record: &mut RequestRecord) -> Result<(), Reason> {
+    // A route without extras is left at the first look.
+    let Some(route) = &record.route else { return Ok(()) };
+    if route.extras.is_none() {
+        return Ok(());
+    }
+    let route = Rc::clone(route);
+    match route.extras.as_deref().and_then(|extras| extras.access.as_ref()) {
+        Some(access) => route_extras::admit(worker, access, request, record),
+        None => Ok(()),
+    }
 }
 
 async fn direct_to(worker: &Rc<Worker>, host: &str, record: &mut RequestRecord) -> Result<Rc<WorkerCluster>, Reason> {

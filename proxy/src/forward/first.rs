@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -168,7 +169,7 @@ impl<'r> Bearings<'r> {
     ) -> Option<Attempt<'r>> {
         let x = self.x;
         let candidates = record.details.is_some().then(|| x.side.candidates(tried, x.repeatable, now));
-        let pick = aimed.or_else(|| x.side.pick(tried, x.repeatable, now));
+        let pick = aimed.or_else(|| x.side.pick_for(x.key, tried, x.repeatable, now));
         if let Some(mut candidates) = candidates {
             candidates.chosen = pick.as_ref().map(|pick| pick.upstream.address);
             record.note(now, || What::Pick(candidates));
@@ -243,7 +244,8 @@ impl<'r> FirstAttempt<'r> {
                 x.side.not_asked(&x.case(), now);
             }
             b.trouble(record, None);
-            return Err(Reason::NoEndpoint);
+            let bare = x.side.cluster.shared.bare_subset.load(Ordering::Relaxed);
+            return Err(if bare { Reason::BareSubset } else { Reason::NoEndpoint });
         }
         Ok(Self { b, attempt })
     }

@@ -19,6 +19,7 @@ use crate::error::Reason;
 use crate::forward::inject::{self, Struck};
 use crate::forward::record::late_first::LateFirst;
 use crate::request::Request;
+use crate::request::target::Target;
 use crate::resilience::fallback::Degraded;
 use crate::resilience::outlier::{EjectionState, Members};
 use crate::route::Route;
@@ -56,6 +57,8 @@ pub struct RequestRecord {
     pub grpc: Option<u8>,
     /// Whose answer it is, where it is not the service's own.
     pub degraded: Option<Box<Degraded>>,
+    /// The access rule that has refused it.
+    pub rule: Option<Arc<str>>,
     /// The faults that have struck it, in either place.
     pub struck: Option<Box<Struck>>,
     /// Its way through the service's limits, open until its last byte has gone.
@@ -105,6 +108,7 @@ impl RequestRecord {
             by: None,
             grpc: None,
             degraded: None,
+            rule: None,
             struck: None,
             admitted: None,
             details: None,
@@ -146,7 +150,7 @@ impl RequestRecord {
         if std::mem::replace(&mut self.decided, true) || !worker.recorder.admits(asked) {
             return;
         }
-        let target = request.target();
+        let target = Target::again(request.head_as_asked());
         let mut details = Record::new(request.id.as_bytes(), asked, self.started, SystemTime::now());
         details.request(request.head.method(), target.host, &target.origin, Some(request.client.peer));
         self.details = Some(Box::new(details));

@@ -21,9 +21,12 @@ use crate::net::Io;
 use crate::request::peer::Peer;
 use crate::timer;
 
+mod copied;
+mod empties;
 mod held;
 mod http1;
 
+pub use empties::EmptyPool;
 use held::Held;
 use http1::OverH1;
 
@@ -59,37 +62,13 @@ pub struct Upload {
 enum Source {
     Empty,
     H1(Box<RefCell<OverH1>>),
-    H2 { incoming: RefCell<RecvStream>, held: RefCell<Held>, pools: Rc<Pools> },
-}
-
-/// A worker's free [`Upload`]s without a body. Most requests have none, and saying so is not worth an allocation for
-/// each.
-#[derive(Debug, Default)]
-pub struct EmptyPool {
-    free: RefCell<Vec<Rc<Upload>>>,
-}
-
-/// How many free ones are kept.
-const EMPTIES: usize = 256;
-
-impl EmptyPool {
-    /// The body of a request that has none.
-    pub fn take(&self, now: Instant) -> Rc<Upload> {
-        let Some(upload) = self.free.borrow_mut().pop() else { return Rc::new(Upload::empty(now)) };
-        upload.ended.set(Some(now));
-        upload.moved.set(now);
-        upload.starved.set(false);
-        upload.failed.set(None);
-        upload
-    }
-
-    /// Takes one back, unless it has a body or somebody still holds it.
-    pub fn give(&self, mut upload: Rc<Upload>) {
-        let mut free = self.free.borrow_mut();
-        if upload.is_empty() && Rc::get_mut(&mut upload).is_some() && free.len() < EMPTIES {
-            free.push(upload);
-        }
-    }
+    H2 {
+        incoming: RefCell<RecvStream>,
+        held: RefCell<Held>,
+        pools: Rc<Pools>,
+    },
+    /// A copy of another request's, which is whole.
+    Copied(Bytes),
 }
 
 /// What there is of a body behind a cursor.
@@ -202,7 +181,7 @@ impl Upload {
     /// The trailers, once they have come.
     pub fn trailers(&self) -> Option<Rc<Head>> {
         match &self.source {
-            Source::Empty => None,
+            Source::Empty | Source::Copied(_) => None,
             Source::H1(body) => body.borrow().content.trailers().cloned(),
             Source::H2 { held, .. } => held.borrow().trailers.clone(),
         }
@@ -220,6 +199,11 @@ impl Upload {
         let Some(at) = cursor.checked_sub(self.gone.get()) else { return Poll::Ready(Err(Reason::Internal)) };
         let polled = match &self.source {
             Source::Empty => return Poll::Ready(Ok(Piece::End)),
+            Source::Copied(bytes) => {
+                let left = (bytes.len() as u64).saturating_sub(at);
+                let left = usize::try_from(left).unwrap_or(usize::MAX);
+                return Poll::Ready(Ok(if left > 0 { Piece::Data(left) } else { Piece::End }));
+            }
             Source::H1(body) => self.poll_h1(cx, &mut body.borrow_mut(), at),
             Source::H2 { incoming, held, pools } => {
                 self.poll_h2(cx, &mut incoming.borrow_mut(), &mut held.borrow_mut(), pools, at)
@@ -232,7 +216,7 @@ impl Upload {
     /// Ready when all of the body has come, or as much as can be kept.
     pub fn poll_collect(&self, cx: &mut Context<'_>) -> Poll<Result<(), Reason>> {
         match &self.source {
-            Source::Empty => Poll::Ready(Ok(())),
+            Source::Empty | Source::Copied(_) => Poll::Ready(Ok(())),
             Source::H1(body) => self.poll_collect_h1(cx, &mut body.borrow_mut()),
             Source::H2 { incoming, held, pools } => {
                 let (incoming, held) = (&mut incoming.borrow_mut(), &mut held.borrow_mut());
@@ -383,6 +367,7 @@ impl Upload {
     pub fn taken(&self) -> u64 {
         let kept = match &self.source {
             Source::Empty => 0,
+            Source::Copied(bytes) => bytes.len(),
             Source::H1(body) => body.borrow().content.ready(),
             Source::H2 { held, .. } => held.borrow().len,
         };
@@ -398,6 +383,10 @@ impl Upload {
         let at = usize::try_from(cursor - self.gone.get()).unwrap_or(usize::MAX);
         let sent = match &self.source {
             Source::Empty => io.poll_write_from(cx, room.lead()),
+            Source::Copied(bytes) => {
+                let rest = bytes.get(at..).unwrap_or_default();
+                io.poll_write_both(cx, room.lead(), room.of(rest))
+            }
             Source::H1(body) => body.borrow_mut().poll_send_to(cx, io, at, room),
             Source::H2 { held, .. } => io.poll_write_both(cx, room.lead(), room.of(held.borrow().slice(at))),
         };
@@ -412,6 +401,7 @@ impl Upload {
         let at = usize::try_from(cursor - self.gone.get()).unwrap_or(usize::MAX);
         match &self.source {
             Source::Empty => Bytes::new(),
+            Source::Copied(bytes) => bytes.slice(at.min(bytes.len())..bytes.len().min(at.saturating_add(len))),
             Source::H1(body) => body.borrow().copy(at, len),
             Source::H2 { held, .. } => {
                 let held = held.borrow();
@@ -449,7 +439,7 @@ impl Upload {
         self.close();
         match &self.source {
             Source::H1(body) => body.borrow().content.is_complete(),
-            Source::Empty | Source::H2 { .. } => true,
+            Source::Empty | Source::H2 { .. } | Source::Copied(_) => true,
         }
     }
 

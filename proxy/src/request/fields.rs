@@ -86,7 +86,7 @@ pub struct Client {
 
 impl Client {
     /// The scheme of its requests' URLs.
-    fn scheme(&self) -> &'static [u8] {
+    pub fn scheme(&self) -> &'static [u8] {
         if self.tls.is_some() { b"https" } else { b"http" }
     }
 
@@ -159,6 +159,8 @@ pub struct Outgoing<'a> {
     pub target: &'a [u8],
     /// The host that the request is for: that of an absolute-form target, else `Host`.
     pub host: &'a [u8],
+    /// The host that the client has asked for, which a route may have changed.
+    pub asked_host: &'a [u8],
     /// How the end of its body is known.
     pub length: Length,
     /// Who sent it.
@@ -323,10 +325,10 @@ impl Outgoing<'_> {
             write::known(out, b"X-Forwarded-For: ", self.client.text.as_bytes());
             match self.client.tls {
                 None => {
-                    write::known(out, b"\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: ", self.host);
+                    write::known(out, b"\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: ", self.asked_host);
                 }
                 Some(_) => {
-                    write::known(out, b"\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: ", self.host);
+                    write::known(out, b"\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: ", self.asked_host);
                 }
             }
             write::known(out, b"\r\nX-Request-Id: ", self.id.as_bytes());
@@ -367,7 +369,7 @@ impl Outgoing<'_> {
             emit(out, b"X-Forwarded-For", client);
         }
         emit(out, b"X-Forwarded-Proto", said(Name::XForwardedProto).unwrap_or(self.client.scheme()));
-        emit(out, b"X-Forwarded-Host", said(Name::XForwardedHost).unwrap_or(self.host));
+        emit(out, b"X-Forwarded-Host", said(Name::XForwardedHost).unwrap_or(self.asked_host));
         if said(Name::Forwarded).is_some() {
             let mut chain = self.head.all(Name::Forwarded).collect::<Vec<_>>().join(&b", "[..]);
             let _ = match self.client.peer.ip() {

@@ -55,8 +55,15 @@ impl<'a> Target<'a> {
 
     /// The path without the query.
     pub fn path(&self) -> &[u8] {
-        let end = memchr::memchr(b'?', &self.origin).unwrap_or(self.origin.len());
-        &self.origin[..end]
+        self.path_and_query().0
+    }
+
+    /// The path, and what stands behind its `?`.
+    pub fn path_and_query(&self) -> (&[u8], &[u8]) {
+        match memchr::memchr(b'?', &self.origin) {
+            Some(end) => (&self.origin[..end], &self.origin[end + 1..]),
+            None => (&self.origin, b""),
+        }
     }
 }
 

@@ -31,6 +31,7 @@ pub const fn calls(reason: Reason) -> bool {
     // Every reason has to be decided here, so none is left to a wildcard.
     match reason {
         Reason::NoEndpoint
+        | Reason::BareSubset
         | Reason::ConnectionLimit
         | Reason::OutOfResources
         | Reason::ConnectFailed
@@ -60,6 +61,7 @@ pub const fn calls(reason: Reason) -> bool {
         // It strikes above the fallback.
         Reason::FaultReset => false,
         Reason::BadRequest
+        | Reason::AccessDenied
         | Reason::UnsupportedCoding
         | Reason::HeadTooLarge
         | Reason::HeadTimeout

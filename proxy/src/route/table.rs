@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Outcomes, Route};
-use crate::config::settings::{PathMatch, RouteSettings};
+use super::ask::{Ask, header_fits, query_fits};
+use super::{Extras, Outcomes, Reply, Route, Split};
+use crate::config::settings::{Condition, Leads, PathMatch, RouteSettings};
 
 /// A route, and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,14 +16,14 @@ pub struct Considered {
     pub route: Arc<str>,
     /// What it asks for, as a reader would say it: `GET shop.local/cart`.
     pub asks: String,
-    /// The service it leads to.
-    pub service: Arc<str>,
+    /// Where it leads, as a reader would say it.
+    pub leads_to: String,
     /// What became of it.
     pub verdict: Verdict,
 }
 
 /// Why a route takes the request, or does not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// It takes the request.
     Taken,
@@ -32,6 +33,10 @@ pub enum Verdict {
     Path,
     /// The method is another.
     Method,
+    /// This header field says something else, or nothing.
+    Header(Arc<str>),
+    /// This parameter of the query says something else, or nothing.
+    Query(Arc<str>),
     /// The host is another.
     Host,
     /// The host would fit, but a narrower host has routes, and only its are looked at.
@@ -49,12 +54,25 @@ pub(super) struct Group<'t> {
 /// A route with what it asks for.
 #[derive(Debug)]
 pub(super) struct Entry {
-    pub route: Arc<Route>,
+    pub leads: Leading,
+    name: Arc<str>,
+    leads_to: Box<str>,
     host: Option<Arc<str>>,
     path: Option<PathMatch>,
     methods: Vec<Arc<str>>,
+    headers: Vec<Condition>,
+    query: Vec<Condition>,
+    /// What it asks for, in words.
+    asks: Box<str>,
     /// Its place in the file.
     place: usize,
+}
+
+/// Where a route leads.
+#[derive(Debug)]
+pub(super) enum Leading {
+    One(Arc<Route>),
+    Split(Split),
 }
 
 /// All routes by host.
@@ -70,11 +88,18 @@ impl HostTable {
     /// In no order.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Route>> {
         let owned = self.exact.values().chain(self.wildcard.values());
-        owned.chain(std::iter::once(&self.any)).flatten().map(|entry| &entry.route)
+        owned.chain(std::iter::once(&self.any)).flatten().flat_map(|entry| {
+            let (one, several) = match &entry.leads {
+                Leading::One(route) => (Some(route), None),
+                Leading::Split(split) => (None, Some(split.parts())),
+            };
+            one.into_iter().chain(several.into_iter().flatten())
+        })
     }
 
     pub fn new(routes: &[RouteSettings]) -> Self {
         let mut table = Self::default();
+        let mut index = 0;
         for (place, written) in routes.iter().enumerate() {
             let group = match written.host.as_deref() {
                 None => &mut table.any,
@@ -83,7 +108,7 @@ impl HostTable {
                     None => table.exact.entry(host.into()).or_default(),
                 },
             };
-            group.push(Entry::new(written, place));
+            group.push(Entry::new(written, place, &mut index));
         }
         for group in table.exact.values_mut().chain(table.wildcard.values_mut()).chain([&mut table.any]) {
             group.sort_by_key(Entry::rank);
@@ -110,13 +135,13 @@ impl HostTable {
         Group { routes: &self.any, owned: false }
     }
 
-    pub fn explain(&self, host: &str, path: &[u8], method: &[u8]) -> Vec<Considered> {
+    pub fn explain(&self, host: &str, ask: &Ask<'_>) -> Vec<Considered> {
         let looked_at = self.group(host).routes;
         let mut taken = false;
         let mut considered: Vec<_> = looked_at
             .iter()
             .map(|entry| {
-                let verdict = match entry.refusal(path, method) {
+                let verdict = match entry.refusal(ask) {
                     Some(refusal) => refusal,
                     None if taken => Verdict::Later,
                     None => Verdict::Taken,
@@ -139,19 +164,56 @@ impl HostTable {
 }
 
 impl Entry {
-    fn new(written: &RouteSettings, place: usize) -> Self {
-        Self {
-            route: Arc::new(Route {
+    fn new(written: &RouteSettings, place: usize, index: &mut usize) -> Self {
+        let outcomes = Arc::<Outcomes>::default();
+        let reply = match &written.leads {
+            Leads::To { .. } => None,
+            Leads::Redirect(redirect) => Some(Reply::Redirect(redirect.clone())),
+            Leads::Answer(answer) => Some(Reply::Fixed(answer.clone())),
+        };
+        let extras = Extras {
+            access: written.access.clone(),
+            reply,
+            request: written.request.clone(),
+            response: written.response.clone(),
+            mirror: written.mirror.clone(),
+        };
+        let extras = (!extras.are_none()).then(|| Arc::new(extras));
+        let mut route = |service: Option<&Arc<str>>, policy: Arc<_>| {
+            let route = Route {
                 name: Arc::clone(&written.name),
-                service: Arc::clone(&written.service),
-                policy: Arc::new(written.policy.clone()),
+                service: service.map(Arc::clone),
+                policy,
                 breaker: written.own_breaker.then(Default::default),
-                index: place,
-                outcomes: Outcomes::default(),
-            }),
+                index: *index,
+                outcomes: Arc::clone(&outcomes),
+                extras: extras.clone(),
+            };
+            *index += 1;
+            Arc::new(route)
+        };
+        let leads = match &written.leads {
+            Leads::To { parts, sticky } => match parts.as_slice() {
+                [only] => Leading::One(route(Some(&only.service), Arc::new(only.policy.clone()))),
+                several => {
+                    let part = |part: &crate::config::settings::Part| {
+                        (part.weight, route(Some(&part.service), Arc::new(part.policy.clone())))
+                    };
+                    Leading::Split(Split::new(several.iter().map(part).collect(), sticky.clone()))
+                }
+            },
+            Leads::Redirect(_) | Leads::Answer(_) => Leading::One(route(None, Arc::default())),
+        };
+        Self {
+            leads,
+            name: Arc::clone(&written.name),
+            leads_to: written.leads_to().into(),
             host: written.host.clone(),
             path: written.path.clone(),
             methods: written.methods.clone(),
+            headers: written.headers.clone(),
+            query: written.query.clone(),
+            asks: written.asks().into(),
             place,
         }
     }
@@ -160,29 +222,42 @@ impl Entry {
     fn rank(&self) -> impl Ord + use<> {
         let path = match &self.path {
             Some(PathMatch::Exact(_)) => (0, Reverse(0)),
-            Some(PathMatch::Prefix(prefix)) => (1, Reverse(prefix.len())),
-            None => (2, Reverse(0)),
+            Some(PathMatch::Regex(_)) => (1, Reverse(0)),
+            Some(PathMatch::Prefix(prefix)) => (2, Reverse(prefix.len())),
+            None => (3, Reverse(0)),
         };
-        (path, self.methods.is_empty())
+        (path, self.methods.is_empty(), Reverse(self.headers.len()), Reverse(self.query.len()))
     }
 
     /// Why the route does not take a request of its host; none where it does.
-    pub fn refusal(&self, path: &[u8], method: &[u8]) -> Option<Verdict> {
+    pub fn refusal(&self, ask: &Ask<'_>) -> Option<Verdict> {
+        let Ask { method, path, query, head } = *ask;
         let fits = match &self.path {
             None => true,
             Some(PathMatch::Exact(exact)) => path == exact.as_bytes(),
+            Some(PathMatch::Regex(pattern)) => pattern.is_match(path),
             Some(PathMatch::Prefix(prefix)) => is_prefix(prefix.as_bytes(), path),
         };
         if !fits {
             return Some(Verdict::Path);
         }
         let fits = self.methods.is_empty() || self.methods.iter().any(|m| m.as_bytes() == method);
-        if fits { None } else { Some(Verdict::Method) }
+        if !fits {
+            return Some(Verdict::Method);
+        }
+        let header = self.headers.iter().find(|condition| !header_fits(condition, head));
+        let other = header.map(|condition| Verdict::Header(Arc::clone(&condition.name)));
+        other.or_else(|| {
+            let parameter = self.query.iter().find(|condition| !query_fits(condition, query))?;
+            Some(Verdict::Query(Arc::clone(&parameter.name)))
+        })
     }
 
-    /// Whether it takes every request of its host.
+    /// Whether it takes every request of its host, to the same service.
     pub fn takes_all(&self) -> bool {
-        self.path.is_none() && self.methods.is_empty()
+        let asks =
+            self.path.is_some() || !self.methods.is_empty() || !self.headers.is_empty() || !self.query.is_empty();
+        !asks && matches!(self.leads, Leading::One(_))
     }
 
     fn fits_host(&self, host: &str) -> bool {
@@ -196,17 +271,10 @@ impl Entry {
     }
 
     fn considered(&self, verdict: Verdict) -> Considered {
-        let path = match &self.path {
-            None => "".to_owned(),
-            Some(PathMatch::Exact(path)) => format!(" path = {path}"),
-            Some(PathMatch::Prefix(path)) => format!(" path {path}"),
-        };
-        let methods = if self.methods.is_empty() { "any method".to_owned() } else { self.methods.join("|") };
-        let host = self.host.as_deref().unwrap_or("any host");
         Considered {
-            route: Arc::clone(&self.route.name),
-            asks: format!("{methods}, {host}{}{path}", if path.is_empty() { "" } else { "," }),
-            service: Arc::clone(&self.route.service),
+            route: Arc::clone(&self.name),
+            asks: self.asks.clone().into(),
+            leads_to: self.leads_to.clone().into(),
             verdict,
         }
     }
@@ -222,13 +290,16 @@ fn is_prefix(prefix: &[u8], path: &[u8]) -> bool {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        let fixed = match self {
             Self::Taken => "takes the request",
             Self::Later => "would take it, but comes later",
             Self::Path => "the path differs",
             Self::Method => "the method differs",
+            Self::Header(name) => return write!(f, "the header `{name}` differs"),
+            Self::Query(name) => return write!(f, "the query's `{name}` differs"),
             Self::Host => "the host differs",
             Self::NarrowerHost => "not looked at: a narrower host has routes",
-        })
+        };
+        f.write_str(fixed)
     }
 }

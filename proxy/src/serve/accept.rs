@@ -24,8 +24,8 @@ use crate::http::{Buffer, BufferPool};
 use crate::http2::PREFACE;
 use crate::net::accepting::{OUT_OF_FILES, is_of_one_connection};
 use crate::net::{Bound, Io, Listener};
-use crate::request;
 use crate::request::fields::Client;
+use crate::request::{self, Entrance};
 use crate::timer::{self, Timer};
 use crate::tls::server::Acceptor;
 use crate::worker::Worker;
@@ -37,8 +37,8 @@ use crate::worker::presence::{Among, Does, Presence};
 pub struct Socket {
     /// The socket.
     pub socket: Bound,
-    /// The service that every request on it is for.
-    pub service: Option<Arc<str>>,
+    /// What holds for every request on it, if anything does.
+    pub entrance: Option<Entrance>,
     /// TLS; none for cleartext.
     pub tls: Option<Arc<Acceptor>>,
 }
@@ -48,7 +48,7 @@ impl Socket {
     pub fn register(self) -> Option<Place> {
         match Listener::register(self.socket) {
             Ok(listener) => {
-                let entry = Entry { service: self.service.as_deref().map(Rc::from), tls: self.tls };
+                let entry = Entry { entrance: self.entrance.map(Rc::new), tls: self.tls };
                 Some(Place { listener, entry: Rc::new(entry) })
             }
             Err(error) => {
@@ -71,8 +71,8 @@ pub struct Place {
 /// What holds for all connections of a listener.
 #[derive(Debug, Default)]
 pub struct Entry {
-    /// The service that every request is for.
-    pub service: Option<Rc<str>>,
+    /// What holds for every request, if anything does.
+    pub entrance: Option<Rc<Entrance>>,
     /// TLS; none for cleartext.
     pub tls: Option<Arc<Acceptor>>,
 }
@@ -137,9 +137,9 @@ pub async fn take_over<M, F>(
     let held = alive;
     let alive = Rc::downgrade(&held);
     drop(held);
-    while let Some(Handed { stream, peer, service, tls, permit }) = queue.recv().await {
+    while let Some(Handed { stream, peer, entrance, tls, permit }) = queue.recv().await {
         let (Ok(io), Some(alive)) = (Io::adopt(stream), alive.upgrade()) else { continue };
-        let entry = Rc::new(Entry { service: service.as_deref().map(Rc::from), tls });
+        let entry = Rc::new(Entry { entrance: entrance.map(Rc::new), tls });
         tokio::task::spawn_local(connection(Rc::clone(&worker), io, peer, entry, Rc::clone(&slots), permit, alive));
     }
 }
@@ -165,8 +165,8 @@ fn settle<M, F>(
     if let Some(queue) = queue {
         // Where the socket cannot be deregistered from this runtime, the connection is lost.
         if let Ok(stream) = io.release() {
-            let (service, tls) = (entry.service.as_deref().map(Arc::from), entry.tls.clone());
-            queue.send(Handed { stream, peer, service, tls, permit });
+            let (entrance, tls) = (entry.entrance.as_deref().cloned(), entry.tls.clone());
+            queue.send(Handed { stream, peer, entrance, tls, permit });
         }
         return;
     }
@@ -204,15 +204,15 @@ where
             return;
         };
         registered.presence().does(Does::Work);
-        let service = entry.service.clone();
+        let entrance = entry.entrance.clone();
         drop(entry);
         let agreed = client.tls.as_ref().and_then(|tls| tls.is_http2());
         if agreed.unwrap_or_else(|| first.bytes().starts_with(PREFACE)) {
             let streams = slots.streams.clone();
-            Box::pin(http2::serve(io.with_ahead(first), client, service, worker, streams)).await;
+            Box::pin(http2::serve(io.with_ahead(first), client, entrance, worker, streams)).await;
             return;
         }
-        let conn = Rc::new(Conn::new(io, first, timer, client, service, registered.presence(), worker));
+        let conn = Rc::new(Conn::new(io, first, timer, client, entrance, registered.presence(), worker));
         while conn.next().await {
             let mut slot = slots.take();
             slot.as_mut().set(Some((slots.make)(Rc::clone(&conn))));

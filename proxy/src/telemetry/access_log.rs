@@ -49,6 +49,8 @@ pub struct Entry {
     pub status: u16,
     /// Why the proxy answered itself, or what went wrong after the head.
     pub reason: Option<Reason>,
+    /// The access rule that has refused it: `routes[2].access.deny: 10.0.0.0/8`.
+    pub rule: Option<Arc<str>>,
     /// Attempts at endpoints.
     pub attempts: u32,
     /// Of the body, as received.
@@ -239,6 +241,8 @@ struct Line<'e> {
     endpoint: Option<SocketAddr>,
     status: u16,
     reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<&'e str>,
     attempts: u32,
     request_bytes: u64,
     response_bytes: u64,
@@ -262,6 +266,7 @@ impl<'e> Line<'e> {
             endpoint: entry.endpoint,
             status: entry.status,
             reason: entry.reason.map(Reason::token),
+            rule: entry.rule.as_deref(),
             attempts: entry.attempts,
             request_bytes: entry.request_bytes,
             response_bytes: entry.response_bytes,

@@ -41,6 +41,8 @@ pub struct ServiceStatus {
     pub all_failing: bool,
     /// Endpoints that take traffic although the registry no longer names them, because their checks are good.
     pub absent: Vec<EndpointId>,
+    /// Which part of the registry's instances it is, and whether anybody carries that; none for all.
+    pub subset: Option<String>,
 }
 
 /// What the checks of one address have come to.

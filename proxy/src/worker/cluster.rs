@@ -24,6 +24,7 @@ use crate::relay::StreamFaultHooks;
 use crate::resilience::budget::Terms;
 use crate::resilience::limit::Limiter;
 use crate::resilience::outlier::{Cause, Change};
+use crate::route::key;
 use crate::snapshot::{Cluster, EndpointId};
 use crate::timer;
 use crate::upstream::Upstream;
@@ -162,6 +163,8 @@ impl WorkerCluster {
             before.map_or_else(|| StreamFaultHooks::new(&cluster.shared.faults), |side| Rc::clone(&side.fault_hooks));
         let typical = ewma::typical(known.iter().map(|member| member.upstream.latency()), now);
         let weights: Vec<u32> = cluster.endpoints.iter().map(|endpoint| endpoint.weight).collect();
+        let identity =
+            |index: usize| cluster.endpoints.get(index).map_or(0, |endpoint| key::of_address(endpoint.address));
         let mean = weights.iter().map(|w| f64::from(*w)).sum::<f64>() / weights.len().max(1) as f64;
         let upstreams = cluster.endpoints.iter().map(|endpoint| Member {
             upstream: survivors.get(&endpoint.id).map_or_else(
@@ -189,7 +192,7 @@ impl WorkerCluster {
             gate,
             upstreams: upstreams.collect(),
             fault_hooks: Rc::clone(&fault_hooks),
-            balancer: balance::build(cluster.policy.balance, &weights, seed),
+            balancer: balance::build(cluster.policy.balance, &weights, &identity, seed),
             newcomers,
             supposed: Cell::new(Some(now)),
             keep: if max_idle == 0 { 0 } else { (max_idle / workers.max(1)).max(1) },
@@ -211,6 +214,11 @@ impl WorkerCluster {
     /// An endpoint that has not been tried. A request that may not be `repeatable` gets one of the safest, and a further
     /// attempt one of which nothing bad is known, where there is one.
     pub fn pick(&self, tried: &Tried, repeatable: bool, now: Instant) -> Option<Pick<'_>> {
+        self.pick_for(None, tried, repeatable, now)
+    }
+
+    /// The same for a request that has this in common with others.
+    pub fn pick_for(&self, key: Option<u64>, tried: &Tried, repeatable: bool, now: Instant) -> Option<Pick<'_>> {
         let (shared, rules) = (&self.cluster.shared, &self.cluster.policy.outlier);
         let ms = self.ms(now);
         if let Some(at) = self.supposed.get()
@@ -232,7 +240,7 @@ impl WorkerCluster {
         let safe = if repeatable { None } else { self.safest(ms, now) };
         let choice = |only: Only<'_>| {
             let Self { upstreams: members, cluster, newcomers, .. } = self;
-            let choice = Choice { members, cluster, newcomers, tried, only, ms, now };
+            let choice = Choice { members, cluster, newcomers, tried, key, only, ms, now };
             self.balancer.pick(&choice)
         };
         let sound = if tried.is_empty() { None } else { Some(self.sound(ms, now)) };
@@ -418,6 +426,7 @@ struct Choice<'a> {
     cluster: &'a Cluster,
     newcomers: &'a Newcomers,
     tried: &'a Tried,
+    key: Option<u64>,
     only: Only<'a>,
     ms: u64,
     now: Instant,
@@ -429,6 +438,10 @@ impl Candidates for Choice<'_> {
             Some(member) => member.upstream.load(self.now, member.relative_weight),
             None => Load { latency: f64::MAX, in_flight: 0, weight: 1.0 },
         }
+    }
+
+    fn key(&self) -> Option<u64> {
+        self.key
     }
 
     fn share(&self, index: usize) -> f64 {

@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::net::Loose;
+use crate::request::Entrance;
 use crate::tls::server::Acceptor;
 
 /// The workers' connections, counted, and a way to hand one over.
@@ -29,7 +30,7 @@ pub struct ConnectionBalancer {
 pub struct Handed {
     pub(crate) stream: Loose,
     pub(crate) peer: SocketAddr,
-    pub(crate) service: Option<Arc<str>>,
+    pub(crate) entrance: Option<Entrance>,
     pub(crate) tls: Option<Arc<Acceptor>>,
     pub(crate) permit: ConnectionPermit,
 }

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::counts::{Fate, Outcome};
-use crate::route::{Route, RouteTable};
+use crate::route::{GOLDEN, Route, RouteTable};
 
 /// A route, and its counts since the last tick.
 #[derive(Debug)]
@@ -18,11 +18,21 @@ pub struct WorkerRoute {
     shared: Arc<Route>,
     answered: Cell<u64>,
     failed: Cell<u64>,
+    /// Where the last request of a split went, on a line of 2^64 places.
+    place: Cell<u64>,
+    /// Copies of its requests that are under way to another service.
+    pub mirrored: Rc<Cell<u32>>,
 }
 
 impl WorkerRoute {
     fn new(shared: &Arc<Route>) -> Self {
-        Self { shared: Arc::clone(shared), answered: Cell::new(0), failed: Cell::new(0) }
+        Self {
+            shared: Arc::clone(shared),
+            answered: Cell::new(0),
+            failed: Cell::new(0),
+            place: Cell::new(fastrand::u64(..)),
+            mirrored: Rc::default(),
+        }
     }
 
     /// All of a table, by their place in the file.
@@ -40,6 +50,13 @@ impl WorkerRoute {
             None => return,
         };
         count.set(count.get() + 1);
+    }
+
+    /// The next place on the line of a split whose first part this is.
+    pub fn turn(&self) -> u64 {
+        let place = self.place.get().wrapping_add(GOLDEN);
+        self.place.set(place);
+        place
     }
 
     /// Hands over what was counted.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::clock::Instant;
 use crate::config::settings::Policy;
-use crate::route::{Route, RouteTable};
+use crate::route::{Route, RouteTable, Split};
 use crate::snapshot::{Cluster, Snapshot};
 use crate::upstream::slow::Terms;
 use crate::worker::cluster::WorkerCluster;
@@ -81,6 +81,11 @@ impl View {
     /// A route of the table with this worker's counts.
     pub fn own(&self, route: &Route) -> Option<Rc<WorkerRoute>> {
         self.own_routes.get(route.index).map(Rc::clone)
+    }
+
+    /// The next place on a split's line.
+    pub fn turn(&self, split: &Split) -> Option<u64> {
+        self.own(split.first()?).map(|route| route.turn())
     }
 
     /// Where a host's requests go, as it was found lately.

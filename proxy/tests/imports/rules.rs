@@ -234,7 +234,7 @@ pub const FOLDERS: &[Folder] = &[
     Folder { name: "telemetry", names: &["snapshot", "counts", "fault", "clock", "error"] },
     Folder { name: "snapshot", names: &["counts", "route", "resilience", "config", "tls", "fault", "clock"] },
     Folder { name: "counts", names: &["resilience", "error"] },
-    Folder { name: "route", names: &["resilience", "config"] },
+    Folder { name: "route", names: &["resilience", "config", "http"] },
     Folder { name: "balance", names: &["config", "clock"] },
     Folder { name: "resilience", names: &["config", "http", "clock", "error"] },
     Folder { name: "drain", names: &["config"] },

@@ -45,7 +45,7 @@ impl Candidates for Pool {
 }
 
 fn counts(pool: &Pool, kind: crate::config::settings::Balance, seed: u64, picks: usize) -> Vec<usize> {
-    let balancer = build(kind, &pool.weights(), seed);
+    let balancer = build(kind, &pool.weights(), &|index| index as u64, seed);
     let mut counts = vec![0; pool.members.len()];
     (0..picks).for_each(|_| counts[balancer.pick(pool).unwrap()] += 1);
     counts

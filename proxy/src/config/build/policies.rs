@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::leads::hash_by;
 use crate::config::settings::{self, Policy};
 use crate::config::written::{self, PerTry, PolicyKeys, Switch};
 use crate::units::Interval;
@@ -17,8 +18,10 @@ pub(super) fn policy(layers: &[PolicyKeys]) -> Policy {
         connect_timeout: time(keys.connect_timeout, built_in.connect_timeout),
         balance: match keys.balance {
             Some(written::Balance::RoundRobin) => settings::Balance::RoundRobin,
+            Some(written::Balance::ConsistentHash) => settings::Balance::ConsistentHash,
             Some(written::Balance::P2c) | None => settings::Balance::P2c,
         },
+        hash: keys.hash.as_ref().and_then(hash_by),
         protocol: match keys.protocol {
             Some(written::Protocol::Http2) => settings::Protocol::Http2,
             Some(written::Protocol::Http1) | None => settings::Protocol::Http1,

@@ -28,6 +28,9 @@ impl Build<'_> {
         {
             self.sane_time(&under(key), time);
         }
+        if let Some(by) = &keys.hash {
+            self.hash_by(&under("hash"), by);
+        }
         self.within(&under("max_connections"), keys.max_connections.unwrap_or(1), 1..=1_000_000);
         self.within(&under("max_idle"), keys.max_idle.unwrap_or(0), 0..=1_000_000);
         if let Some(time) = keys.slow_start.filter(|t| t.0 > A_DAY) {
@@ -170,7 +173,6 @@ impl Build<'_> {
     fn fallback(&mut self, path: &[&str], keys: &PolicyKeys) {
         let Some(Switch::On(fallback)) = &keys.fallback else { return };
         let at = |key: &'static str| [path, &["fallback", key]].concat();
-        self.within(&at("status"), u32::from(fallback.status.unwrap_or(200)), 200..=599);
         if let Some(stale) = fallback.stale.filter(|t| t.0.is_zero()) {
             self.blame(&at("stale"), format!("found {stale}, expected at least 1ms"));
         }
@@ -181,20 +183,48 @@ impl Build<'_> {
                 "found fields and no answer to send them with, expected `status` or `body`, too".into(),
             );
         }
+        let group = [path, &["fallback"]].concat();
+        self.fixed_answer(&group, fallback.status, fallback.headers.as_ref(), fallback.body.as_deref());
+        if let Some(service) = &fallback.service {
+            self.known_service(&at("service"), service);
+        }
+        if fallback.stale.is_none()
+            && fallback.service.is_none()
+            && fallback.status.is_none()
+            && fallback.body.is_none()
+        {
+            let message = "says nothing to fall back to; expected `stale`, `service`, `status` or `body`".to_owned();
+            // A part of one may stand here, and the rest in a wider place.
+            if fallback.headers.is_none() {
+                self.blame(&[path, &["fallback"]].concat(), message);
+            }
+        }
+    }
+
+    /// An answer that the proxy gives by itself.
+    pub(super) fn fixed_answer(
+        &mut self,
+        group: &[&str],
+        status: Option<u16>,
+        headers: Option<&BTreeMap<String, String>>,
+        body: Option<&str>,
+    ) {
+        let at = |key: &'static str| [group, &[key]].concat();
+        self.within(&at("status"), u32::from(status.unwrap_or(200)), 200..=599);
         // RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5.
-        let bodiless = matches!(fallback.status, Some(204 | 205 | 304));
-        if bodiless && fallback.body.as_ref().is_some_and(|body| !body.is_empty()) {
-            let status = fallback.status.unwrap_or_default();
+        let bodiless = matches!(status, Some(204 | 205 | 304));
+        if bodiless && body.is_some_and(|body| !body.is_empty()) {
+            let status = status.unwrap_or_default();
             self.blame(
                 &at("body"),
                 format!("found a body, expected none: an answer with the status {status} has none"),
             );
         }
-        if fallback.body.as_ref().is_some_and(|body| body.len() > MAX_BODY) {
+        if body.is_some_and(|body| body.len() > MAX_BODY) {
             self.blame(&at("body"), "found more than 1MiB; an answer that large is a service's".into());
         }
-        for (name, value) in fallback.headers.iter().flatten() {
-            let path = [path, &["fallback", "headers", name]].concat();
+        for (name, value) in headers.into_iter().flatten() {
+            let path = [group, &["headers", name]].concat();
             let framing = matches!(
                 Name::of(name.as_bytes()),
                 Name::Connection
@@ -215,20 +245,6 @@ impl Build<'_> {
                 self.blame(&path, "has a control character in its value".into());
             }
         }
-        if let Some(service) = &fallback.service {
-            self.known_service(&at("service"), service);
-        }
-        if fallback.stale.is_none()
-            && fallback.service.is_none()
-            && fallback.status.is_none()
-            && fallback.body.is_none()
-        {
-            let message = "says nothing to fall back to; expected `stale`, `service`, `status` or `body`".to_owned();
-            // A part of one may stand here, and the rest in a wider place.
-            if fallback.headers.is_none() {
-                self.blame(&[path, &["fallback"]].concat(), message);
-            }
-        }
     }
 
     /// What is a service's, and cannot be its route's.
@@ -239,6 +255,7 @@ impl Build<'_> {
             (&["limit"], keys.limit.is_some()),
             (&["health_check"], keys.health_check.is_some()),
             (&["slow_start"], keys.slow_start.is_some()),
+            (&["balance"], keys.balance.is_some()),
             (&["retries", "budget"], retries.is_some_and(|r| r.budget.is_some())),
             (&["retries", "min_per_second"], retries.is_some_and(|r| r.min_per_second.is_some())),
         ] {
@@ -280,6 +297,26 @@ impl Build<'_> {
         {
             let message = format!("found `{service}`, which is the service that has failed then");
             self.blame(&[path, &["fallback", "service"]].concat(), message);
+        }
+    }
+
+    /// A balancer that keeps requests together, and nothing to keep them together by; or the reverse. `keys` are those that
+    /// stand under `path`, and `all` what they come to.
+    pub(super) fn hash_and_balance(&mut self, path: &[&str], keys: &PolicyKeys, all: &settings::Policy) {
+        let hashes = all.balance == settings::Balance::ConsistentHash;
+        let at = |key: &'static str| [path, &[key]].concat();
+        if hashes
+            && all.hash.is_none()
+            && keys.hash.is_none()
+            && keys.balance.is_some()
+            && !self.tree.is_damaged(&at("hash"))
+        {
+            let message =
+                "needs `hash`, which says what of a request it goes by: `hash: { header: x-user }`".to_owned();
+            self.blame(&at("balance"), message);
+        }
+        if !hashes && keys.hash.is_some() {
+            self.blame(&at("hash"), "says nothing without the service's `balance: consistent_hash`".into());
         }
     }
 

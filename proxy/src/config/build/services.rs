@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Build;
 use super::policies::policy;
-use crate::config::settings::{self, ServiceSettings, Source};
+use crate::config::settings::{self, Label, Labels, ServiceSettings, Source, Subset};
 use crate::config::text::Address;
 use crate::config::written;
 
@@ -34,12 +34,71 @@ impl Build<'_> {
             }
         }
         self.policies(&path, &written.policies());
+        let whole = policy(&[written.policies(), self.config.defaults.policies()]);
+        self.hash_and_balance(&path, &written.policies(), &whole);
         ServiceSettings {
             source: self.source(name, written),
+            subset: self.subset(name, written),
             listen: own_address(written),
             tls: self.service_tls(name, written),
-            policy: policy(&[written.policies(), self.config.defaults.policies()]),
+            policy: whole,
         }
+    }
+
+    fn subset(&mut self, name: &str, written: &written::Service) -> Option<Subset> {
+        if written.subset.is_empty() {
+            if written.fallback_subset.is_some() && !self.tree.is_dead(&["services", name, "subset"]) {
+                let message = "stands without `subset`, of which all instances are".to_owned();
+                self.blame(&["services", name, "fallback_subset"], message);
+            }
+            return None;
+        }
+        if written.instances.is_some() {
+            let message =
+                "stands beside `instances`, which carry nothing: it is what a registry says of instances".to_owned();
+            self.blame(&["services", name, "subset"], message);
+        }
+        let wanted = self.labels(&["services", name, "subset"], &written.subset);
+        let fallback = written.fallback_subset.as_ref().map(|fallback| match fallback {
+            written::FallbackSubset::Any => Labels::new(),
+            written::FallbackSubset::Labels(labels) => {
+                let path = ["services", name, "fallback_subset"];
+                if labels.is_empty() && !self.tree.is_damaged(&path) {
+                    self.blame(&path, "says nothing; expected `any`, or a map like `{ tag: v1 }`".into());
+                }
+                self.labels(&path, labels)
+            }
+        });
+        if fallback.as_ref() == Some(&wanted) {
+            self.blame(
+                &["services", name, "fallback_subset"],
+                "is the subset itself, which nobody carries then".into(),
+            );
+        }
+        Some(Subset { wanted, fallback })
+    }
+
+    fn labels(&mut self, path: &[&str], written: &BTreeMap<String, String>) -> Labels {
+        let mut labels = Labels::new();
+        for (key, value) in written {
+            let text = || Arc::<str>::from(value.as_str());
+            let label = match key.as_str() {
+                "tag" => Label::Tag(text()),
+                "zone" => Label::Zone(text()),
+                "datacenter" => Label::Datacenter(text()),
+                other => match other.strip_prefix("meta.").filter(|name| !name.is_empty()) {
+                    Some(name) => Label::Meta(name.into(), text()),
+                    None => {
+                        let message =
+                            format!("unknown key `{other}`, expected `tag`, `meta.NAME`, `zone` or `datacenter`");
+                        self.blame(&[path, &[other]].concat(), message);
+                        continue;
+                    }
+                },
+            };
+            labels.push(label);
+        }
+        labels
     }
 
     fn source(&mut self, name: &str, written: &written::Service) -> Source {

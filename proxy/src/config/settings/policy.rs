@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::HashBy;
+
 /// The policies of a service, or of a route to it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
@@ -15,6 +17,8 @@ pub struct Policy {
     pub connect_timeout: Duration,
     /// How an endpoint is chosen.
     pub balance: Balance,
+    /// What keeps requests together at one endpoint, where the balancer asks for it.
+    pub hash: Option<HashBy>,
     /// What endpoints speak.
     pub protocol: Protocol,
     /// Whether a request's trailers go to endpoints over HTTP/1.1.
@@ -57,6 +61,7 @@ impl Default for Policy {
             timeout: Duration::from_secs(15),
             connect_timeout: Duration::from_millis(250),
             balance: Balance::P2c,
+            hash: None,
             protocol: Protocol::Http1,
             request_trailers: false,
             max_connections: 1024,
@@ -85,6 +90,8 @@ pub enum Balance {
     P2c,
     /// Weighted round robin.
     RoundRobin,
+    /// A ring, by [`Policy::hash`].
+    ConsistentHash,
 }
 
 /// What endpoints speak.

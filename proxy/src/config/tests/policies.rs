@@ -79,7 +79,7 @@ defaults: {retries: {max: 3, budget: 10%}, hedge: off, per_try_timeout: {floor: 
 services: {a: {instances: ['h:1'], retries: {min_per_second: 7}, hedge: {share: 1%}}}
 routes: [{path: /x, service: a, retries: {max: 0}, per_try_timeout: {ceiling: 1s}}]",
     );
-    let (a, route) = (&s.services["a"].policy, &s.routes[0].policy);
+    let (a, route) = (&s.services["a"].policy, &s.routes[0].parts()[0].policy);
     assert_eq!((a.retries.max, a.retries.budget, a.retries.min_per_second, a.hedge.share), (3, 0.1, 7.0, 0.01));
     assert_eq!((route.retries.max, route.retries.budget, route.retries.min_per_second), (0, 0.1, 7.0));
     let PerTry::Learned { floor, ceiling, .. } = route.per_try else { panic!("{:?}", route.per_try) };

@@ -1,12 +1,22 @@
 //! A policy as it would be written, every key of it: for the defaults that are shown, and for `check --explain`.
 
 use super::{
-    Balance, Breaker, Bulkhead, Division, Fallback, HealthCheck, Hedge, Hold, LearnedTry, Limit, Outlier, PerTry,
-    PolicyKeys, Priority, Protocol, Retries, Switch,
+    Balance, Breaker, Bulkhead, Division, Fallback, HashBy, HealthCheck, Hedge, Hold, LearnedTry, Limit, Outlier,
+    PerTry, PolicyKeys, Priority, Protocol, Retries, Switch,
 };
 use crate::config::settings::{self, Policy};
-use crate::config::text::Path;
+use crate::config::text::{HeaderName, Path};
 use crate::units::{Interval, Share, Size};
+
+fn hash(by: &settings::HashBy) -> HashBy {
+    let none = HashBy::default();
+    match by {
+        settings::HashBy::Header(name) => HashBy { header: Some(HeaderName(name.to_string())), ..none },
+        settings::HashBy::Cookie(name) => HashBy { cookie: Some(name.to_string()), ..none },
+        settings::HashBy::Path => HashBy { path: Some(true), ..none },
+        settings::HashBy::Address => HashBy { address: Some(true), ..none },
+    }
+}
 
 impl From<&Policy> for PolicyKeys {
     fn from(policy: &Policy) -> Self {
@@ -73,7 +83,9 @@ impl From<&Policy> for PolicyKeys {
             balance: Some(match policy.balance {
                 settings::Balance::P2c => Balance::P2c,
                 settings::Balance::RoundRobin => Balance::RoundRobin,
+                settings::Balance::ConsistentHash => Balance::ConsistentHash,
             }),
+            hash: policy.hash.as_ref().map(hash),
             protocol: Some(match policy.protocol {
                 settings::Protocol::Http1 => Protocol::Http1,
                 settings::Protocol::Http2 => Protocol::Http2,

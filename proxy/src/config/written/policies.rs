@@ -38,7 +38,7 @@ macro_rules! whole {
 }
 
 whole!(Interval, Share, Size, Path, u16, u32, bool, String, super::Balance, super::Protocol, super::Priority);
-whole!(super::Division, BTreeMap<String, String>);
+whole!(super::HashBy, super::Division, BTreeMap<String, String>);
 
 /// A group that is on, or `off`.
 #[derive(Debug, Clone, PartialEq)]

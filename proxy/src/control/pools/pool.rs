@@ -12,9 +12,10 @@ use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
 use crate::clock::Instant;
-use crate::config::settings::{Policy, ServiceTls, StaticInstance};
+use crate::config::settings::{Policy, ServiceTls, StaticInstance, Subset};
 use crate::control::health::{Checker, Targets};
 use crate::control::reconcile::{Findings, SCHEME, Service};
+use crate::control::subset::{self, Chosen};
 use crate::http::host::literal;
 use crate::telemetry::status::{CheckStatus, ServiceStatus};
 use crate::tls::client::Originate;
@@ -120,6 +121,14 @@ impl Pool {
         self.unseen_since = (!resolves).then(|| self.unseen_since.unwrap_or(now));
     }
 
+    /// It is made of these instances now.
+    pub fn subset(&mut self, subset: Option<&Subset>) {
+        if self.service.subset.as_deref() != subset {
+            self.service.subset = subset.cloned().map(Arc::new);
+            self.service.touched = true;
+        }
+    }
+
     pub fn policy(&mut self, policy: Arc<Policy>) {
         if self.service.policy != policy {
             self.service.policy = policy;
@@ -155,7 +164,13 @@ impl Pool {
             words,
             all_failing: service.memory.all_failing,
             absent: service.memory.absent.keys().copied().collect(),
+            subset: subset::told(service.subset.as_deref(), service.memory.chosen),
         };
+        if status.subset != self.status.subset
+            && let Some(told) = status.subset.as_deref().filter(|_| service.memory.chosen != Chosen::Own)
+        {
+            tracing::warn!(service = &**name, "subset: {told}");
+        }
         if status.all_failing && !self.status.all_failing {
             tracing::warn!(service = &**name, "the health checks of all instances fail: all are kept");
         }

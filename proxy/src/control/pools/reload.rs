@@ -63,7 +63,10 @@ impl Pools {
                     Some(cluster) => Arc::clone(&cluster.shared),
                     None => self.shared(&name, ServiceMetrics::new(&name), &declared.policy, now),
                 };
-                self.open(name, Origin::Declared, source, Arc::new(declared.policy), shared, now);
+                self.open(Arc::clone(&name), Origin::Declared, source, Arc::new(declared.policy), shared, now);
+                if let Some(pool) = self.pools.get_mut(&name) {
+                    pool.subset(declared.subset.as_ref());
+                }
                 continue;
             };
             // A plain host that is a service now is checked like one.
@@ -74,6 +77,7 @@ impl Pools {
             pool.service.seen = true;
             pool.service.shared.metrics.confirm();
             pool.policy(Arc::new(declared.policy));
+            pool.subset(declared.subset.as_ref());
             pool.tls(&declared.tls, &self.dialers);
             self.redirect(&name, source, changed, now);
         }

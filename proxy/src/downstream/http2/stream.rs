@@ -31,7 +31,7 @@ use crate::request::body::Upload;
 use crate::request::fields::{Client, Reply, RequestId};
 use crate::request::grpc::Dialect;
 use crate::request::trailers::Trailers;
-use crate::request::{self, Request};
+use crate::request::{self, Entrance, Request};
 use crate::timer;
 use crate::upstream::http2::pulse::{Keeps, Pulse};
 use crate::worker::Worker;
@@ -41,8 +41,8 @@ use crate::worker::Worker;
 pub struct Caller {
     /// The client.
     pub client: Rc<Client>,
-    /// The service that its listener belongs to, whatever its host.
-    pub service: Option<Rc<str>>,
+    /// What its listener says of all its requests, if it says anything.
+    pub entrance: Option<Rc<Entrance>>,
     /// The worker that has the connection.
     pub worker: Rc<Worker>,
     /// The value of `Date`, and the second for which it was made.
@@ -51,8 +51,8 @@ pub struct Caller {
 
 impl Caller {
     /// For the connection of this client.
-    pub fn new(client: Rc<Client>, service: Option<Rc<str>>, worker: Rc<Worker>) -> Self {
-        Self { client, service, worker, date: RefCell::default() }
+    pub fn new(client: Rc<Client>, entrance: Option<Rc<Entrance>>, worker: Rc<Worker>) -> Self {
+        Self { client, entrance, worker, date: RefCell::default() }
     }
 
     /// The connection was ended for what the client sent.
@@ -104,7 +104,8 @@ pub async fn run(start: Start) {
         head,
         body,
         client: Rc::clone(&caller.client),
-        service: caller.service.clone(),
+        entrance: caller.entrance.clone(),
+        asked: None,
         interim: None,
         upgrade,
     };

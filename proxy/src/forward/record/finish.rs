@@ -155,6 +155,7 @@ impl RequestRecord {
             endpoint: self.endpoint,
             status: self.status,
             reason: self.refused.or(self.broken),
+            rule: self.rule.clone(),
             attempts: self.attempts,
             request_bytes: request.body.taken(),
             response_bytes: self.sent,

@@ -45,7 +45,7 @@ fn with_outgoing<T>(head: &Head, client: &Client, length: Length, upgrade: bool,
     };
     let onward = AttemptFields { names, remaining: None, attempt: 1 };
     let (identity, id, target, trailers) = (&identity, &id, &b"/"[..], true);
-    f(&Outgoing { head, target, host, length, client, identity, id, upgrade, trailers, onward })
+    f(&Outgoing { head, target, host, asked_host: host, length, client, identity, id, upgrade, trailers, onward })
 }
 
 fn lines(bytes: &[u8]) -> Vec<String> {

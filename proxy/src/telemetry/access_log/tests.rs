@@ -17,6 +17,7 @@ fn entry(path: &str) -> Entry {
         endpoint: Some("10.0.0.1:80".parse().unwrap()),
         status: 503,
         reason: Some(Reason::NoEndpoint),
+        rule: None,
         attempts: 2,
         request_bytes: 3,
         response_bytes: 4,

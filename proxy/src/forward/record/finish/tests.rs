@@ -12,7 +12,8 @@ fn a_request_that_could_not_be_parsed_is_not_logged_as_one_for_the_root() {
             head: Rc::new(head),
             body: Rc::new(crate::request::body::Upload::empty(now)),
             client,
-            service: None,
+            entrance: None,
+            asked: None,
             interim: None,
             upgrade: false,
         };
