@@ -57,9 +57,16 @@
 //!   failed for good      forward::fallback: another service; forward::fallback_answers: a stale copy (worker::stale_copies), a
 //!                        fixed answer
 //!   an answer of ours    forward::local_answer
+//!   what a route does    forward::route_extras: who may call, an answer of its own, changes; route::change, route::split,
+//!                        route::key; control::subset: which instances; balance::ring keeps requests together
+//!   a copy for another   forward::mirror; its body is request::body::copied
+//!   under TLS            downstream::tls: a client's handshake; upstream::tls: an endpoint's; net::tls: records; tls: which
+//!                        certificate answers, and whom an endpoint has to prove to be; app::certificates looks at the files
+//!   a flood over HTTP/2  downstream::http2::guard: what a client may send beside requests
 //!   a fault              forward::inject, forward::faulted (HTTP); relay::StreamFaultHook (where bytes are met),
 //!                        fault::stream (what is done to them)
-//!   an upgrade           downstream::upgrade; its bytes are carried by relay
+//!   an upgrade           downstream::upgrade; its bytes are carried by relay; over HTTP/2 downstream::http2::tunnel and
+//!                        upstream::http2::tunnel (http2::websocket)
 //! ```
 //!
 //! The folders of the request's way, from the top: `serve`, `downstream`, `forward`, `worker`, `upstream`, `request`, [`http`]. None
