@@ -1,6 +1,6 @@
 //! Routes: what each asks for. Where it leads and what it does is `leads`' and `changes`'.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::Build;
@@ -16,14 +16,15 @@ impl Build<'_> {
         let config = self.config;
         let indexes = self.places(&["routes"], config.routes.len());
         let mut routes: Vec<RouteSettings> = Vec::new();
+        let mut asked: HashMap<String, usize> = HashMap::new();
         let mut patterns = 0;
         for (index, written) in indexes.iter().zip(&config.routes) {
             let route = self.route(index, written, services);
             let path = ["routes", index];
-            let asks = |r: &RouteSettings| {
-                (r.host.clone(), r.path.clone(), r.methods.clone(), r.headers.clone(), r.query.clone())
-            };
-            if let Some(first) = routes.iter().find(|other| asks(other) == asks(&route))
+            // Written out, so that thousands of routes are not each compared with all.
+            let asks = format!("{:?}", (&route.host, &route.path, &route.methods, &route.headers, &route.query));
+            let first = *asked.entry(asks).or_insert(routes.len());
+            if let Some(first) = routes.get(first)
                 && !self.tree.is_damaged(&["routes"])
             {
                 let what = match route.headers.is_empty() && route.query.is_empty() {
