@@ -13,11 +13,13 @@ use chaos_tests::raw::Connection;
 use chaos_tests::word::{OK, UNAVAILABLE, Word, answering_after, failing_while};
 use serde_json::{Map, Value, json};
 
+use edge_table::EDGE;
 use table::TABLE;
 
 mod attempts;
 mod blame;
 mod bounds;
+mod edge_table;
 mod found;
 mod http;
 mod process;
@@ -27,12 +29,13 @@ mod table;
 #[test]
 fn every_key_of_the_page_has_a_test_that_sets_it() {
     let keys = keys();
-    let rows: BTreeSet<String> = TABLE.iter().map(|(key, _)| (*key).to_owned()).collect();
+    let table = || TABLE.iter().chain(EDGE);
+    let rows: BTreeSet<String> = table().map(|(key, _)| (*key).to_owned()).collect();
     assert!(keys.len() > 100, "the schema is not read: {keys:?}");
-    assert_eq!(rows.len(), TABLE.len(), "a key has two rows");
+    assert_eq!(rows.len(), table().count(), "a key has two rows");
     let (untested, gone): (Vec<_>, Vec<_>) = (keys.difference(&rows).collect(), rows.difference(&keys).collect());
     assert!(untested.is_empty() && gone.is_empty(), "keys without a row: {untested:?}; rows without a key: {gone:?}");
-    let wrong: Vec<_> = TABLE.iter().filter_map(|(key, test)| Some(format!("{key}: {}", misses(key, test)?))).collect();
+    let wrong: Vec<_> = table().filter_map(|(key, test)| Some(format!("{key}: {}", misses(key, test)?))).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

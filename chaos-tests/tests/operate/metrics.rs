@@ -28,7 +28,7 @@ enum Shows {
 use Shows::{Between, Exactly};
 
 /// Metrics that another test causes, by its file.
-const ELSEWHERE: [(&str, &str); 28] = [
+const ELSEWHERE: [(&str, &str); 31] = [
     ("outrigger_upstream_connections", "protocol/pressure.rs"),
     ("outrigger_endpoint_failures_total", "resilience/endpoints.rs"),
     ("outrigger_endpoint_overtaken_total", "resilience/endpoints.rs"),
@@ -57,6 +57,9 @@ const ELSEWHERE: [(&str, &str); 28] = [
     ("outrigger_tcp_received_bytes_total", "tcp/proxies.rs"),
     ("outrigger_tcp_sent_bytes_total", "tcp/proxies.rs"),
     ("outrigger_instances_skipped", "operate/keys/found.rs"),
+    ("outrigger_client_http2_abuses_total", "protocol/hostile.rs"),
+    ("outrigger_tls_handshakes_total", "tls/stage.rs"),
+    ("outrigger_tls_certificate_not_after_timestamp_seconds", "tls/renewal.rs"),
 ];
 
 #[test]

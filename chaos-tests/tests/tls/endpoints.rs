@@ -187,6 +187,22 @@ fn a_plain_port_an_alert_and_a_silent_port_have_rows_of_their_own_and_another_in
 }
 
 #[test]
+fn an_instance_below_the_least_version_gets_no_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new("ca", folder.path());
+    let files = authority.issue("nginx", &["api.example"]);
+    let Some(openssl) = foreign::program("openssl") else { return };
+    let old = free_address();
+    let _old = s_server(&openssl, old, &files, &["-tls1_2", "-www"]);
+    let trust = |least: &str| json!({ "ca": authority.ca, "server_name": "api.example", "min_version": least });
+    let answer = get(&before(old, &trust("1.2")));
+    assert!(answer.status() == 200 && answer.text().contains("TLSv1.2"), "{} {}", answer.status(), answer.text());
+    let answer = get(&before(old, &trust("1.3")));
+    let told = answer.head.field("proxy-status").unwrap_or_default();
+    assert!(answer.status() == 502 && told.contains("error=tls_"), "{} {told}", answer.status());
+}
+
+#[test]
 fn instances_may_say_so_themselves_in_the_file_and_in_a_registry() {
     let folder = tempfile::tempdir().unwrap();
     let authority = Authority::new("ca", folder.path());
