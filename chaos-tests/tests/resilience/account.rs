@@ -7,12 +7,12 @@ use std::thread;
 use std::time::Duration;
 
 use chaos_tests::fleet::{Fault, Origin, Scripted};
-use chaos_tests::h2;
 use chaos_tests::proxy::Proxy;
 use chaos_tests::raw::{Connection, ask};
+use chaos_tests::{SOON, h2, wait_for};
 use serde_json::{Value, json};
 
-use crate::stage::{Word, dozing, get_with, in_turn, wait_for_metric};
+use crate::stage::{OK, Word, dozing, get_with, in_turn, metric, wait_for_metric};
 
 /// How often each client does all that clients do.
 const ROUNDS: u64 = 6;
@@ -157,4 +157,46 @@ fn the_account_adds_up_at_every_scrape_whatever_happens() {
     for fate in ["first_good", "rescued", "unknown", "lost", "refused", "abandoned", "client_error"] {
         assert!(app.fates.contains_key(fate), "no request was {fate}, so that shows nothing: {app:?}");
     }
+}
+
+/// The account of a service as it stands now.
+fn account_of(proxy: &Proxy, service: &str) -> Account {
+    scrape(&proxy.admin("/metrics").expect("/metrics").text()).remove(service).unwrap_or_default()
+}
+
+#[test]
+fn a_client_that_leaves_while_it_is_sending_has_changed_its_mind() {
+    let well = Scripted::answering(OK);
+    let proxy = Proxy::start(&in_turn(&[well.address]));
+    // One of which the instance sees nothing, and one that is on its way there.
+    for length in [5_000, 5_000_000] {
+        let mut client = Connection::open(proxy.address);
+        client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n"));
+        client.send(vec![b'x'; length / 10]);
+        // Longer than one who has sent all of it may wait.
+        thread::sleep(Duration::from_millis(300));
+    }
+    wait_for("both to be over", SOON, || account_of(&proxy, "app").fates.values().sum::<u64>() == 2);
+    let app = account_of(&proxy, "app");
+    assert_eq!(app.fates.get("abandoned"), Some(&2), "{app:?}");
+}
+
+#[test]
+fn what_a_limit_refused_is_no_loss_where_the_fallback_fails_too() {
+    let dead = [Scripted::faulty(Fault::Status(503)), Scripted::faulty(Fault::Status(503))];
+    let other = Scripted::faulty(Fault::Status(503));
+    let mut config = in_turn(&dead.each_ref().map(|origin| origin.address));
+    config["services"]["app"]["fallback"] = json!({ "service": "other" });
+    config["services"]["other"] = json!({ "instances": [other.address], "breaker": "off", "retries": { "max": 0 } });
+    let proxy = Proxy::start(&config);
+    wait_for("the breaker to be open", SOON, || {
+        ask(proxy.address, get_with("/", &[]));
+        metric(&proxy, "outrigger_breaker_state", &["service=\"app\""]) == 2.0
+    });
+    let before = account_of(&proxy, "app");
+    (0..50).for_each(|_| _ = ask(proxy.address, get_with("/", &[])));
+    wait_for("them to be over", SOON, || account_of(&proxy, "app").fates.values().sum::<u64>() >= before.started + 50);
+    let app = account_of(&proxy, "app");
+    assert!(app.refused >= before.refused + 40, "of 50, but for a trickle: {before:?}, {app:?}");
+    assert_eq!(metric(&proxy, "outrigger_retries_total", &["service=\"other\""]), 0.0, "it had no retry");
 }

@@ -104,7 +104,11 @@ async fn ask_other(
     // The other service has its own timeout, from now on. The caller's deadline is not extended.
     let spent = asking.request.body.ended().map(|ended| now.saturating_duration_since(ended)).unwrap_or_default();
     let total = [Some(spent + policy.timeout), asking.controls.waits].into_iter().flatten().min();
-    let answer = asking.ask(&side, policy, total, record, now).await.ok()?;
+    // What the first attempt at the request's own service came to is what the request would have come to.
+    let first = record.first;
+    let answer = asking.ask(&side, policy, total, record, now).await;
+    record.first = first;
+    let answer = answer.ok()?;
     failure_of(answer.status()).is_none().then_some(answer)
 }
 

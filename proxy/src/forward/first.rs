@@ -172,6 +172,8 @@ impl<'r> Bearings<'r> {
         let pick = aimed.or_else(|| x.side.pick_for(x.key, tried, x.repeatable, now));
         if let Some(mut candidates) = candidates {
             candidates.chosen = pick.as_ref().map(|pick| pick.upstream.address);
+            let is_out = |pick: &Pick<'_>| x.side.cluster.endpoints[pick.index].shared.outlier.is_out();
+            candidates.fail_open = pick.as_ref().is_some_and(|pick| pick.probe.is_none() && is_out(pick));
             record.note(now, || What::Pick(candidates));
         }
         let pick = pick?;
@@ -185,7 +187,7 @@ impl<'r> Bearings<'r> {
         }
         record.endpoint = Some(pick.upstream.address);
         record.attempts += 1;
-        if record.attempts > 1 {
+        if why != Why::First {
             x.side.counts.tally.borrow_mut().retried();
         }
         let onward = AttemptFields { names: x.names, remaining, attempt: record.attempts };

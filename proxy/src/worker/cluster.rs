@@ -73,6 +73,8 @@ pub struct Counts {
     picks: Cell<[u32; 2]>,
     /// The limits as they were last shown.
     levels: Cell<[u32; 3]>,
+    /// Picks that had found nobody but ejected endpoints, at the last tick.
+    panics: Cell<u64>,
 }
 
 /// Endpoints that a request has tried: as many as it has moves and retries.
@@ -386,7 +388,9 @@ impl WorkerCluster {
         let out = self.cluster.endpoints.iter().filter(|e| e.shared.look(ms)).count();
         let gauges = shared.metrics.gauges();
         gauges.endpoints_ejected(u32::try_from(out).unwrap_or(u32::MAX));
-        gauges.fail_open(out > 0 && out == self.cluster.endpoints.len());
+        let panics = shared.pool.panics();
+        let panicked = self.counts.panics.replace(panics) != panics;
+        gauges.fail_open(panicked || out > 0 && out == self.cluster.endpoints.len());
         gauges.breaker(match shared.breaker.status(ms) {
             status if status.open_for.is_none() => Circuit::Closed,
             status if status.half_open => Circuit::HalfOpen,

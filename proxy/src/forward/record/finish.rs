@@ -63,7 +63,11 @@ impl RequestRecord {
     pub fn finish(&mut self, worker: &Rc<Worker>, request: &Request) {
         let heard = if self.refused.is_some() { None } else { self.heard };
         let latency = heard.unwrap_or_else(timer::now).saturating_duration_since(self.started);
-        let ended = self.ended(latency);
+        // A client that leaves while it is sending has waited for nothing yet.
+        let waited = request.body.ended().map_or(Duration::ZERO, |ended| {
+            heard.unwrap_or_else(timer::now).saturating_duration_since(self.started.max(ended))
+        });
+        let ended = self.ended(waited);
         let account = Account::of(availability::fate(&ended), self.attempts);
         let late = self.late.take().filter(|late| account.fate == Fate::Unknown && late.first().is_none());
         let named = self.named.take();
